@@ -1,0 +1,2 @@
+//! The program `cluster`.
+fn main() {}
