@@ -1,1 +1,105 @@
-//! cluster-proto
+//! The wire protocol of `node:cluster`, without I/O.
+//!
+//! A primary process and its workers talk over a Unix stream socket: frames of JSON (or another
+//! encoding), some with a descriptor beside them. This crate is all of that which needs no socket:
+//!
+//! - [`Message`] and its parts: everything that a Node.js cluster says, typed;
+//! - [`Codec`]: messages to bytes and back, as [`Json`] (what Node speaks) or [`Postcard`];
+//! - [`Deframer`]: bytes in any split to frames, with limits;
+//! - [`Gate`]: what may be sent while a descriptor is un-ACKed;
+//! - [`ServerKey`]: the name of a server; [`env`]: how a worker learns what it is.
+//!
+//! It opens nothing, reads no clock, has no unsafe code, and is `no_std`. The crate `cluster-ipc`
+//! carries it over a socket; `cluster-primary` and `cluster-worker` make a cluster of it.
+//!
+//! # A worker's life on the wire
+//! ```text
+//! worker                                                     primary
+//!   │ {cmd:"NODE_CLUSTER",act:"online",seq:0}                   │
+//!   ├──────────────────────────────────────────────────────────►│
+//!   │ {…act:"queryServer",address:"0.0.0.0",port:80,…,seq:1}    │
+//!   ├──────────────────────────────────────────────────────────►│ bind
+//!   │ {…ack:1,errno:null,key:"0.0.0.0:80:4:undefined",…}        │
+//!   │◄──────────────────────────────────────────────────────────┤
+//!   │ {…act:"listening",…}                                      │
+//!   ├──────────────────────────────────────────────────────────►│
+//!   │ {cmd:"NODE_HANDLE",type:"net.Native",                     │ accept
+//!   │  msg:{…act:"newconn",key:…,seq:7}}  + descriptor          │
+//!   │◄──────────────────────────────────────────────────────────┤
+//!   │ {cmd:"NODE_HANDLE_ACK"}                                   │
+//!   ├──────────────────────────────────────────────────────────►│
+//!   │ {…ack:7,accepted:true}                                    │
+//!   ├──────────────────────────────────────────────────────────►│ close its copy
+//!   │ {…act:"disconnect"}                                       │
+//!   │◄──────────────────────────────────────────────────────────┤
+//!   │ {…act:"close",key:…}                     end of the stream│
+//!   ├──────────────────────────────────────────────────────────►│
+//! ```
+//!
+//! # Example
+//! ```
+//! use cluster_proto::{ClusterBody, Codec, Deframer, Json, Message, Object};
+//!
+//! // What a worker writes…
+//! let mut stream = Vec::new();
+//! Json.encode(&Message::cluster(0, None, ClusterBody::Online), &mut stream)?;
+//! Json.encode(&Message::User(Object::new().with("hello", 1).into()), &mut stream)?;
+//! assert!(stream.starts_with(br#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#));
+//!
+//! // …a primary reads, however the bytes were cut.
+//! let mut deframer = Deframer::new(Json.framing());
+//! let mut seen = Vec::new();
+//! for byte in stream {
+//!     deframer.extend(&[byte]);
+//!     while let Some(frame) = deframer.next_frame()? {
+//!         seen.push(Json.decode(frame.payload)?);
+//!     }
+//! }
+//! assert_eq!(seen[0], Message::cluster(0, None, ClusterBody::Online));
+//! assert!(matches!(&seen[1], Message::User(value) if value["hello"].as_u64() == Some(1)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//! | feature | brings | default |
+//! | --- | --- | --- |
+//! | `json` | [`Json`] (and `serde`) | yes |
+//! | `postcard` | [`Postcard`] (and `serde`) | yes |
+//! | `serde` | serde's traits on [`Value`] and the parts of messages | with either |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod codec;
+mod deframe;
+pub mod env;
+mod error;
+mod field;
+mod gate;
+mod key;
+mod listen;
+mod message;
+mod object;
+mod value;
+#[cfg(feature = "serde")]
+mod value_serde;
+
+pub use codec::Codec;
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use deframe::{DEFAULT_MAX_FRAME, Deframer, Frame, FrameError, Framing};
+pub use error::{DecodeError, EncodeError};
+pub use field::Field;
+pub use gate::{FrameClass, Gate, GateOutput, UnexpectedAnswer};
+pub use key::ServerKey;
+pub use listen::{
+    AddressType, Backlog, DEFAULT_BACKLOG, Family, ListenQuery, ListenReply, SockName, flags,
+};
+pub use message::{
+    ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
+};
+pub use object::is_internal;
+pub use value::{Number, Object, Value};

@@ -1,0 +1,145 @@
+//! Node's own encoding: a JSON text a line.
+
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::Codec;
+use crate::deframe::Framing;
+use crate::error::{DecodeError, EncodeError};
+use crate::message::Message;
+use crate::object::is_internal;
+use crate::value::Value;
+
+/// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
+///
+/// Nesting is limited to 128 levels. A lone surrogate in a string, which JavaScript can send and
+/// UTF-8 cannot hold, arrives as U+FFFD, as it would in a JavaScript `TextEncoder`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+const ENCODING: &str = "JSON";
+
+impl Codec for Json {
+    fn framing(&self) -> Framing {
+        Framing::Line
+    }
+
+    fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let value = match message {
+            Message::User(value) if is_internal(value) => return Err(EncodeError::Reserved),
+            Message::User(value) => Cow::Borrowed(value),
+            other => Cow::Owned(other.to_value()),
+        };
+        let text = serde_json::to_vec(&*value)
+            .map_err(|e| EncodeError::Unsupported { encoding: ENCODING, what: e.to_string() })?;
+        out.extend_from_slice(&text);
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
+        Message::from_value(parse(payload)?)
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
+    let malformed =
+        |e: &dyn ToString| DecodeError::Malformed { encoding: ENCODING, what: e.to_string() };
+    match serde_json::from_slice(payload) {
+        Ok(value) => Ok(value),
+        Err(first) => match core::str::from_utf8(payload).ok().and_then(replace_lone_surrogates) {
+            Some(mended) => serde_json::from_str(&mended).map_err(|e| malformed(&e)),
+            None => Err(malformed(&first)),
+        },
+    }
+}
+
+/// The text with every escape of a lone surrogate replaced; `None` if it holds none.
+fn replace_lone_surrogates(text: &str) -> Option<String> {
+    let mut mended = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    let bytes = text.as_bytes();
+    while let Some(found) = bytes[at..].iter().position(|b| *b == b'\\') {
+        at += found;
+        match escaped_unit(bytes, at) {
+            Some(0xD800..=0xDBFF)
+                if matches!(escaped_unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) =>
+            {
+                at += 12;
+            }
+            Some(0xD800..=0xDFFF) => {
+                mended.push_str(&text[copied..at]);
+                mended.push('\u{FFFD}');
+                at += 6;
+                copied = at;
+            }
+            Some(_) => at += 6,
+            // An escape of one character, or the end of a broken text.
+            None => at = (at + 2).min(bytes.len()),
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    mended.push_str(&text[copied..]);
+    Some(mended)
+}
+
+/// The code unit of the `\uXXXX` that starts there.
+fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let escape = bytes.get(at..at + 6)?;
+    let digits = escape.strip_prefix(b"\\u")?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u16::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Result<Value, DecodeError> {
+        match Json.decode(text.as_bytes())? {
+            Message::User(value) => Ok(value),
+            other => panic!("not a user's message: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_are_replaced_and_pairs_are_not() {
+        assert_eq!(user(r#""a\ud800b""#), Ok("a\u{FFFD}b".into()));
+        assert_eq!(user(r#""\udc00\ud83d\ude00\ud83d""#), Ok("\u{FFFD}😀\u{FFFD}".into()));
+        assert_eq!(user(r#""\\ud800 \ud800""#), Ok("\\ud800 \u{FFFD}".into()));
+        assert_eq!(user(r#"{"\ud800":1}"#).unwrap()["\u{FFFD}"].as_u64(), Some(1));
+    }
+
+    #[test]
+    fn what_is_not_json_says_so() {
+        for text in ["", "{", "nul", "\"\\ud800", "{\"a\":}", "1 2", "\u{0}", "\\", "\"\\uD800\\u"]
+        {
+            let error = user(text).expect_err(text);
+            assert!(matches!(error, DecodeError::Malformed { encoding: "JSON", .. }), "{error:?}");
+        }
+        assert!(Json.decode(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let deep = "[".repeat(100_000);
+        assert!(user(&deep).is_err());
+    }
+
+    #[test]
+    fn a_user_cannot_speak_for_the_protocol() {
+        let forged = Value::from(crate::Object::new().with("cmd", "NODE_HANDLE_ACK"));
+        let mut out = Vec::new();
+        assert_eq!(Json.encode(&Message::User(forged), &mut out), Err(EncodeError::Reserved));
+        assert!(out.is_empty());
+        // "NODE_" itself is nobody's.
+        let plain = Value::from(crate::Object::new().with("cmd", "NODE_"));
+        assert_eq!(Json.encode(&Message::User(plain), &mut out), Ok(()));
+    }
+}

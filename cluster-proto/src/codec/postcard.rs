@@ -1,0 +1,198 @@
+//! A compact encoding between two Rust ends.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::Codec;
+use crate::deframe::Framing;
+use crate::error::{DecodeError, EncodeError};
+use crate::message::{ClusterMessage, HandleKind, HandleMessage, Message, SocketList};
+use crate::object::is_internal;
+use crate::value::{Object, Value};
+
+/// Every message in [postcard](https://postcard.jamesmunns.com/wire-format), behind four bytes of
+/// big-endian length. User values are limited to 128 levels of nesting.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Postcard;
+
+const ENCODING: &str = "postcard";
+
+/// A message in a form that cannot nest without bound, whatever the bytes say.
+#[derive(Serialize, Deserialize)]
+enum Wire<'a> {
+    Plain(#[serde(borrow)] Body<'a>),
+    Handle(Head<'a>, Body<'a>),
+    /// A handle that is sent again, in its second wrapping.
+    Again(Head<'a>, Head<'a>, Body<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    kind: Owned<'a, HandleKind>,
+    key: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Body<'a> {
+    Cluster(#[serde(borrow)] Owned<'a, ClusterMessage>),
+    HandleAck,
+    HandleNack,
+    SocketList(Owned<'a, SocketList>),
+    Internal(Owned<'a, Object>),
+    User(Owned<'a, Value>),
+}
+
+/// Borrowed when written, owned when read.
+enum Owned<'a, T> {
+    Ref(&'a T),
+    Own(Box<T>),
+}
+
+impl<T: Serialize> Serialize for Owned<'_, T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ref(value) => value.serialize(s),
+            Self::Own(value) => value.serialize(s),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Owned<'_, T> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        T::deserialize(d).map(|value| Self::Own(Box::new(value)))
+    }
+}
+
+impl<T: Clone> Owned<'_, T> {
+    fn into_inner(self) -> T {
+        match self {
+            Self::Ref(value) => value.clone(),
+            Self::Own(value) => *value,
+        }
+    }
+}
+
+impl Codec for Postcard {
+    fn framing(&self) -> Framing {
+        Framing::Length
+    }
+
+    fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let wire = to_wire(message)?;
+        let unsupported = |what: String| EncodeError::Unsupported { encoding: ENCODING, what };
+        let payload = postcard::to_allocvec(&wire).map_err(|e| unsupported(e.to_string()))?;
+        let length = u32::try_from(payload.len())
+            .map_err(|_| unsupported("it is longer than 4 GiB".into()))?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&payload);
+        Ok(())
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
+        let malformed = |what: String| DecodeError::Malformed { encoding: ENCODING, what };
+        let (wire, rest) =
+            postcard::take_from_bytes(payload).map_err(|e| malformed(e.to_string()))?;
+        if !rest.is_empty() {
+            return Err(malformed(alloc::format!("{} bytes too many", rest.len())));
+        }
+        from_wire(wire)
+    }
+}
+
+fn to_wire(message: &Message) -> Result<Wire<'_>, EncodeError> {
+    let Message::Handle(outer) = message else { return Ok(Wire::Plain(to_body(message)?)) };
+    Ok(match &*outer.message {
+        Message::Handle(inner) => Wire::Again(head(outer), head(inner), to_body(&inner.message)?),
+        plain => Wire::Handle(head(outer), to_body(plain)?),
+    })
+}
+
+fn head(handle: &HandleMessage) -> Head<'_> {
+    Head { kind: Owned::Ref(&handle.kind), key: handle.key.clone() }
+}
+
+fn to_body(message: &Message) -> Result<Body<'_>, EncodeError> {
+    Ok(match message {
+        Message::Cluster(message) => Body::Cluster(Owned::Ref(message)),
+        Message::HandleAck => Body::HandleAck,
+        Message::HandleNack => Body::HandleNack,
+        Message::SocketList(list) => Body::SocketList(Owned::Ref(list)),
+        Message::Internal(object) => Body::Internal(Owned::Ref(object)),
+        Message::User(value) if is_internal(value) => return Err(EncodeError::Reserved),
+        Message::User(value) => Body::User(Owned::Ref(value)),
+        Message::Handle(_) => return Err(EncodeError::NestedHandle),
+    })
+}
+
+fn from_wire(wire: Wire<'_>) -> Result<Message, DecodeError> {
+    Ok(match wire {
+        Wire::Plain(body) => from_body(body)?,
+        Wire::Handle(head, body) => wrap(head, from_body(body)?),
+        Wire::Again(outer, inner, body) => wrap(outer, wrap(inner, from_body(body)?)),
+    })
+}
+
+fn wrap(head: Head<'_>, message: Message) -> Message {
+    Message::Handle(HandleMessage {
+        kind: head.kind.into_inner(),
+        key: head.key,
+        message: Box::new(message),
+    })
+}
+
+fn from_body(body: Body<'_>) -> Result<Message, DecodeError> {
+    Ok(match body {
+        Body::Cluster(message) => Message::Cluster(message.into_inner()),
+        Body::HandleAck => Message::HandleAck,
+        Body::HandleNack => Message::HandleNack,
+        Body::SocketList(list) => Message::SocketList(list.into_inner()),
+        Body::Internal(object) => Message::Internal(object.into_inner()),
+        Body::User(value) => {
+            let value = value.into_inner();
+            // What a user may not send must not arrive either: it would change its meaning
+            // on the next JSON channel.
+            if is_internal(&value) {
+                return Err(DecodeError::Member {
+                    name: "cmd",
+                    expected: "no name of the protocol's own",
+                });
+            }
+            Message::User(value)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        // Plain, User, then arrays of one element.
+        let mut payload = alloc::vec![0, 5];
+        for _ in 0..1_000_000 {
+            payload.extend_from_slice(&[6, 1]);
+        }
+        payload.push(0);
+        assert!(matches!(Postcard.decode(&payload), Err(DecodeError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_claimed_length_reserves_no_memory() {
+        // An array of 2^63 elements that are not there.
+        let payload = [0, 5, 6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(Postcard.decode(&payload).is_err());
+    }
+
+    #[test]
+    fn trailing_bytes_are_an_error() {
+        let mut out = Vec::new();
+        Postcard.encode(&Message::HandleAck, &mut out).unwrap();
+        assert_eq!(Postcard.decode(&out[4..]), Ok(Message::HandleAck));
+        out.push(0);
+        assert!(Postcard.decode(&out[4..]).is_err());
+    }
+}

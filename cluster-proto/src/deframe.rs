@@ -1,0 +1,236 @@
+//! Finds the frames in a stream of bytes.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+/// How frames are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Framing {
+    /// A newline ends each frame (`json`).
+    Line,
+    /// Four bytes of big-endian length precede each frame (`advanced`, `postcard`).
+    Length,
+}
+
+impl Framing {
+    const HEADER: usize = 4;
+}
+
+/// The longest frame that a [`Deframer`] takes unless told otherwise: 64 MiB.
+pub const DEFAULT_MAX_FRAME: usize = 64 << 20;
+
+/// Takes bytes in any split, and gives frames, one at a time.
+///
+/// Frames carry their place in the stream, by which descriptors find the frame that they came
+/// with. As each frame is asked for, the framing may change between two of them.
+///
+/// ```
+/// use cluster_proto::{Deframer, Framing};
+///
+/// let mut deframer = Deframer::new(Framing::Line);
+/// deframer.extend(b"{\"a\":1}\n{\"b\"");
+/// assert_eq!(deframer.next_frame().unwrap().unwrap().payload, b"{\"a\":1}");
+/// assert!(deframer.next_frame().unwrap().is_none());
+/// deframer.extend(b":2}\n");
+/// let frame = deframer.next_frame().unwrap().unwrap();
+/// assert_eq!((frame.payload, frame.range), (&b"{\"b\":2}"[..], 8..16));
+/// ```
+#[derive(Debug)]
+pub struct Deframer {
+    framing: Framing,
+    max_frame: usize,
+    /// What was received and not yet given out lies from `start` on.
+    buf: Vec<u8>,
+    start: usize,
+    /// Bytes behind `start` that are known to hold no newline.
+    scanned: usize,
+    /// The place of `buf[start]` in the stream.
+    position: u64,
+    failed: Option<FrameError>,
+}
+
+/// One frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The frame without its framing.
+    pub payload: &'a [u8],
+    /// Where the frame lies in the stream, framing included; the first byte ever is 0.
+    pub range: Range<u64>,
+}
+
+impl Deframer {
+    /// A deframer at the start of a stream, with [`DEFAULT_MAX_FRAME`].
+    pub fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            max_frame: DEFAULT_MAX_FRAME,
+            buf: Vec::new(),
+            start: 0,
+            scanned: 0,
+            position: 0,
+            failed: None,
+        }
+    }
+
+    /// Sets the longest payload that is taken, in bytes.
+    #[must_use]
+    pub fn with_max_frame(mut self, max_frame: usize) -> Self {
+        self.max_frame = max_frame;
+        self
+    }
+
+    /// Changes the framing from the next frame on.
+    pub fn set_framing(&mut self, framing: Framing) {
+        self.framing = framing;
+        self.scanned = 0;
+    }
+
+    /// Takes received bytes.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        if self.start > 0 && (self.start == self.buf.len() || self.start >= self.buf.len() / 2) {
+            self.buf.drain(..self.start);
+            self.start = 0;
+            // A large message must not hold its memory for ever.
+            if self.buf.len() < RETAINED && self.buf.capacity() > 2 * RETAINED {
+                self.buf.shrink_to(RETAINED);
+            }
+        }
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Received bytes that no frame has used yet.
+    pub fn buffered(&self) -> usize {
+        self.buf.len() - self.start
+    }
+
+    /// How many bytes the frames given out so far took: the place at which the next one starts.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next whole frame, if it is there.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a frame over the limit, as soon as that is known; the stream is of no
+    /// use from there on, and the error stays.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let found = match self.framing {
+            Framing::Line => self.find_line(),
+            Framing::Length => self.find_length(),
+        };
+        let (payload, whole) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.failed = Some(error.clone());
+                return Err(error);
+            }
+        };
+        let payload = self.start + payload.start..self.start + payload.end;
+        let from = self.position;
+        self.position += whole as u64;
+        self.start += whole;
+        self.scanned = 0;
+        Ok(Some(Frame { payload: &self.buf[payload], range: from..self.position }))
+    }
+
+    /// Where the payload lies behind `start`, and how long the whole frame is.
+    fn find_line(&mut self) -> Result<Option<(Range<usize>, usize)>, FrameError> {
+        let fresh = &self.buf[self.start..];
+        let end = fresh[self.scanned..].iter().position(|b| *b == b'\n').map(|n| self.scanned + n);
+        if end.unwrap_or(fresh.len()) > self.max_frame {
+            return Err(FrameError { limit: self.max_frame, length: None });
+        }
+        self.scanned = fresh.len();
+        Ok(end.map(|end| (0..end, end + 1)))
+    }
+
+    fn find_length(&mut self) -> Result<Option<(Range<usize>, usize)>, FrameError> {
+        let fresh = &self.buf[self.start..];
+        let Some(header) = fresh.first_chunk::<{ Framing::HEADER }>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*header) as usize;
+        if length > self.max_frame {
+            return Err(FrameError { limit: self.max_frame, length: Some(length) });
+        }
+        let whole = Framing::HEADER + length;
+        Ok((fresh.len() >= whole).then_some((Framing::HEADER..whole, whole)))
+    }
+}
+
+/// Buffer that is kept when nothing waits.
+const RETAINED: usize = 256 << 10;
+
+/// A frame is longer than the channel takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// The limit, in bytes.
+    pub limit: usize,
+    /// The frame's length, where it was announced.
+    pub length: Option<usize>,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length {
+            Some(n) => write!(f, "a frame of {n} bytes is over the limit of {}", self.limit),
+            None => write!(f, "a frame is over the limit of {} bytes", self.limit),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_line_is_an_error_before_its_end_and_stays_one() {
+        let mut deframer = Deframer::new(Framing::Line).with_max_frame(10);
+        deframer.extend(b"0123456789\n");
+        assert_eq!(deframer.next_frame().unwrap().unwrap().payload, b"0123456789");
+        deframer.extend(b"0123456789a");
+        let error = deframer.next_frame().unwrap_err();
+        assert_eq!(error, FrameError { limit: 10, length: None });
+        deframer.extend(b"\nok\n");
+        assert_eq!(deframer.next_frame(), Err(error));
+    }
+
+    #[test]
+    fn a_hostile_length_is_an_error_at_once() {
+        let mut deframer = Deframer::new(Framing::Length).with_max_frame(10);
+        deframer.extend(&[0xff, 0xff, 0xff]);
+        assert_eq!(deframer.next_frame(), Ok(None));
+        deframer.extend(&[0xff]);
+        let error = FrameError { limit: 10, length: Some(0xffff_ffff) };
+        assert_eq!(deframer.next_frame(), Err(error));
+    }
+
+    #[test]
+    fn the_framing_may_change_between_two_frames() {
+        let mut deframer = Deframer::new(Framing::Line);
+        deframer.extend(b"a\n\0\0\0\x02\n\nb\n");
+        assert_eq!(deframer.next_frame().unwrap().unwrap().payload, b"a");
+        deframer.set_framing(Framing::Length);
+        let frame = deframer.next_frame().unwrap().unwrap();
+        assert_eq!((frame.payload, frame.range), (&b"\n\n"[..], 2..8));
+        deframer.set_framing(Framing::Line);
+        assert_eq!(deframer.next_frame().unwrap().unwrap().payload, b"b");
+    }
+
+    #[test]
+    fn memory_of_a_large_frame_is_given_back() {
+        let mut deframer = Deframer::new(Framing::Line);
+        deframer.extend(&alloc::vec![b'x'; 4 << 20]);
+        deframer.extend(b"\n");
+        assert!(deframer.next_frame().unwrap().is_some());
+        deframer.extend(b"y\n");
+        assert!(deframer.next_frame().unwrap().is_some());
+        assert!(deframer.buf.capacity() <= 2 * RETAINED);
+    }
+}

@@ -1,0 +1,73 @@
+//! What can be wrong with a message.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Why a frame is not a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The frame is not of the channel's encoding.
+    Malformed {
+        /// The encoding: `"JSON"`, `"postcard"`.
+        encoding: &'static str,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// A member is missing, or of the wrong kind or range.
+    Member {
+        /// The member's name.
+        name: &'static str,
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// A handle in a handle in a handle: Node wraps one twice at most.
+    NestedHandle,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { encoding, what } => write!(f, "the frame is not {encoding}: {what}"),
+            Self::Member { name, expected } => {
+                write!(f, "the message's `{name}` should be {expected}")
+            }
+            Self::NestedHandle => f.write_str("the message wraps a handle too many times"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Why a message cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// It would look like a message of the protocol's own: its `cmd` starts with `NODE_`.
+    Reserved,
+    /// The encoding cannot hold it.
+    Unsupported {
+        /// The encoding: `"JSON"`, `"postcard"`.
+        encoding: &'static str,
+        /// What it cannot hold.
+        what: String,
+    },
+    /// A handle in a handle in a handle.
+    NestedHandle,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reserved => f.write_str(
+                "a message whose `cmd` starts with NODE_ is the protocol's own: choose another `cmd`",
+            ),
+            Self::Unsupported { encoding, what } => {
+                write!(f, "the message cannot be written as {encoding}: {what}")
+            }
+            Self::NestedHandle => f.write_str("the message wraps a handle too many times"),
+        }
+    }
+}
+
+impl core::error::Error for EncodeError {}

@@ -1,0 +1,292 @@
+//! One descriptor in flight at a time, and nothing overtakes it.
+
+use alloc::collections::VecDeque;
+use core::fmt;
+
+/// How often Node sends a `net.Socket` again before it gives up.
+const MAX_RESENDS: u32 = 3;
+
+/// What a frame means to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameClass {
+    /// A frame without a descriptor.
+    Plain,
+    /// `NODE_HANDLE_ACK` or `NODE_HANDLE_NACK`: overtakes all that waits.
+    Answer,
+    /// A frame with a descriptor, of which the peer answers every one.
+    Handle {
+        /// Whether it is sent again when the peer says that the descriptor did not arrive. Node
+        /// does so for a `net.Socket` sent without `keepOpen` (and `net.BoundSocket`) only.
+        resend: bool,
+    },
+}
+
+/// What is to be done with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateOutput<K> {
+    /// Write it now, behind whatever was written before.
+    Send(K),
+    /// Write it again, wrapped once more: `{"cmd":"NODE_HANDLE","type":"net.Native","msg":M}` with
+    /// the whole first frame as M.
+    Resend(K),
+    /// The peer has its descriptor: let go of the frame and of ours.
+    Delivered(K),
+    /// The peer said that the descriptor did not arrive, for the last time: let go of both.
+    Undelivered(K),
+}
+
+/// The order of frames while a descriptor is un-ACKed, exactly as Node keeps it.
+///
+/// A peer answers each frame with a descriptor by ACK or NACK. Until it has, Node holds back every
+/// later frame but answers of its own. The gate holds keys of frames, not the frames.
+///
+/// ```text
+///  sender            gate                     peer
+///  Handle(1) ──────► Send(1) ───────────────► descriptor arrives
+///  Plain(2)  ──────► held
+///  Answer(3) ──────► Send(3) ───────────────►
+///                    ack() ◄──────────────── NODE_HANDLE_ACK
+///                    Delivered(1), Send(2) ─►
+/// ```
+///
+/// A window above one lets that many descriptors be under way at once, and holds plain frames
+/// back only behind descriptors that wait or that might be sent again.
+#[derive(Debug)]
+pub struct Gate<K> {
+    window: usize,
+    in_flight: VecDeque<InFlight<K>>,
+    held: VecDeque<(FrameClass, K)>,
+    output: VecDeque<GateOutput<K>>,
+    /// Node answers a frame that was sent again once for each wrapping.
+    spare_answers: u32,
+}
+
+#[derive(Debug)]
+struct InFlight<K> {
+    key: K,
+    resend: bool,
+    resends: u32,
+}
+
+impl<K: Clone> Gate<K> {
+    /// A gate with Node's window: one descriptor under way.
+    pub fn new() -> Self {
+        Self::with_window(1)
+    }
+
+    /// A gate that lets up to `window` descriptors (at least one) be under way.
+    pub fn with_window(window: usize) -> Self {
+        Self {
+            window: window.max(1),
+            in_flight: VecDeque::new(),
+            held: VecDeque::new(),
+            output: VecDeque::new(),
+            spare_answers: 0,
+        }
+    }
+
+    /// Takes a frame that is to be sent.
+    pub fn submit(&mut self, class: FrameClass, key: K) {
+        if class == FrameClass::Answer {
+            self.output.push_back(GateOutput::Send(key));
+        } else {
+            self.held.push_back((class, key));
+            self.release();
+        }
+    }
+
+    /// The peer has the oldest descriptor under way.
+    ///
+    /// # Errors
+    /// [`UnexpectedAnswer`] if none is: the peer is broken.
+    pub fn ack(&mut self) -> Result<(), UnexpectedAnswer> {
+        match self.in_flight.pop_front() {
+            Some(frame) => {
+                self.spare_answers += frame.resends;
+                self.output.push_back(GateOutput::Delivered(frame.key));
+                self.release();
+                Ok(())
+            }
+            None => self.spend_spare_answer(),
+        }
+    }
+
+    /// The oldest descriptor under way did not arrive.
+    ///
+    /// # Errors
+    /// [`UnexpectedAnswer`] if none is: the peer is broken.
+    pub fn nack(&mut self) -> Result<(), UnexpectedAnswer> {
+        let Some(frame) = self.in_flight.front_mut() else { return self.spend_spare_answer() };
+        if frame.resend && frame.resends < MAX_RESENDS {
+            frame.resends += 1;
+            self.output.push_back(GateOutput::Resend(frame.key.clone()));
+        } else if let Some(frame) = self.in_flight.pop_front() {
+            self.output.push_back(GateOutput::Undelivered(frame.key));
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<GateOutput<K>> {
+        self.output.pop_front()
+    }
+
+    /// Frames held back.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Descriptors under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether nothing is held back and no descriptor is under way.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.in_flight.is_empty() && self.output.is_empty()
+    }
+
+    fn release(&mut self) {
+        while let Some((class, _)) = self.held.front() {
+            // At window one everything waits, as in Node; above it only what order demands.
+            let may_be_resent = self.in_flight.iter().any(|f| f.resend);
+            let full = self.in_flight.len() >= self.window;
+            let blocked = match class {
+                FrameClass::Plain => {
+                    may_be_resent || (self.window == 1 && !self.in_flight.is_empty())
+                }
+                FrameClass::Handle { resend } => {
+                    full || may_be_resent || (*resend && !self.in_flight.is_empty())
+                }
+                FrameClass::Answer => false,
+            };
+            if blocked {
+                return;
+            }
+            let Some((class, key)) = self.held.pop_front() else { return };
+            if let FrameClass::Handle { resend } = class {
+                self.in_flight.push_back(InFlight { key: key.clone(), resend, resends: 0 });
+            }
+            self.output.push_back(GateOutput::Send(key));
+        }
+    }
+
+    fn spend_spare_answer(&mut self) -> Result<(), UnexpectedAnswer> {
+        self.spare_answers = self.spare_answers.checked_sub(1).ok_or(UnexpectedAnswer)?;
+        Ok(())
+    }
+}
+
+impl<K: Clone> Default for Gate<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The peer answered for a descriptor that it was not sent. (A Node peer dies of this.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnexpectedAnswer;
+
+impl fmt::Display for UnexpectedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer acknowledged a descriptor that it was not sent")
+    }
+}
+
+impl core::error::Error for UnexpectedAnswer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use GateOutput::*;
+    use alloc::vec::Vec;
+
+    const HANDLE: FrameClass = FrameClass::Handle { resend: false };
+    const RESENT: FrameClass = FrameClass::Handle { resend: true };
+
+    fn outputs(gate: &mut Gate<u32>) -> Vec<GateOutput<u32>> {
+        core::iter::from_fn(|| gate.poll_output()).collect()
+    }
+
+    #[test]
+    fn all_but_answers_waits_for_the_ack_in_order() {
+        let mut gate = Gate::new();
+        gate.submit(FrameClass::Plain, 1);
+        gate.submit(HANDLE, 2);
+        gate.submit(FrameClass::Plain, 3);
+        gate.submit(HANDLE, 4);
+        gate.submit(FrameClass::Plain, 5);
+        gate.submit(FrameClass::Answer, 6);
+        assert_eq!(outputs(&mut gate), [Send(1), Send(2), Send(6)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(2), Send(3), Send(4)]);
+        assert_eq!((gate.held(), gate.in_flight()), (1, 1));
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(4), Send(5)]);
+        assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn a_nack_loses_the_descriptor_that_is_not_sent_again() {
+        let mut gate = Gate::new();
+        gate.submit(HANDLE, 1);
+        gate.submit(FrameClass::Plain, 2);
+        assert_eq!(outputs(&mut gate), [Send(1)]);
+        gate.nack().unwrap();
+        assert_eq!(outputs(&mut gate), [Undelivered(1), Send(2)]);
+    }
+
+    #[test]
+    fn a_socket_is_sent_again_three_times_and_its_double_acks_are_allowed() {
+        let mut gate = Gate::new();
+        gate.submit(RESENT, 1);
+        gate.submit(FrameClass::Plain, 2);
+        assert_eq!(outputs(&mut gate), [Send(1)]);
+        for _ in 0..3 {
+            gate.nack().unwrap();
+            assert_eq!(outputs(&mut gate), [Resend(1)]);
+        }
+        gate.nack().unwrap();
+        assert_eq!(outputs(&mut gate), [Undelivered(1), Send(2)]);
+
+        gate.submit(RESENT, 3);
+        gate.nack().unwrap();
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Send(3), Resend(3), Delivered(3)]);
+        // A Node peer acknowledges the outer and the inner frame.
+        assert_eq!(gate.ack(), Ok(()));
+        assert_eq!(gate.ack(), Err(UnexpectedAnswer));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_awaits_is_an_error() {
+        let mut gate = Gate::<u32>::new();
+        assert_eq!(gate.ack(), Err(UnexpectedAnswer));
+        assert_eq!(gate.nack(), Err(UnexpectedAnswer));
+        gate.submit(FrameClass::Plain, 1);
+        assert_eq!(gate.ack(), Err(UnexpectedAnswer));
+    }
+
+    #[test]
+    fn a_wider_window_lets_more_be_under_way_but_order_holds_where_it_matters() {
+        let mut gate = Gate::with_window(2);
+        gate.submit(HANDLE, 1);
+        gate.submit(FrameClass::Plain, 2);
+        gate.submit(HANDLE, 3);
+        gate.submit(HANDLE, 4);
+        gate.submit(FrameClass::Plain, 5);
+        assert_eq!(outputs(&mut gate), [Send(1), Send(2), Send(3)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(1), Send(4), Send(5)]);
+        // What may be sent again travels alone.
+        gate.submit(RESENT, 6);
+        gate.submit(FrameClass::Plain, 7);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(3)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(4), Send(6)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(6), Send(7)]);
+    }
+}

@@ -1,0 +1,61 @@
+//! The name under which a primary keeps a server.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::{Field, ListenQuery};
+
+/// A server's key: made by the primary, opaque to the worker, which gives it back as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ServerKey(String);
+
+impl ServerKey {
+    /// The key as Node up to version 24 makes it: `address:port:addressType:fd:index`.
+    ///
+    /// The index counts failed listens too, so that a worker that retries misses the server that
+    /// the others share by then.
+    pub fn node20(query: &ListenQuery) -> Self {
+        Self(alloc::format!("{}:{}", Head(query), query.index))
+    }
+
+    /// The key as Node 25 and 26 make it: with the index only where the port is 0.
+    pub fn node25(query: &ListenQuery) -> Self {
+        match query.port {
+            Field::Is(0) => Self::node20(query),
+            _ => Self(alloc::format!("{}", Head(query))),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for ServerKey {
+    fn from(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl From<&str> for ServerKey {
+    fn from(key: &str) -> Self {
+        Self(key.into())
+    }
+}
+
+impl fmt::Display for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+struct Head<'a>(&'a ListenQuery);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenQuery { address, port, address_type, fd, .. } = self.0;
+        write!(f, "{address}:{port}:{address_type}:{fd}")
+    }
+}
