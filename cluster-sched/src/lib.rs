@@ -1,1 +1,102 @@
-//! cluster-sched
+//! Who gets the next connection: the placement half of `node:cluster`, without sockets.
+//!
+//! A primary process accepts connections and hands each to one of its workers. This crate decides to
+//! which, exactly in Node's round-robin order by default, and keeps the books: what waits, what is in
+//! flight, what a dead worker leaves behind, who refused what. There is one [`Scheduler`] per server
+//! key (Node's `RoundRobinHandle`).
+//!
+//! **For** primaries, balancers, simulators, anything that deals work items out to workers and awaits
+//! a yes or no for each. **Not** an executor, a queue between threads or a proxy: it passes nothing
+//! on and owns no descriptor. It does no I/O, reads no clock, draws its lots from a seed, and has no
+//! dependencies; worker and connection are two `Copy + Ord` types of yours.
+//!
+//! # One connection's way
+//!
+//! ```text
+//!  listener      driver                                Scheduler                  worker
+//!     | accept     |                                       |                         |
+//!     |----------->| handle_input(now, Arrive{conn})       |                         |
+//!     |            |-------------------------------------->|  head of the free list  |
+//!     |            |       poll_output: Assign{conn,worker}|                         |
+//!     |            |<--------------------------------------|                         |
+//!     |            | newconn + descriptor                  |                         |
+//!     |            |---------------------------------------------------------------->|
+//!     |            |                                       |      {ack, accepted}    |
+//!     |            |<----------------------------------------------------------------|
+//!     |            | handle_input(now, Accepted{..})       |                         |
+//!     |            |-------------------------------------->|  worker takes the next  |
+//!     |            |        poll_output: Done{conn,worker} |  or goes to the tail    |
+//!     | close copy |<--------------------------------------|                         |
+//! ```
+//!
+//! Refused instead of accepted, it goes to the tail of the line and on to a worker that has not
+//! refused it. Refused by all, it is parked ([`Scheduler::poll_timeout`],
+//! [`Scheduler::handle_timeout`]) and then offered to all again; after
+//! [`Config::max_refusal_rounds`] it is shed. A connection that arrived ends in exactly one
+//! [`Output::Done`] or [`Output::Shed`].
+//!
+//! # Where it differs from Node, on purpose
+//!
+//! | | Node | here |
+//! | --- | --- | --- |
+//! | a worker refuses | it may be asked again at once, and spins if it is alone | not before all have refused and a pause has passed |
+//! | a worker dies | its hand-offs in flight are lost | they are placed again, first |
+//! | the line | without limit | [`Config::max_waiting`], then shed as [`ShedReason::Full`] |
+//! | hand-offs in flight per worker | one | [`Config::window`], one by default |
+//! | the last worker leaves | the server closes | what waits goes on waiting until [`Input::Close`] |
+//! | a worker closes the server and listens again with a hand-off unanswered | it gets a second one | its window holds |
+//!
+//! # Example
+//!
+//! ```
+//! use cluster_sched::{Config, Input, Mono, Output, RoundRobin, Scheduler};
+//!
+//! let mut scheduler = Scheduler::new(RoundRobin::new(), Config::default());
+//! let now = Mono::ZERO; // from your clock
+//! scheduler.handle_input(now, Input::Join { worker: 1 })?;
+//! scheduler.handle_input(now, Input::Join { worker: 2 })?;
+//! for conn in ["a", "b", "c"] {
+//!     scheduler.handle_input(now, Input::Arrive { conn })?;
+//! }
+//! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "a", worker: 1 }));
+//! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "b", worker: 2 }));
+//! assert_eq!(scheduler.poll_output(), None); // both are busy: "c" waits
+//!
+//! scheduler.handle_input(now, Input::Accepted { worker: 2, conn: "b" })?;
+//! assert_eq!(scheduler.poll_output(), Some(Output::Done { conn: "b", worker: 2 }));
+//! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "c", worker: 2 }));
+//!
+//! scheduler.handle_input(now, Input::Leave { worker: 1 })?; // died with "a" unanswered
+//! scheduler.handle_input(now, Input::Accepted { worker: 2, conn: "c" })?;
+//! assert_eq!(scheduler.poll_output(), Some(Output::Done { conn: "c", worker: 2 }));
+//! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "a", worker: 2 }));
+//! # Ok::<(), cluster_sched::InputError<i32, &str>>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod error;
+mod event;
+mod line;
+mod member;
+mod parking;
+mod policy;
+mod refusals;
+mod scheduler;
+mod stats;
+
+pub use config::Config;
+pub use error::InputError;
+pub use event::{Input, Output, ShedReason};
+pub use policy::{BoxedPolicy, Policy, PolicyName, Random, RoundRobin, UnknownPolicy};
+pub use scheduler::Scheduler;
+pub use stats::Stats;
+
+/// Time since the driver's start, whatever that is: the scheduler reads no clock, and only ever adds
+/// a pause to the `now` that it is given.
+pub type Mono = core::time::Duration;

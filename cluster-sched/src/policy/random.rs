@@ -1,0 +1,123 @@
+//! By lot.
+
+use crate::Policy;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// A worker by lot, each eligible one as likely as the others.
+///
+/// The same seed and the same inputs give the same choices. Not for secrets: the generator is
+/// SplitMix64. O(log n) in the number of ready workers; O(n) for a connection that was refused.
+#[derive(Clone, Debug)]
+pub struct Random<W> {
+    /// The ready workers in no particular order, and where each of them stands.
+    ready: Vec<W>,
+    places: BTreeMap<W, usize>,
+    state: u64,
+}
+
+impl<W: Copy + Ord> Random<W> {
+    /// With no workers yet. Any seed is as good as any other, zero included.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { ready: Vec::new(), places: BTreeMap::new(), state: seed }
+    }
+
+    fn remove(&mut self, worker: W) {
+        if let Some(place) = self.places.remove(&worker) {
+            self.ready.swap_remove(place);
+            if let Some(&moved) = self.ready.get(place) {
+                self.places.insert(moved, place);
+            }
+        }
+    }
+
+    /// One of `choices`, by lot.
+    fn draw(state: &mut u64, choices: &[W]) -> Option<W> {
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = *state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^= bits >> 31;
+        // The high half of the product is below the length; its bias is one in 2^64 / length.
+        let place = (u128::from(bits) * choices.len() as u128) >> 64;
+        choices.get(place as usize).copied()
+    }
+}
+
+impl<W: Copy + Ord, C> Policy<W, C> for Random<W> {
+    fn join(&mut self, _worker: W) {}
+
+    fn leave(&mut self, worker: W) {
+        self.remove(worker);
+    }
+
+    fn ready(&mut self, worker: W) {
+        self.places.insert(worker, self.ready.len());
+        self.ready.push(worker);
+    }
+
+    fn busy(&mut self, worker: W) {
+        self.remove(worker);
+    }
+
+    fn pick(&mut self, _conn: &C, eligible: &mut dyn FnMut(W) -> bool) -> Option<W> {
+        let worker = Self::draw(&mut self.state, &self.ready)?;
+        if eligible(worker) {
+            return Some(worker);
+        }
+        // Drawing once more among the rest keeps the lot even, whoever was drawn first.
+        let rest: Vec<W> = self.ready.iter().copied().filter(|&worker| eligible(worker)).collect();
+        Self::draw(&mut self.state, &rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_workers(seed: u64, workers: usize) -> Random<usize> {
+        let mut policy = Random::new(seed);
+        for worker in 0..workers {
+            Policy::<usize, ()>::ready(&mut policy, worker);
+        }
+        policy
+    }
+
+    #[test]
+    fn the_lot_is_even_whoever_is_excluded() {
+        let mut policy = with_workers(1, 5);
+        let mut count = [0; 5];
+        for _ in 0..40_000 {
+            count[policy.pick(&(), &mut |worker| worker != 3).unwrap()] += 1;
+        }
+        assert_eq!(count[3], 0);
+        for worker in [0, 1, 2, 4] {
+            // Five standard deviations of a fair draw are about 433.
+            assert!((9_500..10_500).contains(&count[worker]), "{count:?}");
+        }
+    }
+
+    #[test]
+    fn a_seed_decides_all_choices() {
+        let run = |seed| {
+            let mut policy = with_workers(seed, 100);
+            [(); 20].map(|()| policy.pick(&(), &mut |_| true))
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5), run(6));
+    }
+
+    #[test]
+    fn who_is_busy_is_not_drawn() {
+        let mut policy = with_workers(0, 4);
+        for gone in [1, 3, 0] {
+            Policy::<usize, ()>::busy(&mut policy, gone);
+        }
+        for _ in 0..20 {
+            assert_eq!(policy.pick(&(), &mut |_| true), Some(2));
+        }
+        Policy::<usize, ()>::leave(&mut policy, 2);
+        assert_eq!(policy.pick(&(), &mut |_| true), None);
+    }
+}
