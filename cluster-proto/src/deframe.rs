@@ -87,8 +87,11 @@ impl Deframer {
         self.scanned = 0;
     }
 
-    /// Takes received bytes.
+    /// Takes received bytes. After an error they are of no use, and are dropped.
     pub fn extend(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
         if self.start > 0 && (self.start == self.buf.len() || self.start >= self.buf.len() / 2) {
             self.buf.drain(..self.start);
             self.start = 0;
@@ -128,6 +131,8 @@ impl Deframer {
             Ok(None) => return Ok(None),
             Err(error) => {
                 self.failed = Some(error.clone());
+                // Nothing behind it can be told apart: none of it is kept.
+                (self.buf, self.start) = (Vec::new(), 0);
                 return Err(error);
             }
         };
