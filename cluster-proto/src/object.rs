@@ -12,10 +12,12 @@ use crate::{
 };
 
 const CMD: &str = "cmd";
+/// What every message of the cluster's own may hold.
+const HEAD: [&str; 4] = [CMD, "act", "ack", "seq"];
 /// A `cmd` that starts so, and is longer, never reaches a user.
 const INTERNAL_PREFIX: &str = "NODE_";
 /// How often a handle may wrap a message: Node wraps one that it sends again a second time.
-const MAX_WRAPS: usize = 2;
+pub(crate) const MAX_WRAPS: usize = 2;
 
 /// Whether Node would take it for a message of the protocol's own.
 pub fn is_internal(value: &Value) -> bool {
@@ -289,9 +291,25 @@ fn write_cluster(message: &ClusterMessage) -> Object {
         put("ack", ack.into());
     }
     put("seq", message.seq.into());
-    let mut object = Object::from_members(members);
-    object.append(&message.extra);
-    object
+    // What this version does not know must not gainsay what it does, nor make the message another.
+    let decisive: &[&str] = match &message.body {
+        ClusterBody::Ack => &["accepted", "key"],
+        ClusterBody::ListenReply(_) => &["accepted"],
+        _ => &[],
+    };
+    let more = match &message.body {
+        // Whatever is left of a query belongs to the query.
+        ClusterBody::QueryServer(query) | ClusterBody::Listening(query) => Some(&query.extra),
+        _ => None,
+    };
+    let known = members.len();
+    for (name, value) in more.into_iter().chain([&message.extra]).flat_map(Object::iter) {
+        let taken = members[..known].iter().any(|(n, _)| n == name);
+        if !taken && !HEAD.contains(&name) && !decisive.contains(&name) {
+            members.push((name.into(), value.clone()));
+        }
+    }
+    Object::from_members(members)
 }
 
 fn write_field<T>(
@@ -322,9 +340,6 @@ fn write_query(act: &str, query: &ListenQuery, put: &mut impl FnMut(&str, Value)
     });
     write_field(put, "readableAll", &query.readable_all, |b| (*b).into());
     write_field(put, "writableAll", &query.writable_all, |b| (*b).into());
-    for (name, value) in query.extra.iter() {
-        put(name, value.clone());
-    }
 }
 
 fn write_reply(reply: &ListenReply, put: &mut impl FnMut(&str, Value)) {

@@ -35,6 +35,10 @@ pub enum Value {
 
 static NULL: Value = Value::Null;
 
+/// How deep arrays and objects may nest in a message: as deep as `serde_json` reads them.
+#[cfg(any(feature = "json", feature = "postcard"))]
+pub(crate) const MAX_DEPTH: usize = 127;
+
 impl Value {
     /// Whether this is `null`.
     pub fn is_null(&self) -> bool {
@@ -94,6 +98,18 @@ impl Value {
         match self {
             Self::Object(o) => Some(o),
             _ => None,
+        }
+    }
+
+    /// Whether arrays and objects nest no deeper in it than that.
+    #[cfg(any(feature = "json", feature = "postcard"))]
+    pub(crate) fn nests_within(&self, levels: usize) -> bool {
+        match self {
+            Self::Array(items) => {
+                levels > 0 && items.iter().all(|item| item.nests_within(levels - 1))
+            }
+            Self::Object(object) => object.nests_within(levels),
+            _ => true,
         }
     }
 
@@ -337,11 +353,10 @@ impl Object {
         self.0.iter().map(|(n, v)| (n.as_str(), v))
     }
 
-    /// Appends the members of `other`, each as [`insert`](Self::insert) does.
-    pub(crate) fn append(&mut self, other: &Object) {
-        for (name, value) in other.iter() {
-            self.insert(name, value.clone());
-        }
+    /// As for a value.
+    #[cfg(any(feature = "json", feature = "postcard"))]
+    pub(crate) fn nests_within(&self, levels: usize) -> bool {
+        levels > 0 && self.0.iter().all(|(_, value)| value.nests_within(levels - 1))
     }
 }
 

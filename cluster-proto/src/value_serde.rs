@@ -13,10 +13,7 @@ use serde::de::{
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::value::{Number, Object, Repr, Value};
-
-/// How deep a value may nest in a format that does not limit it by itself.
-const MAX_DEPTH: usize = 128;
+use crate::value::{MAX_DEPTH, Number, Object, Repr, Value};
 
 /// Elements for which room is made before they were read: a length is only a claim.
 const MAX_PREALLOCATED: usize = 1024;

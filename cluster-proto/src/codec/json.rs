@@ -4,16 +4,15 @@ use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::Codec;
+use super::{Codec, check_sendable, too_deep};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
-use crate::object::is_internal;
-use crate::value::Value;
+use crate::value::{MAX_DEPTH, Value};
 
 /// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
 ///
-/// Nesting is limited to 128 levels. A lone surrogate in a string, which JavaScript can send and
+/// Nesting is limited to 127 levels, those of the message around a value included. A lone surrogate in a string, which JavaScript can send and
 /// UTF-8 cannot hold, arrives as U+FFFD, as it would in a JavaScript `TextEncoder`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -26,11 +25,14 @@ impl Codec for Json {
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        check_sendable(message)?;
         let value = match message {
-            Message::User(value) if is_internal(value) => return Err(EncodeError::Reserved),
             Message::User(value) => Cow::Borrowed(value),
             other => Cow::Owned(other.to_value()),
         };
+        if !value.nests_within(MAX_DEPTH) {
+            return Err(too_deep(ENCODING));
+        }
         let text = serde_json::to_vec(&*value)
             .map_err(|e| EncodeError::Unsupported { encoding: ENCODING, what: e.to_string() })?;
         out.extend_from_slice(&text);

@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
+#[cfg(any(feature = "json", feature = "postcard"))]
+use crate::object::{MAX_WRAPS, is_internal};
 
 #[cfg(feature = "json")]
 pub use json::Json;
@@ -32,4 +34,25 @@ pub trait Codec {
     /// # Errors
     /// [`DecodeError`] if it is none. No input makes it panic.
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError>;
+}
+
+/// Refuses what must not be sent in any encoding.
+#[cfg(any(feature = "json", feature = "postcard"))]
+fn check_sendable(message: &Message) -> Result<(), EncodeError> {
+    let mut message = message;
+    for _ in 0..=MAX_WRAPS {
+        match message {
+            Message::Handle(handle) => message = &handle.message,
+            Message::User(value) if is_internal(value) => return Err(EncodeError::Reserved),
+            _ => return Ok(()),
+        }
+    }
+    Err(EncodeError::NestedHandle)
+}
+
+/// What `encoding` says of a message that its reader would not take.
+#[cfg(any(feature = "json", feature = "postcard"))]
+fn too_deep(encoding: &'static str) -> EncodeError {
+    let what = alloc::format!("it nests deeper than {} levels", crate::value::MAX_DEPTH);
+    EncodeError::Unsupported { encoding, what }
 }

@@ -6,15 +6,15 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::Codec;
+use super::{Codec, check_sendable, too_deep};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
-use crate::message::{ClusterMessage, HandleKind, HandleMessage, Message, SocketList};
+use crate::message::{ClusterBody, ClusterMessage, HandleKind, HandleMessage, Message, SocketList};
 use crate::object::is_internal;
-use crate::value::{Object, Value};
+use crate::value::{MAX_DEPTH, Object, Value};
 
 /// Every message in [postcard](https://postcard.jamesmunns.com/wire-format), behind four bytes of
-/// big-endian length. User values are limited to 128 levels of nesting.
+/// big-endian length. Values are limited to 127 levels of nesting.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postcard;
 
@@ -81,6 +81,7 @@ impl Codec for Postcard {
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        check_sendable(message)?;
         let wire = to_wire(message)?;
         let unsupported = |what: String| EncodeError::Unsupported { encoding: ENCODING, what };
         let payload = postcard::to_allocvec(&wire).map_err(|e| unsupported(e.to_string()))?;
@@ -115,16 +116,36 @@ fn head(handle: &HandleMessage) -> Head<'_> {
 }
 
 fn to_body(message: &Message) -> Result<Body<'_>, EncodeError> {
+    if !nests_within(message, MAX_DEPTH) {
+        return Err(too_deep(ENCODING));
+    }
     Ok(match message {
         Message::Cluster(message) => Body::Cluster(Owned::Ref(message)),
         Message::HandleAck => Body::HandleAck,
         Message::HandleNack => Body::HandleNack,
         Message::SocketList(list) => Body::SocketList(Owned::Ref(list)),
         Message::Internal(object) => Body::Internal(Owned::Ref(object)),
-        Message::User(value) if is_internal(value) => return Err(EncodeError::Reserved),
         Message::User(value) => Body::User(Owned::Ref(value)),
         Message::Handle(_) => return Err(EncodeError::NestedHandle),
     })
+}
+
+fn nests_within(message: &Message, levels: usize) -> bool {
+    match message {
+        Message::Cluster(message) => {
+            let body = match &message.body {
+                ClusterBody::QueryServer(query) | ClusterBody::Listening(query) => {
+                    query.data.nests_within(levels) && query.extra.nests_within(levels)
+                }
+                ClusterBody::ListenReply(reply) => reply.data.nests_within(levels),
+                _ => true,
+            };
+            body && message.extra.nests_within(levels)
+        }
+        Message::Internal(object) => object.nests_within(levels),
+        Message::User(value) => value.nests_within(levels),
+        _ => true,
+    }
 }
 
 fn from_wire(wire: Wire<'_>) -> Result<Message, DecodeError> {
@@ -149,11 +170,20 @@ fn from_body(body: Body<'_>) -> Result<Message, DecodeError> {
         Body::HandleAck => Message::HandleAck,
         Body::HandleNack => Message::HandleNack,
         Body::SocketList(list) => Message::SocketList(list.into_inner()),
-        Body::Internal(object) => Message::Internal(object.into_inner()),
+        // What says something else as an object must not arrive in this guise: it would change
+        // its meaning on the next JSON channel.
+        Body::Internal(object) => match Message::from_value(object.into_inner().into())? {
+            internal @ Message::Internal(_) => internal,
+            _ => {
+                return Err(DecodeError::Member {
+                    name: "cmd",
+                    expected: "a name of the protocol's own that has no form of its own",
+                });
+            }
+        },
         Body::User(value) => {
             let value = value.into_inner();
-            // What a user may not send must not arrive either: it would change its meaning
-            // on the next JSON channel.
+            // Nor what a user may not send.
             if is_internal(&value) {
                 return Err(DecodeError::Member {
                     name: "cmd",

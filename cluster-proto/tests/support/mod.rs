@@ -1,0 +1,266 @@
+//! Arbitrary messages, of the kind that both codecs promise to carry unchanged.
+//!
+//! A message can say one thing in two ways (an [`Object`] of the protocol's own as
+//! [`Message::Internal`], a member that is known among the unknown ones): what is made here says
+//! each thing in the way in which it is read back.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use cluster_proto::{
+    AddressType, Backlog, ClusterBody, ClusterMessage, DgramType, Family, Field, HandleKind,
+    HandleMessage, ListenQuery, ListenReply, Message, Object, ServerKey, SockName, SocketList,
+    Value, is_internal,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Every member that some message of the protocol's own knows.
+const KNOWN: [&str; 18] = [
+    "cmd",
+    "act",
+    "seq",
+    "ack",
+    "key",
+    "accepted",
+    "index",
+    "data",
+    "address",
+    "port",
+    "addressType",
+    "fd",
+    "flags",
+    "backlog",
+    "readableAll",
+    "writableAll",
+    "errno",
+    "sockname",
+];
+
+/// Any message.
+pub(crate) fn message() -> BoxedStrategy<Message> {
+    prop_oneof![
+        6 => plain(),
+        2 => (head(), plain()).prop_map(|(head, inner)| wrap(head, inner)),
+        1 => (head(), head(), plain())
+            .prop_map(|(outer, inner, plain)| wrap(outer, wrap(inner, plain))),
+    ]
+    .boxed()
+}
+
+/// Any text, the awkward ones often.
+pub(crate) fn text() -> BoxedStrategy<String> {
+    prop_oneof![
+        2 => any::<String>(),
+        2 => "[a-z:0-9]{0,12}",
+        1 => prop::sample::select(vec![
+            "", "\n", "\r\n", "\0", "\u{7f}", "\u{2028}\u{2029}", "\u{feff}", "\u{fffd}", "\"", "\\",
+            "\\ud800", "\\\\ud800", "\\u", "/", "😀", "ünï", "__proto__", "cmd", "undefined", "null",
+            "NODE_", "NODE_HANDLE_ACK", "\u{10ffff}",
+        ])
+        .prop_map(String::from),
+        1 => (0_usize..3000).prop_map(|n| "x\n".repeat(n)),
+    ].boxed()
+}
+
+/// Any value, but for a number that JSON has not.
+pub(crate) fn value() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-10_i64..10).prop_map(Value::from),
+        any::<f64>().prop_filter("JSON has it not", |n| n.is_finite()).prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(Value::from),
+            vec((text(), inner), 0..6).prop_map(|m| Object::from_members(m).into()),
+        ]
+    })
+    .boxed()
+}
+
+fn plain() -> BoxedStrategy<Message> {
+    prop_oneof![
+        6 => cluster().prop_map(Message::Cluster),
+        1 => Just(Message::HandleAck),
+        1 => Just(Message::HandleNack),
+        1 => socket_list().prop_map(Message::SocketList),
+        1 => internal().prop_map(Message::Internal),
+        3 => user().prop_map(Message::User),
+    ]
+    .boxed()
+}
+
+fn user() -> BoxedStrategy<Value> {
+    let cmd = prop_oneof![
+        text(),
+        Just("NODE_".into()),
+        Just("node_x".into()),
+        Just("NODE".into()),
+        Just(" NODE_X".into())
+    ];
+    let command = (cmd, object()).prop_map(|(cmd, rest)| Value::from(rest.with("cmd", cmd)));
+    prop_oneof![3 => value(), 1 => command]
+        .prop_filter("the protocol's own", |v| !is_internal(v))
+        .boxed()
+}
+
+/// `NODE_` and a name that is not known.
+fn internal() -> BoxedStrategy<Object> {
+    ("[a-z]{1,8}", object())
+        .prop_map(|(name, rest)| {
+            let mut object = rest;
+            object.insert("cmd", format!("NODE_{name}"));
+            object
+        })
+        .boxed()
+}
+
+fn object() -> BoxedStrategy<Object> {
+    vec((text(), value()), 0..4).prop_map(Object::from_members).boxed()
+}
+
+/// Members that are not known.
+fn extra() -> BoxedStrategy<Object> {
+    prop_oneof![2 => Just(Object::new()), 1 => object()]
+        .prop_map(|mut object| {
+            for name in KNOWN {
+                object.remove(name);
+            }
+            object
+        })
+        .boxed()
+}
+
+fn head() -> BoxedStrategy<(HandleKind, Option<String>)> {
+    let family = prop_oneof![Just(DgramType::Udp4), Just(DgramType::Udp6)];
+    let kind = prop_oneof![
+        Just(HandleKind::NetNative),
+        Just(HandleKind::NetServer),
+        Just(HandleKind::NetSocket),
+        Just(HandleKind::NetBoundSocket),
+        Just(HandleKind::DgramNative),
+        family.prop_map(HandleKind::DgramSocket),
+        "[a-z.]{0,8}".prop_map(HandleKind::Other),
+    ];
+    (kind, option::of(text())).boxed()
+}
+
+fn wrap((kind, key): (HandleKind, Option<String>), message: Message) -> Message {
+    Message::Handle(HandleMessage { kind, key, message: Box::new(message) })
+}
+
+fn socket_list() -> BoxedStrategy<SocketList> {
+    (text(), any::<u64>(), 0..4)
+        .prop_map(|(key, count, which)| match which {
+            0 => SocketList::NotifyClose { key },
+            1 => SocketList::AllClosed { key },
+            2 => SocketList::GetCount { key },
+            _ => SocketList::Count { key, count },
+        })
+        .boxed()
+}
+
+fn cluster() -> BoxedStrategy<ClusterMessage> {
+    let key = || text().prop_map(ServerKey::from);
+    let acts = prop_oneof![
+        Just(ClusterBody::Online),
+        Just(ClusterBody::ExitedAfterDisconnect),
+        Just(ClusterBody::Disconnect),
+        key().prop_map(|key| ClusterBody::Close { key }),
+        key().prop_map(|key| ClusterBody::NewConn { key }),
+        "x[a-z]{0,8}".prop_map(|act| ClusterBody::Other { act }),
+    ];
+    let queries = (any::<bool>(), query()).prop_map(|(listening, query)| match listening {
+        true => ClusterBody::Listening(Box::new(query)),
+        false => ClusterBody::QueryServer(Box::new(query)),
+    });
+    let answers = prop_oneof![
+        any::<bool>().prop_map(ClusterBody::Accepted),
+        reply().prop_map(|reply| ClusterBody::ListenReply(Box::new(reply))),
+        Just(ClusterBody::Ack),
+    ];
+    let message = |seq, ack, body, extra| ClusterMessage { seq, ack, body, extra };
+    prop_oneof![
+        (any::<u64>(), option::of(any::<u64>()), acts, extra())
+            .prop_map(move |(seq, ack, body, extra)| message(seq, ack, body, extra)),
+        // What is left of a query belongs to the query.
+        (any::<u64>(), option::of(any::<u64>()), queries)
+            .prop_map(move |(seq, ack, body)| message(seq, ack, body, Object::new())),
+        // Without an `ack` it would be no answer…
+        (any::<u64>(), any::<u64>(), answers, extra())
+            .prop_map(move |(seq, ack, body, extra)| message(seq, Some(ack), body, extra)),
+        // …nor, with one, something that says nothing.
+        (any::<u64>(), extra()).prop_map(move |(seq, extra)| {
+            message(seq, None, ClusterBody::Other { act: String::new() }, extra)
+        }),
+    ]
+    .boxed()
+}
+
+fn field<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Field<T>> {
+    prop_oneof![
+        1 => Just(Field::Absent),
+        1 => Just(Field::Null),
+        3 => value.prop_map(Field::Is),
+    ]
+    .boxed()
+}
+
+/// Any query.
+pub(crate) fn query() -> BoxedStrategy<ListenQuery> {
+    let address_type = prop_oneof![
+        Just(AddressType::Tcp4),
+        Just(AddressType::Tcp6),
+        Just(AddressType::Pipe),
+        Just(AddressType::Udp4),
+        Just(AddressType::Udp6),
+    ];
+    let backlog = prop_oneof![any::<i32>().prop_map(Backlog::Length), Just(Backlog::Off)];
+    let numbers = (field(any::<i32>()), field(any::<i32>()), field(any::<u32>()), any::<u32>());
+    let switches = (field(any::<bool>()), field(any::<bool>()));
+    let rest = (field(text()), field(address_type), field(backlog), value(), extra());
+    (numbers, switches, rest)
+        .prop_map(
+            |(
+                (port, fd, flags, index),
+                (readable_all, writable_all),
+                (address, address_type, backlog, data, extra),
+            )| ListenQuery {
+                address,
+                port,
+                address_type,
+                fd,
+                flags,
+                backlog,
+                index,
+                data,
+                readable_all,
+                writable_all,
+                extra,
+            },
+        )
+        .boxed()
+}
+
+fn reply() -> BoxedStrategy<ListenReply> {
+    let family = prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)];
+    let sockname = (text(), family, any::<u16>()).prop_map(|(address, family, port)| SockName {
+        address,
+        family,
+        port,
+    });
+    (option::of(any::<i32>()), text(), value(), option::of(sockname))
+        .prop_map(|(errno, key, data, sockname)| ListenReply {
+            errno,
+            key: key.into(),
+            data,
+            sockname,
+        })
+        .boxed()
+}
