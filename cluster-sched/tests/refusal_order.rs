@@ -46,7 +46,9 @@ impl Model {
     fn remove(&mut self, worker: u32) {
         self.all.retain(|&other| other != worker);
         self.free.retain(|&other| other != worker);
-        self.memory.values_mut().for_each(|memory| drop(memory.refused_by.remove(&worker)));
+        for memory in self.memory.values_mut() {
+            memory.refused_by.remove(&worker);
+        }
     }
 
     fn park_the_refused(&mut self) {
@@ -141,7 +143,11 @@ impl Model {
 
     fn wait(&mut self, time: Mono) {
         self.now += time;
-        while let Some((_, conn)) = self.pauses.pop_front_if(|&mut (until, _)| until <= self.now) {
+        while let Some(&(until, conn)) = self.pauses.front() {
+            if until > self.now {
+                break;
+            }
+            self.pauses.pop_front();
             self.memory.entry(conn).or_default().refused_by.clear();
             if self.parked.contains(&conn) {
                 self.parked.retain(|&other| other != conn);
@@ -201,8 +207,6 @@ fn compare(steps: &[(u8, u8)]) -> u64 {
         };
         scheduler.handle_input(model.now, input).unwrap();
         let outputs: Vec<_> = std::iter::from_fn(|| scheduler.poll_output()).collect();
-        // Which of the two comes first, a shed or an assignment elsewhere, is nobody's concern, but
-        // it is the same as in the model.
         assert_eq!(outputs, std::mem::take(&mut model.log), "step {i}: {input:?}");
         assert_eq!(scheduler.poll_timeout(), model.pauses.front().map(|&(until, _)| until));
         assert_eq!(scheduler.waiting(), model.handles.len() + model.parked.len());

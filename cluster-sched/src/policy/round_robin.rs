@@ -24,7 +24,7 @@ impl<W: Copy + Ord> RoundRobin<W> {
         Self { free: BTreeMap::new(), turns: BTreeMap::new(), next_turn: 0 }
     }
 
-    fn to_tail(&mut self, worker: W) {
+    fn queue_up(&mut self, worker: W) {
         let turn = self.next_turn;
         self.next_turn += 1;
         if let Some(old) = self.turns.insert(worker, turn) {
@@ -54,7 +54,7 @@ impl<W: Copy + Ord, C> Policy<W, C> for RoundRobin<W> {
     }
 
     fn ready(&mut self, worker: W) {
-        self.to_tail(worker);
+        self.queue_up(worker);
     }
 
     fn busy(&mut self, worker: W) {
@@ -63,7 +63,7 @@ impl<W: Copy + Ord, C> Policy<W, C> for RoundRobin<W> {
 
     fn pick(&mut self, _conn: &C, eligible: &mut dyn FnMut(W) -> bool) -> Option<W> {
         let worker = self.free.values().copied().find(|&worker| eligible(worker))?;
-        self.to_tail(worker);
+        self.queue_up(worker);
         Some(worker)
     }
 }
