@@ -107,7 +107,7 @@ impl<K: Clone> Gate<K> {
                 self.release();
                 Ok(())
             }
-            None => self.spend_spare_answer(),
+            None => self.spare_answer(),
         }
     }
 
@@ -116,7 +116,7 @@ impl<K: Clone> Gate<K> {
     /// # Errors
     /// [`UnexpectedAnswer`] if none is: the peer is broken.
     pub fn nack(&mut self) -> Result<(), UnexpectedAnswer> {
-        let Some(frame) = self.in_flight.front_mut() else { return self.spend_spare_answer() };
+        let Some(frame) = self.in_flight.front_mut() else { return self.spare_answer() };
         if frame.resend && frame.resends < MAX_RESENDS {
             frame.resends += 1;
             self.output.push_back(GateOutput::Resend(frame.key.clone()));
@@ -124,6 +124,17 @@ impl<K: Clone> Gate<K> {
             self.output.push_back(GateOutput::Undelivered(frame.key));
             self.release();
         }
+        Ok(())
+    }
+
+    /// An answer came while nothing that it could be for has been written yet. (The gate does not
+    /// know what is written: to it a frame is under way as soon as it has let it go.)
+    ///
+    /// # Errors
+    /// [`UnexpectedAnswer`] unless it is one too many to a frame that was sent again, which Node
+    /// answers once for each wrapping.
+    pub fn spare_answer(&mut self) -> Result<(), UnexpectedAnswer> {
+        self.spare_answers = self.spare_answers.checked_sub(1).ok_or(UnexpectedAnswer)?;
         Ok(())
     }
 
@@ -170,11 +181,6 @@ impl<K: Clone> Gate<K> {
             }
             self.output.push_back(GateOutput::Send(key));
         }
-    }
-
-    fn spend_spare_answer(&mut self) -> Result<(), UnexpectedAnswer> {
-        self.spare_answers = self.spare_answers.checked_sub(1).ok_or(UnexpectedAnswer)?;
-        Ok(())
     }
 }
 
@@ -257,6 +263,22 @@ mod tests {
         // A Node peer acknowledges the outer and the inner frame.
         assert_eq!(gate.ack(), Ok(()));
         assert_eq!(gate.ack(), Err(UnexpectedAnswer));
+    }
+
+    #[test]
+    fn a_second_ack_is_not_for_the_frame_that_the_first_let_go() {
+        let mut gate = Gate::new();
+        gate.submit(RESENT, 1);
+        gate.submit(HANDLE, 2);
+        gate.nack().unwrap();
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Send(1), Resend(1), Delivered(1), Send(2)]);
+        // 2 is not written yet.
+        assert_eq!(gate.spare_answer(), Ok(()));
+        assert_eq!(outputs(&mut gate), []);
+        assert_eq!(gate.spare_answer(), Err(UnexpectedAnswer));
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(2)]);
     }
 
     #[test]
