@@ -1,0 +1,346 @@
+//! The channel: both halves on one transport.
+
+use std::io;
+
+use cluster_proto::{Deframer, HandleKind, Message};
+
+use crate::config::{ChannelConfig, Wire};
+use crate::error::{RecvError, SendError};
+use crate::outgoing::{HandleAnswer, Outgoing};
+use crate::pairing::{Found, Pairing};
+use crate::sender::{Answer, MAX_ANSWERS, Sender};
+use crate::socket::Socket;
+use crate::transport::Transport;
+
+/// How much is read at once, in bytes.
+const READ: usize = 64 << 10;
+
+/// A channel of messages, some with a handle beside them, over a [`Transport`].
+///
+/// Nothing in it waits: [`send`](Self::send) queues, [`flush`](Self::flush) writes what the
+/// transport takes, [`recv`](Self::recv) reads what is there. The caller waits for readiness; see
+/// the crate's page for the whole loop.
+///
+/// Dropping it closes the transport and every handle in it.
+#[derive(Debug)]
+pub struct Channel<T: Transport = Socket> {
+    pub(crate) transport: T,
+    sender: Sender<T::Handle>,
+    wire: Wire,
+    deframer: Deframer,
+    pairing: Pairing<T::Handle>,
+    max_handles: usize,
+    buf: Box<[u8]>,
+    /// What a read brought; empty between calls, kept for its memory.
+    arrived: Vec<T::Handle>,
+    taken: Vec<T::Handle>,
+    ended: bool,
+    missing: u64,
+    truncated: u64,
+}
+
+/// How full the queue is behind a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Below [`high_water`](ChannelConfig::high_water): Node's `send()` returns `true`.
+    Low,
+    /// At or above it: Node's `send()` returns `false`. The message is queued all the same; a good
+    /// sender stops until the channel [is flushed](Channel::flush).
+    High,
+}
+
+/// What is left after a [`Channel::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// All is written that may be: what is left waits for the peer's answer to a handle, which
+    /// [`Channel::recv`] takes; flush again after it.
+    Done,
+    /// The transport is full: flush again when it is writable.
+    Blocked,
+}
+
+/// What a [`Channel::recv`] brought.
+#[derive(Debug)]
+pub enum Recv<H> {
+    /// A message.
+    Message(Received<H>),
+    /// Nothing more yet: wait until the transport is readable.
+    WouldBlock,
+    /// The peer has closed its end, and all that it wrote is read; or an error was returned
+    /// before. It stays so.
+    Closed,
+}
+
+/// A message that arrived.
+#[derive(Debug)]
+pub struct Received<H> {
+    /// The message, out of the wrapping of its handle. It is never an acknowledgement.
+    pub message: Message,
+    /// The handle that came with it. The peer has been answered by then: ACK is in the queue.
+    pub handle: Option<ReceivedHandle<H>>,
+}
+
+/// A handle that arrived, with what the message said of it.
+#[derive(Debug)]
+pub struct ReceivedHandle<H> {
+    /// What the peer says that it is. The channel does not check it.
+    pub kind: HandleKind,
+    /// The connection key of the `net.Server` that a `net.Socket` came from.
+    pub key: Option<String>,
+    /// The handle. A descriptor is close-on-exec, otherwise in the state its sender left it:
+    /// not necessarily non-blocking.
+    pub handle: H,
+}
+
+/// What went wrong on a channel without ending it, counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelStats {
+    /// Handles that came with no message that has one; they were closed.
+    pub unexpected_handles: u64,
+    /// Messages that came without the handle that they speak of; they were answered NACK and not
+    /// delivered. A peer's [`probe`](Channel::probe) is one.
+    pub missing_handles: u64,
+    /// Handles of ours that the peer answered NACK for the last time.
+    pub undelivered_handles: u64,
+    /// Reads that lost handles (`MSG_CTRUNC`): this process has too many open files, or the peer
+    /// sends several at once.
+    pub truncated_reads: u64,
+}
+
+impl<T: Transport> Channel<T> {
+    /// A channel over that transport.
+    pub fn with_transport(transport: T, config: ChannelConfig) -> Self {
+        Self {
+            transport,
+            sender: Sender::new(&config),
+            wire: config.wire,
+            deframer: Deframer::new(config.wire.codec().framing()).with_max_frame(config.max_frame),
+            pairing: Pairing::new(config.max_handles),
+            max_handles: config.max_handles,
+            buf: vec![0; READ].into_boxed_slice(),
+            arrived: Vec::new(),
+            taken: Vec::new(),
+            ended: false,
+            missing: 0,
+            truncated: 0,
+        }
+    }
+
+    /// Queues a message, and a handle with it (`process.send(message, handle)`).
+    ///
+    /// Nothing is written before [`flush`](Self::flush): many messages then go in one write.
+    /// Messages arrive in the order of their sending. While a handle is unanswered by the peer,
+    /// those sent behind it are held back (see [`ChannelConfig::gate_window`]).
+    ///
+    /// # Errors
+    /// [`SendError`]; the message is not queued then, and the share of the handle is dropped.
+    pub fn send(
+        &mut self,
+        message: &Message,
+        handle: Option<Outgoing<T::Handle>>,
+    ) -> Result<Pressure, SendError> {
+        self.sender.send(message, handle)
+    }
+
+    /// Queues a handle frame without a handle, which the peer's event loop answers NACK without its
+    /// application knowing: a ping for which a Node worker needs no code.
+    ///
+    /// [`poll_answer`](Self::poll_answer) reports it under `token`, with `delivered: false`. It
+    /// travels alone: it waits for the answers to all handles before it, and those behind it wait
+    /// for its answer.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn probe(&mut self, token: u64) -> Result<Pressure, SendError> {
+        self.sender.probe(token)
+    }
+
+    /// Writes what is queued until the transport takes no more.
+    ///
+    /// It is to be called after [`send`](Self::send), after [`recv`](Self::recv) (whose answers to
+    /// handles it writes, and who takes the answers for which messages wait), and when the
+    /// transport gets writable. When the peer turns out to be gone, what is queued is
+    /// dropped and `Done` returned: `send` says [`Closed`](SendError::Closed) from then on, and
+    /// `recv` still reads what the peer wrote before.
+    ///
+    /// # Errors
+    /// What the transport says otherwise, such as `ETOOMANYREFS` when this user has too many
+    /// descriptors in flight. Nothing is lost then: it may be tried again later.
+    pub fn flush(&mut self) -> io::Result<Flush> {
+        self.sender.flush(&mut self.transport)
+    }
+
+    /// The next message: one that is read already, else it reads until there is one or nothing is
+    /// left to read.
+    ///
+    /// Call it until it returns `WouldBlock` or `Closed`, or no readiness event may follow. A call
+    /// that returns a message has read at most what that message needed.
+    ///
+    /// # Errors
+    /// [`RecvError`], once: the channel is dead then, all that waits in it is dropped, and every
+    /// further call returns `Closed`.
+    pub fn recv(&mut self) -> Result<Recv<T::Handle>, RecvError> {
+        if self.ended {
+            return Ok(Recv::Closed);
+        }
+        let received = self.read_message();
+        if received.is_err() {
+            self.sender.close();
+        }
+        if matches!(received, Err(_) | Ok(Recv::Closed)) {
+            self.end();
+        }
+        received
+    }
+
+    /// What the peer answered to a handle that was sent [with a token](Outgoing::with_token), the
+    /// oldest answer first; each is reported once. Handles that are unanswered when the channel
+    /// closes are not reported.
+    pub fn poll_answer(&mut self) -> Option<HandleAnswer> {
+        self.sender.poll_report()
+    }
+
+    /// Changes the encoding of all messages sent from now on. The peer has to know, by the last
+    /// message in the old one, and nothing may be un-ACKed then: see
+    /// [`handles_in_flight`](Self::handles_in_flight).
+    pub fn set_send_wire(&mut self, wire: Wire) {
+        self.sender.set_wire(wire);
+    }
+
+    /// Changes the encoding of the messages that [`recv`](Self::recv) has not returned yet.
+    pub fn set_recv_wire(&mut self, wire: Wire) {
+        self.wire = wire;
+        self.deframer.set_framing(wire.codec().framing());
+    }
+
+    /// Bytes of messages that are held back or not written yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.sender.queued_bytes()
+    }
+
+    /// Whether nothing is queued, held back or unanswered; also when there is nobody any more to
+    /// write to.
+    pub fn is_idle(&self) -> bool {
+        self.sender.is_idle()
+    }
+
+    /// Handles that were let go by the gate and are not answered yet.
+    pub fn handles_in_flight(&self) -> usize {
+        self.sender.in_flight()
+    }
+
+    /// Whether [`flush`](Self::flush) has something to write now.
+    pub fn wants_write(&self) -> bool {
+        self.sender.wants_write()
+    }
+
+    /// Whether [`send`](Self::send) can do anything but return [`SendError::Closed`].
+    pub fn can_send(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// What went wrong so far.
+    pub fn stats(&self) -> ChannelStats {
+        ChannelStats {
+            unexpected_handles: self.pairing.unexpected(),
+            missing_handles: self.missing,
+            undelivered_handles: self.sender.undelivered(),
+            truncated_reads: self.truncated,
+        }
+    }
+
+    /// The transport below. Whoever reads or writes past the channel breaks it.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// The transport below. Whoever reads or writes past the channel breaks it.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    fn read_message(&mut self) -> Result<Recv<T::Handle>, RecvError> {
+        loop {
+            if let Some(received) = self.take_buffered()? {
+                return Ok(Recv::Message(received));
+            }
+            self.pairing.drained();
+            match self.transport.recv(&mut self.buf, &mut self.arrived) {
+                Ok(meta) => {
+                    self.truncated += u64::from(meta.truncated);
+                    // The descriptors before the bytes: a frame must find what it came with.
+                    self.pairing
+                        .read(meta.bytes, self.arrived.drain(..), meta.truncated)
+                        .map_err(|_| RecvError::TooManyHandles { limit: self.max_handles })?;
+                    if meta.bytes == 0 {
+                        return self.end_of_stream();
+                    }
+                    self.deframer.extend(&self.buf[..meta.bytes]);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Recv::WouldBlock),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => return self.end_of_stream(),
+                    _ => return Err(RecvError::Io(error)),
+                },
+            }
+        }
+    }
+
+    fn end_of_stream(&self) -> Result<Recv<T::Handle>, RecvError> {
+        match self.deframer.buffered() {
+            0 => Ok(Recv::Closed),
+            bytes => Err(RecvError::ClosedInFrame { bytes }),
+        }
+    }
+
+    /// The next message of those that are read already.
+    fn take_buffered(&mut self) -> Result<Option<Received<T::Handle>>, RecvError> {
+        while let Some(frame) = self.deframer.next_frame()? {
+            let message = self.wire.codec().decode(frame.payload)?;
+            let Message::Handle(mut handle) = message else {
+                self.pairing.pass(frame.range);
+                match message {
+                    Message::HandleAck => self.answered(Answer::Ack)?,
+                    Message::HandleNack => self.answered(Answer::Nack)?,
+                    message => return Ok(Some(Received { message, handle: None })),
+                }
+                continue;
+            };
+            let found = self.pairing.take(frame.range, 1, &mut self.taken);
+            let arrived = if found == Found::All { self.taken.pop() } else { None };
+            let answer = if arrived.is_some() { Answer::Ack } else { Answer::Nack };
+            if !self.sender.answer(answer) {
+                return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS });
+            }
+            let Some(arrived) = arrived else {
+                self.missing += 1;
+                continue;
+            };
+            // One that is sent again is wrapped twice, and answered once.
+            if let Message::Handle(inner) = *handle.message {
+                handle = inner;
+            }
+            if handle.message.is_handle_answer() {
+                return Err(RecvError::UnexpectedAnswer);
+            }
+            let received = ReceivedHandle { kind: handle.kind, key: handle.key, handle: arrived };
+            return Ok(Some(Received { message: *handle.message, handle: Some(received) }));
+        }
+        Ok(None)
+    }
+
+    fn answered(&mut self, answer: Answer) -> Result<(), RecvError> {
+        self.sender.answered(answer).map_err(|_| RecvError::UnexpectedAnswer)
+    }
+
+    /// Nothing is read any more: lets go of what was.
+    fn end(&mut self) {
+        self.ended = true;
+        self.pairing.clear();
+        self.arrived = Vec::new();
+        self.deframer = Deframer::new(self.wire.codec().framing());
+        self.buf = Box::default();
+    }
+}

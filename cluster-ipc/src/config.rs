@@ -1,0 +1,116 @@
+//! What a channel may cost, and what it speaks.
+
+use cluster_proto::{Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
+
+/// The encoding of a channel's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wire {
+    /// Node's default (`serialization: 'json'`): what every Node peer speaks.
+    #[default]
+    Json,
+    /// Length-prefixed postcard: smaller and faster, between two Rust ends only.
+    Postcard,
+}
+
+impl Wire {
+    pub(crate) fn codec(self) -> &'static dyn Codec {
+        match self {
+            Self::Json => &Json,
+            Self::Postcard => &Postcard,
+        }
+    }
+
+    /// A frame without its framing.
+    pub(crate) fn payload(self, frame: &[u8]) -> &[u8] {
+        match self.codec().framing() {
+            Framing::Length => &frame[4..],
+            _ => &frame[..frame.len() - 1],
+        }
+    }
+}
+
+/// Limits and settings of a [`Channel`](crate::Channel).
+///
+/// ```
+/// use cluster_ipc::{ChannelConfig, Wire};
+///
+/// let config = ChannelConfig::default().wire(Wire::Postcard).max_frame(1 << 20);
+/// assert_eq!(config.high_water, 128 << 10);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelConfig {
+    /// The encoding, both ways, at the start. Default: [`Wire::Json`].
+    pub wire: Wire,
+    /// The longest frame that is taken or sent, in bytes. Default: 64 MiB. A peer that sends a
+    /// longer one costs itself the channel.
+    pub max_frame: usize,
+    /// How many queued bytes make [`Pressure::High`](crate::Pressure::High). Default: 128 KiB,
+    /// at which Node's `send()` returns `false`.
+    pub high_water: usize,
+    /// How many bytes may be queued before messages are refused. Default: 64 MiB.
+    pub queue_limit: usize,
+    /// How many handles may be under way before the first is answered. Default: 1, which is
+    /// Node's order exactly.
+    pub gate_window: usize,
+    /// How many received handles may wait for the rest of their frame. Default: 64.
+    pub max_handles: usize,
+}
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        Self {
+            wire: Wire::default(),
+            max_frame: DEFAULT_MAX_FRAME,
+            high_water: 128 << 10,
+            queue_limit: 64 << 20,
+            gate_window: 1,
+            max_handles: 64,
+        }
+    }
+}
+
+impl ChannelConfig {
+    /// Sets [`wire`](Self::wire).
+    #[must_use]
+    pub fn wire(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    /// Sets [`max_frame`](Self::max_frame), in bytes.
+    #[must_use]
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.max_frame = bytes;
+        self
+    }
+
+    /// Sets [`high_water`](Self::high_water), in bytes.
+    #[must_use]
+    pub fn high_water(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
+    }
+
+    /// Sets [`queue_limit`](Self::queue_limit), in bytes.
+    #[must_use]
+    pub fn queue_limit(mut self, bytes: usize) -> Self {
+        self.queue_limit = bytes;
+        self
+    }
+
+    /// Sets [`gate_window`](Self::gate_window), in handles; 0 counts as 1.
+    #[must_use]
+    pub fn gate_window(mut self, handles: usize) -> Self {
+        self.gate_window = handles;
+        self
+    }
+
+    /// Sets [`max_handles`](Self::max_handles).
+    #[must_use]
+    pub fn max_handles(mut self, handles: usize) -> Self {
+        self.max_handles = handles;
+        self
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong on a channel.
+
+use std::{error, fmt, io};
+
+use cluster_proto::{DecodeError, EncodeError, FrameError};
+
+/// Why a message was not queued.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It cannot be written in the channel's encoding, or is the channel's own to send
+    /// (a handle's wrapping, an acknowledgement).
+    Encode(EncodeError),
+    /// Its frame is longer than [`max_frame`](crate::ChannelConfig::max_frame).
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+        /// The frame's length, in bytes.
+        length: usize,
+    },
+    /// The queue has no room for it: the peer does not read, or too slowly.
+    QueueFull {
+        /// The [`queue_limit`](crate::ChannelConfig::queue_limit), in bytes.
+        limit: usize,
+    },
+    /// The peer is gone, or a [`RecvError`] ended the channel.
+    Closed,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(error) => error.fmt(f),
+            Self::TooLong { limit, length } => {
+                write!(f, "a message of {length} bytes is over the limit of {limit}")
+            }
+            Self::QueueFull { limit } => {
+                write!(f, "the channel's queue has no room left of its {limit} bytes")
+            }
+            Self::Closed => f.write_str("the channel is closed"),
+        }
+    }
+}
+
+impl error::Error for SendError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            Self::TooLong { .. } | Self::QueueFull { .. } | Self::Closed => None,
+        }
+    }
+}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+/// Why a channel cannot be read any further. The channel is dead after any of them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// A frame is longer than [`max_frame`](crate::ChannelConfig::max_frame).
+    Frame(FrameError),
+    /// A frame is no message.
+    Decode(DecodeError),
+    /// The peer answered for a handle that it was not sent.
+    UnexpectedAnswer,
+    /// The peer sends handles and does not read what they are answered.
+    TooManyAnswers {
+        /// How many answers may wait to be written.
+        limit: usize,
+    },
+    /// The peer sent more handles than may wait for their frame.
+    TooManyHandles {
+        /// The [`max_handles`](crate::ChannelConfig::max_handles).
+        limit: usize,
+    },
+    /// The stream ended within a frame.
+    ClosedInFrame {
+        /// How many bytes of it had come.
+        bytes: usize,
+    },
+    /// The transport failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => error.fmt(f),
+            Self::Decode(error) => error.fmt(f),
+            Self::UnexpectedAnswer => cluster_proto::UnexpectedAnswer.fmt(f),
+            Self::TooManyAnswers { limit } => {
+                write!(f, "the peer leaves more than {limit} handle answers unread")
+            }
+            Self::TooManyHandles { limit } => {
+                write!(f, "the peer sent more than {limit} handles without their frame")
+            }
+            Self::ClosedInFrame { bytes } => {
+                write!(f, "the channel was closed {bytes} bytes into a frame")
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for RecvError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Frame(error) => Some(error),
+            Self::Decode(error) => Some(error),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<FrameError> for RecvError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl From<DecodeError> for RecvError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}

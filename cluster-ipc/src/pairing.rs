@@ -1,0 +1,286 @@
+//! Which descriptor belongs to which frame.
+
+use std::collections::VecDeque;
+use std::error;
+use std::fmt;
+use std::ops::Range;
+
+/// Finds the frame for each received descriptor, by their places in the stream.
+///
+/// The kernel gives descriptors to the read that takes the first byte they were sent with, and
+/// ends that read no later than the write that carried them. So descriptors that came with the
+/// bytes `[a, b)` belong to the frame that starts in `[a, b)` and says that it has any:
+///
+/// ```text
+/// stream    │ plain │ plain │ handle frame     …│ plain │
+/// reads     ├──────────────────────┤├─────────────────┤
+///            a              ▲      b    the rest of it
+///                           └─ the descriptor came with [a, b)
+/// ```
+///
+/// It is pure: `H` is a descriptor or anything that stands for one. A descriptor that no frame can
+/// claim any more is dropped, which closes it, and counted.
+///
+/// ```
+/// use cluster_ipc::{Found, Pairing};
+///
+/// let mut pairing = Pairing::new(16);
+/// let mut taken = Vec::new();
+/// // A read of 30 bytes with a descriptor: a plain frame, then half of a handle frame.
+/// pairing.read(30, ["fd"], false)?;
+/// pairing.pass(0..20);
+/// pairing.drained();
+/// pairing.read(10, [], false)?;
+/// assert_eq!(pairing.take(20..40, 1, &mut taken), Found::All);
+/// assert_eq!(taken, ["fd"]);
+/// # Ok::<(), cluster_ipc::TooManyHandles>(())
+/// ```
+#[derive(Debug)]
+pub struct Pairing<H> {
+    /// Bytes read so far: where the next read starts.
+    received: u64,
+    /// Where the next frame starts.
+    next_frame: u64,
+    /// Reads that brought descriptors, by their places; they do not overlap.
+    reads: VecDeque<Read<H>>,
+    waiting: usize,
+    limit: usize,
+    unexpected: u64,
+}
+
+#[derive(Debug)]
+struct Read<H> {
+    range: Range<u64>,
+    handles: VecDeque<H>,
+    /// More came than could be received.
+    truncated: bool,
+}
+
+/// Whether a frame's descriptors were there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// All of them.
+    All,
+    /// Not all: none was taken. What to answer is NACK.
+    Missing {
+        /// They were sent, but could not be received (`MSG_CTRUNC`): this process has too many
+        /// open files, or the peer sent too many at once.
+        lost: bool,
+    },
+}
+
+/// More descriptors wait for their frame than may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyHandles {
+    /// How many may.
+    pub limit: usize,
+}
+
+impl fmt::Display for TooManyHandles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} handles wait for their frame", self.limit)
+    }
+}
+
+impl error::Error for TooManyHandles {}
+
+impl<H> Pairing<H> {
+    /// At the start of a stream; at most `limit` descriptors may wait.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            received: 0,
+            next_frame: 0,
+            reads: VecDeque::new(),
+            waiting: 0,
+            limit,
+            unexpected: 0,
+        }
+    }
+
+    /// Takes what a read brought, before any frame is looked for in its bytes.
+    ///
+    /// `truncated` says that descriptors were sent with these bytes which could not be received.
+    ///
+    /// # Errors
+    /// [`TooManyHandles`] if more than the limit wait now; the new ones are dropped.
+    pub fn read(
+        &mut self,
+        bytes: usize,
+        handles: impl IntoIterator<Item = H>,
+        truncated: bool,
+    ) -> Result<(), TooManyHandles> {
+        let from = self.received;
+        self.received += bytes as u64;
+        let mut handles = handles.into_iter().peekable();
+        if handles.peek().is_none() && !truncated {
+            return Ok(());
+        }
+        let handles: VecDeque<H> = handles.collect();
+        if bytes == 0 {
+            self.unexpected += handles.len() as u64;
+            return Ok(());
+        }
+        if self.waiting + handles.len() > self.limit {
+            self.unexpected += handles.len() as u64;
+            return Err(TooManyHandles { limit: self.limit });
+        }
+        self.waiting += handles.len();
+        self.reads.push_back(Read { range: from..self.received, handles, truncated });
+        Ok(())
+    }
+
+    /// The next frame lies at `frame` and has `n` descriptors: appends them to `into`.
+    ///
+    /// Frames are given in their order, whole, without a gap.
+    pub fn take(&mut self, frame: Range<u64>, n: usize, into: &mut Vec<H>) -> Found {
+        self.discard(|read| read.range.end <= frame.start);
+        let mut found = Found::Missing { lost: false };
+        if let Some(read) = self.reads.front_mut().filter(|read| read.range.contains(&frame.start))
+        {
+            if read.handles.len() >= n {
+                into.extend(read.handles.drain(..n));
+                self.waiting -= n;
+                found = Found::All;
+            } else {
+                found = Found::Missing { lost: read.truncated };
+            }
+        } else if n == 0 {
+            found = Found::All;
+        }
+        self.pass(frame);
+        found
+    }
+
+    /// The next frame lies at `frame` and has no descriptors.
+    pub fn pass(&mut self, frame: Range<u64>) {
+        debug_assert_eq!(frame.start, self.next_frame, "frames come in order");
+        self.next_frame = frame.end;
+        // The frame after this one starts at its end.
+        self.discard(|read| read.range.end <= frame.end);
+    }
+
+    /// No whole frame is left in what was read: only descriptors of the one that has begun are
+    /// kept. Where it is called before each read, no more than one read's descriptors ever wait.
+    pub fn drained(&mut self) {
+        let next_frame = self.next_frame;
+        // That frame has not ended yet, so the one behind it starts in no read so far.
+        self.discard(|read| read.range.end <= next_frame);
+        while self.reads.back().is_some_and(|read| read.range.start > next_frame) {
+            let read = self.reads.pop_back();
+            self.forget(read);
+        }
+    }
+
+    /// Descriptors that wait for their frame.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Descriptors that were dropped because no frame could claim them.
+    pub fn unexpected(&self) -> u64 {
+        self.unexpected
+    }
+
+    /// Drops all that wait, uncounted: the stream is at its end.
+    pub fn clear(&mut self) {
+        self.reads.clear();
+        self.waiting = 0;
+    }
+
+    fn discard(&mut self, dead: impl Fn(&Read<H>) -> bool) {
+        while self.reads.front().is_some_and(&dead) {
+            let read = self.reads.pop_front();
+            self.forget(read);
+        }
+    }
+
+    fn forget(&mut self, read: Option<Read<H>>) {
+        let dropped = read.map_or(0, |read| read.handles.len());
+        self.waiting -= dropped;
+        self.unexpected += dropped as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(pairing: &mut Pairing<u32>, frame: Range<u64>, n: usize) -> (Found, Vec<u32>) {
+        let mut taken = Vec::new();
+        let found = pairing.take(frame, n, &mut taken);
+        (found, taken)
+    }
+
+    const NONE: Found = Found::Missing { lost: false };
+    const LOST: Found = Found::Missing { lost: true };
+
+    #[test]
+    fn a_descriptor_goes_to_the_frame_that_starts_in_its_read() {
+        let mut pairing = Pairing::new(8);
+        pairing.read(10, [], false).unwrap();
+        pairing.read(20, [1], false).unwrap();
+        pairing.read(20, [2], false).unwrap();
+        // Starts before the read that brought it.
+        assert_eq!(take(&mut pairing, 0..15, 1), (NONE, vec![]));
+        assert_eq!(take(&mut pairing, 15..29, 1), (Found::All, vec![1]));
+        // Its first byte is the last of the read, whose descriptor is gone.
+        assert_eq!(take(&mut pairing, 29..40, 1), (NONE, vec![]));
+        assert_eq!(take(&mut pairing, 40..90, 1), (Found::All, vec![2]));
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 0));
+    }
+
+    #[test]
+    fn what_no_frame_claims_is_dropped_as_soon_as_that_is_sure() {
+        let mut pairing = Pairing::new(8);
+        pairing.read(10, [1, 2], false).unwrap();
+        pairing.pass(0..4);
+        assert_eq!(pairing.waiting(), 2);
+        assert_eq!(take(&mut pairing, 4..9, 1), (Found::All, vec![1]));
+        assert_eq!(pairing.waiting(), 1);
+        pairing.pass(9..10);
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 1));
+    }
+
+    #[test]
+    fn a_long_frame_gathers_no_descriptors() {
+        let mut pairing = Pairing::new(2);
+        pairing.read(1, [0], false).unwrap();
+        for n in 1..100 {
+            pairing.drained();
+            assert_eq!((pairing.waiting(), pairing.unexpected()), (1, u64::from(n) - 1));
+            pairing.read(1, [n], false).unwrap();
+        }
+        assert_eq!(take(&mut pairing, 0..100, 1), (Found::All, vec![0]));
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 99));
+    }
+
+    #[test]
+    fn too_many_at_once_are_refused() {
+        let mut pairing = Pairing::new(2);
+        assert_eq!(pairing.read(1, [1, 2], false), Ok(()));
+        assert_eq!(pairing.read(1, [3], false), Err(TooManyHandles { limit: 2 }));
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (2, 1));
+    }
+
+    #[test]
+    fn a_truncated_read_loses_what_its_handle_frame_needs() {
+        let mut pairing = Pairing::new(8);
+        pairing.read(30, [], true).unwrap();
+        pairing.pass(0..10);
+        assert_eq!(take(&mut pairing, 10..30, 1), (LOST, vec![]));
+        // Part of them arrived: enough for one, not for two.
+        pairing.read(10, [1], true).unwrap();
+        assert_eq!(take(&mut pairing, 30..40, 1), (Found::All, vec![1]));
+        pairing.read(10, [2], true).unwrap();
+        assert_eq!(take(&mut pairing, 40..50, 2), (LOST, vec![]));
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 1));
+    }
+
+    #[test]
+    fn a_frame_may_have_several() {
+        let mut pairing = Pairing::new(8);
+        pairing.read(10, [1, 2, 3], false).unwrap();
+        assert_eq!(take(&mut pairing, 0..10, 3), (Found::All, vec![1, 2, 3]));
+        assert_eq!(take(&mut pairing, 10..11, 0), (Found::All, vec![]));
+    }
+}

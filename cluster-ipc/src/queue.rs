@@ -1,0 +1,169 @@
+//! What is to be written, in its order, each item the start of a write of its own.
+
+use std::collections::VecDeque;
+
+use crate::config::Wire;
+
+/// Frames that are copied together into one write, in bytes.
+const COALESCED: usize = 64 << 10;
+
+/// One item to write.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Whole frames without handles.
+    Plain(Vec<u8>),
+    /// The frame of that key, which has a handle.
+    Handle(u64),
+    /// From here on answers are written in this encoding.
+    Wire(Wire),
+}
+
+/// The order of writes.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    items: VecDeque<Item>,
+    /// How much of the first item is written already: answers may go before it only if none is.
+    written: usize,
+    /// The first item holds answers already. No more are put before it, so that a peer that does
+    /// not read cannot make it grow without bound.
+    answered: bool,
+    /// A buffer to be used again.
+    spare: Vec<u8>,
+}
+
+impl Queue {
+    /// Puts a plain frame at the end.
+    pub(crate) fn push_plain(&mut self, frame: Vec<u8>) {
+        match self.items.back_mut() {
+            Some(Item::Plain(tail)) if tail.len() + frame.len() <= COALESCED => {
+                tail.extend_from_slice(&frame);
+                self.recycle(frame);
+            }
+            _ => self.items.push_back(Item::Plain(frame)),
+        }
+    }
+
+    pub(crate) fn push_handle(&mut self, key: u64) {
+        self.items.push_back(Item::Handle(key));
+    }
+
+    pub(crate) fn push_wire(&mut self, wire: Wire) {
+        self.items.push_back(Item::Wire(wire));
+    }
+
+    /// Whether answers may be put before the first item now.
+    pub(crate) fn takes_answers(&self) -> bool {
+        self.written == 0 && !self.answered
+    }
+
+    /// Puts answers before all else, with what follows in one write where that is possible.
+    pub(crate) fn put_answers_first(&mut self, mut answers: Vec<u8>) {
+        debug_assert!(self.takes_answers(), "a frame is never cut in two");
+        match self.items.front_mut() {
+            Some(Item::Plain(first)) if answers.len() + first.len() <= COALESCED => {
+                answers.extend_from_slice(first);
+                *first = answers;
+            }
+            _ => self.items.push_front(Item::Plain(answers)),
+        }
+        self.answered = true;
+    }
+
+    /// What is to be written next, and how much of it is already.
+    pub(crate) fn front(&self) -> Option<(&Item, usize)> {
+        self.items.front().map(|item| (item, self.written))
+    }
+
+    /// So much more of the first item is written.
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes;
+    }
+
+    /// The first item is done with.
+    pub(crate) fn pop(&mut self) {
+        self.written = 0;
+        self.answered = false;
+        if let Some(Item::Plain(bytes)) = self.items.pop_front() {
+            self.recycle(bytes);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// An empty buffer for the next frame.
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Takes back a buffer, unless it is too large to be kept.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if (self.spare.capacity()..=COALESCED).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.spare = buffer;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn front(queue: &Queue) -> Option<Vec<u8>> {
+        match queue.front() {
+            Some((Item::Plain(bytes), 0)) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn plain_frames_are_written_together_but_not_across_a_handle() {
+        let mut queue = Queue::default();
+        queue.push_plain(b"a\n".to_vec());
+        queue.push_plain(b"b\n".to_vec());
+        queue.push_handle(1);
+        queue.push_plain(b"c\n".to_vec());
+        assert_eq!(front(&queue).unwrap(), b"a\nb\n");
+        queue.pop();
+        assert!(matches!(queue.front(), Some((Item::Handle(1), 0))));
+        queue.pop();
+        assert_eq!(front(&queue).unwrap(), b"c\n");
+        queue.pop();
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn answers_go_first_but_never_into_a_frame() {
+        let mut queue = Queue::default();
+        queue.push_plain(b"plain\n".to_vec());
+        queue.put_answers_first(b"ack\n".to_vec());
+        assert_eq!(front(&queue).unwrap(), b"ack\nplain\n");
+        assert!(!queue.takes_answers());
+        queue.pop();
+
+        queue.push_plain(b"plain\n".to_vec());
+        queue.wrote(3);
+        assert!(!queue.takes_answers());
+        queue.pop();
+        queue.push_handle(1);
+        queue.put_answers_first(b"ack\n".to_vec());
+        assert_eq!(front(&queue).unwrap(), b"ack\n");
+        queue.pop();
+        assert!(matches!(queue.front(), Some((Item::Handle(1), 0))));
+    }
+
+    #[test]
+    fn a_large_buffer_is_not_kept() {
+        let mut queue = Queue::default();
+        queue.push_plain(vec![0; 1 << 20]);
+        queue.push_plain(vec![0; 100]);
+        queue.pop();
+        queue.pop();
+        assert_eq!(queue.buffer().capacity(), 100);
+    }
+}

@@ -1,0 +1,463 @@
+//! The sending half: the gate decides what may be written, the queue in which writes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use cluster_proto::{
+    EncodeError, FrameClass, Gate, GateOutput, HandleKind, HandleMessage, Message, Object,
+    UnexpectedAnswer,
+};
+
+use crate::channel::{Flush, Pressure};
+use crate::config::{ChannelConfig, Wire};
+use crate::error::SendError;
+use crate::outgoing::{HandleAnswer, Outgoing};
+use crate::queue::{Item, Queue};
+use crate::straddle::Straddle;
+use crate::transport::Transport;
+
+/// Answers that may wait to be written.
+pub(crate) const MAX_ANSWERS: usize = 64 << 10;
+
+/// What the peer's handles are answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Ack,
+    Nack,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sender<H> {
+    wire: Wire,
+    /// What answers are written in: it changes when the first frame in the new encoding is next,
+    /// as answers overtake frames that were encoded before them.
+    answer_wire: Wire,
+    max_frame: usize,
+    high_water: usize,
+    queue_limit: usize,
+    gate: Gate<u64>,
+    frames: BTreeMap<u64, Frame<H>>,
+    last_key: u64,
+    queue: Queue,
+    straddle: Straddle,
+    /// Bytes of messages that are held or queued.
+    queued: usize,
+    answers: VecDeque<Answer>,
+    reports: VecDeque<HandleAnswer>,
+    undelivered: u64,
+    closed: bool,
+}
+
+/// A frame between `send` and its end.
+#[derive(Debug)]
+enum Frame<H> {
+    Plain(Vec<u8>),
+    Answer(Answer),
+    Wire(Wire),
+    Handle(HandleFrame<H>),
+}
+
+#[derive(Debug)]
+struct HandleFrame<H> {
+    bytes: Vec<u8>,
+    /// What the bytes are in.
+    wire: Wire,
+    /// None in a probe, and once it is written for the last time.
+    handle: Option<Arc<H>>,
+    resend: bool,
+    /// It is sent again, and so wrapped twice.
+    again: bool,
+    probe: bool,
+    token: Option<u64>,
+}
+
+impl<H> Sender<H> {
+    pub(crate) fn new(config: &ChannelConfig) -> Self {
+        Self {
+            wire: config.wire,
+            answer_wire: config.wire,
+            max_frame: config.max_frame,
+            high_water: config.high_water,
+            queue_limit: config.queue_limit,
+            gate: Gate::with_window(config.gate_window),
+            frames: BTreeMap::new(),
+            last_key: 0,
+            queue: Queue::default(),
+            straddle: Straddle::default(),
+            queued: 0,
+            answers: VecDeque::new(),
+            reports: VecDeque::new(),
+            undelivered: 0,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        message: &Message,
+        handle: Option<Outgoing<H>>,
+    ) -> Result<Pressure, SendError> {
+        match message {
+            Message::Handle(_) => return Err(EncodeError::NestedHandle.into()),
+            Message::HandleAck | Message::HandleNack => return Err(EncodeError::Reserved.into()),
+            _ => {}
+        }
+        let Some(outgoing) = handle else {
+            let bytes = self.encode(message)?;
+            return Ok(self.submit(FrameClass::Plain, Frame::Plain(bytes)));
+        };
+        let resend = outgoing.resend();
+        let bytes = self.encode(&Message::Handle(HandleMessage {
+            kind: outgoing.kind,
+            key: outgoing.key,
+            message: Box::new(message.clone()),
+        }))?;
+        Ok(self.submit(
+            FrameClass::Handle { resend },
+            Frame::Handle(HandleFrame {
+                bytes,
+                wire: self.wire,
+                handle: Some(outgoing.handle),
+                resend,
+                again: false,
+                probe: false,
+                token: outgoing.token,
+            }),
+        ))
+    }
+
+    pub(crate) fn probe(&mut self, token: u64) -> Result<Pressure, SendError> {
+        // Its receiver sees that the handle is missing before it looks at the message.
+        let message = Message::Internal(Object::new().with("cmd", "NODE_CLUSTER_PROBE"));
+        let bytes = self.encode(&message.with_handle(HandleKind::NetNative))?;
+        Ok(self.submit(
+            FrameClass::Handle { resend: false },
+            Frame::Handle(HandleFrame {
+                bytes,
+                wire: self.wire,
+                handle: None,
+                resend: false,
+                again: false,
+                probe: true,
+                token: Some(token),
+            }),
+        ))
+    }
+
+    pub(crate) fn set_wire(&mut self, wire: Wire) {
+        self.wire = wire;
+        if !self.closed {
+            self.submit(FrameClass::Plain, Frame::Wire(wire));
+        }
+    }
+
+    /// Answers a handle of the peer's; false if it leaves too many unread.
+    pub(crate) fn answer(&mut self, answer: Answer) -> bool {
+        if self.closed {
+            return true;
+        }
+        if self.answers.len() >= MAX_ANSWERS {
+            return false;
+        }
+        self.submit(FrameClass::Answer, Frame::Answer(answer));
+        true
+    }
+
+    /// The peer answered.
+    pub(crate) fn answered(&mut self, answer: Answer) -> Result<(), UnexpectedAnswer> {
+        if !self.straddle.answered() {
+            // For nothing that is written: one answer too many to a frame that was sent again.
+            return self.gate.spare_answer();
+        }
+        match answer {
+            Answer::Ack => self.gate.ack()?,
+            Answer::Nack => self.gate.nack()?,
+        }
+        self.pump();
+        Ok(())
+    }
+
+    pub(crate) fn flush<T>(&mut self, transport: &mut T) -> io::Result<Flush>
+    where
+        T: Transport<Handle = H>,
+    {
+        loop {
+            if let Some((&Item::Wire(wire), _)) = self.queue.front() {
+                self.answer_wire = wire;
+                self.queue.pop();
+                continue;
+            }
+            self.queue_answers();
+            let sent = match self.queue.front() {
+                None | Some((Item::Wire(_), _)) => return Ok(Flush::Done),
+                Some((Item::Plain(bytes), written)) => transport.send(&bytes[written..], &[]),
+                Some((Item::Handle(key), written)) => {
+                    let frame = self.handle_frame(*key);
+                    if self.is_barred(frame, written) {
+                        return Ok(Flush::Done);
+                    }
+                    match &frame.handle {
+                        Some(handle) if written == 0 => transport.send(&frame.bytes, &[&**handle]),
+                        _ => transport.send(&frame.bytes[written..], &[]),
+                    }
+                }
+            };
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => self.wrote(bytes),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Flush::Blocked),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::NotConnected => {
+                        self.close();
+                        return Ok(Flush::Done);
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Lets go of all that is not written. What is written may still be answered.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.queued = 0;
+        self.queue.clear();
+        self.answers = VecDeque::new();
+        for frame in self.frames.values_mut() {
+            frame.empty();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.closed || (self.gate.is_idle() && self.queue.is_empty() && self.answers.is_empty())
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        if self.closed { 0 } else { self.gate.in_flight() }
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.answers.is_empty()
+            || match self.queue.front() {
+                None => false,
+                Some((Item::Handle(key), written)) => {
+                    !self.is_barred(self.handle_frame(*key), written)
+                }
+                Some(_) => true,
+            }
+    }
+
+    pub(crate) fn poll_report(&mut self) -> Option<HandleAnswer> {
+        self.reports.pop_front()
+    }
+
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.undelivered
+    }
+
+    /// The message as a frame that the queue has room for.
+    fn encode(&mut self, message: &Message) -> Result<Vec<u8>, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        let mut bytes = self.queue.buffer();
+        let encoded = self.wire.codec().encode(message, &mut bytes).map_err(SendError::from);
+        let fits = encoded.and_then(|()| {
+            // As the peer's deframer counts: the frame without its framing.
+            let length = self.wire.payload(&bytes).len();
+            if length > self.max_frame {
+                return Err(SendError::TooLong { limit: self.max_frame, length });
+            }
+            if self.queued.saturating_add(bytes.len()) > self.queue_limit {
+                return Err(SendError::QueueFull { limit: self.queue_limit });
+            }
+            Ok(())
+        });
+        match fits {
+            Ok(()) => {
+                self.queued += bytes.len();
+                Ok(bytes)
+            }
+            Err(error) => {
+                self.queue.recycle(bytes);
+                Err(error)
+            }
+        }
+    }
+
+    fn submit(&mut self, class: FrameClass, frame: Frame<H>) -> Pressure {
+        self.last_key += 1;
+        self.frames.insert(self.last_key, frame);
+        self.gate.submit(class, self.last_key);
+        self.pump();
+        if self.queued < self.high_water { Pressure::Low } else { Pressure::High }
+    }
+
+    /// Does what the gate says.
+    fn pump(&mut self) {
+        while let Some(output) = self.gate.poll_output() {
+            match output {
+                GateOutput::Send(key) => self.release(key),
+                GateOutput::Resend(key) => self.resend(key),
+                GateOutput::Delivered(key) => self.end(key, true),
+                GateOutput::Undelivered(key) => self.end(key, false),
+            }
+        }
+    }
+
+    /// The gate lets the frame go.
+    fn release(&mut self, key: u64) {
+        if let Some(Frame::Handle(_)) = self.frames.get(&key) {
+            if !self.closed {
+                self.queue.push_handle(key);
+            }
+            return;
+        }
+        let frame = self.frames.remove(&key);
+        if self.closed {
+            return;
+        }
+        match frame {
+            Some(Frame::Plain(bytes)) => self.queue.push_plain(bytes),
+            Some(Frame::Answer(answer)) => self.answers.push_back(answer),
+            Some(Frame::Wire(wire)) => self.queue.push_wire(wire),
+            Some(Frame::Handle(_)) | None => unreachable!("a key is given out once"),
+        }
+    }
+
+    /// Wraps the first frame once more, and writes that.
+    fn resend(&mut self, key: u64) {
+        let Some(Frame::Handle(frame)) = self.frames.get_mut(&key) else {
+            unreachable!("the gate keeps the key of a frame that it may send again")
+        };
+        if self.closed {
+            return;
+        }
+        if !frame.again {
+            frame.bytes = wrap(frame.wire, &frame.bytes);
+            frame.again = true;
+        }
+        self.queued += frame.bytes.len();
+        self.queue.push_handle(key);
+    }
+
+    /// The peer answered for the last time.
+    fn end(&mut self, key: u64, delivered: bool) {
+        let Some(Frame::Handle(frame)) = self.frames.remove(&key) else {
+            unreachable!("only handles are answered, and once")
+        };
+        if !delivered && !frame.probe {
+            self.undelivered += 1;
+        }
+        if let Some(token) = frame.token {
+            self.reports.push_back(HandleAnswer { token, delivered });
+        }
+    }
+
+    /// Puts the answers before what is not begun yet.
+    fn queue_answers(&mut self) {
+        if self.answers.is_empty() || !self.queue.takes_answers() {
+            return;
+        }
+        let mut bytes = self.queue.buffer();
+        for answer in self.answers.drain(..) {
+            let message = match answer {
+                Answer::Ack => Message::HandleAck,
+                Answer::Nack => Message::HandleNack,
+            };
+            let encoded = self.answer_wire.codec().encode(&message, &mut bytes);
+            debug_assert!(encoded.is_ok(), "every encoding has the answers");
+        }
+        self.queued += bytes.len();
+        self.queue.put_answers_first(bytes);
+    }
+
+    fn handle_frame(&self, key: u64) -> &HandleFrame<H> {
+        match self.frames.get(&key) {
+            Some(Frame::Handle(frame)) => frame,
+            _ => unreachable!("a handle's frame is kept until it is answered"),
+        }
+    }
+
+    /// Whether the frame has to wait for an answer, though the gate let it go.
+    fn is_barred(&self, frame: &HandleFrame<H>, written: usize) -> bool {
+        written == 0
+            && (self.straddle.is_barred() || (frame.probe && self.straddle.unanswered() > 0))
+    }
+
+    /// So much of the queue's first item was written.
+    fn wrote(&mut self, bytes: usize) {
+        self.queued -= bytes;
+        self.queue.wrote(bytes);
+        let Some((item, written)) = self.queue.front() else { return };
+        match item {
+            Item::Plain(item) => {
+                let whole = written == item.len();
+                self.straddle.wrote_plain(bytes);
+                if whole {
+                    self.queue.pop();
+                }
+            }
+            &Item::Handle(key) => {
+                let Some(Frame::Handle(frame)) = self.frames.get_mut(&key) else {
+                    unreachable!("a handle's frame is kept until it is answered")
+                };
+                if !frame.resend {
+                    // The kernel has it: ours need not live any longer.
+                    frame.handle = None;
+                }
+                if written < frame.bytes.len() {
+                    return;
+                }
+                // A probe would take the next handle from any peer's next frame. Node alone minds
+                // where its reads end, and it speaks nothing but JSON.
+                let straddles =
+                    frame.wire == Wire::Json && self.straddle.straddles(written, bytes == written);
+                self.straddle.wrote_handle(frame.probe || straddles);
+                if !frame.resend {
+                    frame.bytes = Vec::new();
+                }
+                self.queue.pop();
+            }
+            Item::Wire(_) => unreachable!("it is not written"),
+        }
+    }
+}
+
+impl<H> Frame<H> {
+    /// Lets go of what it holds.
+    fn empty(&mut self) {
+        match self {
+            Self::Plain(bytes) => *bytes = Vec::new(),
+            Self::Handle(frame) => {
+                frame.bytes = Vec::new();
+                frame.handle = None;
+            }
+            Self::Answer(_) | Self::Wire(_) => {}
+        }
+    }
+}
+
+/// `{"cmd":"NODE_HANDLE","type":"net.Native","msg":M}` around that frame.
+fn wrap(wire: Wire, frame: &[u8]) -> Vec<u8> {
+    let codec = wire.codec();
+    let mut again = Vec::with_capacity(frame.len() + 64);
+    let encoded = codec
+        .decode(wire.payload(frame))
+        .map(|first| codec.encode(&first.with_handle(HandleKind::NetNative), &mut again));
+    // `encode` made it, and one more wrapping is within what every encoding holds.
+    assert!(matches!(encoded, Ok(Ok(()))), "a frame of ours is not readable: {encoded:?}");
+    again
+}
