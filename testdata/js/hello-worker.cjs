@@ -1,0 +1,9 @@
+const cluster = require('node:cluster');
+
+if (cluster.isPrimary) {
+  console.log('I am primary');
+  cluster.fork();
+  cluster.fork();
+} else if (cluster.isWorker) {
+  console.log(`I am worker #${cluster.worker.id}`);
+}
