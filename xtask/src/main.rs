@@ -1,2 +1,39 @@
-//! Chores.
-fn main() {}
+//! The chores of this workspace: what people would type twice is a subcommand here.
+
+mod base64;
+mod golden;
+mod inherited;
+mod log;
+mod relay;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about, bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Record channels between real Node processes as golden transcripts.
+    Golden(golden::Args),
+    /// Stand between a Node primary and a Node worker; `golden` starts it, nobody types it.
+    #[command(hide = true)]
+    Relay(relay::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().chore {
+        Chore::Golden(args) => golden::run(&args),
+        Chore::Relay(args) => relay::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error}");
+        ExitCode::FAILURE
+    })
+}
