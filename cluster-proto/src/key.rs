@@ -11,7 +11,7 @@ use crate::{Field, ListenQuery};
 pub struct ServerKey(String);
 
 impl ServerKey {
-    /// The key as Node up to version 24 makes it: `address:port:addressType:fd:index`.
+    /// The key as older Nodes (20, 22, early 24) make it: `address:port:addressType:fd:index`.
     ///
     /// The index counts failed listens too, so that a worker that retries misses the server that
     /// the others share by then.
@@ -19,7 +19,8 @@ impl ServerKey {
         Self(alloc::format!("{}:{}", Head(query), query.index))
     }
 
-    /// The key as Node 25 and 26 make it: with the index only where the port is 0.
+    /// The key as Node 25 and later make it, and 24 by 24.21: with the index only where the port
+    /// is 0.
     pub fn node25(query: &ListenQuery) -> Self {
         match query.port {
             Field::Is(0) => Self::node20(query),

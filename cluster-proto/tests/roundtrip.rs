@@ -1,7 +1,8 @@
 //! What one end encodes, the other decodes to the same message; and what it could not, is refused
 //! where it is sent.
 
-mod support;
+#[path = "support/messages.rs"]
+mod arbitrary;
 
 use cluster_proto::{
     Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard, Value,
@@ -45,23 +46,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn json_gives_back_every_message(message in support::message()) {
+    fn json_gives_back_every_message(message in arbitrary::message()) {
         prop_assert_eq!(round_trip(&Json, &message), message);
     }
 
     #[test]
-    fn postcard_gives_back_every_message(message in support::message()) {
+    fn postcard_gives_back_every_message(message in arbitrary::message()) {
         prop_assert_eq!(round_trip(&Postcard, &message), message);
     }
 
     #[test]
-    fn the_object_form_gives_back_every_message(message in support::message()) {
+    fn the_object_form_gives_back_every_message(message in arbitrary::message()) {
         prop_assert_eq!(Message::from_value(message.to_value()), Ok(message));
     }
 
     /// A value alone, in serde's hands: what an application gets that stores or logs it.
     #[test]
-    fn a_value_is_the_json_that_it_prints(value in support::value()) {
+    fn a_value_is_the_json_that_it_prints(value in arbitrary::value()) {
         let text = serde_json::to_string(&value).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), &value);
         // An independent reader sees the same text in it.
