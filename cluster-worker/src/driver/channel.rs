@@ -1,0 +1,200 @@
+//! The channel, and what waits on either side of it.
+
+use std::collections::VecDeque;
+
+use cluster_ipc::{Channel, Flush, Pressure, Received, Recv, RecvError};
+use cluster_proto::Message;
+
+use super::Core;
+use crate::error::SendError;
+use crate::machine::{Handle, HandleId, Input};
+
+/// The channel while it is open.
+#[derive(Debug)]
+pub(super) struct Link {
+    channel: Option<Channel>,
+    /// Frames of the protocol's own that found the channel's queue full of the user's.
+    held: VecDeque<Message>,
+    /// It is to be closed when all is written.
+    closing: bool,
+    /// It may have something to read: it reports that once only.
+    readable: bool,
+    /// How often everything was written.
+    flushes: u64,
+    /// The last time it could not be.
+    blocked: bool,
+}
+
+impl Link {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            channel: Some(channel),
+            held: VecDeque::new(),
+            closing: false,
+            readable: true,
+            flushes: 0,
+            blocked: false,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.channel.is_none()
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable && self.channel.is_some()
+    }
+
+    pub(super) fn note_event(&mut self) {
+        self.readable = true;
+    }
+
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes
+    }
+
+    /// What [`flushes`](Self::flushes) will be when what is queued now has been written.
+    pub(super) fn next_flush(&self) -> u64 {
+        self.flushes + 1
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(super) fn send_user(&mut self, message: &Message) -> Result<Pressure, SendError> {
+        let Some(channel) = &mut self.channel else { return Err(SendError::Disconnected) };
+        if !self.held.is_empty() {
+            return Err(SendError::QueueFull { limit: channel.queued_bytes() });
+        }
+        channel.send(message, None).map_err(|error| match error {
+            cluster_ipc::SendError::Encode(error) => SendError::Encode(error),
+            cluster_ipc::SendError::TooLong { limit, .. } => SendError::TooLong { limit },
+            cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { limit },
+            _ => SendError::Disconnected,
+        })
+    }
+
+    /// Sends what must not get lost for a user's messages.
+    pub(super) fn send_own(&mut self, message: Message) {
+        self.held.push_back(message);
+        self.refill();
+    }
+
+    fn refill(&mut self) {
+        let Some(channel) = &mut self.channel else { return };
+        while let Some(message) = self.held.front() {
+            if let Err(cluster_ipc::SendError::QueueFull { .. }) = channel.send(message, None) {
+                return;
+            }
+            self.held.pop_front();
+        }
+    }
+}
+
+impl Core {
+    /// Writes what waits, as far as that goes without blocking, and closes a channel that is done.
+    pub(crate) fn flush(&mut self) {
+        loop {
+            let Some(channel) = &mut self.link.channel else { return };
+            match channel.flush() {
+                Ok(Flush::Done) => self.link.refill(),
+                Ok(_) => {
+                    self.link.blocked = true;
+                    return;
+                }
+                // What came before the end is still to be read.
+                Err(_) => return self.read_out(),
+            }
+            let Some(channel) = &mut self.link.channel else { return };
+            if channel.wants_write() {
+                continue;
+            }
+            self.link.flushes += 1;
+            // Whoever waits for what was accepted to be written can go on.
+            self.changed |= std::mem::take(&mut self.link.blocked);
+            // All is written that can be: what the closing still waits for is the peer's answers.
+            if !self.link.closing || !channel.is_idle() || !self.link.held.is_empty() {
+                return;
+            }
+            // A connection that came in the meantime is refused rather than lost.
+            self.link.readable = true;
+            if self.read(1) == 0 {
+                return self.close_channel(None);
+            }
+        }
+    }
+
+    /// Whether everything has been written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.link.held.is_empty()
+            && self.link.channel.as_ref().is_none_or(|channel| !channel.wants_write())
+    }
+
+    /// Reads up to so many messages, and says how many there were.
+    pub(super) fn read(&mut self, most: usize) -> usize {
+        for count in 0..most {
+            if !self.link.is_readable() {
+                return count;
+            }
+            let Some(channel) = &mut self.link.channel else { return count };
+            match channel.recv() {
+                Ok(Recv::Message(received)) => self.receive(received),
+                Ok(Recv::WouldBlock) => {
+                    self.link.readable = false;
+                    return count;
+                }
+                Ok(_) => {
+                    self.close_channel(None);
+                    return count;
+                }
+                Err(error) => {
+                    self.close_channel(Some(error));
+                    return count;
+                }
+            }
+        }
+        most
+    }
+
+    fn receive(&mut self, received: Received<std::os::fd::OwnedFd>) {
+        let Received { message, handle, .. } = received;
+        let handle = handle.map(|received| {
+            self.last_handle += 1;
+            let id = HandleId(self.last_handle);
+            self.handles.insert(id, received.handle);
+            Handle { id, kind: received.kind }
+        });
+        self.input(Input::Received { message, handle });
+    }
+
+    /// Nothing can be written any more: reads what there is, and closes.
+    fn read_out(&mut self) {
+        self.link.readable = true;
+        // A peer that writes for ever and never reads has had its chance.
+        self.read(1 << 16);
+        self.close_channel(None);
+    }
+
+    fn close_channel(&mut self, failure: Option<RecvError>) {
+        let Some(mut channel) = self.link.channel.take() else { return };
+        let _ = self.registry.deregister(&mut channel);
+        drop(channel);
+        self.failure = failure;
+        self.link.held.clear();
+        // The primary has not heard that these were accepted, and places them again.
+        let flushes = self.link.flushes;
+        let mut unwritten = Vec::new();
+        for (id, server) in &mut self.servers {
+            let written = server.taken.iter().filter(|taken| taken.flush <= flushes).count();
+            for taken in server.taken.drain(written..) {
+                unwritten.extend(taken.tracked.then_some(*id));
+            }
+        }
+        self.input(Input::ChannelClosed);
+        for server in unwritten {
+            self.input(Input::Ended(server));
+        }
+        self.changed = true;
+    }
+}

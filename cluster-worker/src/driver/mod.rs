@@ -1,0 +1,408 @@
+//! The core of both front-ends: a machine, its channel, and its sockets.
+//!
+//! Nothing here blocks. [`shared`] waits, for the blocking front-end.
+
+mod channel;
+mod clock;
+mod server;
+mod shared;
+mod socket;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use cluster_ipc::{Channel, Pressure};
+use cluster_proto::{EncodeError, Field, ListenQuery, Message, SockName, Value, is_internal};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use crate::error::SendError;
+use crate::machine::{HandleId, Input, Machine, Mono, Output, ServerId};
+use crate::setup::Options;
+
+pub(crate) use clock::Clock;
+use server::Taken;
+pub(crate) use server::{Kind, Server, Stage};
+pub(crate) use shared::Shared;
+pub(crate) use socket::Lent;
+
+const CHANNEL: Token = Token(0);
+const WAKER: Token = Token(1);
+const FIRST_SERVER: usize = 2;
+
+/// Events of one wake.
+const EVENTS: usize = 128;
+/// Messages that are read in one wake.
+const BURST: usize = 64;
+
+/// What waits for events; whoever waits has it.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    pub(crate) poll: Poll,
+    pub(crate) events: Events,
+}
+
+/// What the evented front-end tells.
+#[derive(Debug)]
+pub(crate) enum News {
+    Listening(ServerId),
+    ListenFailed(ServerId),
+    Closed(ServerId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) id: u32,
+    pub(crate) machine: Machine,
+    pub(crate) servers: BTreeMap<ServerId, Server>,
+    pub(crate) inbox: VecDeque<Value>,
+    inbox_limit: usize,
+    /// Messages that found the inbox full.
+    pub(crate) lost: u64,
+    pub(crate) failure: Option<cluster_ipc::RecvError>,
+    pub(crate) clock: Clock,
+    /// `None` while a thread waits with it.
+    pub(crate) poller: Option<Poller>,
+    pub(crate) waker: Waker,
+    /// Something happened that a waiting thread may wait for.
+    pub(crate) changed: bool,
+    /// For the evented front-end only.
+    pub(crate) news: Option<VecDeque<News>>,
+    registry: Registry,
+    link: channel::Link,
+    handles: BTreeMap<HandleId, OwnedFd>,
+    last_handle: u64,
+    last_server: u64,
+    /// How the last message of the application's fared.
+    sent: Result<Pressure, SendError>,
+}
+
+impl Core {
+    pub(crate) fn new(id: u32, fd: OwnedFd, options: &Options, evented: bool) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut channel = Channel::from_fd(fd, options.channel_config())?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut channel, CHANNEL, both)?;
+        let mut core = Self {
+            id,
+            machine: Machine::new(options.machine_config()),
+            servers: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            inbox_limit: options.inbox_limit,
+            lost: 0,
+            failure: None,
+            clock: Clock::new(),
+            waker: Waker::new(poll.registry(), WAKER)?,
+            changed: false,
+            news: evented.then(VecDeque::new),
+            registry: poll.registry().try_clone()?,
+            poller: Some(Poller { poll, events: Events::with_capacity(EVENTS) }),
+            link: channel::Link::new(channel),
+            handles: BTreeMap::new(),
+            last_handle: 0,
+            last_server: 0,
+            sent: Ok(Pressure::Low),
+        };
+        core.pump();
+        core.flush();
+        Ok(core)
+    }
+
+    // What the front-ends want.
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.machine.handle_input(self.clock.mono(), input);
+        self.pump();
+    }
+
+    pub(crate) fn listen(
+        &mut self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+    ) -> ServerId {
+        self.last_server += 1;
+        let server = ServerId(self.last_server);
+        self.servers.insert(server, Server::new(name(&query), kind));
+        self.input(Input::Listen { server, query: Box::new(query), max_connections });
+        server
+    }
+
+    /// Closes a server and forgets it.
+    pub(crate) fn forget(&mut self, id: ServerId) {
+        self.input(Input::CloseServer(id));
+        if let Some(server) = self.servers.remove(&id) {
+            // Accepted, and yet nobody is left to see them.
+            for _ in server.taken.iter().filter(|taken| taken.tracked) {
+                self.input(Input::Ended(id));
+            }
+        }
+    }
+
+    pub(crate) fn send(&mut self, value: Value) -> Result<Pressure, SendError> {
+        if !self.machine.is_connected() || self.link.is_closed() {
+            return Err(SendError::Disconnected);
+        }
+        if is_internal(&value) {
+            return Err(SendError::Encode(EncodeError::Reserved));
+        }
+        self.sent = Err(SendError::Disconnected);
+        self.input(Input::Send(value));
+        std::mem::replace(&mut self.sent, Ok(Pressure::Low))
+    }
+
+    /// A connection of that server, if there is one; `Some(None)` once there will be no more.
+    pub(crate) fn try_accept(
+        &mut self,
+        id: ServerId,
+        tracked: bool,
+    ) -> Option<io::Result<Option<OwnedFd>>> {
+        if let Some(taken) = self.written(id) {
+            return Some(Ok(Some(self.hand_out(id, taken, tracked))));
+        }
+        let server = match self.servers.get_mut(&id) {
+            None => return Some(Ok(None)),
+            Some(server) => server,
+        };
+        if server.ready > 0 {
+            self.input(Input::Take { server: id, tracked });
+            // The frame that accepts is written before the connection is seen.
+            self.flush();
+            let taken = self.written(id)?;
+            return Some(Ok(Some(self.hand_out(id, taken, tracked))));
+        }
+        if let Some(Lent::Listener(listener)) = &server.lent {
+            return match socket::accept(listener, self.news.is_none()) {
+                Ok(fd) => {
+                    if tracked {
+                        self.input(Input::Track(id));
+                    }
+                    Some(Ok(Some(fd)))
+                }
+                Err(error) => {
+                    server.acceptable = false;
+                    let error = io::Error::from(error);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => None,
+                        // The client was gone before it was accepted.
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {
+                            server.acceptable = true;
+                            None
+                        }
+                        _ => {
+                            server.starved = true;
+                            Some(Err(error))
+                        }
+                    }
+                }
+            };
+        }
+        let ended = matches!(server.stage, Stage::Closed | Stage::Failed(_));
+        (ended && server.taken.is_empty()).then_some(Ok(None))
+    }
+
+    /// A connection whose acceptance is written.
+    fn written(&mut self, id: ServerId) -> Option<Taken> {
+        let flushes = self.link.flushes();
+        let taken = &mut self.servers.get_mut(&id)?.taken;
+        if taken.front()?.flush <= flushes { taken.pop_front() } else { None }
+    }
+
+    fn hand_out(&mut self, id: ServerId, taken: Taken, tracked: bool) -> OwnedFd {
+        match (taken.tracked, tracked) {
+            (true, false) => self.input(Input::Ended(id)),
+            (false, true) => self.input(Input::Track(id)),
+            _ => {}
+        }
+        taken.fd
+    }
+
+    /// A tracked connection ended, which may have freed a descriptor too.
+    pub(crate) fn ended(&mut self, id: ServerId) {
+        for server in self.servers.values_mut().filter(|server| server.starved) {
+            server.starved = false;
+            server.acceptable = true;
+            self.changed = true;
+        }
+        self.input(Input::Ended(id));
+    }
+
+    // What happens by itself.
+
+    /// How long may be waited for events at the most.
+    pub(crate) fn patience(&self, deadline: Option<Mono>) -> Option<Duration> {
+        if self.link.is_readable() {
+            return Some(Duration::ZERO);
+        }
+        let until = [deadline, self.machine.poll_timeout()].into_iter().flatten().min()?;
+        Some(until.saturating_sub(self.clock.mono()))
+    }
+
+    /// Takes what was waited for, a bounded amount of it.
+    pub(crate) fn absorb(&mut self, poller: Poller) {
+        for event in &poller.events {
+            self.event(event);
+        }
+        self.poller = Some(poller);
+        let now = self.clock.mono();
+        if self.machine.poll_timeout().is_some_and(|due| due <= now) {
+            self.machine.handle_timeout(now);
+            self.pump();
+        }
+        self.read(BURST);
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event.token() {
+            CHANNEL => self.link.note_event(),
+            WAKER => {}
+            Token(n) => {
+                let id = ServerId((n - FIRST_SERVER) as u64 + 1);
+                if let Some(server) = self.servers.get_mut(&id) {
+                    server.acceptable = true;
+                    self.changed = true;
+                }
+            }
+        }
+    }
+
+    /// Does what the machine says.
+    pub(crate) fn pump(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send(message @ Message::User(_)) => {
+                    self.sent = self.link.send_user(&message)
+                }
+                Output::Send(message) => self.link.send_own(message),
+                Output::NotSent(_) => self.sent = Err(SendError::Disconnected),
+                Output::Open { server, handle, port, backlog, udp } => {
+                    self.open(server, handle, port, backlog, udp);
+                }
+                Output::Listening { server, sockname } => self.listening(server, sockname),
+                Output::ListenFailed { server, failure } => {
+                    self.unlist(server, Stage::Failed(failure));
+                    self.tell(News::ListenFailed(server));
+                }
+                Output::ConnectionReady(server) => {
+                    if let Some(server) = self.servers.get_mut(&server) {
+                        server.ready += 1;
+                    }
+                    self.changed = true;
+                }
+                Output::Connection { server, handle, tracked } => {
+                    self.connection(server, handle, tracked);
+                }
+                Output::Closed(server) => {
+                    self.unlist(server, Stage::Closed);
+                    self.tell(News::Closed(server));
+                }
+                Output::Deliver { value, handle } => {
+                    // A descriptor beside a user's message has nowhere to go yet.
+                    drop(handle.and_then(|handle| self.handles.remove(&handle.id)));
+                    self.deliver(value);
+                }
+                Output::CloseHandle(handle) => drop(self.handles.remove(&handle)),
+                Output::CloseChannel => {
+                    self.link.close();
+                    self.changed = true;
+                }
+                Output::Disconnected => self.changed = true,
+                Output::Exit { code } => std::process::exit(code),
+            }
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        self.changed = true;
+        if let Some(queue) = &mut self.news {
+            queue.push_back(news);
+        }
+    }
+
+    fn deliver(&mut self, value: Value) {
+        if self.inbox.len() < self.inbox_limit {
+            self.inbox.push_back(value);
+        } else {
+            self.lost += 1;
+        }
+        self.changed = true;
+    }
+
+    fn connection(&mut self, id: ServerId, handle: HandleId, tracked: bool) {
+        let fd = self.handles.remove(&handle);
+        let (Some(fd), Some(server)) = (fd, self.servers.get_mut(&id)) else { return };
+        server.ready -= 1;
+        // If it fails the application will see the same with its first call.
+        let _ = socket::set_mode(&fd, self.news.is_none());
+        let flush = self.link.next_flush();
+        server.taken.push_back(Taken { fd, tracked, flush });
+    }
+
+    fn open(&mut self, id: ServerId, handle: HandleId, port: Option<u16>, backlog: i32, udp: bool) {
+        let evented = self.news.is_some();
+        let (Some(fd), Some(server)) = (self.handles.remove(&handle), self.servers.get_mut(&id))
+        else {
+            return;
+        };
+        let opened = Lent::prepare(fd, port, backlog, udp).and_then(|(lent, local)| {
+            // The application of an evented worker waits for its datagrams itself.
+            if !(udp && evented) {
+                let token = Token((id.0 - 1) as usize + FIRST_SERVER);
+                let raw = lent.as_fd().as_raw_fd();
+                self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE).map_err(
+                    |error| {
+                        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+                    },
+                )?;
+            }
+            Ok((lent, local))
+        });
+        let input = match opened {
+            Ok((lent, local)) => {
+                server.lent = Some(lent);
+                server.local = local;
+                server.acceptable = !udp;
+                Input::Opened { server: id, port: local.map(|local| local.port()) }
+            }
+            Err(errno) => Input::OpenFailed { server: id, errno: errno.raw_os_error() },
+        };
+        self.machine.handle_input(self.clock.mono(), input);
+    }
+
+    fn listening(&mut self, id: ServerId, sockname: Option<SockName>) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.stage = Stage::Open;
+            if let Some(name) = sockname {
+                let ip = name.address.parse().ok();
+                server.local = ip.map(|ip| SocketAddr::new(ip, name.port));
+            }
+        }
+        self.tell(News::Listening(id));
+    }
+
+    fn unlist(&mut self, id: ServerId, stage: Stage) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        server.stage = stage;
+        server.ready = 0;
+        server.acceptable = false;
+        if let Some(lent) = server.lent.take() {
+            // Others hold the same socket: closed but not deregistered it would go on to report.
+            let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));
+        }
+    }
+}
+
+/// What a user would call the address.
+fn name(query: &ListenQuery) -> String {
+    match (query.primary_fd(), &query.address, query.port) {
+        (Some(fd), ..) => format!("the primary's descriptor {fd}"),
+        (None, Field::Is(path), Field::Is(..=-1)) => path.clone(),
+        (None, Field::Is(ip), Field::Is(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
+        (None, Field::Is(ip), Field::Is(port)) => format!("{ip}:{port}"),
+        (None, _, port) => format!("*:{port}"),
+    }
+}

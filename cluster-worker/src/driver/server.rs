@@ -1,0 +1,78 @@
+//! A server as the driver sees it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::socket::Lent;
+use crate::error::ListenError;
+use crate::machine::ListenFailure;
+
+/// What a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp,
+    Unix,
+    Udp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// The address as it was asked for.
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) stage: Stage,
+    pub(crate) local: Option<SocketAddr>,
+    /// The socket, if the primary lent one.
+    pub(crate) lent: Option<Lent>,
+    /// Whether the lent socket may have a connection: it reports that once only.
+    pub(crate) acceptable: bool,
+    /// The last accept failed, for want of descriptors most likely.
+    pub(crate) starved: bool,
+    /// Connections that the machine holds.
+    pub(crate) ready: usize,
+    /// Connections that are accepted, but whose frame that says so may not be written yet.
+    pub(crate) taken: VecDeque<Taken>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    Asking,
+    Open,
+    Failed(ListenFailure),
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) fd: OwnedFd,
+    pub(crate) tracked: bool,
+    /// The frame is written when the channel has been flushed this often.
+    pub(crate) flush: u64,
+}
+
+impl Server {
+    pub(crate) fn new(name: String, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            stage: Stage::Asking,
+            local: None,
+            lent: None,
+            acceptable: false,
+            starved: false,
+            ready: 0,
+            taken: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn listen_error(self, failure: ListenFailure) -> ListenError {
+        let address = self.name;
+        match failure {
+            ListenFailure::Refused { errno } => ListenError::Refused { address, errno },
+            ListenFailure::Unusable { errno } => ListenError::Unusable { address, errno },
+            ListenFailure::Disconnected => ListenError::Disconnected { address },
+            ListenFailure::BadReply => ListenError::BadReply { address },
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One core for many threads, without a thread of its own.
+//!
+//! Whichever thread has to wait and finds nobody waiting for events does so, for all: the leader.
+//! The others wait until it has something to tell, or leaves the place to one of them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::{Core, Poller};
+use crate::machine::Mono;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    followers: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(core: Core) -> Arc<Self> {
+        Arc::new(Self { core: Mutex::new(core), followers: Condvar::new() })
+    }
+
+    /// Does something that does not wait, and writes what comes of it.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.lock();
+        let result = act(&mut core);
+        core.flush();
+        self.publish(&mut core);
+        result
+    }
+
+    /// As [`with`](Self::with), for an evented worker's loop, which looks for itself.
+    pub(crate) fn with_quietly<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.lock();
+        let result = act(&mut core);
+        core.flush();
+        core.changed = false;
+        result
+    }
+
+    /// Wakes whoever may wait for what has changed.
+    fn publish(&self, core: &mut Core) {
+        if std::mem::take(&mut core.changed) {
+            self.followers.notify_all();
+            if core.poller.is_none() || core.news.is_some() {
+                // Only a full eventfd fails, and that wakes too.
+                let _ = core.waker.wake();
+            }
+        }
+    }
+
+    /// Waits until `check` has a result; `None` when the time is over.
+    pub(crate) fn wait<T>(
+        &self,
+        timeout: Option<Duration>,
+        mut check: impl FnMut(&mut Core) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let mut core = self.core.lock();
+        let deadline = timeout.and_then(|timeout| core.clock.deadline(timeout));
+        let result = loop {
+            let result = check(&mut core);
+            core.flush();
+            if result.is_some() {
+                break Ok(result);
+            }
+            // Writing may have changed what was checked: the channel can have closed.
+            if core.changed {
+                self.publish(&mut core);
+                continue;
+            }
+            if deadline.is_some_and(|deadline| deadline <= core.clock.mono()) {
+                break Ok(None);
+            }
+            match core.poller.take() {
+                Some(poller) => {
+                    if let Err(error) = lead(&mut core, poller, deadline) {
+                        break Err(error);
+                    }
+                }
+                None => match core.patience_of(deadline) {
+                    Some(patience) => {
+                        self.followers.wait_for(&mut core, patience);
+                    }
+                    None => self.followers.wait(&mut core),
+                },
+            }
+        };
+        self.publish(&mut core);
+        if core.poller.is_some() {
+            // Somebody else is to lead now.
+            self.followers.notify_one();
+        }
+        result
+    }
+}
+
+fn lead(
+    core: &mut MutexGuard<'_, Core>,
+    mut poller: Poller,
+    deadline: Option<Mono>,
+) -> io::Result<()> {
+    let patience = core.patience(deadline);
+    let result = MutexGuard::unlocked(core, || {
+        let Poller { poll, events } = &mut poller;
+        poll.poll(events, patience)
+    });
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            core.poller = Some(poller);
+            Err(error)
+        }
+        _ => {
+            core.absorb(poller);
+            Ok(())
+        }
+    }
+}
+
+impl Core {
+    /// How long a follower may wait.
+    fn patience_of(&self, deadline: Option<Mono>) -> Option<Duration> {
+        Some(deadline?.saturating_sub(self.clock.mono()))
+    }
+}

@@ -1,0 +1,414 @@
+//! The front-end for programs with an event loop of their own.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_ipc::Pressure;
+use cluster_proto::Value;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::driver::{Core, Kind, Lent, News, Shared, Stage};
+use crate::error::{ListenError, RecvError, SendError, StartError};
+use crate::machine::{Input, ServerId, State};
+use crate::options::{ListenOptions, UdpOptions, UnixOptions};
+use crate::setup::Options;
+use crate::tracked::Tracked;
+
+/// This process's worker (`cluster.worker`), as a source of events for a [`mio::Poll`].
+///
+/// Register it for [`Interest::READABLE`]. When it is ready call [`process`](Self::process), then
+/// [`next_event`](Self::next_event) until there is none. Nothing here waits, but for the resolution
+/// of names (give IP addresses).
+///
+/// ```no_run
+/// use cluster_worker::event::{Event, EventedWorker};
+/// use mio::{Events, Interest, Poll, Token};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let Some(mut worker) = EventedWorker::from_env()? else { return Ok(()) };
+/// let mut poll = Poll::new()?;
+/// poll.registry().register(&mut worker, Token(0), Interest::READABLE)?;
+/// worker.listen("127.0.0.1:8080")?;
+/// let mut events = Events::with_capacity(64);
+/// loop {
+///     while let Some(event) = worker.next_event() {
+///         match event {
+///             Event::Connection { stream, .. } => drop(stream),
+///             Event::Message(message) => println!("{message:?}"),
+///             Event::Disconnected => return Ok(()),
+///             _ => {}
+///         }
+///     }
+///     poll.poll(&mut events, worker.timeout())?;
+///     worker.process()?;
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EventedWorker {
+    shared: Arc<Shared>,
+    /// Where the next search for a connection starts, so that each server has its turn.
+    next: ServerId,
+    said_disconnected: bool,
+}
+
+/// What happened to an [`EventedWorker`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A server listens.
+    Listening {
+        /// The server.
+        server: ServerId,
+        /// The bound address, if it has one.
+        local: Option<SocketAddr>,
+    },
+    /// A UDP socket is bound: the same in all workers, and the application's to wait for.
+    /// Deregister it before it is dropped: as others hold it too, dropping alone does not.
+    Bound {
+        /// The server, as [`EventedWorker::close`] wants it.
+        server: ServerId,
+        /// The socket.
+        socket: mio::net::UdpSocket,
+    },
+    /// A server does not listen, and is gone.
+    ListenFailed {
+        /// The server.
+        server: ServerId,
+        /// Why.
+        error: ListenError,
+    },
+    /// A connection, non-blocking. The primary has been told that it is taken.
+    Connection {
+        /// The server.
+        server: ServerId,
+        /// The stream; a disconnect waits until it is dropped.
+        stream: Tracked<Stream>,
+    },
+    /// A server could not accept, most likely for want of descriptors. It goes on when a connection
+    /// has ended, or another one comes.
+    AcceptFailed {
+        /// The server.
+        server: ServerId,
+        /// Why.
+        error: io::Error,
+    },
+    /// A server is closed: by [`EventedWorker::close`], or because the worker disconnects.
+    Closed {
+        /// The server.
+        server: ServerId,
+    },
+    /// A message from the primary.
+    Message(Value),
+    /// Messages were not received in time, or the channel broke.
+    Failed(RecvError),
+    /// The worker is disconnected. The last event.
+    Disconnected,
+}
+
+impl EventedWorker {
+    /// As [`Worker::from_env`](crate::Worker::from_env).
+    ///
+    /// # Errors
+    /// As [`Worker::from_env`](crate::Worker::from_env).
+    pub fn from_env() -> Result<Option<Self>, StartError> {
+        Options::new().evented_from_env()
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, next: ServerId(0), said_disconnected: false }
+    }
+
+    /// The worker's id (`worker.id`), from 1.
+    pub fn id(&self) -> u32 {
+        self.shared.with(|core| core.id)
+    }
+
+    /// Asks for a TCP server; [`Event::Listening`] or [`Event::ListenFailed`] will tell.
+    ///
+    /// # Errors
+    /// [`ListenError::Address`] if the address cannot be read or resolved.
+    pub fn listen(&mut self, at: impl Into<ListenOptions>) -> Result<ServerId, ListenError> {
+        let options = at.into();
+        let query = options.query()?;
+        Ok(self.shared.with(|core| core.listen(query, Kind::Tcp, options.max_connections)))
+    }
+
+    /// Asks for a Unix-domain server; [`Event::Listening`] or [`Event::ListenFailed`] will tell.
+    ///
+    /// # Errors
+    /// [`ListenError::Address`] if the path is no UTF-8.
+    pub fn listen_unix(&mut self, at: impl Into<UnixOptions>) -> Result<ServerId, ListenError> {
+        let options = at.into();
+        let query = options.query()?;
+        Ok(self.shared.with(|core| core.listen(query, Kind::Unix, options.max_connections)))
+    }
+
+    /// Asks for a UDP socket; [`Event::Bound`] or [`Event::ListenFailed`] will tell.
+    ///
+    /// # Errors
+    /// [`ListenError::Address`] if the address cannot be read or resolved.
+    pub fn bind_udp(&mut self, at: impl Into<UdpOptions>) -> Result<ServerId, ListenError> {
+        let query = at.into().query()?;
+        Ok(self.shared.with(|core| core.listen(query, Kind::Udp, None)))
+    }
+
+    /// Closes a server in this worker.
+    pub fn close(&mut self, server: ServerId) {
+        self.shared.with(|core| core.input(Input::CloseServer(server)));
+    }
+
+    /// Sends a message to the primary (`process.send()`); see
+    /// [`Worker::send`](crate::Worker::send).
+    ///
+    /// # Errors
+    /// [`SendError`] if it is not sent.
+    pub fn send(&mut self, message: impl Into<Value>) -> Result<Pressure, SendError> {
+        let message = message.into();
+        self.shared.with(|core| core.send(message))
+    }
+
+    /// Whether everything that was sent has been written to the channel.
+    pub fn is_flushed(&self) -> bool {
+        self.shared.with(|core| core.is_flushed())
+    }
+
+    /// Begins to disconnect (`worker.disconnect()`); [`Event::Disconnected`] tells when that is
+    /// done.
+    pub fn disconnect(&mut self) {
+        self.shared.with(|core| core.input(Input::Disconnect));
+    }
+
+    /// Begins to end the process with 0 (`worker.kill()`).
+    pub fn kill(&mut self) {
+        self.shared.with(|core| core.input(Input::Kill));
+    }
+
+    /// Whether messages can be sent (`worker.isConnected()`).
+    pub fn is_connected(&self) -> bool {
+        self.shared.with(|core| core.machine.is_connected())
+    }
+
+    /// As [`Worker::exited_after_disconnect`](crate::Worker::exited_after_disconnect).
+    pub fn exited_after_disconnect(&self) -> Option<bool> {
+        self.shared.with(|core| core.machine.exited_after_disconnect())
+    }
+
+    /// How long the application may wait before it calls [`process`](Self::process) even if nothing
+    /// is ready; `None` for ever, which it is unless
+    /// [`Options::answer_timeout`] is set.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.shared.with(|core| core.patience(None))
+    }
+
+    /// Takes what has come, a bounded amount of it. If more is left the worker is ready again.
+    ///
+    /// # Errors
+    /// An [`io::Error`] if the operating system would not tell what has come.
+    pub fn process(&mut self) -> io::Result<()> {
+        self.shared.with_quietly(|core| {
+            let Some(mut poller) = core.poller.take() else { return Ok(()) };
+            let polled = poller.poll.poll(&mut poller.events, Some(Duration::ZERO));
+            let full = poller.events.iter().count() == poller.events.capacity();
+            match polled {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    core.poller = Some(poller);
+                    return Err(error);
+                }
+                _ => core.absorb(poller),
+            }
+            if full || core.patience(None) == Some(Duration::ZERO) {
+                core.waker.wake()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What happened next. Call it until there is nothing more, or events may come late.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.shared
+            .with_quietly(|core| self.next_news(core))
+            .or_else(|| self.next_connection())
+            .or_else(|| {
+                // The last of all.
+                let over =
+                    self.shared.with_quietly(|core| core.machine.state() == State::Disconnected);
+                (over && !std::mem::replace(&mut self.said_disconnected, over))
+                    .then_some(Event::Disconnected)
+            })
+    }
+
+    fn next_news(&self, core: &mut Core) -> Option<Event> {
+        while let Some(news) = core.news.as_mut().and_then(|news| news.pop_front()) {
+            let event = match news {
+                News::Listening(server) => listening(core, server),
+                News::ListenFailed(server) => listen_failed(core, server),
+                News::Closed(server) => {
+                    let waits = |core: &Core| {
+                        core.servers.get(&server).is_some_and(|server| !server.taken.is_empty())
+                    };
+                    if !waits(core) {
+                        core.servers.remove(&server);
+                    }
+                    Some(Event::Closed { server })
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        if core.lost > 0 {
+            let messages = std::mem::take(&mut core.lost);
+            return Some(Event::Failed(RecvError::Lost { messages }));
+        }
+        if let Some(message) = core.inbox.pop_front() {
+            return Some(Event::Message(message));
+        }
+        core.failure.take().map(|failure| Event::Failed(RecvError::Channel(failure)))
+    }
+
+    fn next_connection(&mut self) -> Option<Event> {
+        let next = self.next;
+        let (server, kind, accepted) = self.shared.with_quietly(|core| {
+            let ready = |server: &crate::driver::Server| {
+                server.ready > 0 || !server.taken.is_empty() || server.acceptable
+            };
+            let after = core.servers.range(next..).chain(core.servers.range(..next));
+            let ready: Vec<(ServerId, Kind)> = after
+                .filter(|(_, server)| server.kind != Kind::Udp && ready(server))
+                .map(|(id, server)| (*id, server.kind))
+                .collect();
+            ready.into_iter().find_map(|(id, kind)| match core.try_accept(id, true) {
+                Some(Ok(Some(fd))) => Some((id, kind, Ok(fd))),
+                Some(Err(error)) => Some((id, kind, Err(error))),
+                Some(Ok(None)) | None => None,
+            })
+        })?;
+        self.next = ServerId(server.0 + 1);
+        Some(match accepted {
+            Ok(fd) => {
+                let stream = Stream::new(fd, kind);
+                let stream = Tracked::new(stream, Arc::clone(&self.shared), server);
+                Event::Connection { server, stream }
+            }
+            Err(error) => Event::AcceptFailed { server, error },
+        })
+    }
+}
+
+fn listening(core: &mut Core, id: ServerId) -> Option<Event> {
+    let server = core.servers.get(&id)?;
+    let Some(Lent::Udp(socket)) = &server.lent else {
+        return Some(Event::Listening { server: id, local: server.local });
+    };
+    match socket.try_clone() {
+        Ok(socket) => {
+            Some(Event::Bound { server: id, socket: mio::net::UdpSocket::from_std(socket) })
+        }
+        Err(error) => {
+            let address = server.name.clone();
+            let errno = error.raw_os_error().unwrap_or_default();
+            core.forget(id);
+            let error = ListenError::Unusable { address, errno };
+            Some(Event::ListenFailed { server: id, error })
+        }
+    }
+}
+
+fn listen_failed(core: &mut Core, id: ServerId) -> Option<Event> {
+    let server = core.servers.remove(&id)?;
+    let Stage::Failed(failure) = server.stage else { return None };
+    Some(Event::ListenFailed { server: id, error: server.listen_error(failure) })
+}
+
+/// Registers what the worker itself waits with.
+impl mio::event::Source for EventedWorker {
+    fn register(&mut self, registry: &Registry, token: Token, want: Interest) -> io::Result<()> {
+        self.shared.with(|core| match &core.poller {
+            Some(poller) => SourceFd(&poller.poll.as_raw_fd()).register(registry, token, want),
+            None => Ok(()),
+        })
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, want: Interest) -> io::Result<()> {
+        self.shared.with(|core| match &core.poller {
+            Some(poller) => SourceFd(&poller.poll.as_raw_fd()).reregister(registry, token, want),
+            None => Ok(()),
+        })
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.shared.with(|core| match &core.poller {
+            Some(poller) => SourceFd(&poller.poll.as_raw_fd()).deregister(registry),
+            None => Ok(()),
+        })
+    }
+}
+
+/// A connection of either kind, for [`mio`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stream {
+    /// TCP.
+    Tcp(mio::net::TcpStream),
+    /// Unix-domain.
+    Unix(mio::net::UnixStream),
+}
+
+impl Stream {
+    fn new(fd: OwnedFd, kind: Kind) -> Self {
+        match kind {
+            Kind::Unix => Self::Unix(mio::net::UnixStream::from_std(fd.into())),
+            Kind::Tcp | Kind::Udp => Self::Tcp(mio::net::TcpStream::from_std(fd.into())),
+        }
+    }
+}
+
+macro_rules! either {
+    ($stream:expr, $inner:ident => $do:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $do,
+            Stream::Unix($inner) => $do,
+        }
+    };
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        either!(self, stream => stream.read(buf))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        either!(self, stream => stream.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        either!(self, stream => stream.flush())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, stream => stream.as_fd())
+    }
+}
+
+impl mio::event::Source for Stream {
+    fn register(&mut self, registry: &Registry, token: Token, want: Interest) -> io::Result<()> {
+        either!(self, stream => stream.register(registry, token, want))
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, want: Interest) -> io::Result<()> {
+        either!(self, stream => stream.reregister(registry, token, want))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        either!(self, stream => stream.deregister(registry))
+    }
+}

@@ -1,0 +1,125 @@
+//! Listeners of the blocking front-end.
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::driver::Shared;
+use crate::machine::{Input, ServerId};
+use crate::tracked::Tracked;
+
+/// A listener whose connections are shared with the other workers. Made by
+/// [`Worker::listen`](crate::Worker::listen).
+pub type TcpListener = Listener<TcpStream>;
+
+/// A Unix-domain listener whose connections are shared with the other workers. Made by
+/// [`Worker::listen_unix`](crate::Worker::listen_unix).
+pub type UnixListener = Listener<UnixStream>;
+
+/// A listener that yields connections of type `S`. Dropping it closes the server.
+///
+/// Several threads may accept from one listener.
+#[derive(Debug)]
+pub struct Listener<S> {
+    shared: Arc<Shared>,
+    server: ServerId,
+    local: Option<SocketAddr>,
+    path: String,
+    streams: PhantomData<fn() -> S>,
+}
+
+impl<S: From<OwnedFd>> Listener<S> {
+    pub(crate) fn new(shared: Arc<Shared>, server: ServerId) -> Self {
+        let (local, path) = shared.with(|core| {
+            core.servers.get(&server).map(|s| (s.local, s.name.clone())).unwrap_or_default()
+        });
+        Self { shared, server, local, path, streams: PhantomData }
+    }
+
+    /// Waits for the next connection; `None` when the listener is closed: by
+    /// [`close`](Self::close), or because the worker disconnects, by whichever side.
+    ///
+    /// The connection is in blocking mode. The primary has been told that it is taken, and will
+    /// give it to nobody else.
+    ///
+    /// # Errors
+    /// An [`io::Error`] if no connection could be accepted, most likely for want of descriptors.
+    /// Accepting may go on after it.
+    pub fn accept(&self) -> io::Result<Option<S>> {
+        Ok(self.accept_fd(false)?.map(S::from))
+    }
+
+    /// As [`accept`](Self::accept), and a disconnect waits until the connection is dropped.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn accept_tracked(&self) -> io::Result<Option<Tracked<S>>> {
+        let fd = self.accept_fd(true)?;
+        Ok(fd.map(|fd| Tracked::new(S::from(fd), Arc::clone(&self.shared), self.server)))
+    }
+
+    fn accept_fd(&self, tracked: bool) -> io::Result<Option<OwnedFd>> {
+        self.shared.wait(None, |core| core.try_accept(self.server, tracked))?.unwrap_or(Ok(None))
+    }
+
+    /// The connections, one after the other, until the listener is closed.
+    pub fn incoming(&self) -> Incoming<'_, S> {
+        Incoming { listener: self }
+    }
+
+    /// Closes the server in this worker (`server.close()`). Connections that wait in it go to other
+    /// workers; threads that accept from it are told `None`.
+    pub fn close(&self) {
+        self.shared.with(|core| core.input(Input::CloseServer(self.server)));
+    }
+}
+
+impl Listener<TcpStream> {
+    /// The address that is bound.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrNotAvailable`] if the primary did not tell it, or none that is one.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+    }
+}
+
+impl Listener<UnixStream> {
+    /// The absolute path.
+    pub fn path(&self) -> &Path {
+        Path::new(&self.path)
+    }
+}
+
+impl<S> Drop for Listener<S> {
+    fn drop(&mut self) {
+        self.shared.with(|core| core.forget(self.server));
+    }
+}
+
+/// The connections of a [`Listener`]; see [`Listener::incoming`].
+#[derive(Debug)]
+pub struct Incoming<'a, S> {
+    listener: &'a Listener<S>,
+}
+
+impl<S: From<OwnedFd>> Iterator for Incoming<'_, S> {
+    type Item = io::Result<S>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.listener.accept().transpose()
+    }
+}
+
+impl<'a, S: From<OwnedFd>> IntoIterator for &'a Listener<S> {
+    type Item = io::Result<S>;
+    type IntoIter = Incoming<'a, S>;
+
+    fn into_iter(self) -> Incoming<'a, S> {
+        self.incoming()
+    }
+}

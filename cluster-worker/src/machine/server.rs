@@ -1,0 +1,43 @@
+//! One server of this worker.
+
+use std::collections::VecDeque;
+
+use cluster_proto::{ListenQuery, ServerKey};
+
+use super::HandleId;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) query: Box<ListenQuery>,
+    pub(super) stage: Stage,
+    /// Connections that came and nobody has taken, with the `seq` that they are answered by.
+    pub(super) queue: VecDeque<(u64, HandleId)>,
+    max_connections: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The primary has been asked, by the message with this `seq`.
+    Asking {
+        seq: u64,
+    },
+    /// The primary has it; the driver makes the lent socket ready.
+    Opening {
+        key: ServerKey,
+    },
+    Open {
+        key: ServerKey,
+    },
+}
+
+impl Server {
+    pub(super) fn new(query: Box<ListenQuery>, seq: u64, max_connections: Option<usize>) -> Self {
+        Self { query, stage: Stage::Asking { seq }, queue: VecDeque::new(), max_connections }
+    }
+
+    /// Whether one more connection may come, beside so many that are open.
+    pub(super) fn has_room(&self, tracked: usize, queue_limit: usize) -> bool {
+        self.queue.len() < queue_limit
+            && self.max_connections.is_none_or(|max| tracked + self.queue.len() < max)
+    }
+}

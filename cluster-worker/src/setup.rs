@@ -1,0 +1,125 @@
+//! How a worker starts.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use cluster_ipc::ChannelConfig;
+
+use crate::driver::{Core, Shared};
+use crate::error::StartError;
+use crate::event::EventedWorker;
+use crate::inherit;
+use crate::machine::Config;
+use crate::worker::Worker;
+
+/// Settings of a worker, and how to start it with them.
+///
+/// ```
+/// use cluster_worker::Options;
+///
+/// let worker = Options::new().exit_when_orphaned(false).from_env()?;
+/// assert!(worker.is_none(), "no primary has started this process");
+/// # Ok::<(), cluster_worker::StartError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    machine: Config,
+    pub(crate) inbox_limit: usize,
+    queue_limit: usize,
+}
+
+impl Options {
+    /// The defaults, which are Node's where Node has any.
+    pub fn new() -> Self {
+        Self { machine: Config::default(), inbox_limit: 16_384, queue_limit: 64 << 20 }
+    }
+
+    /// Whether the process exits at once, with 0, when the primary is gone. Default: true.
+    ///
+    /// A thread that waits in one of the worker's methods notices; where none does, the next call
+    /// will.
+    #[must_use]
+    pub fn exit_when_orphaned(mut self, exit: bool) -> Self {
+        self.machine.exit_when_orphaned = exit;
+        self
+    }
+
+    /// How many connections may wait in one server to be accepted; more are refused, and the
+    /// primary gives them to another worker. Default: 1024.
+    #[must_use]
+    pub fn connection_limit(mut self, connections: usize) -> Self {
+        self.machine.queue_limit = connections;
+        self
+    }
+
+    /// How many messages may wait to be received; more are lost, and counted
+    /// ([`RecvError::Lost`](crate::RecvError::Lost)). Default: 16,384.
+    #[must_use]
+    pub fn message_limit(mut self, messages: usize) -> Self {
+        self.inbox_limit = messages;
+        self
+    }
+
+    /// How many bytes may wait to be written before a message is refused
+    /// ([`SendError::QueueFull`](crate::SendError::QueueFull)). Default: 64 MiB.
+    #[must_use]
+    pub fn send_limit(mut self, bytes: usize) -> Self {
+        self.queue_limit = bytes;
+        self
+    }
+
+    /// How long the primary may take to acknowledge that this worker goes, before the channel is
+    /// closed all the same. Default: for ever, as in Node.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.machine.answer_timeout = Some(timeout);
+        self
+    }
+
+    /// Starts this process's worker, if the environment says that it is one.
+    ///
+    /// # Errors
+    /// As [`Worker::from_env`].
+    pub fn from_env(&self) -> Result<Option<Worker>, StartError> {
+        inherit::channel()?.map(|(id, fd)| self.worker(id, fd)).transpose()
+    }
+
+    /// As [`from_env`](Self::from_env), for an event loop of the application's own.
+    ///
+    /// # Errors
+    /// As [`Worker::from_env`].
+    pub fn evented_from_env(&self) -> Result<Option<EventedWorker>, StartError> {
+        inherit::channel()?.map(|(id, fd)| self.evented(id, fd)).transpose()
+    }
+
+    /// A worker of that id on a channel that the caller has: one end of a Unix stream socket, the
+    /// other of which a primary holds.
+    ///
+    /// # Errors
+    /// [`StartError::Io`] if the operating system would not set it up.
+    pub fn worker(&self, id: u32, channel: OwnedFd) -> Result<Worker, StartError> {
+        Ok(Worker::new(Shared::new(Core::new(id, channel, self, false)?)))
+    }
+
+    /// As [`worker`](Self::worker), for an event loop of the application's own.
+    ///
+    /// # Errors
+    /// [`StartError::Io`] if the operating system would not set it up.
+    pub fn evented(&self, id: u32, channel: OwnedFd) -> Result<EventedWorker, StartError> {
+        Ok(EventedWorker::new(Shared::new(Core::new(id, channel, self, true)?)))
+    }
+
+    pub(crate) fn machine_config(&self) -> Config {
+        self.machine.clone()
+    }
+
+    pub(crate) fn channel_config(&self) -> ChannelConfig {
+        ChannelConfig::default().queue_limit(self.queue_limit)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}

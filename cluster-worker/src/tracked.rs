@@ -1,0 +1,53 @@
+//! Connections that a disconnect waits for.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::driver::Shared;
+use crate::machine::ServerId;
+
+/// A connection that a disconnect waits for, and that counts for
+/// [`max_connections`](crate::ListenOptions::max_connections), until it is dropped.
+#[derive(Debug)]
+pub struct Tracked<S> {
+    stream: S,
+    _guard: Guard,
+}
+
+/// Tells the worker that the connection has ended; the stream is closed before.
+#[derive(Debug)]
+struct Guard {
+    shared: Arc<Shared>,
+    server: ServerId,
+}
+
+impl<S> Tracked<S> {
+    pub(crate) fn new(stream: S, shared: Arc<Shared>, server: ServerId) -> Self {
+        Self { stream, _guard: Guard { shared, server } }
+    }
+
+    /// The stream, which nobody waits for any more.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S> Deref for Tracked<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S> DerefMut for Tracked<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.shared.with(|core| core.ended(self.server));
+    }
+}
