@@ -1,1 +1,80 @@
-//! cluster-primary
+//! The primary of a cluster: `node:cluster`'s primary, in Rust.
+//!
+//! A primary process forks workers; the workers share its server sockets: either the primary
+//! accepts connections and hands them out in turn, or all workers accept from one socket. Primary
+//! and workers talk over a channel, and the primary sees every worker's life. The wire is Node's
+//! own, so a worker may be an unmodified Node.js program, or a Rust program with the crate
+//! `cluster-worker`.
+//!
+//! ```text
+//!            ┌─────────────── primary ───────────────┐
+//!  client ──►│ listen, accept ─► who is next? ─► send│──► worker 1 (channel: messages,
+//!  client ──►│                                       │──► worker 2  connections, sockets)
+//!            │ fork, watch, disconnect, kill         │──► worker 3
+//!            └───────────────────────────────────────┘
+//!
+//!  fork()            Setup, Fork
+//!  worker runs       Online
+//!  worker listens    Listening
+//!  worker talks      Message
+//!  disconnect()      Disconnect, Exit            (one by one; Disconnected when all have)
+//!  kill -9           Disconnect, Exit            exited_after_disconnect: false
+//! ```
+//!
+//! # Example
+//! ```no_run
+//! use cluster_primary::{Event, Primary, Settings};
+//!
+//! let mut primary = Primary::new(Settings::new("server.js"))?;
+//! for _ in 0..4 {
+//!     primary.fork()?;
+//! }
+//! while let Some(event) = primary.next_event()? {
+//!     match event {
+//!         Event::Listening { worker, address } => println!("worker {worker} is on {address}"),
+//!         Event::Exit { worker, status, exited_after_disconnect: false } => {
+//!             println!("worker {worker} died: {status}");
+//!             primary.fork()?;
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is lost, and what is not
+//! A connection that the primary accepted goes to exactly one worker, or is given up with a counted
+//! reason ([`Stats`]). One whose worker dies or refuses before it acknowledged goes to another.
+//! What a worker acknowledged is the worker's.
+//!
+//! # What a worker can do to the primary
+//! At most lose its own channel: a frame that is garbled, oversized or cut off ends it with
+//! [`Event::Error`]. With [`Placement::Shared`] workers hold the listening socket itself, and are
+//! trusted with it. A worker may name a descriptor of the primary's to listen on (`listen({fd})`),
+//! as in Node; only sockets are taken.
+//!
+//! # Parts
+//! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
+//! simulated and fuzzed by itself.
+
+mod driver;
+mod error;
+mod event;
+mod id;
+pub mod machine;
+mod settings;
+mod signal;
+mod stats;
+
+pub use cluster_ipc::Pressure;
+pub use cluster_proto as proto;
+pub use cluster_proto::{Object, Value};
+pub use cluster_sched::{Mono, PolicyName, ShedReason};
+pub use driver::{Gone, Primary, Remote, Worker};
+pub use error::{ForkError, KillError, SendError, WorkerError};
+pub use event::{Address, Event, EventHandle, ExitStatus};
+pub use id::{ConnId, HandleId, ServerId, WorkerId};
+pub use machine::WorkerState;
+pub use settings::{Limits, Placement, Settings, Stdio, UnknownPlacement};
+pub use signal::{Signal, UnknownSignal};
+pub use stats::Stats;

@@ -1,0 +1,155 @@
+//! Says what happens: in lines for people, or in JSON for machines.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cluster_primary::{Address, Event, Object, Primary, Signal, Value, WorkerId};
+
+/// Where what happens is said.
+pub(crate) struct Report {
+    json: bool,
+}
+
+impl Report {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// What a primary saw.
+    pub(crate) fn event(&self, primary: &Primary, event: &Event) {
+        if self.json {
+            if let Some(object) = as_object(event) {
+                print(object);
+            }
+            return;
+        }
+        let pid = |worker: WorkerId| match primary.worker_state(worker) {
+            Some(state) => format!("worker {worker} (pid {})", state.pid),
+            None => format!("worker {worker}"),
+        };
+        match event {
+            Event::Fork { worker, pid } => say(&format!("worker {worker} (pid {pid}) started")),
+            Event::Listening { worker, address } => {
+                say(&format!("{} listens on {address}", pid(*worker)));
+            }
+            Event::ListenFailed { worker, address, error } => {
+                say(&format!("error: {} cannot listen on {address}: {error}", pid(*worker)));
+            }
+            Event::Error { worker, error } => say(&format!("error: {}: {error}", pid(*worker))),
+            Event::Exit { worker, status, exited_after_disconnect: true } => {
+                say(&format!("worker {worker} left ({status})"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker died by accident and is replaced.
+    pub(crate) fn replaced(&self, worker: WorkerId, status: &str, pause: Duration) {
+        if self.json {
+            let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            print(typed("replace").with("worker", worker.0).with("afterMs", pause));
+        } else if pause.is_zero() {
+            say(&format!("worker {worker} died ({status}); starting another"));
+        } else {
+            say(&format!("worker {worker} died ({status}); starting another in {pause:?}"));
+        }
+    }
+
+    /// The cluster is about to end.
+    pub(crate) fn ending(&self, grace: Duration) {
+        if self.json {
+            print(
+                typed("ending")
+                    .with("graceMs", u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
+            );
+        } else {
+            say(&format!("ending: waiting up to {grace:?} for connections to finish"));
+        }
+    }
+
+    /// A worker did not leave in time.
+    pub(crate) fn killed(&self, worker: WorkerId, signal: Signal) {
+        if self.json {
+            print(typed("kill").with("worker", worker.0).with("signal", signal.to_string()));
+        } else {
+            say(&format!("worker {worker} did not leave in time: {signal}"));
+        }
+    }
+
+    /// Something that ends the cluster before its time.
+    pub(crate) fn failure(&self, what: &str) {
+        if self.json {
+            print(typed("failure").with("message", what));
+        } else {
+            say(&format!("error: {what}"));
+        }
+    }
+}
+
+fn say(line: &str) {
+    // Where nobody hears there is nobody to tell.
+    let _unheard = writeln!(io::stderr().lock(), "cluster: {line}");
+}
+
+fn print(object: Object) {
+    let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
+    let _unheard = writeln!(io::stdout().lock(), "{line}");
+}
+
+fn typed(name: &str) -> Object {
+    Object::new().with("type", name)
+}
+
+/// An event with the names of the control API.
+fn as_object(event: &Event) -> Option<Object> {
+    let about = |name: &str, worker: &WorkerId| typed(name).with("worker", worker.0);
+    Some(match event {
+        Event::Setup { .. } => typed("setup"),
+        Event::Fork { worker, pid } => about("fork", worker).with("pid", *pid),
+        Event::Online { worker } => about("online", worker),
+        Event::Listening { worker, address } => {
+            about("listening", worker).with("address", address_object(address))
+        }
+        Event::ListenFailed { worker, address, error } => about("listenFailed", worker)
+            .with("address", address_object(address))
+            .with("message", error.to_string()),
+        Event::Message { worker, message, handle } => {
+            let mut object = about("message", worker).with("message", message.clone());
+            if let Some(handle) = handle {
+                object.insert("handle", handle.kind.name());
+            }
+            object
+        }
+        Event::Stdio { worker, fd, data } => {
+            about("stdio", worker).with("fd", *fd).with("data", STANDARD.encode(data))
+        }
+        Event::Error { worker, error } => {
+            about("error", worker).with("code", error.code()).with("message", error.to_string())
+        }
+        Event::Disconnect { worker, exited_after_disconnect } => {
+            about("disconnect", worker).with("exitedAfterDisconnect", *exited_after_disconnect)
+        }
+        Event::Exit { worker, status, exited_after_disconnect } => about("exit", worker)
+            .with("code", status.code())
+            .with("signal", status.signal().map(|s| s.to_string()))
+            .with("exitedAfterDisconnect", *exited_after_disconnect),
+        _ => return None,
+    })
+}
+
+fn address_object(address: &Address) -> Object {
+    let kind = address.address_type.map(|t| match t.to_string().parse::<i64>() {
+        Ok(number) => Value::from(number),
+        Err(_) => Value::from(t.to_string()),
+    });
+    let mut object = Object::new()
+        .with("address", address.address.clone())
+        .with("port", address.port)
+        .with("addressType", kind.unwrap_or_default());
+    if let Some(fd) = address.fd {
+        object.insert("fd", fd);
+    }
+    object
+}

@@ -1,0 +1,219 @@
+//! `cluster run`: keeps N workers until it is told to end.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cluster_primary::{Event, Mono, Primary, Settings, Signal};
+
+use crate::args::Run;
+use crate::keep::{Keeper, Verdict};
+use crate::report::Report;
+use crate::wake::Wake;
+
+/// Workers that do not leave in time are asked once more (SIGTERM), and are killed after this.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// Exit statuses; `--help` explains them.
+const FAILED: u8 = 1;
+const KILLED: u8 = 3;
+
+pub(crate) fn run(args: Run) -> ExitCode {
+    let report = Report::new(args.json);
+    let grace = Duration::from_secs(args.grace);
+    let workers = args.workers.unwrap_or_else(parallelism);
+    let outcome = Runner::new(settings(args), grace, report).and_then(|mut runner| {
+        runner.start(workers);
+        runner.run()
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            Report::new(false).failure(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn parallelism() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(u32::MAX)
+}
+
+fn settings(args: Run) -> Settings {
+    let mut program = args.program.into_iter();
+    let mut settings = match program.next() {
+        Some(exec) => Settings::new(exec).with_args(program),
+        None => Settings::default().with_args(["demo-worker", args.demo_listen.as_str()]),
+    };
+    settings.policy = args.policy;
+    if let Some(placement) = args.placement {
+        settings.placement = placement;
+    }
+    settings.exec_path = args.exec_path;
+    settings.exec_argv = args.exec_arg;
+    settings.cwd = args.cwd;
+    settings.silent = args.json;
+    settings
+}
+
+struct Runner {
+    primary: Primary,
+    wake: Wake,
+    keeper: Keeper,
+    report: Report,
+    grace: Duration,
+    ending: Option<Ending>,
+    gave_up: bool,
+}
+
+/// How far the end is.
+struct Ending {
+    /// When the next step is due.
+    next: Mono,
+    /// The signal of that step.
+    signal: Signal,
+    killed: bool,
+}
+
+impl Runner {
+    fn new(settings: Settings, grace: Duration, report: Report) -> io::Result<Self> {
+        let primary = Primary::new(settings)?;
+        let wake = Wake::new(&primary)?;
+        let keeper = Keeper::default();
+        Ok(Self { primary, wake, keeper, report, grace, ending: None, gave_up: false })
+    }
+
+    fn start(&mut self, workers: u32) {
+        for _ in 0..workers {
+            if !self.fork() {
+                return;
+            }
+        }
+    }
+
+    /// Forks a worker; if that cannot be, everything ends.
+    fn fork(&mut self) -> bool {
+        match self.primary.fork() {
+            Ok(worker) => {
+                self.keeper.forked(self.wake.now(), worker);
+                true
+            }
+            Err(error) => {
+                self.report.failure(&error.to_string());
+                self.give_up();
+                false
+            }
+        }
+    }
+
+    fn run(&mut self) -> io::Result<ExitCode> {
+        loop {
+            while let Some(event) = self.primary.try_event()? {
+                self.report.event(&self.primary, &event);
+                self.handle(event);
+            }
+            for _ in 0..self.wake.signals() {
+                self.asked_to_end();
+            }
+            let now = self.wake.now();
+            if self.ending.is_none() {
+                for _ in 0..self.keeper.take_due(now) {
+                    if !self.fork() {
+                        break;
+                    }
+                }
+            }
+            self.end_if_late(now);
+            let nobody = self.primary.is_over();
+            let nobody_comes = self.ending.is_some() || self.keeper.next_due().is_none();
+            if nobody && nobody_comes && self.primary.poll_timeout().is_none() {
+                return Ok(self.status());
+            }
+            let due = match &self.ending {
+                Some(ending) => Some(ending.next),
+                None => self.keeper.next_due(),
+            };
+            let due = due.map(|at| at.saturating_sub(self.wake.now()));
+            let patience = [due, self.primary.poll_timeout()].into_iter().flatten().min();
+            self.wake.wait(patience)?;
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.wake.now();
+        match event {
+            Event::Listening { worker, .. } => self.keeper.started(worker),
+            Event::Exit { worker, exited_after_disconnect: true, .. } => self.keeper.left(worker),
+            Event::Exit { worker, status, .. } if self.ending.is_none() => {
+                match self.keeper.died(now, worker) {
+                    Verdict::Replace(pause) => {
+                        self.report.replaced(worker, &status.to_string(), pause);
+                    }
+                    Verdict::GiveUp(count) => {
+                        self.report.failure(&format!(
+                            "worker {worker} died ({status}); giving up: {count} workers in a row \
+                             died before they listened"
+                        ));
+                        self.give_up();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.gave_up = true;
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        if !self.primary.is_over() {
+            self.report.ending(self.grace);
+        }
+        let next = self.wake.now() + self.grace;
+        self.ending = Some(Ending { next, signal: Signal::TERM, killed: false });
+        self.primary.disconnect();
+    }
+
+    /// The first time gracefully; whoever asks again means it.
+    fn asked_to_end(&mut self) {
+        let now = self.wake.now();
+        match &mut self.ending {
+            None => self.end(),
+            Some(ending) => {
+                ending.next = now;
+                ending.signal = Signal::KILL;
+            }
+        }
+    }
+
+    /// Takes the next step with workers that are still there when it is due.
+    fn end_if_late(&mut self, now: Mono) {
+        let Some(ending) = &mut self.ending else { return };
+        if now < ending.next {
+            return;
+        }
+        let signal = std::mem::replace(&mut ending.signal, Signal::KILL);
+        ending.next = now + LAST_CHANCE;
+        for worker in self.primary.all_workers() {
+            ending.killed = true;
+            self.report.killed(worker, signal);
+            if let Err(error) = self.primary.kill(worker, signal) {
+                self.report.failure(&error.to_string());
+            }
+        }
+    }
+
+    fn status(&self) -> ExitCode {
+        match &self.ending {
+            _ if self.gave_up => ExitCode::from(FAILED),
+            Some(ending) if ending.killed => ExitCode::from(KILLED),
+            _ => ExitCode::SUCCESS,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Waits for the primary, for signals, and for time.
+
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use cluster_primary::{Mono, Primary};
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+const PRIMARY: Token = Token(0);
+const SIGNALS: Token = Token(1);
+
+/// The loop's one place to wait.
+pub(crate) struct Wake {
+    poll: Poll,
+    events: Events,
+    signals: UnixStream,
+    start: Instant,
+}
+
+impl Wake {
+    /// Watches the primary's descriptor, and the signals that ask for the end.
+    pub(crate) fn new(primary: &Primary) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let (mut signals, theirs) = std::os::unix::net::UnixStream::pair()
+            .map(|(ours, theirs)| (UnixStream::from_std(ours), theirs))?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
+        }
+        std::os::unix::net::UnixStream::set_nonblocking(&theirs, true)?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let fd = primary.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), PRIMARY, Interest::READABLE)?;
+        Ok(Self { poll, events: Events::with_capacity(8), signals, start: start() })
+    }
+
+    /// The time since the start.
+    pub(crate) fn now(&self) -> Mono {
+        self.start.elapsed()
+    }
+
+    /// Waits until there is something to do, no longer than that.
+    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// How often the end was asked for since the last call.
+    pub(crate) fn signals(&mut self) -> usize {
+        let mut bytes = [0; 64];
+        let mut count = 0;
+        while let Ok(length @ 1..) = self.signals.read(&mut bytes) {
+            count += length;
+        }
+        count
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the program's clock")]
+fn start() -> Instant {
+    Instant::now()
+}

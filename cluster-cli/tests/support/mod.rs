@@ -1,0 +1,221 @@
+//! Runs `cluster` for real, and looks at it from outside.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// So long a condition may take before the test fails; nothing waits for it to pass.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+#[expect(clippy::disallowed_methods, reason = "tests give up by the clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for a condition on the outside world.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a program has printed so far.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    pub fn collect(&self, from: impl Read + Send + 'static) {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                lines.0.0.lock().unwrap().push(line);
+                lines.0.1.notify_all();
+            }
+        });
+    }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    /// Waits until so many lines fit, and returns them.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize, fits: impl Fn(&str) -> bool) -> Vec<String> {
+        let deadline = now() + PATIENCE;
+        let mut lines = self.0.0.lock().unwrap();
+        loop {
+            let found: Vec<_> = lines.iter().filter(|l| fits(l)).cloned().collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(now());
+            assert!(!left.is_zero(), "{count} such lines never came; there are {lines:#?}");
+            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+/// A `cluster run` that is under way.
+pub struct Cluster {
+    pub child: Child,
+    pub out: Lines,
+    pub err: Lines,
+}
+
+/// The program, to be given arguments.
+pub fn cluster() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    for name in ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "NODE_CLUSTER_SCHED_POLICY"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Cluster {
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let (out, err) = (Lines::default(), Lines::default());
+        out.collect(child.stdout.take().expect("it is a pipe"));
+        err.collect(child.stderr.take().expect("it is a pipe"));
+        Self { child, out, err }
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id fits")
+    }
+
+    /// Where the workers listen, once `count` of them do.
+    #[track_caller]
+    pub fn listening(&self, count: usize) -> SocketAddr {
+        let lines = self.err.wait_for(count, |l| l.contains(" listens on "));
+        let address = lines[0].rsplit(' ').next().expect("it ends so").replace('*', "127.0.0.1");
+        address.parse().unwrap_or_else(|e| panic!("{address:?} is no address: {e}"))
+    }
+
+    /// The process ids of the workers that were started, in their order.
+    pub fn worker_pids(&self) -> Vec<i32> {
+        let started = |l: &String| l.contains("(pid ") && l.ends_with("started");
+        let pid = |l: &String| l.split("(pid ").nth(1)?.split(')').next()?.parse().ok();
+        self.err.all().iter().filter(|l| started(l)).filter_map(pid).collect()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the program ends", || child.try_wait().expect("it is our child"))
+    }
+
+    /// Asks it to end, and insists that it does so gracefully and leaves no process behind.
+    #[track_caller]
+    pub fn end(mut self) {
+        let workers = self.worker_pids();
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{:#?}", self.err.all());
+        assert_gone(&workers);
+    }
+
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("it has a size");
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("it is a number")
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+}
+
+/// Whatever the test found: nothing stays behind.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let workers = self.worker_pids();
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+        for pid in workers {
+            if is_there(pid) {
+                kill(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+pub fn kill(pid: i32, signal: Signal) {
+    let _gone = kill_process(Pid::from_raw(pid).expect("it is a process id"), signal);
+}
+
+pub fn is_there(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).expect("it is a process id")).is_ok()
+}
+
+#[track_caller]
+pub fn assert_gone(pids: &[i32]) {
+    assert!(!pids.is_empty(), "there were no workers");
+    for &pid in pids {
+        eventually("a worker is gone", || (!is_there(pid)).then_some(()));
+    }
+}
+
+/// One request on a connection of its own; the body of the answer.
+pub fn get(address: SocketAddr) -> std::io::Result<String> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+        _ => Err(std::io::Error::other(format!("no good answer: {answer:?}"))),
+    }
+}
+
+/// Every Node.js to be tested with: those that `CLUSTER_TEST_NODES` names (separated as `PATH`
+/// is), else the one on `PATH`.
+pub fn nodes() -> Vec<PathBuf> {
+    if let Some(nodes) = std::env::var_os("CLUSTER_TEST_NODES") {
+        return std::env::split_paths(&nodes).collect();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("node")).find(|p| p.is_file());
+    if found.is_none() {
+        eprintln!("no node on PATH: what needs one is not tested");
+    }
+    found.into_iter().collect()
+}
+
+/// A file of the repository.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).canonicalize().expect(name)
+}
+
+/// `cluster run`, of a script under that Node.js, its port 8000 replaced by one that is free.
+pub fn run_script(node: &Path, script: &Path, options: &[&str]) -> Command {
+    let mut command = cluster();
+    command.arg("run").args(options).arg("--exec-path").arg(node);
+    command.arg("--exec-arg=--require").arg("--exec-arg").arg(file("testdata/js/free-port.cjs"));
+    command.arg(script);
+    command
+}
+
+pub fn signal_of(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}

@@ -1,0 +1,82 @@
+//! Ctrl-C on a real pseudo-terminal reaches the primary alone, which ends everything gracefully.
+#![allow(unsafe_code, reason = "std has no safe way to give a child a terminal of its own")]
+
+mod support;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::{Lines, assert_gone, cluster, eventually, file, get, nodes, run_script};
+
+struct Terminal {
+    ours: File,
+    theirs: OwnedFd,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        Self { ours: ours.into(), theirs: theirs.into() }
+    }
+
+    /// Makes it the child's controlling terminal, as a shell's window would.
+    fn give_to(&self, command: &mut Command) {
+        let end = || Stdio::from(self.theirs.try_clone().unwrap());
+        command.stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: two system calls between fork and exec; nothing is allocated or locked.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin().as_fd())?;
+                Ok(())
+            });
+        }
+    }
+}
+
+/// Starts it on a terminal, presses Ctrl-C once it serves, and waits for a graceful end.
+fn press_ctrl_c(mut command: Command, workers: usize) {
+    let terminal = Terminal::new();
+    terminal.give_to(&mut command);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let Terminal { mut ours, theirs } = terminal;
+    drop(theirs);
+    let lines = Lines::default();
+    lines.collect(ours.try_clone().unwrap());
+
+    let listening = lines.wait_for(workers, |l| l.contains(" listens on "));
+    let port = listening[0].trim_end().rsplit(':').next().unwrap();
+    get(format!("127.0.0.1:{port}").parse().unwrap()).expect("it serves");
+    let pid = |l: &String| l.split("(pid ").nth(1)?.split(')').next()?.parse().ok();
+    let pids: Vec<i32> =
+        lines.wait_for(workers, |l| l.contains(") started")).iter().filter_map(pid).collect();
+
+    ours.write_all(b"\x03").unwrap();
+    let status = eventually("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0), "{:#?}", lines.all());
+    lines.wait_for(workers, |l| l.contains(" left (code 0)"));
+    assert_gone(&pids);
+}
+
+#[test]
+fn ctrl_c_ends_the_demo_gracefully() {
+    let mut command = cluster();
+    command.args(["run", "-n", "3", "--demo-listen", "127.0.0.1:0"]);
+    press_ctrl_c(command, 3);
+}
+
+#[test]
+fn ctrl_c_ends_node_workers_gracefully() {
+    for node in nodes() {
+        press_ctrl_c(run_script(&node, &file("testdata/js/server.cjs"), &["-n", "4"]), 4);
+    }
+}

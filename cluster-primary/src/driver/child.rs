@@ -1,0 +1,241 @@
+//! A worker's process, channel and pipes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use cluster_ipc::{Channel, Flush, Recv};
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use super::Primary;
+use super::process::Process;
+use super::tokens::Source;
+use crate::machine::Input;
+use crate::{Event, HandleId, WorkerError, WorkerId};
+
+/// Messages that are taken from one worker before the others have their turn.
+pub(super) const MESSAGES_PER_WAKE: usize = 128;
+
+/// Messages that are taken from a worker that has ended. What it wrote is bounded by its socket's
+/// buffer; what a stranger that inherited the channel writes is not.
+const LAST_MESSAGES: usize = 65_536;
+
+/// Bytes that are taken from one pipe before others have their turn.
+const PIPE_CHUNK: usize = 64 << 10;
+
+/// How long writing rests when the system refuses.
+const FLUSH_PAUSE: Duration = Duration::from_millis(10);
+
+/// What the driver holds of one worker.
+pub(super) struct Child {
+    channel: Option<Channel>,
+    /// Until it has been waited for.
+    pub(super) process: Option<Process>,
+    pipes: BTreeMap<u32, File>,
+    /// The channel is to close once all is written.
+    pub(super) closing: bool,
+}
+
+impl Child {
+    pub(super) fn new(channel: Channel, process: Process) -> Self {
+        Self {
+            channel: Some(channel),
+            process: Some(process),
+            pipes: BTreeMap::new(),
+            closing: false,
+        }
+    }
+
+    /// The channel, unless it is about to close.
+    pub(super) fn open_channel(&mut self) -> Option<&mut Channel> {
+        self.channel.as_mut().filter(|_| !self.closing)
+    }
+}
+
+/// Waits for a process that is not to be a worker after all, in the background.
+pub(super) fn abandon(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let _detached = std::thread::Builder::new().spawn(move || {
+        if let Some(pid) = pid {
+            let _kill = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _status =
+                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    });
+}
+
+impl Primary {
+    /// Reads up to `limit` messages; whether there may be more.
+    pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut())
+            else {
+                return false;
+            };
+            // Reading may have something to answer, or free what was held back.
+            self.unflushed.insert(worker);
+            let received = channel.recv();
+            while let Some(answer) = channel.poll_answer() {
+                if !answer.delivered {
+                    let seq = answer.token;
+                    self.machine.handle_input(now, Input::Undelivered { worker, seq });
+                }
+            }
+            match received {
+                Ok(Recv::WouldBlock) => return false,
+                Ok(Recv::Message(received)) => {
+                    let handle = received.handle.map(|h| {
+                        self.last_handle += 1;
+                        let id = HandleId(self.last_handle);
+                        self.received.insert(id, h.handle);
+                        (h.kind, id)
+                    });
+                    let message = received.message;
+                    self.machine.handle_input(now, Input::Received { worker, message, handle });
+                }
+                Ok(Recv::Closed) => {
+                    self.close_now(now, worker);
+                    return false;
+                }
+                Err(error) => {
+                    let error = WorkerError::Channel { what: error.to_string() };
+                    self.machine.handle_input(now, Input::ChannelFailed { worker, error });
+                    self.close_now(now, worker);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn close_now(&mut self, now: Duration, worker: WorkerId) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let Some(mut channel) = child.channel.take() else { return };
+        let _gone = self.poll.registry().deregister(&mut channel);
+        self.tokens.forget(Source::Channel(worker));
+        drop(channel);
+        self.machine.handle_input(now, Input::ChannelClosed { worker });
+        self.forget_if_over(worker);
+    }
+
+    /// The process may have ended: hears its last words, then says so.
+    pub(super) fn reap(&mut self, now: Duration, worker: WorkerId) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let Some(process) = &mut child.process else { return };
+        let status = match process.try_wait() {
+            Ok(Some(status)) => status,
+            // Not yet.
+            Ok(None) => return,
+            // Somebody else has waited for it: nothing more can be learned.
+            Err(_) => crate::ExitStatus::Code(-1),
+        };
+        process.deregister(self.poll.registry());
+        child.process = None;
+        self.tokens.forget(Source::Process(worker));
+        // A stranger that inherited the channel could hold it open for ever.
+        self.read_channel(now, worker, LAST_MESSAGES);
+        let mut rest = LAST_MESSAGES / PIPE_CHUNK;
+        let pipes: Vec<_> =
+            self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
+        self.drain_machine();
+        for fd in pipes {
+            while rest > 0 && self.read_pipe(worker, fd) {
+                rest -= 1;
+            }
+            self.close_pipe(worker, fd);
+        }
+        self.close_now(now, worker);
+        self.machine.handle_input(now, Input::Exited { worker, status });
+        self.forget_if_over(worker);
+    }
+
+    /// Lets events that the machine has seen so far come before what the driver adds itself.
+    fn drain_machine(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.apply(output);
+        }
+    }
+
+    fn forget_if_over(&mut self, worker: WorkerId) {
+        if self.children.get(&worker).is_some_and(|c| c.channel.is_none() && c.process.is_none()) {
+            self.children.remove(&worker);
+            self.unflushed.remove(&worker);
+        }
+    }
+
+    /// Takes the primary's end of a worker's pipe.
+    pub(super) fn add_pipe(&mut self, worker: WorkerId, fd: u32, pipe: OwnedFd) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        // Into descriptor 0 nothing is written; its end is kept so that the worker sees no end.
+        if fd != 0 {
+            let source = Source::Pipe(worker, fd);
+            let token = self.tokens.token(source);
+            let interest = Interest::READABLE;
+            // Where it cannot be watched it is read whenever the primary wakes.
+            let _watched =
+                self.poll.registry().register(&mut SourceFd(&pipe.as_raw_fd()), token, interest);
+            self.pending.insert(source);
+        }
+        child.pipes.insert(fd, pipe.into());
+    }
+
+    /// Reads from a worker's pipe; whether there may be more.
+    pub(super) fn read_pipe(&mut self, worker: WorkerId, fd: u32) -> bool {
+        let child = self.children.get_mut(&worker);
+        let Some(pipe) = child.and_then(|c| c.pipes.get_mut(&fd)).filter(|_| fd != 0) else {
+            return false;
+        };
+        let mut data = vec![0; PIPE_CHUNK];
+        match pipe.read(&mut data) {
+            Ok(0) => {
+                self.close_pipe(worker, fd);
+                false
+            }
+            Ok(length) => {
+                data.truncate(length);
+                self.drain_machine();
+                self.events.push_back(Event::Stdio { worker, fd, data });
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(_) => {
+                self.close_pipe(worker, fd);
+                false
+            }
+        }
+    }
+
+    fn close_pipe(&mut self, worker: WorkerId, fd: u32) {
+        if let Some(pipe) = self.children.get_mut(&worker).and_then(|c| c.pipes.remove(&fd)) {
+            let _gone = self.poll.registry().deregister(&mut SourceFd(&pipe.as_raw_fd()));
+            self.tokens.forget(Source::Pipe(worker, fd));
+        }
+    }
+
+    /// Writes what waits for workers.
+    pub(super) fn flush(&mut self) {
+        self.flush_again = None;
+        for worker in std::mem::take(&mut self.unflushed) {
+            let Some(child) = self.children.get_mut(&worker) else { continue };
+            let Some(channel) = &mut child.channel else { continue };
+            match channel.flush() {
+                Ok(Flush::Done) if child.closing && channel.is_idle() => {
+                    let now = self.clock.now();
+                    self.close_now(now, worker);
+                    self.drain_machine();
+                }
+                // The rest when its channel becomes writable.
+                Ok(_) => {}
+                // Too many descriptors in flight, say: nothing is lost.
+                Err(_) => {
+                    self.unflushed.insert(worker);
+                    self.flush_again = Some(self.clock.now() + FLUSH_PAUSE);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Makes the sockets that workers ask for.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
+
+use crate::machine::Bound;
+
+use super::inherited;
+
+/// A server's socket.
+pub(super) struct Bind {
+    pub(super) fd: OwnedFd,
+    pub(super) bound: Bound,
+    /// The file of a Unix-domain socket, which goes when the server does.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Binds what the worker asked for and, unless workers accept from it themselves, listens.
+///
+/// # Errors
+/// The negated `errno`, as libuv has it.
+pub(super) fn bind(query: &ListenQuery, shared: bool) -> Result<Bind, i32> {
+    let bound = match (query.primary_fd(), query.address_type) {
+        (Some(fd), Field::Is(kind)) => bind_inherited(fd, query, shared, kind.is_udp()),
+        (Some(fd), _) => bind_inherited(fd, query, shared, false),
+        (None, Field::Is(AddressType::Udp4 | AddressType::Udp6)) => bind_udp(query),
+        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared),
+        (None, _) => bind_tcp(query, shared),
+    };
+    bound.map_err(|errno| -errno.raw_os_error())
+}
+
+fn bind_tcp(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+    let bits = query.flag_bits();
+    let bind_to = |address: SocketAddr| {
+        let fd = socket(address, SocketType::STREAM)?;
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+        if bits & flags::TCP_REUSE_PORT != 0 {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, bits & flags::TCP_IPV6_ONLY != 0)?;
+        }
+        net::bind(&fd, &address)?;
+        if !shared {
+            net::listen(&fd, query.backlog_length())?;
+        }
+        Ok(fd)
+    };
+    let fd = each_address(query, bind_to)?;
+    Ok(Bind {
+        bound: Bound { sockname: sockname(&fd), kind: HandleKind::NetNative },
+        fd,
+        path: None,
+    })
+}
+
+fn bind_udp(query: &ListenQuery) -> Result<Bind, Errno> {
+    let bits = query.flag_bits();
+    let bind_to = |address: SocketAddr| {
+        let fd = socket(address, SocketType::DGRAM)?;
+        if bits & flags::UDP_REUSE_ADDR != 0 {
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+        }
+        if bits & flags::UDP_REUSE_PORT != 0 {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, bits & flags::UDP_IPV6_ONLY != 0)?;
+        }
+        net::bind(&fd, &address)?;
+        Ok(fd)
+    };
+    let fd = each_address(query, bind_to)?;
+    Ok(Bind {
+        bound: Bound { sockname: sockname(&fd), kind: HandleKind::DgramNative },
+        fd,
+        path: None,
+    })
+}
+
+/// Binds the one address that was named; without one every IPv6 and IPv4 address, or every IPv4
+/// one where there is no IPv6.
+fn each_address(
+    query: &ListenQuery,
+    bind_to: impl Fn(SocketAddr) -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd, Errno> {
+    let port = match query.port {
+        Field::Is(port) => u16::try_from(port).map_err(|_| Errno::INVAL)?,
+        Field::Absent | Field::Null => 0,
+    };
+    let v4_any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    match &query.address {
+        Field::Is(address) => bind_to(parse_ip(address, port).ok_or(Errno::INVAL)?),
+        _ if query.address_type == Field::Is(AddressType::Udp4) => bind_to(v4_any),
+        _ => match bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => bind_to(v4_any),
+            done => done,
+        },
+    }
+}
+
+/// An IP address, perhaps with an IPv6 zone (`fe80::1%eth0`). Names are for the worker to look up.
+fn parse_ip(text: &str, port: u16) -> Option<SocketAddr> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip, port));
+    }
+    let (ip, zone) = text.split_once('%')?;
+    let scope = zone.parse().ok().or_else(|| interface_index(zone))?;
+    Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, scope).into())
+}
+
+#[cfg(target_os = "linux")]
+fn interface_index(name: &str) -> Option<u32> {
+    let any = net::socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok()?;
+    net::netdevice::name_to_index(any, name).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn interface_index(_name: &str) -> Option<u32> {
+    None
+}
+
+fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+    let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
+    let path = Path::new(path);
+    let address = SocketAddrUnix::new(shortest(path).as_path())?;
+    let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
+    net::bind(&fd, &address)?;
+    let made = Bind {
+        fd,
+        bound: Bound { sockname: None, kind: HandleKind::NetNative },
+        path: Some(path.to_owned()),
+    };
+    let finish = || {
+        if !shared {
+            net::listen(&made.fd, query.backlog_length())?;
+        }
+        open_to_all(path, query).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+    };
+    finish().inspect_err(|_| {
+        let _gone = std::fs::remove_file(path);
+    })?;
+    Ok(made)
+}
+
+/// The path as it stands, or from the working directory if that is shorter: a socket's address
+/// holds about a hundred bytes.
+fn shortest(path: &Path) -> PathBuf {
+    let relative = || {
+        let here = std::env::current_dir().ok()?;
+        let shared = here.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+        let up = here.components().count() - shared;
+        let down = path.components().skip(shared);
+        Some(
+            (0..up)
+                .map(|_| Path::new("..").as_os_str())
+                .chain(down.map(|c| c.as_os_str()))
+                .collect(),
+        )
+    };
+    match relative() {
+        Some::<PathBuf>(shorter) if shorter.as_os_str().len() < path.as_os_str().len() => shorter,
+        _ => path.to_owned(),
+    }
+}
+
+/// `readableAll` and `writableAll`.
+fn open_to_all(path: &Path, query: &ListenQuery) -> io::Result<()> {
+    let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
+    let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
+    if readable | writable == 0 {
+        return Ok(());
+    }
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | readable | writable))
+}
+
+fn bind_inherited(
+    number: i32,
+    query: &ListenQuery,
+    shared: bool,
+    udp: bool,
+) -> Result<Bind, Errno> {
+    let fd = inherited::duplicate(number)?;
+    let wanted = if udp { SocketType::DGRAM } else { SocketType::STREAM };
+    if sockopt::socket_type(&fd)? != wanted {
+        return Err(Errno::INVAL);
+    }
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    if !udp && !shared {
+        net::listen(&fd, query.backlog_length())?;
+    }
+    let kind = if udp { HandleKind::DgramNative } else { HandleKind::NetNative };
+    Ok(Bind { bound: Bound { sockname: sockname(&fd), kind }, fd, path: None })
+}
+
+fn socket(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    make_socket(if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET }, kind)
+}
+
+/// A socket that does not block, and does not survive an exec.
+fn make_socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
+        net::socket_with(family, kind, flags, None)
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        let fd = net::socket(family, kind, None)?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(fd)
+    }
+}
+
+/// Accepts one connection that does not block, and does not survive an exec.
+pub(super) fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        net::accept_with(listener, net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK)
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        let fd = net::accept(listener)?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(fd)
+    }
+}
+
+fn sockname(fd: &OwnedFd) -> Option<SockName> {
+    let address = SocketAddr::try_from(net::getsockname(fd).ok()?).ok()?;
+    let (address, family, port) = match address {
+        SocketAddr::V4(v4) => (SocketAddrV4::ip(&v4).to_string(), Family::Ipv4, v4.port()),
+        SocketAddr::V6(v6) => (v6.ip().to_string(), Family::Ipv6, v6.port()),
+    };
+    Some(SockName { address, family, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_understood_and_names_are_not_looked_up() {
+        let address = parse_ip("fe80::1%7", 80).expect("an address");
+        assert_eq!(address, SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 7).into());
+        assert_eq!(parse_ip("localhost", 80), None);
+        assert_eq!(parse_ip("", 80), None);
+    }
+
+    #[test]
+    fn the_shorter_way_to_a_path_is_taken() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(shortest(&here.join("s.sock")), Path::new("s.sock"));
+        assert_eq!(shortest(Path::new("/s.sock")), Path::new("/s.sock"));
+    }
+}

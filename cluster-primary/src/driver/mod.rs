@@ -1,0 +1,430 @@
+//! The primary with I/O: a thin loop around the [machine](crate::machine).
+
+mod child;
+mod clock;
+mod inherited;
+mod limits;
+mod listen;
+mod process;
+mod remote;
+mod serve;
+mod spawn;
+mod tokens;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_ipc::{Channel, ChannelConfig, Pressure};
+use cluster_proto::{Message, Value};
+use mio::{Events, Poll};
+use rustix::process::Rlimit;
+
+pub use remote::{Gone, Remote};
+pub use view::Worker;
+
+use crate::machine::{Input, Machine, WorkerState};
+use crate::{
+    ConnId, Event, ForkError, HandleId, KillError, Mono, SendError, ServerId, Settings, Signal,
+    Stats, WorkerId,
+};
+use child::Child;
+use clock::Clock;
+use process::Process;
+use remote::Calls;
+use serve::Listener;
+use tokens::{Source, Tokens};
+
+/// Readiness that one wake can bring.
+const EVENTS: usize = 256;
+
+/// A primary: forks workers, shares its server sockets among them, and sees their lives.
+///
+/// Nothing happens but in its methods: whoever owns it calls [`next_event`](Self::next_event) in a
+/// loop, and acts on what it says. Other threads act by a [`Remote`]. A program with a loop of its
+/// own waits for its descriptor ([`AsRawFd`]) to become readable, or for
+/// [`poll_timeout`](Self::poll_timeout), and then takes events by [`try_event`](Self::try_event)
+/// until there is none.
+///
+/// Dropping it closes all channels and sockets; workers exit at that, as they do when a primary
+/// dies. To end gracefully call [`disconnect`](Self::disconnect) and wait for
+/// [`Event::Disconnected`].
+pub struct Primary {
+    machine: Machine,
+    poll: Poll,
+    ready: Events,
+    tokens: Tokens,
+    clock: Clock,
+    calls: Arc<Calls>,
+    children: BTreeMap<WorkerId, Child>,
+    listeners: BTreeMap<ServerId, Listener>,
+    conns: HashMap<ConnId, Arc<OwnedFd>>,
+    last_conn: u64,
+    received: HashMap<HandleId, OwnedFd>,
+    last_handle: u64,
+    events: VecDeque<Event>,
+    /// Sources that may have more than was taken of them: no new edge comes for it.
+    pending: BTreeSet<Source>,
+    /// Workers for whom something waits to be written.
+    unflushed: BTreeSet<WorkerId>,
+    /// The system refused to write for a while (too many descriptors in flight, say).
+    flush_again: Option<Mono>,
+    descriptor_limit: Rlimit,
+    accept_pauses: u64,
+}
+
+impl Primary {
+    /// A primary without workers. Raises this process's soft limit of descriptors to the hard one;
+    /// workers get it as it was.
+    ///
+    /// # Errors
+    /// If the system gives no poll.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut tokens = Tokens::default();
+        let calls = Calls::new(poll.registry(), tokens.token(Source::Calls))?;
+        // Lots are drawn by whoever says so; that two primaries draw different ones is enough.
+        let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Ok(Self {
+            machine: Machine::new(settings, seed),
+            poll,
+            ready: Events::with_capacity(EVENTS),
+            tokens,
+            clock: Clock::start(),
+            calls,
+            children: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            conns: HashMap::new(),
+            last_conn: 0,
+            received: HashMap::new(),
+            last_handle: 0,
+            events: VecDeque::new(),
+            pending: BTreeSet::new(),
+            unflushed: BTreeSet::new(),
+            flush_again: None,
+            descriptor_limit: limits::raise(),
+            accept_pauses: 0,
+        })
+    }
+
+    /// The settings in force: Node's `cluster.settings`.
+    pub fn settings(&self) -> &Settings {
+        self.machine.settings()
+    }
+
+    /// Changes the settings for future forks: Node's `cluster.setupPrimary()`. What `change` does
+    /// not touch stays; placement and policy are frozen by the first call and by the first fork.
+    pub fn setup(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings().clone();
+        change(&mut settings);
+        self.input(Input::Setup { settings: Box::new(settings) });
+    }
+
+    /// Forks a worker: Node's `cluster.fork()`.
+    ///
+    /// # Errors
+    /// [`ForkError`] says what could not be executed, and why. (Node returns a worker that then
+    /// emits `'error'`; here there is none.)
+    pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
+        self.fork_with(std::iter::empty::<(OsString, Option<OsString>)>())
+    }
+
+    /// Forks a worker with variables laid over the environment of the settings: `cluster.fork(env)`.
+    /// `None` removes one.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork).
+    pub fn fork_with<N, V>(
+        &mut self,
+        env: impl IntoIterator<Item = (N, Option<V>)>,
+    ) -> Result<WorkerId, ForkError>
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let env: Vec<_> = env.into_iter().map(|(n, v)| (n.into(), v.map(Into::into))).collect();
+        let settings = Arc::clone(self.machine.settings());
+        let limits = settings.limits;
+        let config = ChannelConfig::default()
+            .max_frame(limits.max_frame)
+            .high_water(limits.high_water)
+            .queue_limit(limits.queue_limit);
+        let no = |what| move |error| ForkError::Resources { what, error };
+        let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
+
+        let id = self.machine.next_worker();
+        let spawned = spawn::spawn(&settings, id, &env, theirs, &self.descriptor_limit)?;
+        let registered = self.watch(id, spawned.pid, &mut channel);
+        let process = match registered {
+            Ok(process) => process,
+            Err(error) => {
+                // Its channel closes with this call, and at that it exits; it is waited for here,
+                // lest it stay a zombie.
+                child::abandon(spawned.pid);
+                return Err(ForkError::Resources { what: "process descriptor", error });
+            }
+        };
+        let pid = spawned.pid;
+        self.children.insert(id, Child::new(channel, process));
+        self.input(Input::Forked { worker: id, pid });
+        for (fd, pipe) in spawned.pipes {
+            self.add_pipe(id, fd, pipe);
+        }
+        Ok(id)
+    }
+
+    fn watch(&mut self, id: WorkerId, pid: u32, channel: &mut Channel) -> io::Result<Process> {
+        let registry = self.poll.registry();
+        let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
+        Process::watch(pid, registry, self.tokens.token(Source::Process(id)))
+    }
+
+    /// The workers: Node's `cluster.workers`.
+    pub fn workers(&self) -> Vec<WorkerId> {
+        self.machine.workers().collect()
+    }
+
+    /// All workers whose process or channel is there: also those that were told to disconnect,
+    /// which [`workers`](Self::workers), as Node's `cluster.workers`, does not hold any more.
+    pub fn all_workers(&self) -> Vec<WorkerId> {
+        self.machine.all_workers().collect()
+    }
+
+    /// A worker, as long as its process or its channel is there.
+    pub fn worker(&mut self, id: WorkerId) -> Option<Worker<'_>> {
+        self.machine.worker(id).map(|state| Worker::new(self, id, state))
+    }
+
+    /// What is known of a worker, as long as its process or its channel is there.
+    pub fn worker_state(&self, id: WorkerId) -> Option<WorkerState> {
+        self.machine.worker(id)
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        Stats { accept_pauses: self.accept_pauses, ..self.machine.stats() }
+    }
+
+    /// Sends a message: Node's `worker.send()`.
+    ///
+    /// [`Pressure::High`] says that more than the high-water mark waits for the worker (Node
+    /// returns `false`); the message is taken all the same.
+    ///
+    /// # Errors
+    /// [`SendError`] if the worker has no open channel, its queue is full, or the message is of a
+    /// kind that only the protocol may send. It is not sent then.
+    pub fn send(
+        &mut self,
+        worker: WorkerId,
+        message: impl Into<Value>,
+    ) -> Result<Pressure, SendError> {
+        // What the machine said before goes first.
+        self.settle();
+        let message = Message::User(message.into());
+        let open = self.machine.worker(worker).is_some_and(|w| w.connected);
+        let child = self.children.get_mut(&worker).filter(|_| open);
+        let channel = child.and_then(Child::open_channel).ok_or(SendError::Closed { worker })?;
+        let sent = channel.send(&message, None).map_err(|error| match error {
+            cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
+            cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },
+            _ => SendError::Closed { worker },
+        })?;
+        self.unflushed.insert(worker);
+        self.flush();
+        Ok(sent)
+    }
+
+    /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.
+    /// `false` if there is no such process any more.
+    ///
+    /// # Errors
+    /// [`KillError`] for a signal that does not exist here, or where the system refuses.
+    pub fn kill(&mut self, worker: WorkerId, signal: Signal) -> Result<bool, KillError> {
+        match self.children.get(&worker).and_then(|c| c.process.as_ref()) {
+            Some(process) => process.signal(worker, signal),
+            None => Ok(false),
+        }
+    }
+
+    /// Tells a worker to close its servers, wait for its connections to end, and leave: Node's
+    /// `worker.disconnect()`. It gets no more connections from here on, and is told once it has
+    /// answered for those on their way to it.
+    pub fn disconnect_worker(&mut self, worker: WorkerId) {
+        self.input(Input::Disconnect { worker });
+    }
+
+    /// Closes a worker's channel once all that waits is written: Node's
+    /// `worker.process.disconnect()`. A worker exits at that.
+    pub fn close_channel(&mut self, worker: WorkerId) {
+        self.settle();
+        if let Some(child) = self.children.get_mut(&worker) {
+            child.closing = true;
+            self.unflushed.insert(worker);
+            self.flush();
+        }
+    }
+
+    /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows
+    /// when all have, and every server socket is closed.
+    pub fn disconnect(&mut self) {
+        self.input(Input::DisconnectAll);
+    }
+
+    /// A handle by which other threads call this primary.
+    pub fn remote(&self) -> Remote {
+        self.calls.remote()
+    }
+
+    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no
+    /// [`Remote`] that could fork one.
+    ///
+    /// # Errors
+    /// If the system's poll fails.
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            self.settle();
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.is_over() {
+                return Ok(None);
+            }
+            self.turn(None)?;
+        }
+    }
+
+    /// Waits for the next event, but no longer than that; `None` when there was none.
+    ///
+    /// # Errors
+    /// If the system's poll fails.
+    pub fn next_event_within(&mut self, patience: Duration) -> io::Result<Option<Event>> {
+        let deadline = self.clock.now() + patience;
+        loop {
+            self.settle();
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            let left = self.clock.until(deadline);
+            if left.is_zero() && patience > Duration::ZERO {
+                return Ok(None);
+            }
+            self.turn(Some(left))?;
+            if patience.is_zero() && self.events.is_empty() && !self.has_pending() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next event if there is one, without waiting. For a program with a loop of its own: call
+    /// it until it returns `None`, then wait for the descriptor again.
+    ///
+    /// # Errors
+    /// If the system's poll fails.
+    pub fn try_event(&mut self) -> io::Result<Option<Event>> {
+        self.next_event_within(Duration::ZERO)
+    }
+
+    /// How long a loop of one's own may wait at the most before it calls
+    /// [`try_event`](Self::try_event); `None` is for ever.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.has_pending() || !self.events.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
+        let due = [self.machine.poll_timeout(), paused, self.flush_again];
+        let at = due.into_iter().flatten().min()?;
+        Some(self.clock.until(at))
+    }
+
+    /// Whether no worker is left, and nobody could fork one but the owner.
+    pub fn is_over(&self) -> bool {
+        self.machine.is_empty() && !self.calls.has_remotes()
+    }
+
+    /// One wake: waits, then does a bounded amount of work.
+    fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let timeout = [patience, self.poll_timeout()].into_iter().flatten().min();
+        match self.poll.poll(&mut self.ready, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.ready {
+            if let Some(source) = self.tokens.source(event.token()) {
+                if let (Source::Channel(worker), true) = (source, event.is_writable()) {
+                    self.unflushed.insert(worker);
+                }
+                self.pending.insert(source);
+            }
+        }
+        let now = self.clock.now();
+        for source in std::mem::take(&mut self.pending) {
+            self.service(now, source);
+        }
+        self.machine.handle_timeout(self.clock.now());
+        self.settle();
+        Ok(())
+    }
+
+    /// Whether a source has more that can be taken now.
+    fn has_pending(&self) -> bool {
+        self.pending.iter().any(|source| match source {
+            Source::Listener(server) => self.may_accept(*server),
+            _ => true,
+        })
+    }
+
+    /// Takes what a source has, up to a limit; what is left stays pending.
+    fn service(&mut self, now: Duration, source: Source) {
+        let more = match source {
+            Source::Calls => {
+                for call in self.calls.take() {
+                    call(self);
+                }
+                false
+            }
+            Source::Channel(worker) => self.read_channel(now, worker, child::MESSAGES_PER_WAKE),
+            Source::Process(worker) => {
+                self.reap(now, worker);
+                false
+            }
+            Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
+            Source::Listener(server) => self.accept(now, server),
+        };
+        if more {
+            self.pending.insert(source);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.machine.handle_input(now, input);
+        self.settle();
+    }
+
+    /// Does what the machine wants, and writes what waits.
+    fn settle(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.apply(output);
+        }
+        self.flush();
+    }
+}
+
+/// The poll's own descriptor: readable when there is something to do.
+impl AsRawFd for Primary {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Primary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Primary").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! Accepts connections, and does what the machine wants.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cluster_ipc::Outgoing;
+use cluster_proto::{HandleKind, ListenQuery, Message};
+use cluster_sched::Mono;
+use mio::Interest;
+use mio::unix::SourceFd;
+use rustix::io::Errno;
+
+use super::tokens::Source;
+use super::{Primary, listen};
+use crate::machine::{Input, Output, SendHandle};
+use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
+
+/// Connections that are accepted from one server before others have their turn.
+const ACCEPTS_PER_WAKE: usize = 64;
+
+/// A server's socket.
+pub(super) struct Listener {
+    fd: Arc<OwnedFd>,
+    /// Workers accept from it themselves.
+    shared: bool,
+    path: Option<PathBuf>,
+    /// The system was out of descriptors or memory.
+    pub(super) paused_until: Option<Mono>,
+}
+
+impl Primary {
+    pub(super) fn may_accept(&self, server: ServerId) -> bool {
+        let now = self.clock.now();
+        let awake = |l: &Listener| l.paused_until.is_none_or(|at| at <= now);
+        self.listeners.get(&server).is_some_and(awake) && self.machine.room(server) > 0
+    }
+
+    /// Accepts what there is room for; whether more may wait in the kernel.
+    pub(super) fn accept(&mut self, now: Mono, server: ServerId) -> bool {
+        let Some(listener) = self.listeners.get_mut(&server) else { return false };
+        if listener.paused_until.is_some_and(|at| at > now) {
+            return true;
+        }
+        listener.paused_until = None;
+        let fd = Arc::clone(&listener.fd);
+        for _ in 0..self.machine.room(server).min(ACCEPTS_PER_WAKE) {
+            match listen::accept(&fd) {
+                Ok(connection) => {
+                    self.last_conn += 1;
+                    let conn = ConnId(self.last_conn);
+                    self.conns.insert(conn, Arc::new(connection));
+                    self.machine.handle_input(now, Input::Accepted { server, conn });
+                }
+                Err(Errno::WOULDBLOCK) => return false,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    self.accept_pauses += 1;
+                    let pause = self.machine.settings().limits.accept_pause;
+                    if let Some(listener) = self.listeners.get_mut(&server) {
+                        listener.paused_until = Some(now + pause);
+                    }
+                    return true;
+                }
+                // That connection failed before it was accepted, or we were interrupted.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Does what the machine wants.
+    pub(super) fn apply(&mut self, output: Output) {
+        match output {
+            Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
+            Output::Bind { server, query, shared } => self.open(server, &query, shared),
+            Output::CloseServer { server } => self.close_listener(server),
+            Output::DropConn { conn, .. } => drop(self.conns.remove(&conn)),
+            Output::CloseHandle { handle } => drop(self.received.remove(&handle)),
+            Output::Event(event) => {
+                let event = self.with_descriptor(event);
+                self.events.push_back(event);
+            }
+        }
+    }
+
+    fn transmit(&mut self, worker: WorkerId, message: Message, handle: Option<SendHandle>) {
+        let outgoing = match handle {
+            None => None,
+            Some(SendHandle::Conn { conn }) => match self.conns.get(&conn) {
+                Some(fd) => {
+                    let outgoing = Outgoing::new(HandleKind::NetNative, Arc::clone(fd));
+                    Some(outgoing.with_token(seq_of(&message)))
+                }
+                None => return,
+            },
+            Some(SendHandle::Server { server, kind }) => match self.listeners.get(&server) {
+                Some(listener) => Some(Outgoing::new(kind, Arc::clone(&listener.fd))),
+                None => return,
+            },
+        };
+        // If its channel is closed, the machine has been told, or will be.
+        let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.open_channel()) else {
+            return;
+        };
+        match channel.send(&message, outgoing) {
+            Ok(_) => {
+                self.unflushed.insert(worker);
+            }
+            Err(cluster_ipc::SendError::Closed) => {}
+            Err(error) => {
+                let now = self.clock.now();
+                let error = WorkerError::Send { what: error.to_string() };
+                self.machine.handle_input(now, Input::ChannelFailed { worker, error });
+                let seq = seq_of(&message);
+                self.machine.handle_input(now, Input::Undelivered { worker, seq });
+            }
+        }
+    }
+
+    fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
+        let result = listen::bind(query, shared).and_then(|bind| {
+            if !shared {
+                let source = Source::Listener(server);
+                let token = self.tokens.token(source);
+                let registered = self.poll.registry().register(
+                    &mut SourceFd(&bind.fd.as_raw_fd()),
+                    token,
+                    Interest::READABLE,
+                );
+                registered.map_err(|e| -e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))?;
+            }
+            let fd = Arc::new(bind.fd);
+            let listener = Listener { fd, shared, path: bind.path, paused_until: None };
+            self.listeners.insert(server, listener);
+            Ok(bind.bound)
+        });
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::Bound { server, result });
+    }
+
+    fn close_listener(&mut self, server: ServerId) {
+        let Some(listener) = self.listeners.remove(&server) else { return };
+        if !listener.shared {
+            let _gone = self.poll.registry().deregister(&mut SourceFd(&listener.fd.as_raw_fd()));
+            self.tokens.forget(Source::Listener(server));
+            self.pending.remove(&Source::Listener(server));
+        }
+        if let Some(path) = &listener.path {
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+
+    fn with_descriptor(&mut self, event: Event<HandleId>) -> Event {
+        match event {
+            Event::Message { worker, message, handle } => {
+                let handle = handle.and_then(|EventHandle { kind, handle }| {
+                    let handle = self.received.remove(&handle)?;
+                    Some(EventHandle { kind, handle })
+                });
+                Event::Message { worker, message, handle }
+            }
+            Event::Setup { settings } => Event::Setup { settings },
+            Event::Fork { worker, pid } => Event::Fork { worker, pid },
+            Event::Online { worker } => Event::Online { worker },
+            Event::Listening { worker, address } => Event::Listening { worker, address },
+            Event::ListenFailed { worker, address, error } => {
+                Event::ListenFailed { worker, address, error }
+            }
+            Event::Stdio { worker, fd, data } => Event::Stdio { worker, fd, data },
+            Event::Error { worker, error } => Event::Error { worker, error },
+            Event::Disconnect { worker, exited_after_disconnect } => {
+                Event::Disconnect { worker, exited_after_disconnect }
+            }
+            Event::Exit { worker, status, exited_after_disconnect } => {
+                Event::Exit { worker, status, exited_after_disconnect }
+            }
+            Event::Disconnected => Event::Disconnected,
+        }
+    }
+}
+
+/// The `seq` by which the machine knows a hand-off.
+fn seq_of(message: &Message) -> u64 {
+    match message {
+        Message::Cluster(message) => message.seq,
+        _ => 0,
+    }
+}
+
+/// A socket's file goes with the primary, however it goes.
+impl Drop for Primary {
+    fn drop(&mut self) {
+        self.calls.close();
+        let open: Vec<_> = self.listeners.keys().copied().collect();
+        for server in open {
+            self.close_listener(server);
+        }
+    }
+}

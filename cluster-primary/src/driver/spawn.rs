@@ -1,0 +1,173 @@
+//! Starts a worker's process.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cluster_proto::env::{Serialization, WorkerEnv};
+use rustix::process::Rlimit;
+
+use crate::settings::WORKER_VARIABLES;
+use crate::{ForkError, Settings, Stdio, WorkerId};
+
+use super::{inherited, limits};
+
+/// A process that was started.
+pub(super) struct Spawned {
+    pub(super) pid: u32,
+    /// The primary's ends of the worker's pipes, by the worker's number of the descriptor.
+    pub(super) pipes: Vec<(u32, OwnedFd)>,
+}
+
+/// Starts a worker whose channel is `channel`, with `limit` as its limit of descriptors.
+pub(super) fn spawn(
+    settings: &Settings,
+    id: WorkerId,
+    env: &[(OsString, Option<OsString>)],
+    channel: OwnedFd,
+    limit: &Rlimit,
+) -> Result<Spawned, ForkError> {
+    if let Some(cwd) = &settings.cwd {
+        let found = std::fs::read_dir(cwd).map(drop);
+        found.map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
+    }
+    let mut command = command(settings)?;
+    let Plan { places, pipes, channel_at } = plan(settings, channel)?;
+
+    for name in WORKER_VARIABLES {
+        command.env_remove(name);
+    }
+    for (name, value) in settings.env.iter().chain(env) {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let contract =
+        WorkerEnv { id: id.0, channel_fd: channel_at, serialization: Serialization::Json };
+    command.envs(contract.variables());
+    if let Some(cwd) = &settings.cwd {
+        command.current_dir(cwd);
+    }
+    if let Some(uid) = settings.uid {
+        command.uid(uid);
+    }
+    if let Some(gid) = settings.gid {
+        command.gid(gid);
+    }
+    // A group of its own: Ctrl-C on the terminal is for the primary alone.
+    command.process_group(0);
+    prepare(&mut command, places, *limit);
+
+    let child = command.spawn().map_err(|error| explain(settings, error))?;
+    // The process is waited for by its descriptor; std's `Child` does nothing when it is dropped.
+    Ok(Spawned { pid: child.id(), pipes })
+}
+
+/// The command line: `interpreter exec_argv… exec args…`, or `exec args…`.
+fn command(settings: &Settings) -> Result<Command, ForkError> {
+    let mut command = match settings.interpreter() {
+        Some(interpreter) => {
+            if settings.is_script() {
+                let script = settings.cwd.as_deref().unwrap_or(Path::new("")).join(&settings.exec);
+                File::open(&script)
+                    .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
+            }
+            let mut command = Command::new(interpreter);
+            command.args(&settings.exec_argv).arg(&settings.exec);
+            command
+        }
+        None => Command::new(&settings.exec),
+    };
+    command.args(&settings.args);
+    Ok(command)
+}
+
+/// What goes where in the worker.
+struct Plan {
+    places: Vec<(RawFd, OwnedFd)>,
+    pipes: Vec<(u32, OwnedFd)>,
+    channel_at: RawFd,
+}
+
+fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
+    let stdio = settings.stdio_in_force();
+    let channels = stdio.iter().filter(|s| matches!(s, Stdio::Ipc)).count();
+    if channels != 1 {
+        return Err(ForkError::Stdio { channels });
+    }
+    let no =
+        |what| move |error: rustix::io::Errno| ForkError::Resources { what, error: error.into() };
+    // Above every number that is a target, so that placing one overwrites no other.
+    let lowest = RawFd::try_from(stdio.len()).unwrap_or(RawFd::MAX).max(3);
+    let mut channel = Some(channel);
+    let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0 };
+    for (at, entry) in (0..).zip(&stdio) {
+        let source = match entry {
+            Stdio::Inherit if at < 3 => continue,
+            Stdio::Inherit => inherited::duplicate(at).map_err(no("inherited descriptor"))?,
+            Stdio::Ignore => {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                null.map_err(|error| ForkError::Resources { what: "/dev/null", error })?.into()
+            }
+            Stdio::Fd(fd) => fd.try_clone().map_err(|error| ForkError::Resources {
+                what: "duplicate of a descriptor",
+                error,
+            })?,
+            Stdio::Ipc => {
+                plan.channel_at = at;
+                let Some(channel) = channel.take() else { continue };
+                channel
+            }
+            Stdio::Pipe => {
+                let (read, write) =
+                    io::pipe().map_err(|error| ForkError::Resources { what: "pipe", error })?;
+                let (theirs, ours): (OwnedFd, OwnedFd) =
+                    if at == 0 { (read.into(), write.into()) } else { (write.into(), read.into()) };
+                if at != 0 {
+                    rustix::io::ioctl_fionbio(&ours, true).map_err(no("pipe"))?;
+                }
+                plan.pipes.push((at.unsigned_abs(), ours));
+                theirs
+            }
+        };
+        let source = rustix::io::fcntl_dupfd_cloexec(&source, lowest).map_err(no("descriptor"))?;
+        plan.places.push((at, source));
+    }
+    Ok(plan)
+}
+
+#[allow(unsafe_code, reason = "std has no safe way to place descriptors in a child")]
+fn prepare(command: &mut Command, places: Vec<(RawFd, OwnedFd)>, limit: Rlimit) {
+    let before_exec = move || {
+        for (at, source) in &places {
+            inherited::place(source.as_fd(), *at)?;
+        }
+        limits::restore(limit);
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only (dup2, setrlimit); it neither
+    // allocates nor locks.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Says what it was that could not be executed.
+fn explain(settings: &Settings, error: io::Error) -> ForkError {
+    let program = settings.interpreter().unwrap_or(&settings.exec).to_owned();
+    let there = || {
+        let in_cwd = |path: &Path| settings.cwd.as_deref().unwrap_or(Path::new("")).join(path);
+        if program.components().count() > 1 {
+            return in_cwd(&program).exists();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir: PathBuf| dir.join(&program).is_file())
+    };
+    if error.kind() == ErrorKind::NotFound && there() {
+        return ForkError::DeadInterpreter { program };
+    }
+    ForkError::Spawn { program, error }
+}

@@ -1,0 +1,51 @@
+//! What a readiness event is about.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mio::Token;
+
+use crate::{ServerId, WorkerId};
+
+/// Something that becomes ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// Calls of other threads.
+    Calls,
+    /// A worker's channel.
+    Channel(WorkerId),
+    /// A worker's pipe, by its number in the worker.
+    Pipe(WorkerId, u32),
+    /// A worker's process: served after its channel, so that its last words come before its end.
+    Process(WorkerId),
+    /// A server's socket.
+    Listener(ServerId),
+}
+
+/// Tokens of sources; one that was let go of is never used again.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    last: usize,
+    sources: HashMap<usize, Source>,
+    tokens: BTreeMap<Source, usize>,
+}
+
+impl Tokens {
+    pub(super) fn token(&mut self, source: Source) -> Token {
+        let token = *self.tokens.entry(source).or_insert_with(|| {
+            self.last += 1;
+            self.last
+        });
+        self.sources.insert(token, source);
+        Token(token)
+    }
+
+    pub(super) fn source(&self, token: Token) -> Option<Source> {
+        self.sources.get(&token.0).copied()
+    }
+
+    pub(super) fn forget(&mut self, source: Source) {
+        if let Some(token) = self.tokens.remove(&source) {
+            self.sources.remove(&token);
+        }
+    }
+}

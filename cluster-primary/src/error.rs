@@ -1,0 +1,216 @@
+//! What can go wrong, one enum a verb.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::WorkerId;
+
+/// Why a worker could not be forked. No worker is left behind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ForkError {
+    /// The program could not be executed.
+    Spawn {
+        /// The program, or its interpreter.
+        program: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The program is there, but what its first line names as its interpreter is not.
+    DeadInterpreter {
+        /// The program.
+        program: PathBuf,
+    },
+    /// The script that an interpreter is to run is not there, or cannot be read.
+    Script {
+        /// The script.
+        script: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The working directory is not there.
+    Cwd {
+        /// The directory.
+        cwd: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// `stdio` must hold the channel exactly once.
+    Stdio {
+        /// How often it does.
+        channels: usize,
+    },
+    /// The system gave no channel, pipe or process descriptor.
+    Resources {
+        /// What was asked for.
+        what: &'static str,
+        /// Why there was none.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ForkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn { program, error } => {
+                write!(f, "cannot execute {}: {error}", program.display())?;
+                match error.kind() {
+                    io::ErrorKind::NotFound if program.components().count() == 1 => {
+                        f.write_str("; is it installed, and on PATH?")
+                    }
+                    io::ErrorKind::PermissionDenied => f.write_str("; is it executable?"),
+                    _ => Ok(()),
+                }
+            }
+            Self::DeadInterpreter { program } => write!(
+                f,
+                "cannot execute {}: the interpreter that its first line names is not there",
+                program.display()
+            ),
+            Self::Script { script, error } => {
+                write!(f, "cannot run the script {}: {error}", script.display())
+            }
+            Self::Cwd { cwd, error } => {
+                write!(f, "cannot run a worker in the directory {}: {error}", cwd.display())
+            }
+            Self::Stdio { channels } => {
+                write!(f, "stdio must name the channel (ipc) exactly once, not {channels} times")
+            }
+            Self::Resources { what, error } => {
+                write!(f, "the system gives no {what} for another worker: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ForkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Spawn { error, .. }
+            | Self::Script { error, .. }
+            | Self::Cwd { error, .. }
+            | Self::Resources { error, .. } => Some(error),
+            Self::DeadInterpreter { .. } | Self::Stdio { .. } => None,
+        }
+    }
+}
+
+/// What went wrong with a worker that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// What it sent is no message; its channel is closed for that.
+    Channel {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It answered for something that it was not asked.
+    StrayAck {
+        /// The `seq` that it claims to answer.
+        ack: u64,
+    },
+    /// A message to it could not be sent.
+    Send {
+        /// Why.
+        what: String,
+    },
+}
+
+impl WorkerError {
+    /// A name for programs: `ERR_…`, as the control API has it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Channel { .. } => "ERR_IPC_BAD_FRAME",
+            Self::StrayAck { .. } => "ERR_IPC_STRAY_ACK",
+            Self::Send { .. } => "ERR_IPC_SEND",
+        }
+    }
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Channel { what } => write!(f, "its channel was closed: {what}"),
+            Self::StrayAck { ack } => {
+                write!(
+                    f,
+                    "it answered message {ack}, which it was not asked or has answered before"
+                )
+            }
+            Self::Send { what } => write!(f, "a message could not be sent: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerError {}
+
+/// Why a message to a worker was not taken.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no such worker, or its channel is closed.
+    Closed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// So much waits already that the hard limit is reached
+    /// ([`Limits::queue_limit`](crate::Limits::queue_limit)).
+    QueueFull {
+        /// The worker.
+        worker: WorkerId,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The message cannot be written, or is the protocol's own.
+    Encode {
+        /// Why.
+        error: cluster_proto::EncodeError,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed { worker } => write!(f, "worker {worker} has no open channel"),
+            Self::QueueFull { worker, limit } => write!(
+                f,
+                "worker {worker} does not read its messages: over {limit} bytes wait for it"
+            ),
+            Self::Encode { error } => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Why a signal could not be sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KillError {
+    /// The system has no such signal.
+    UnknownSignal {
+        /// Its number.
+        number: i32,
+    },
+    /// The system refused.
+    Refused {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for KillError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownSignal { number } => write!(f, "unknown signal {number}"),
+            Self::Refused { worker, error } => {
+                write!(f, "worker {worker} cannot be signalled: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KillError {}

@@ -1,0 +1,182 @@
+//! What a primary sees of its workers' lives.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
+
+use crate::{Settings, Signal, WorkerError, WorkerId};
+
+/// What happened, in the order in which it happened.
+///
+/// The names are those of the events of `node:cluster`; `H` is what stands for a descriptor.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<H = OwnedFd> {
+    /// The settings were set: by [`Primary::setup`](crate::Primary::setup), and by every fork.
+    Setup {
+        /// The settings in force.
+        settings: Arc<Settings>,
+    },
+    /// A worker was forked.
+    Fork {
+        /// The worker.
+        worker: WorkerId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A worker's first sign of life.
+    Online {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A server of a worker listens.
+    Listening {
+        /// The worker.
+        worker: WorkerId,
+        /// Where.
+        address: Address,
+    },
+    /// A worker could not listen; it has been told why. (Node's primary says nothing.)
+    ListenFailed {
+        /// The worker.
+        worker: WorkerId,
+        /// Where it wanted to.
+        address: Address,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// A worker sent a message.
+    Message {
+        /// The worker.
+        worker: WorkerId,
+        /// What it said.
+        message: Value,
+        /// The descriptor that came with it.
+        handle: Option<EventHandle<H>>,
+    },
+    /// A worker wrote to a standard descriptor that is a pipe to the primary (`silent`, or
+    /// [`Stdio::Pipe`](crate::Stdio::Pipe)).
+    Stdio {
+        /// The worker.
+        worker: WorkerId,
+        /// Which of its descriptors: 1 is standard output, 2 standard error.
+        fd: u32,
+        /// The bytes, however they were cut.
+        data: Vec<u8>,
+    },
+    /// Something went wrong with a worker. It is over with its channel if the error says so; the
+    /// other workers go on.
+    Error {
+        /// The worker.
+        worker: WorkerId,
+        /// What went wrong.
+        error: WorkerError,
+    },
+    /// A worker's channel has closed.
+    Disconnect {
+        /// The worker.
+        worker: WorkerId,
+        /// Whether it was meant to (`true`), or an accident.
+        exited_after_disconnect: bool,
+    },
+    /// A worker's process has ended.
+    Exit {
+        /// The worker.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+        /// Whether it was meant to (`true`), or an accident.
+        exited_after_disconnect: bool,
+    },
+    /// What [`Primary::disconnect`](crate::Primary::disconnect) began is complete: every worker has
+    /// disconnected, and every server socket is closed. (The callback of `cluster.disconnect`.)
+    Disconnected,
+}
+
+/// A descriptor that came with a user's message.
+#[derive(Debug)]
+pub struct EventHandle<H = OwnedFd> {
+    /// What it is, as its sender said.
+    pub kind: HandleKind,
+    /// The descriptor.
+    pub handle: H,
+}
+
+/// Where a worker listens, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// An IP address or a path; `None` is every address.
+    pub address: Option<String>,
+    /// The port that is bound; −1 with a path.
+    pub port: Option<i32>,
+    /// The family.
+    pub address_type: Option<AddressType>,
+    /// The descriptor of the primary's that it asked for.
+    pub fd: Option<i32>,
+}
+
+impl Address {
+    pub(crate) fn of(query: &ListenQuery) -> Self {
+        Self {
+            address: query.address.clone().value(),
+            port: query.port.value(),
+            address_type: query.address_type.value(),
+            fd: match query.fd {
+                Field::Is(fd) => Some(fd),
+                Field::Absent | Field::Null => None,
+            },
+        }
+    }
+}
+
+/// As one would write it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `/run/app.sock`, `fd 3`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.address, self.port, self.fd) {
+            (Some(path), Some(..0), _) => f.write_str(path),
+            (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
+            (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
+            (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
+            (_, _, Some(fd @ 0..)) => write!(f, "fd {fd}"),
+            _ => f.write_str("an unknown address"),
+        }
+    }
+}
+
+/// How a process ended: by a code or by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(Signal),
+}
+
+impl ExitStatus {
+    /// The exit code, if it exited by itself.
+    pub fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(_) => None,
+        }
+    }
+
+    /// The signal, if one killed it.
+    pub fn signal(self) -> Option<Signal> {
+        match self {
+            Self::Code(_) => None,
+            Self::Signal(signal) => Some(signal),
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}

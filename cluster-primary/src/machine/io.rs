@@ -1,0 +1,158 @@
+//! What goes into the machine, and what comes out.
+
+use cluster_proto::{HandleKind, ListenQuery, Message, SockName};
+use cluster_sched::ShedReason;
+
+use crate::{ConnId, Event, ExitStatus, HandleId, ServerId, Settings, WorkerError, WorkerId};
+
+/// What the driver tells the machine.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// The user set the settings.
+    Setup {
+        /// All of them.
+        settings: Box<Settings>,
+    },
+    /// A process was started under the id of [`next_worker`](super::Machine::next_worker).
+    Forked {
+        /// The worker.
+        worker: WorkerId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A worker's channel brought a message.
+    Received {
+        /// The worker.
+        worker: WorkerId,
+        /// The message, out of its handle frame if it came in one.
+        message: Message,
+        /// The descriptor that came with it.
+        handle: Option<(HandleKind, HandleId)>,
+    },
+    /// The connection sent with that message did not arrive, and will not be sent again.
+    Undelivered {
+        /// The worker.
+        worker: WorkerId,
+        /// The message's `seq`.
+        seq: u64,
+    },
+    /// A worker's channel is broken; that it closes is said apart.
+    ChannelFailed {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        error: WorkerError,
+    },
+    /// A worker's channel has closed.
+    ChannelClosed {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker's process has ended.
+    Exited {
+        /// The worker.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+    },
+    /// The answer to [`Output::Bind`]: the bound socket, or the negated `errno`.
+    Bound {
+        /// The server.
+        server: ServerId,
+        /// What became of it.
+        result: Result<Bound, i32>,
+    },
+    /// A connection was accepted.
+    Accepted {
+        /// The server.
+        server: ServerId,
+        /// The connection, kept by the driver until [`Output::DropConn`].
+        conn: ConnId,
+    },
+    /// The user disconnects a worker.
+    Disconnect {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The user disconnects all workers.
+    DisconnectAll,
+}
+
+/// What the machine wants done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send that message.
+    Send {
+        /// To whom. If its channel is closed by now the message is dropped.
+        worker: WorkerId,
+        /// What.
+        message: Message,
+        /// The descriptor that goes with it.
+        handle: Option<SendHandle>,
+    },
+    /// Make a socket, and say what became of it.
+    Bind {
+        /// Its name from now on.
+        server: ServerId,
+        /// What the worker asked for.
+        query: Box<ListenQuery>,
+        /// Whether workers accept from it themselves: then it is bound, not listening.
+        shared: bool,
+    },
+    /// Close the socket, and accept no more.
+    CloseServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Let go of the connection.
+    DropConn {
+        /// The connection.
+        conn: ConnId,
+        /// What became of it.
+        why: Fate,
+    },
+    /// Let go of a received descriptor.
+    CloseHandle {
+        /// The descriptor.
+        handle: HandleId,
+    },
+    /// Tell the user.
+    Event(Event<HandleId>),
+}
+
+/// A descriptor to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendHandle {
+    /// A connection (`net.Native`).
+    Conn {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A server's own socket.
+    Server {
+        /// The server.
+        server: ServerId,
+        /// `net.Native` or `dgram.Native`.
+        kind: HandleKind,
+    },
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A worker has it.
+    HandedOver,
+    /// Nobody has it.
+    Shed(ShedReason),
+}
+
+/// A bound socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Where; none for a path.
+    pub sockname: Option<SockName>,
+    /// `net.Native` or `dgram.Native`.
+    pub kind: HandleKind,
+}

@@ -1,0 +1,76 @@
+//! What the machine knows of one server.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use cluster_proto::{ServerKey, Value};
+use cluster_sched::{BoxedPolicy, Config, Scheduler};
+
+use super::io::Bound;
+use crate::{Address, ConnId, WorkerId};
+
+/// A server socket and the workers that serve it.
+pub(super) struct Server {
+    pub(super) key: ServerKey,
+    /// As the first worker asked for it.
+    pub(super) address: Address,
+    /// Workers accept from it themselves.
+    pub(super) shared: bool,
+    /// The data of the first worker that had any.
+    pub(super) data: Value,
+    pub(super) phase: Phase,
+    pub(super) workers: BTreeSet<WorkerId>,
+    /// Unused if it is shared.
+    pub(super) sched: Scheduler<WorkerId, ConnId, BoxedPolicy<WorkerId, ConnId>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Not bound yet; those workers wait for it, each with the `seq` of its query.
+    Binding { waiting: Vec<(WorkerId, u64)> },
+    /// Bound.
+    Open { bound: Bound },
+    /// Its socket is closed; hand-offs may still be under way.
+    Closing,
+}
+
+impl Server {
+    pub(super) fn new(
+        key: ServerKey,
+        address: Address,
+        shared: bool,
+        policy: BoxedPolicy<WorkerId, ConnId>,
+        config: Config,
+    ) -> Self {
+        Self {
+            key,
+            address,
+            shared,
+            data: Value::Null,
+            phase: Phase::Binding { waiting: Vec::new() },
+            workers: BTreeSet::new(),
+            sched: Scheduler::new(policy, config),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether the worker serves it, or waits to.
+    pub(super) fn has(&self, worker: WorkerId) -> bool {
+        self.workers.contains(&worker)
+            || matches!(&self.phase, Phase::Binding { waiting } if waiting.iter().any(|w| w.0 == worker))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("key", &self.key)
+            .field("shared", &self.shared)
+            .field("phase", &self.phase)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

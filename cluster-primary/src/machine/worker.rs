@@ -1,0 +1,82 @@
+//! What the machine knows of one worker.
+
+use std::collections::BTreeMap;
+
+use cluster_proto::ServerKey;
+
+use crate::{ExitStatus, ServerId};
+
+/// A worker whose process or channel is there.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) pid: u32,
+    /// Node's `worker.state`.
+    pub(super) phase: &'static str,
+    pub(super) connected: bool,
+    pub(super) status: Option<ExitStatus>,
+    pub(super) exited_after_disconnect: Option<bool>,
+    /// Whether it stands in `cluster.workers`.
+    pub(super) listed: bool,
+    pub(super) disconnect: Disconnect,
+    pub(super) servers: BTreeMap<ServerKey, ServerId>,
+    /// Connections that it took.
+    pub(super) connections: u64,
+}
+
+/// How far the primary's `disconnect` of a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disconnect {
+    No,
+    /// It is told once it has answered for every hand-off.
+    WhenAnswered,
+    Told,
+}
+
+impl Worker {
+    pub(super) fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            phase: "none",
+            connected: true,
+            status: None,
+            exited_after_disconnect: None,
+            listed: true,
+            disconnect: Disconnect::No,
+            servers: BTreeMap::new(),
+            connections: 0,
+        }
+    }
+
+    pub(super) fn may_listen(&self) -> bool {
+        self.connected && self.exited_after_disconnect != Some(true)
+    }
+
+    pub(super) fn state(&self) -> WorkerState {
+        WorkerState {
+            pid: self.pid,
+            state: self.phase,
+            connected: self.connected,
+            dead: self.status.is_some(),
+            exited_after_disconnect: self.exited_after_disconnect,
+            connections: self.connections,
+        }
+    }
+}
+
+/// What is known of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerState {
+    /// Its process id.
+    pub pid: u32,
+    /// Node's `worker.state`: `none`, `online`, `listening`, `disconnected` or `dead`.
+    pub state: &'static str,
+    /// Whether its channel is open (`isConnected()`).
+    pub connected: bool,
+    /// Whether its process has ended (`isDead()`).
+    pub dead: bool,
+    /// Whether it was meant to go; `None` as long as it has not gone, nor was told to.
+    pub exited_after_disconnect: Option<bool>,
+    /// Connections that it took from the primary.
+    pub connections: u64,
+}

@@ -1,0 +1,244 @@
+//! How workers are started, and who accepts their connections.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_proto::env::{self, SchedulingPolicy};
+use cluster_sched::PolicyName;
+
+/// Node's `cluster.settings`: what the next fork does. Workers that run already keep theirs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The program, or the script that [`exec_path`](Self::exec_path) runs. A `.js`, `.mjs`, `.cjs`
+    /// or `.ts` file without an `exec_path` runs under `node`; anything else is executed itself,
+    /// and sought along `PATH` if it holds no `/`. Default: the running executable, so that one
+    /// program is both primary and worker.
+    pub exec: PathBuf,
+    /// The worker's arguments. Default: those of this process.
+    pub args: Vec<OsString>,
+    /// The interpreter: the worker's command line is `exec_path exec_argv… exec args…`.
+    pub exec_path: Option<PathBuf>,
+    /// The interpreter's own arguments. Without an interpreter they are not used.
+    pub exec_argv: Vec<OsString>,
+    /// The worker's working directory. Default: the primary's.
+    pub cwd: Option<PathBuf>,
+    /// Laid over the primary's environment, in this order; `None` removes.
+    pub env: Vec<(OsString, Option<OsString>)>,
+    /// Whether the worker's output comes to the primary as
+    /// [`Event::Stdio`](crate::Event::Stdio) instead of going where the primary's goes.
+    pub silent: bool,
+    /// The worker's descriptors from 0 on, one of them [`Stdio::Ipc`]. Overrides
+    /// [`silent`](Self::silent).
+    pub stdio: Option<Vec<Stdio>>,
+    /// The user that the worker runs as (`setuid(2)`).
+    pub uid: Option<u32>,
+    /// The group that the worker runs as (`setgid(2)`).
+    pub gid: Option<u32>,
+    /// Who accepts connections. Frozen by the first [`setup`](crate::Primary::setup) or fork.
+    /// Default: what `NODE_CLUSTER_SCHED_POLICY` says, else [`Placement::Handoff`].
+    pub placement: Placement,
+    /// Who gets a connection that the primary accepted. Frozen with the placement. Default:
+    /// round-robin.
+    pub policy: PolicyName,
+    /// What a worker may do to the primary.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exec: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+            args: std::env::args_os().skip(1).collect(),
+            exec_path: None,
+            exec_argv: Vec::new(),
+            cwd: None,
+            env: Vec::new(),
+            silent: false,
+            stdio: None,
+            uid: None,
+            gid: None,
+            placement: match SchedulingPolicy::read(|name| std::env::var(name).ok()) {
+                SchedulingPolicy::None => Placement::Shared,
+                _ => Placement::Handoff,
+            },
+            policy: PolicyName::RoundRobin,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The default settings for that program, without arguments.
+    pub fn new(exec: impl Into<PathBuf>) -> Self {
+        Self { exec: exec.into(), args: Vec::new(), ..Self::default() }
+    }
+
+    /// Sets the worker's arguments.
+    #[must_use]
+    pub fn with_args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets a variable of the worker's environment.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Sets who accepts connections.
+    #[must_use]
+    pub fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Sets who gets a connection that the primary accepted.
+    #[must_use]
+    pub fn with_policy(mut self, policy: PolicyName) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets whether the worker's output comes to the primary.
+    #[must_use]
+    pub fn with_silent(mut self, silent: bool) -> Self {
+        self.silent = silent;
+        self
+    }
+
+    /// The interpreter in force: [`exec_path`](Self::exec_path), or `node` for a script of its.
+    pub(crate) fn interpreter(&self) -> Option<&Path> {
+        self.exec_path.as_deref().or_else(|| self.is_script().then(|| Path::new("node")))
+    }
+
+    /// Whether the name of the program alone says that `node` runs it.
+    pub(crate) fn is_script(&self) -> bool {
+        let extension = self.exec.extension().and_then(|e| e.to_str());
+        matches!(extension, Some("js" | "mjs" | "cjs" | "ts"))
+    }
+
+    /// The descriptors of a worker under these settings.
+    pub(crate) fn stdio_in_force(&self) -> Vec<Stdio> {
+        match &self.stdio {
+            Some(stdio) => stdio.clone(),
+            None if self.silent => vec![Stdio::Pipe, Stdio::Pipe, Stdio::Pipe, Stdio::Ipc],
+            None => vec![Stdio::Inherit, Stdio::Inherit, Stdio::Inherit, Stdio::Ipc],
+        }
+    }
+}
+
+/// One descriptor of a worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// The primary's descriptor of the same number.
+    Inherit,
+    /// `/dev/null`.
+    Ignore,
+    /// A pipe. What the worker writes comes as [`Event::Stdio`](crate::Event::Stdio); descriptor 0
+    /// is one from which nothing comes until the worker has gone.
+    Pipe,
+    /// This descriptor: an open file, say.
+    Fd(Arc<OwnedFd>),
+    /// The channel. It must stand exactly once.
+    Ipc,
+}
+
+/// Who accepts connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// The primary accepts, and hands each connection to a worker (Node's `SCHED_RR`).
+    #[default]
+    Handoff,
+    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it.
+    Shared,
+}
+
+impl Placement {
+    /// Every placement.
+    pub const ALL: &'static [Self] = &[Self::Handoff, Self::Shared];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Handoff => "handoff",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Placement {
+    type Err = UnknownPlacement;
+    fn from_str(name: &str) -> Result<Self, UnknownPlacement> {
+        let found = Self::ALL.iter().copied().find(|p| p.as_str() == name);
+        found.ok_or_else(|| UnknownPlacement { name: name.to_owned() })
+    }
+}
+
+/// There is no such placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownPlacement {
+    /// What was asked for.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownPlacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown placement {:?}; there are handoff and shared", self.name)
+    }
+}
+
+impl std::error::Error for UnknownPlacement {}
+
+/// What a worker may do to the primary. A worker that goes beyond is told so, or loses its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest message from a worker, in bytes. Default 64 MiB. One that is longer costs the
+    /// worker its channel.
+    pub max_frame: usize,
+    /// Bytes that may wait for a worker before [`Pressure::High`](crate::Pressure::High) is
+    /// reported. Default 128 KiB, as in Node.
+    pub high_water: usize,
+    /// Bytes that may wait for a worker at all. Default 64 MiB. Beyond, sending is an error.
+    pub queue_limit: usize,
+    /// Servers that one worker may have. Default 1,024. Beyond, a listen fails with `EMFILE`.
+    pub max_servers: usize,
+    /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
+    /// them. Default 512.
+    pub max_waiting: usize,
+    /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
+    pub accept_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: cluster_proto::DEFAULT_MAX_FRAME,
+            high_water: 128 << 10,
+            queue_limit: 64 << 20,
+            max_servers: 1024,
+            max_waiting: 512,
+            accept_pause: Duration::from_millis(100),
+        }
+    }
+}
+
+/// The variables by which a worker knows that it is one: a primary that is itself a worker must not
+/// pass its own on.
+pub(crate) const WORKER_VARIABLES: [&str; 3] = env::WORKER_VARIABLES;

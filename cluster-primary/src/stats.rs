@@ -1,0 +1,35 @@
+//! What a primary counts.
+
+use cluster_sched::ShedReason;
+
+/// Counts since the primary's start, over all servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections that the primary accepted.
+    pub accepted: u64,
+    /// Of these, those that a worker took.
+    pub handed_over: u64,
+    /// Refusals by workers; a refused connection goes to another worker.
+    pub refused: u64,
+    /// Connections given up because too many waited.
+    pub shed_full: u64,
+    /// Connections given up because every worker refused them, again and again.
+    pub shed_refused: u64,
+    /// Connections given up because their server was closed.
+    pub shed_closed: u64,
+    /// Connections that wait for a worker now.
+    pub waiting: usize,
+    /// How often accepting rested because the system was out of descriptors or memory.
+    pub accept_pauses: u64,
+}
+
+impl Stats {
+    pub(crate) fn count_shed(&mut self, reason: ShedReason) {
+        match reason {
+            ShedReason::Full => self.shed_full += 1,
+            ShedReason::Refused => self.shed_refused += 1,
+            _ => self.shed_closed += 1,
+        }
+    }
+}
