@@ -420,6 +420,7 @@ impl<W: Copy + Ord, C: Copy + Ord, P: Policy<W, C>> Scheduler<W, C, P> {
             if !self.members.get(&worker).is_some_and(Member::has_room) {
                 break;
             }
+            // `place` would find that out too, but only after asking the policy.
             if !self.refusals.contains(worker, conn) && self.place(conn) {
                 self.line.remove(ticket);
             }
