@@ -103,10 +103,13 @@ impl Core {
                     self.link.blocked = true;
                     return;
                 }
-                // What came before the end is still to be read.
-                Err(_) => return self.read_out(),
+                Err(error) => return self.close_channel(Some(RecvError::Io(error))),
             }
             let Some(channel) = &mut self.link.channel else { return };
+            if !channel.can_send() {
+                // The peer is gone, and what was queued with it. What it wrote is still to be read.
+                return self.read_out();
+            }
             if channel.wants_write() {
                 continue;
             }
