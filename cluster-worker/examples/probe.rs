@@ -121,10 +121,7 @@ fn answer<S: Read + Write>(mut connection: Tracked<S>, id: u32) -> io::Result<()
 
 fn response(id: u32) -> String {
     let body = format!("worker {id}\n");
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
 fn talk(worker: &Worker) {
@@ -183,7 +180,9 @@ fn evented(address: &str) -> Result<(), Box<dyn Error>> {
                 worker.process()?;
             } else {
                 let place = &mut connections[event.token().0];
-                if place.as_mut().is_some_and(|(stream, request)| advance(stream, request, worker.id()))
+                if place
+                    .as_mut()
+                    .is_some_and(|(stream, request)| advance(stream, request, worker.id()))
                 {
                     *place = None;
                 }
@@ -203,6 +202,10 @@ fn advance(stream: &mut Stream, request: &mut Vec<u8>, id: u32) -> bool {
             Err(_) => return true,
         }
     }
-    // A hundred bytes always fit into a fresh socket's buffer.
-    request.ends_with(b"\r\n\r\n") && (stream.write_all(response(id).as_bytes()).is_ok() || true)
+    if !request.ends_with(b"\r\n\r\n") {
+        return false;
+    }
+    // A hundred bytes always fit into a fresh socket's buffer, unless the client is gone.
+    let _ = stream.write_all(response(id).as_bytes());
+    true
 }

@@ -1,5 +1,6 @@
 //! The front-end for programs with an event loop of their own.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -243,7 +244,7 @@ impl EventedWorker {
     }
 
     fn next_news(&self, core: &mut Core) -> Option<Event> {
-        while let Some(news) = core.news.as_mut().and_then(|news| news.pop_front()) {
+        while let Some(news) = core.news.as_mut().and_then(VecDeque::pop_front) {
             let event = match news {
                 News::Listening(server) => listening(core, server),
                 News::ListenFailed(server) => listen_failed(core, server),

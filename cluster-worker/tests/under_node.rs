@@ -115,11 +115,7 @@ fn pass(node: &Path, scenario: &str, policy: &str) {
     let in_time = watch.join().unwrap();
     said += &reader.join().unwrap();
     assert!(in_time, "{} {scenario} {policy} hangs; it said:\n{said}", node.display());
-    assert!(
-        status.success(),
-        "{} {scenario} {policy} ends with {status}:\n{said}",
-        node.display()
-    );
+    assert!(status.success(), "{} {scenario} {policy} ends with {status}:\n{said}", node.display());
 }
 
 #[test]
@@ -202,8 +198,7 @@ fn lives(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     match stat {
         Ok(stat) => !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
-        Err(_) => Path::new("/proc/self").exists().then_some(false).unwrap_or_else(|| {
-            test_kill_process(pid).is_ok()
-        }),
+        Err(_) if Path::new("/proc/self").exists() => false,
+        Err(_) => test_kill_process(pid).is_ok(),
     }
 }

@@ -127,7 +127,7 @@ impl Core {
     ) -> ServerId {
         self.last_server += 1;
         let server = ServerId(self.last_server);
-        self.servers.insert(server, Server::new(name(&query), kind));
+        self.servers.insert(server, Server::new(name(&query), kind, max_connections));
         self.input(Input::Listen { server, query: Box::new(query), max_connections });
         server
     }
@@ -176,6 +176,10 @@ impl Core {
             return Some(Ok(Some(self.hand_out(id, taken, tracked))));
         }
         if let Some(Lent::Listener(listener)) = &server.lent {
+            // What is not accepted here waits for another worker.
+            if server.max_connections.is_some_and(|max| self.machine.tracked_by(id) >= max) {
+                return None;
+            }
             return match socket::accept(listener, self.news.is_none()) {
                 Ok(fd) => {
                     if tracked {
@@ -228,6 +232,8 @@ impl Core {
             server.acceptable = true;
             self.changed = true;
         }
+        // One that was full may accept again.
+        self.changed |= self.servers.get(&id).is_some_and(|s| s.max_connections.is_some());
         self.input(Input::Ended(id));
     }
 
@@ -275,7 +281,7 @@ impl Core {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Send(message @ Message::User(_)) => {
-                    self.sent = self.link.send_user(&message)
+                    self.sent = self.link.send_user(&message);
                 }
                 Output::Send(message) => self.link.send_own(message),
                 Output::NotSent(_) => self.sent = Err(SendError::Disconnected),

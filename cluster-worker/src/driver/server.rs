@@ -21,6 +21,8 @@ pub(crate) struct Server {
     /// The address as it was asked for.
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// The most tracked connections that may be open.
+    pub(crate) max_connections: Option<usize>,
     pub(crate) stage: Stage,
     pub(crate) local: Option<SocketAddr>,
     /// The socket, if the primary lent one.
@@ -52,10 +54,11 @@ pub(crate) struct Taken {
 }
 
 impl Server {
-    pub(crate) fn new(name: String, kind: Kind) -> Self {
+    pub(crate) fn new(name: String, kind: Kind, max_connections: Option<usize>) -> Self {
         Self {
             name,
             kind,
+            max_connections,
             stage: Stage::Asking,
             local: None,
             lent: None,

@@ -40,10 +40,10 @@ impl Lent {
             return Err(Errno::PROTOTYPE);
         }
         let local = SocketAddr::try_from(rustix::net::getsockname(&fd)?).ok();
-        if let (Some(asked), Some(bound)) = (port, local.map(|local| local.port())) {
-            if bound == 0 || (asked != 0 && asked != bound) {
-                return Err(Errno::ADDRINUSE);
-            }
+        if let (Some(asked), Some(bound)) = (port, local.map(|local| local.port()))
+            && (bound == 0 || (asked != 0 && asked != bound))
+        {
+            return Err(Errno::ADDRINUSE);
         }
         // The mode belongs to the socket, which other processes use too: all of Node's are
         // non-blocking, and so this one stays.

@@ -30,8 +30,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster_proto::{
-    ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey, SocketList, Value,
-    is_internal,
+    AddressType, ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey,
+    SocketList, Value, is_internal,
 };
 
 pub use config::Config;
@@ -196,6 +196,11 @@ impl Machine {
         self.tracked.values().sum()
     }
 
+    /// Open tracked connections of this server.
+    pub fn tracked_by(&self, server: ServerId) -> usize {
+        self.tracked.get(&server).copied().unwrap_or(0)
+    }
+
     fn tell(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
         let seq = self.seq;
         self.seq += 1;
@@ -226,7 +231,7 @@ impl Machine {
 
     fn listen_answered(&mut self, id: ServerId, body: ClusterBody, handle: Option<Handle>) {
         let Some(server) = self.servers.get_mut(&id) else { return self.close_handle(handle) };
-        let udp = server.query.address_type.value().is_some_and(|kind| kind.is_udp());
+        let udp = server.query.address_type.value().is_some_and(AddressType::is_udp);
         let reply = match body {
             ClusterBody::ListenReply(reply) => *reply,
             _ => return self.drop_unopened(id, ListenFailure::BadReply, handle),

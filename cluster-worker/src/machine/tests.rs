@@ -44,7 +44,7 @@ impl Worker {
         message.seq
     }
 
-    fn from_primary(
+    fn primary_says(
         &mut self,
         ack: Option<u64>,
         body: ClusterBody,
@@ -62,12 +62,12 @@ impl Worker {
 
     fn open(&mut self, server: ServerId, max_connections: Option<usize>) {
         let ack = self.listen(server, max_connections);
-        self.from_primary(Some(ack), reply(key(server)), None);
+        self.primary_says(Some(ack), reply(key(server)), None);
     }
 
     fn connect(&mut self, server: ServerId) -> Vec<Output> {
         let handle = self.handle();
-        self.from_primary(None, ClusterBody::NewConn { key: key(server) }, Some(handle))
+        self.primary_says(None, ClusterBody::NewConn { key: key(server) }, Some(handle))
     }
 
     fn take(&mut self, server: ServerId) -> Vec<Output> {
@@ -107,7 +107,7 @@ fn a_round_robin_listen_is_told_with_the_bound_port() {
     let mut worker = Worker::new(Config::default());
     let ack = worker.listen(A, None);
     assert_eq!(worker.machine.state(), State::Online);
-    let outputs = worker.from_primary(Some(ack), reply(key(A)), None);
+    let outputs = worker.primary_says(Some(ack), reply(key(A)), None);
     assert!(
         matches!(&outputs[0], Output::Listening { server: A, sockname: Some(name) } if name.port == 4321)
     );
@@ -121,7 +121,7 @@ fn a_shared_listen_is_opened_by_the_driver_first() {
     let mut worker = Worker::new(Config::default());
     let ack = worker.listen(A, None);
     let handle = worker.handle();
-    let outputs = worker.from_primary(Some(ack), reply(key(A)), Some(handle.clone()));
+    let outputs = worker.primary_says(Some(ack), reply(key(A)), Some(handle.clone()));
     assert_eq!(
         outputs,
         [Output::Open { server: A, handle: handle.id, port: Some(0), backlog: 511, udp: false }]
@@ -133,7 +133,7 @@ fn a_shared_listen_is_opened_by_the_driver_first() {
 
     let ack = worker.listen(B, None);
     let handle = worker.handle();
-    worker.from_primary(Some(ack), reply(key(B)), Some(handle));
+    worker.primary_says(Some(ack), reply(key(B)), Some(handle));
     let outputs = worker.input(Input::OpenFailed { server: B, errno: 98 });
     assert_eq!(bodies(&outputs), [close(B)]);
     assert!(matches!(
@@ -155,7 +155,7 @@ fn a_failed_listen_gives_its_index_back() {
         data: Value::Null,
         sockname: None,
     }));
-    let outputs = worker.from_primary(Some(ack), refusal, None);
+    let outputs = worker.primary_says(Some(ack), refusal, None);
     let failure = ListenFailure::Refused { errno: 13 };
     assert_eq!(outputs, [Output::ListenFailed { server: A, failure }]);
 
@@ -222,7 +222,7 @@ fn a_server_that_is_closed_before_its_answer_is_closed_at_it() {
     let ack = worker.listen(A, None);
     assert_eq!(worker.input(Input::CloseServer(A)), [Output::Closed(A)]);
     let handle = worker.handle();
-    let outputs = worker.from_primary(Some(ack), reply(key(A)), Some(handle.clone()));
+    let outputs = worker.primary_says(Some(ack), reply(key(A)), Some(handle.clone()));
     assert_eq!(outputs[0], Output::CloseHandle(handle.id));
     assert_eq!(bodies(&outputs), [close(A)]);
 }
@@ -245,14 +245,14 @@ fn disconnecting_waits_for_connections_then_for_the_ack() {
     assert_eq!(worker.machine.state(), State::Disconnecting);
     assert_eq!(worker.input(Input::Disconnect), [], "once is enough");
     // A late answer is given back.
-    let outputs = worker.from_primary(Some(asked), reply("late".into()), None);
+    let outputs = worker.primary_says(Some(asked), reply("late".into()), None);
     assert_eq!(bodies(&outputs), [ClusterBody::Close { key: "late".into() }]);
 
     let outputs = worker.input(Input::Ended(A));
     let [Output::Send(Message::Cluster(message))] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(message.body, ClusterBody::ExitedAfterDisconnect);
     assert!(worker.machine.is_connected());
-    let outputs = worker.from_primary(Some(message.seq), ClusterBody::Ack, None);
+    let outputs = worker.primary_says(Some(message.seq), ClusterBody::Ack, None);
     assert_eq!(outputs, [Output::CloseChannel]);
     assert!(!worker.machine.is_connected());
     assert_eq!(worker.input(Input::ChannelClosed), [Output::Disconnected]);
@@ -263,14 +263,14 @@ fn disconnecting_waits_for_connections_then_for_the_ack() {
 fn a_disconnect_by_the_primary_needs_no_ack() {
     let mut worker = Worker::new(Config::default());
     worker.open(A, None);
-    let outputs = worker.from_primary(None, ClusterBody::Disconnect, None);
+    let outputs = worker.primary_says(None, ClusterBody::Disconnect, None);
     assert_eq!(bodies(&outputs), [close(A)]);
     assert_eq!(outputs[1..], [Output::Closed(A), Output::CloseChannel]);
 
     // Nor does it when it crosses one of our own.
     let mut worker = Worker::new(Config::default());
     assert_eq!(bodies(&worker.input(Input::Disconnect)), [ClusterBody::ExitedAfterDisconnect]);
-    let outputs = worker.from_primary(None, ClusterBody::Disconnect, None);
+    let outputs = worker.primary_says(None, ClusterBody::Disconnect, None);
     assert_eq!(outputs, [Output::CloseChannel]);
 }
 
@@ -285,7 +285,7 @@ fn kill_is_acked_and_exits_with_zero() {
     assert_eq!(worker.machine.state(), State::Destroying);
     assert_eq!(worker.input(Input::Kill), []);
     let seq = worker.machine.seq - 1;
-    assert_eq!(worker.from_primary(Some(seq), ClusterBody::Ack, None), [Output::CloseChannel]);
+    assert_eq!(worker.primary_says(Some(seq), ClusterBody::Ack, None), [Output::CloseChannel]);
     let outputs = worker.input(Input::ChannelClosed);
     assert_eq!(outputs, [Output::Disconnected, Output::Exit { code: 0 }]);
     assert_eq!(worker.input(Input::Kill), [Output::Exit { code: 0 }]);
@@ -345,7 +345,7 @@ fn a_second_server_of_the_same_key_does_not_close_the_first() {
     let mut worker = Worker::new(Config::default());
     worker.open(A, None);
     let ack = worker.listen(B, None);
-    let outputs = worker.from_primary(Some(ack), reply(key(A)), None);
+    let outputs = worker.primary_says(Some(ack), reply(key(A)), None);
     assert!(matches!(outputs[..], [Output::ListenFailed { server: B, .. }]), "{outputs:?}");
     assert_eq!(worker.connect(A), [Output::ConnectionReady(A)]);
 }

@@ -53,6 +53,10 @@ impl Bytes<'_> {
         self.0 = rest;
         *first
     }
+
+    fn coin(&mut self) -> bool {
+        self.next() < 128
+    }
 }
 
 enum Event {
@@ -128,10 +132,10 @@ impl World {
                 if let Some(handle) = &handle {
                     self.handles.insert(handle.id, Place::Connection(self.primary_seq));
                 }
-                self.from_primary(None, ClusterBody::NewConn { key }, handle);
+                self.primary_says(None, ClusterBody::NewConn { key }, handle);
             }
             8 | 9 => {
-                let tracked = bytes.next() % 2 == 0;
+                let tracked = bytes.coin();
                 if let Some(server) = self.server(bytes) {
                     self.input(Input::Take { server, tracked });
                 }
@@ -147,16 +151,16 @@ impl World {
                 }
             }
             12 => {
-                let cmd = if bytes.next() % 2 == 0 { "NODE_X" } else { "x" };
+                let cmd = if bytes.coin() { "NODE_X" } else { "x" };
                 self.input(Input::Send(Object::new().with("cmd", cmd).into()));
             }
             13 => self.input(Input::Disconnect),
             14 => match bytes.next() % 4 {
                 0 => self.input(Input::Kill),
-                1 => self.from_primary(None, ClusterBody::Disconnect, None),
+                1 => self.primary_says(None, ClusterBody::Disconnect, None),
                 2 => {
                     if let Some(seq) = self.exit_asked.take() {
-                        self.from_primary(Some(seq), ClusterBody::Ack, None);
+                        self.primary_says(Some(seq), ClusterBody::Ack, None);
                     }
                 }
                 _ => self.input(Input::ChannelClosed),
@@ -176,7 +180,7 @@ impl World {
                     n => Some(self.opening.swap_remove(at % n)),
                 };
                 if let Some(server) = server {
-                    self.input(if at % 3 == 0 {
+                    self.input(if at.is_multiple_of(3) {
                         Input::OpenFailed { server, errno: 98 }
                     } else {
                         Input::Opened { server, port: Some(8080) }
@@ -184,7 +188,7 @@ impl World {
                 }
             }
             17 => {
-                let handle = (bytes.next() % 2 == 0).then(|| self.handle(HandleKind::NetSocket));
+                let handle = (bytes.coin()).then(|| self.handle(HandleKind::NetSocket));
                 let message = match bytes.next() % 4 {
                     0 => Message::User("hello".into()),
                     1 => Message::SocketList(SocketList::GetCount { key: "k".into() }),
@@ -194,7 +198,7 @@ impl World {
                 self.input(Input::Received { message, handle });
             }
             18 => {
-                let handle = (bytes.next() % 2 == 0).then(|| self.handle(HandleKind::NetNative));
+                let handle = (bytes.coin()).then(|| self.handle(HandleKind::NetNative));
                 let ack = bytes.next();
                 let body = match bytes.next() % 5 {
                     0 => ClusterBody::Online,
@@ -204,7 +208,7 @@ impl World {
                     _ => ClusterBody::Ack,
                 };
                 self.asked.retain(|seq| *seq != u64::from(ack));
-                self.from_primary(Some(ack.into()), body, handle);
+                self.primary_says(Some(ack.into()), body, handle);
             }
             _ => {
                 if let Some(server) = self.server(bytes) {
@@ -236,10 +240,10 @@ impl World {
         let at = usize::from(bytes.next()) % self.asked.len();
         let seq = self.asked.swap_remove(at);
         let how = bytes.next();
-        let handle = (how % 3 == 0).then(|| self.handle(HandleKind::NetNative));
+        let handle = (how.is_multiple_of(3)).then(|| self.handle(HandleKind::NetNative));
         let errno = (how % 5 == 4).then_some(-98);
         let reply = ListenReply { errno, key: key(how / 16), data: Value::Null, sockname: None };
-        self.from_primary(Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
+        self.primary_says(Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
     }
 
     fn server(&self, bytes: &mut Bytes<'_>) -> Option<ServerId> {
@@ -253,7 +257,7 @@ impl World {
         Handle { id, kind }
     }
 
-    fn from_primary(&mut self, ack: Option<u64>, body: ClusterBody, handle: Option<Handle>) {
+    fn primary_says(&mut self, ack: Option<u64>, body: ClusterBody, handle: Option<Handle>) {
         let message = Message::cluster(self.primary_seq, ack, body);
         self.primary_seq += 1;
         self.input(Input::Received { message, handle });
@@ -313,10 +317,8 @@ impl World {
                     self.handles.insert(handle, Place::Lent(server));
                     self.opening.push(server);
                 }
-                Output::Deliver { handle, .. } => {
-                    if let Some(handle) = handle {
-                        assert_eq!(self.leave(handle.id), Place::Elsewhere);
-                    }
+                Output::Deliver { handle: Some(handle), .. } => {
+                    assert_eq!(self.leave(handle.id), Place::Elsewhere);
                 }
                 Output::Listening { server, .. } => {
                     assert!(self.listening.insert(server), "{server} listens twice");
