@@ -100,3 +100,8 @@ pub use stats::Stats;
 /// Time since the driver's start, whatever that is: the scheduler reads no clock, and only ever adds
 /// a pause to the `now` that it is given.
 pub type Mono = core::time::Duration;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
