@@ -1,0 +1,222 @@
+//! The blocking front-end against a primary in the same process.
+
+#[path = "support/primary.rs"]
+mod primary;
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use cluster_proto::{ClusterBody, Message};
+use cluster_worker::{ListenError, Options, Pressure, RecvError, SendError, Worker};
+use primary::{LIMIT, Primary, readable};
+
+fn start(options: &Options) -> (Primary, Worker) {
+    let (primary, fd) = Primary::new();
+    let worker = options.clone().exit_when_orphaned(false).worker(1, fd).unwrap();
+    (primary, worker)
+}
+
+#[test]
+fn each_connection_is_accepted_once_and_before_it_is_seen() {
+    const COUNT: usize = 300;
+    let (mut primary, worker) = start(&Options::new());
+    let server = thread::spawn(move || {
+        let listener = Arc::new(worker.listen_unix("/key").unwrap());
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let listener = Arc::clone(&listener);
+                thread::spawn(move || {
+                    let mut served = 0;
+                    while let Some(mut stream) = listener.accept().unwrap() {
+                        stream.write_all(b"!").unwrap();
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        let served: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        worker.wait_disconnected().unwrap();
+        assert_eq!(worker.exited_after_disconnect(), Some(true));
+        served
+    });
+    primary.open("key");
+    for _ in 0..COUNT / 3 {
+        let clients: Vec<_> = (0..3).map(|_| primary.connect("key")).collect();
+        let mut accepted = Vec::new();
+        for (mut client, seq) in clients {
+            // Let those through that the gate holds back.
+            while !readable(&client, Duration::from_millis(1)) {
+                accepted.extend(primary.try_recv());
+                primary.channel.flush().unwrap();
+            }
+            client.read_exact(&mut [0]).unwrap();
+            while let Some(message) = primary.try_recv() {
+                accepted.push(message);
+            }
+            let its = |message: &&Message| {
+                matches!(message, Message::Cluster(m) if m.ack == Some(seq)
+                    && m.body == ClusterBody::Accepted(true))
+            };
+            assert_eq!(accepted.iter().filter(its).count(), 1, "{seq} is served: {accepted:?}");
+        }
+        assert_eq!(accepted.len(), 3);
+    }
+    primary.say(None, ClusterBody::Disconnect);
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
+    assert_eq!(primary.recv(), None);
+    assert_eq!(server.join().unwrap(), COUNT);
+}
+
+#[test]
+fn no_connection_is_seen_while_its_acceptance_is_not_written() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = opener.join().unwrap();
+    // The primary does not read: more than a socket's buffer waits to be written.
+    let mut sent = 0;
+    while worker.send("x".repeat(100_000)).unwrap() == Pressure::Low || sent < 20 {
+        sent += 1;
+    }
+    sent += 1;
+    let (mut client, _) = primary.connect("key");
+    let server = thread::spawn(move || {
+        listener.accept().unwrap().expect("a connection").write_all(b"!").unwrap();
+        listener
+    });
+    assert!(!readable(&client, Duration::from_millis(100)), "it is seen already");
+    for _ in 0..sent {
+        assert!(matches!(primary.recv(), Some(Message::User(_))));
+    }
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Accepted(true));
+    client.read_exact(&mut [0]).unwrap();
+    drop(server.join().unwrap());
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
+}
+
+#[test]
+fn without_a_primary_everything_ends() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = opener.join().unwrap();
+    let waiting = thread::spawn(move || listener.incoming().count());
+    let receiving = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.recv().unwrap())
+    };
+    drop(primary);
+    assert_eq!(waiting.join().unwrap(), 0);
+    assert_eq!(receiving.join().unwrap(), None);
+    assert_eq!(worker.exited_after_disconnect(), Some(false));
+    assert!(!worker.is_connected());
+    assert!(matches!(worker.listen(0), Err(ListenError::Disconnected { .. })));
+    assert_eq!(worker.send("?"), Err(SendError::Disconnected));
+    worker.disconnect().unwrap();
+}
+
+#[test]
+fn a_disconnect_of_the_workers_own_is_acknowledged_first() {
+    let (mut primary, worker) = start(&Options::new());
+    let leaving = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.disconnect().unwrap())
+    };
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    let message = primary.recv_cluster();
+    assert_eq!(message.body, ClusterBody::ExitedAfterDisconnect);
+    assert!(worker.is_connected());
+    primary.say(Some(message.seq), ClusterBody::Ack);
+    assert_eq!(primary.recv(), None);
+    leaving.join().unwrap();
+    assert_eq!(worker.exited_after_disconnect(), Some(true));
+}
+
+#[test]
+fn an_answer_may_be_given_up() {
+    let options = Options::new().answer_timeout(Duration::from_millis(20));
+    let (primary, worker) = start(&options);
+    worker.disconnect().unwrap();
+    drop(primary);
+}
+
+#[test]
+fn a_connection_that_crosses_the_disconnect_is_refused() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = opener.join().unwrap();
+    primary.say(None, ClusterBody::Disconnect);
+    let (mut client, seq) = primary.connect("key");
+    worker.wait_disconnected().unwrap();
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
+    let answer = primary.recv_cluster();
+    assert_eq!((answer.ack, answer.body), (Some(seq), ClusterBody::Accepted(false)));
+    assert_eq!(primary.recv(), None);
+    assert!(listener.accept().unwrap().is_none());
+    drop(primary);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed");
+}
+
+#[test]
+fn messages_that_nobody_receives_are_counted() {
+    let (mut primary, worker) = start(&Options::new().message_limit(2));
+    for n in 0..5 {
+        primary.send(n);
+    }
+    primary.say(None, ClusterBody::Disconnect);
+    worker.wait_disconnected().unwrap();
+    assert!(matches!(worker.recv(), Err(RecvError::Lost { messages: 3 })));
+    assert_eq!(worker.recv().unwrap(), Some(0.into()));
+    assert_eq!(worker.recv().unwrap(), Some(1.into()));
+    assert_eq!(worker.recv().unwrap(), None);
+}
+
+#[test]
+fn waiting_for_a_message_ends_in_time() {
+    let (mut primary, worker) = start(&Options::new());
+    assert_eq!(worker.recv_timeout(Duration::from_millis(1)).unwrap(), None);
+    primary.send("now");
+    assert_eq!(worker.recv_timeout(LIMIT).unwrap(), Some("now".into()));
+}
+
+#[test]
+fn a_queue_that_is_full_of_messages_still_takes_an_acceptance() {
+    let (mut primary, worker) = start(&Options::new().send_limit(1 << 20));
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = opener.join().unwrap();
+    let mut sent = 0;
+    while worker.send("x".repeat(1000)).is_ok() {
+        sent += 1;
+    }
+    assert!(matches!(worker.send("x".repeat(1000)), Err(SendError::QueueFull { .. })));
+    while worker.send("x").is_ok() {
+        sent += 1;
+    }
+    let (mut client, seq) = primary.connect("key");
+    let server = thread::spawn(move || {
+        listener.accept().unwrap().expect("a connection").write_all(b"!").unwrap();
+    });
+    for _ in 0..sent {
+        assert!(matches!(primary.recv(), Some(Message::User(_))));
+    }
+    assert_eq!(primary.recv_cluster().ack, Some(seq));
+    client.read_exact(&mut [0]).unwrap();
+    server.join().unwrap();
+}

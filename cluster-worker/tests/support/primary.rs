@@ -1,0 +1,95 @@
+//! A primary in the same process, which does only what a test tells it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use cluster_ipc::{Channel, ChannelConfig, Outgoing, Recv};
+use cluster_proto::{ClusterBody, ClusterMessage, HandleKind, ListenReply, Message, Value};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Nothing here takes long; past this it hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Primary {
+    pub(crate) channel: Channel,
+    seq: u64,
+}
+
+impl Primary {
+    /// A primary, and the worker's end of its channel.
+    pub(crate) fn new() -> (Self, OwnedFd) {
+        let (channel, fd) = Channel::pair(ChannelConfig::default()).unwrap();
+        (Self { channel, seq: 0 }, fd)
+    }
+
+    /// The next message, or `None` at the end of the channel.
+    pub(crate) fn recv(&mut self) -> Option<Message> {
+        loop {
+            self.channel.flush().unwrap();
+            match self.channel.recv().unwrap() {
+                Recv::Message(received) => return Some(received.message),
+                Recv::WouldBlock => assert!(readable(&self.channel, LIMIT), "nothing comes"),
+                Recv::Closed => return None,
+            }
+        }
+    }
+
+    /// The next message if it is there.
+    pub(crate) fn try_recv(&mut self) -> Option<Message> {
+        match self.channel.recv().unwrap() {
+            Recv::Message(received) => Some(received.message),
+            Recv::WouldBlock | Recv::Closed => None,
+        }
+    }
+
+    pub(crate) fn recv_cluster(&mut self) -> ClusterMessage {
+        match self.recv() {
+            Some(Message::Cluster(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn say(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
+        self.seq += 1;
+        self.channel.send(&Message::cluster(self.seq, ack, body), None).unwrap();
+        self.channel.flush().unwrap();
+        self.seq
+    }
+
+    pub(crate) fn send(&mut self, value: impl Into<Value>) {
+        self.channel.send(&Message::User(value.into()), None).unwrap();
+        self.channel.flush().unwrap();
+    }
+
+    /// Answers `online` and the first listen, which must come next, with round-robin.
+    pub(crate) fn open(&mut self, key: &str) {
+        let mut message = self.recv_cluster();
+        if message.body == ClusterBody::Online {
+            message = self.recv_cluster();
+        }
+        assert!(matches!(message.body, ClusterBody::QueryServer(_)), "{message:?}");
+        let reply = ListenReply { errno: None, key: key.into(), data: Value::Null, sockname: None };
+        self.say(Some(message.seq), ClusterBody::ListenReply(Box::new(reply)));
+        assert!(matches!(self.recv_cluster().body, ClusterBody::Listening(_)));
+    }
+
+    /// Hands a connection out, and gives the client's end of it and the `seq`.
+    pub(crate) fn connect(&mut self, key: &str) -> (UnixStream, u64) {
+        let (client, server) = UnixStream::pair().unwrap();
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        self.seq += 1;
+        let message = Message::cluster(self.seq, None, ClusterBody::NewConn { key: key.into() });
+        let handle = Outgoing::new(HandleKind::NetNative, OwnedFd::from(server));
+        self.channel.send(&message, Some(handle)).unwrap();
+        self.channel.flush().unwrap();
+        (client, self.seq)
+    }
+}
+
+/// Whether something can be read within that time.
+pub(crate) fn readable(fd: impl AsFd, within: Duration) -> bool {
+    let within = Timespec::try_from(within).unwrap();
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    poll(&mut fds, Some(&within)).unwrap() > 0
+}
