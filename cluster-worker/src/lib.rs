@@ -1,4 +1,64 @@
-//! x
+//! The worker's half of a cluster, as `node:cluster` has it, for a program in Rust.
+//!
+//! A *primary* process starts workers, shares its server ports among them, and talks to them. It
+//! may be a program of Node.js, unmodified, or of the crate `cluster-primary`: this crate speaks
+//! what both speak. With it a process that a primary has started
+//!
+//! - learns that it is a worker: [`is_worker`], [`Worker::from_env`];
+//! - serves: [`Worker::listen`] gives a [`TcpListener`] that yields [`std::net::TcpStream`]s,
+//!   [`Worker::listen_unix`] Unix ones, and [`Worker::bind_udp`] a UDP socket;
+//! - talks: [`Worker::send`] and [`Worker::recv`];
+//! - goes away in good order: [`Worker::disconnect`] closes listeners, waits for the connections
+//!   that it was told to track, and closes the channel. When the primary disconnects it the same
+//!   happens: listeners end, and so does `main`. When the primary is gone the process exits.
+//!
+//! It does not start processes, and it does not decide who gets a connection.
+//!
+//! [`Worker`] is for programs that wait in threads. [`event::EventedWorker`] is for those with an
+//! event loop on [`mio`]. Both are thin around [`machine::Machine`], which does no I/O and carries
+//! the protocol onto any other.
+//!
+//! # A connection's way
+//! ```text
+//! primary                                worker                             application
+//!    │                                      │       listen("127.0.0.1:80")      │
+//!    │ {act:"queryServer",port:80,…,seq:1}  │◄──────────────────────────────────┤
+//!    │◄─────────────────────────────────────┤                                   │
+//!    │ {ack:1,key:"…",sockname:{…}}         │                                   │
+//!    ├─────────────────────────────────────►│            TcpListener            │
+//!    │ {act:"listening",port:80,…}          ├──────────────────────────────────►│
+//!    │◄─────────────────────────────────────┤                                   │
+//!    │ {act:"newconn",key:"…",seq:7} + fd   │                                   │
+//!    ├─────────────────────────────────────►│ waits here                        │
+//!    │                                      │              accept()             │
+//!    │ {ack:7,accepted:true}                │◄──────────────────────────────────┤
+//!    │◄─────────────────────────────────────┤             TcpStream             │
+//!    │                                      ├──────────────────────────────────►│
+//! ```
+//! The primary is told `accepted` when the application takes the connection, and before it sees it:
+//! one that still waits when the worker dies is given to another, and none is served twice. (Where
+//! the primary shares its sockets, as Node does with `SCHED_NONE`, workers accept from them
+//! directly.)
+//!
+//! # Example
+//! ```no_run
+//! use std::io::Write;
+//! use cluster_worker::{Object, Worker};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let Some(worker) = Worker::from_env()? else {
+//!         println!("I am no worker.");
+//!         return Ok(());
+//!     };
+//!     let listener = worker.listen("127.0.0.1:8080")?;
+//!     worker.send(Object::new().with("port", listener.local_addr()?.port()))?;
+//!     for connection in listener.incoming() {
+//!         writeln!(connection?, "worker {} greets you", worker.id())?;
+//!     }
+//!     Ok(()) // The worker has been disconnected.
+//! }
+//! ```
+
 mod driver;
 mod error;
 pub mod event;

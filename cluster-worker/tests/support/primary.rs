@@ -64,6 +64,12 @@ impl Primary {
 
     /// Answers `online` and the first listen, which must come next, with round-robin.
     pub(crate) fn open(&mut self, key: &str) {
+        self.answer_listen(key);
+        assert!(matches!(self.recv_cluster().body, ClusterBody::Listening(_)));
+    }
+
+    /// As [`open`](Self::open), without waiting for `listening`.
+    pub(crate) fn answer_listen(&mut self, key: &str) {
         let mut message = self.recv_cluster();
         if message.body == ClusterBody::Online {
             message = self.recv_cluster();
@@ -71,7 +77,6 @@ impl Primary {
         assert!(matches!(message.body, ClusterBody::QueryServer(_)), "{message:?}");
         let reply = ListenReply { errno: None, key: key.into(), data: Value::Null, sockname: None };
         self.say(Some(message.seq), ClusterBody::ListenReply(Box::new(reply)));
-        assert!(matches!(self.recv_cluster().body, ClusterBody::Listening(_)));
     }
 
     /// Hands a connection out, and gives the client's end of it and the `seq`.

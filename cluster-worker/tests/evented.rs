@@ -1,0 +1,99 @@
+//! The evented front-end against a primary in the same process.
+
+#[path = "support/primary.rs"]
+#[expect(dead_code, reason = "the blocking tests use the rest")]
+mod primary;
+
+use cluster_proto::ClusterBody;
+use cluster_worker::Options;
+use cluster_worker::event::{Event, EventedWorker};
+use mio::{Events, Interest, Poll, Token};
+use primary::{LIMIT, Primary};
+
+struct Loop {
+    worker: EventedWorker,
+    poll: Poll,
+    events: Events,
+}
+
+impl Loop {
+    fn new() -> (Primary, Self) {
+        let (primary, fd) = Primary::new();
+        let mut worker = Options::new().exit_when_orphaned(false).evented(1, fd).unwrap();
+        let poll = Poll::new().unwrap();
+        poll.registry().register(&mut worker, Token(7), Interest::READABLE).unwrap();
+        (primary, Self { worker, poll, events: Events::with_capacity(8) })
+    }
+
+    /// The next event, found as the documentation says.
+    fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.worker.next_event() {
+                return event;
+            }
+            self.poll.poll(&mut self.events, Some(LIMIT)).unwrap();
+            assert!(!self.events.is_empty(), "nothing comes");
+            self.worker.process().unwrap();
+        }
+    }
+}
+
+#[test]
+fn more_than_one_burst_arrives() {
+    let (mut primary, mut lp) = Loop::new();
+    for n in 0..1000 {
+        primary.send(n);
+    }
+    for n in 0..1000 {
+        assert!(matches!(lp.next(), Event::Message(value) if value.as_u64() == Some(n)));
+        // What did not fit before may now.
+        primary.channel.flush().unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_the_last_connection_wakes_the_loop() {
+    let (mut primary, mut lp) = Loop::new();
+    let server = lp.worker.listen_unix("/key").unwrap();
+    primary.answer_listen("key");
+    assert!(matches!(lp.next(), Event::Listening { .. }));
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Listening(_)));
+    let (_client, seq) = primary.connect("key");
+    let Event::Connection { stream, server: its } = lp.next() else { panic!() };
+    assert_eq!(its, server);
+    assert_eq!(primary.recv_cluster().ack, Some(seq));
+    primary.say(None, ClusterBody::Disconnect);
+    assert!(matches!(lp.next(), Event::Closed { .. }));
+    assert!(lp.worker.next_event().is_none());
+    assert!(lp.worker.is_connected());
+    let other = std::thread::spawn(move || drop(stream));
+    assert!(matches!(lp.next(), Event::Disconnected));
+    assert!(lp.worker.next_event().is_none());
+    assert_eq!(lp.worker.exited_after_disconnect(), Some(true));
+    other.join().unwrap();
+}
+
+#[test]
+fn a_server_that_is_closed_says_so() {
+    let (mut primary, mut lp) = Loop::new();
+    let server = lp.worker.listen("127.0.0.1:0").unwrap();
+    primary.answer_listen("key");
+    assert!(matches!(lp.next(), Event::Listening { .. }));
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Listening(_)));
+    let (_client, seq) = primary.connect("key");
+    lp.worker.close(server);
+    assert!(matches!(lp.next(), Event::Closed { server: its } if its == server));
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
+    // It had come, or comes after: either way it is not kept.
+    lp.worker.process().unwrap();
+    let answer = primary.recv_cluster();
+    assert_eq!((answer.ack, answer.body), (Some(seq), ClusterBody::Accepted(false)));
+}
+
+#[test]
+fn a_primary_that_goes_is_the_last_event() {
+    let (primary, mut lp) = Loop::new();
+    drop(primary);
+    assert!(matches!(lp.next(), Event::Disconnected));
+    assert_eq!(lp.worker.exited_after_disconnect(), Some(false));
+}
