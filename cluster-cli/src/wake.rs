@@ -25,12 +25,13 @@ impl Wake {
     /// Watches the primary's descriptor, and the signals that ask for the end.
     pub(crate) fn new(primary: &Primary) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (mut signals, theirs) = std::os::unix::net::UnixStream::pair()
-            .map(|(ours, theirs)| (UnixStream::from_std(ours), theirs))?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        let mut signals = UnixStream::from_std(ours);
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
         }
-        std::os::unix::net::UnixStream::set_nonblocking(&theirs, true)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let fd = primary.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), PRIMARY, Interest::READABLE)?;

@@ -9,12 +9,13 @@ use rustix::io::{self, Errno};
 /// A duplicate of this process's descriptor of that number.
 pub(super) fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
     if number < 0 {
-        return Err(Errno::BADF);
+        return Err(Errno::INVAL);
     }
     // SAFETY: it is borrowed for this call only, and not −1. Should nothing be open under the
     // number the kernel says EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    io::fcntl_dupfd_cloexec(fd, 3)
+    // Node says EINVAL of a number that nothing is open under.
+    io::fcntl_dupfd_cloexec(fd, 3).map_err(|_| Errno::INVAL)
 }
 
 /// Puts a duplicate of `from` at that number, whatever was there. For a child before its exec.
