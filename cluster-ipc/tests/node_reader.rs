@@ -139,6 +139,9 @@ fn a_probe_travels_alone_and_is_reported() {
 }
 
 proptest! {
+    // Each moves megabytes.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn node_pairs_every_handle_with_its_message(
         // Sizes about the length of one read, and small ones.
