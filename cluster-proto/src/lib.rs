@@ -103,3 +103,7 @@ pub use message::{
 };
 pub use object::is_internal;
 pub use value::{Number, Object, Value};
+
+#[cfg(all(doctest, feature = "json"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

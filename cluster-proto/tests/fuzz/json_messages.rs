@@ -1,0 +1,23 @@
+//! The body of the fuzz target `json_messages`: one frame's payload.
+
+use cluster_proto::{Codec, DecodeError, Json, Message, Postcard};
+
+/// Whatever is read is written, and read again as the same.
+pub(crate) fn run(data: &[u8]) {
+    let message = match Json.decode(data) {
+        Ok(message) => message,
+        Err(DecodeError::Malformed { what, .. }) => return assert!(!what.is_empty()),
+        Err(_) => return,
+    };
+    let mut line = Vec::new();
+    Json.encode(&message, &mut line).expect("what was read can be written");
+    let text = line.strip_suffix(b"\n").expect("a line ends");
+    assert!(!text.contains(&b'\n'), "a frame within a frame");
+    assert_eq!(Json.decode(text).as_ref(), Ok(&message));
+    // Nothing was left out that the first writing had.
+    assert_eq!(Message::from_value(message.to_value()).as_ref(), Ok(&message));
+
+    let mut frame = Vec::new();
+    Postcard.encode(&message, &mut frame).expect("Postcard holds all that JSON does");
+    assert_eq!(Postcard.decode(&frame[4..]), Ok(message));
+}
