@@ -153,7 +153,7 @@ impl Primary {
     }
 
     /// Lets events that the machine has seen so far come before what the driver adds itself.
-    fn drain_machine(&mut self) {
+    pub(super) fn drain_machine(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             self.apply(output);
         }
@@ -218,7 +218,6 @@ impl Primary {
 
     /// Writes what waits for workers.
     pub(super) fn flush(&mut self) {
-        self.flush_again = None;
         for worker in std::mem::take(&mut self.unflushed) {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
@@ -226,13 +225,12 @@ impl Primary {
                 Ok(Flush::Done) if child.closing && channel.is_idle() => {
                     let now = self.clock.now();
                     self.close_now(now, worker);
-                    self.drain_machine();
                 }
                 // The rest when its channel becomes writable.
                 Ok(_) => {}
                 // Too many descriptors in flight, say: nothing is lost.
                 Err(_) => {
-                    self.unflushed.insert(worker);
+                    self.refused.insert(worker);
                     self.flush_again = Some(self.clock.now() + FLUSH_PAUSE);
                 }
             }

@@ -71,8 +71,12 @@ pub struct Primary {
     pending: BTreeSet<Source>,
     /// Workers for whom something waits to be written.
     unflushed: BTreeSet<WorkerId>,
-    /// The system refused to write for a while (too many descriptors in flight, say).
+    /// Workers for whom the system refused to write (too many descriptors in flight, say), and
+    /// when that is tried again.
+    refused: BTreeSet<WorkerId>,
     flush_again: Option<Mono>,
+    /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
+    full_wake: bool,
     descriptor_limit: Rlimit,
     accept_pauses: u64,
 }
@@ -105,7 +109,9 @@ impl Primary {
             events: VecDeque::new(),
             pending: BTreeSet::new(),
             unflushed: BTreeSet::new(),
+            refused: BTreeSet::new(),
             flush_again: None,
+            full_wake: false,
             descriptor_limit: limits::raise(),
             accept_pauses: 0,
         })
@@ -310,29 +316,31 @@ impl Primary {
                 return Ok(Some(event));
             }
             let left = self.clock.until(deadline);
-            if left.is_zero() && patience > Duration::ZERO {
+            if left.is_zero() {
                 return Ok(None);
             }
             self.turn(Some(left))?;
-            if patience.is_zero() && self.events.is_empty() && !self.has_pending() {
-                return Ok(None);
-            }
         }
     }
 
-    /// The next event if there is one, without waiting. For a program with a loop of its own: call
-    /// it until it returns `None`, then wait for the descriptor again.
+    /// The next event if there is one, without waiting, and with a bounded amount of work. For a
+    /// program with a loop of its own: call it until it returns `None`, then wait for the
+    /// descriptor, but no longer than [`poll_timeout`](Self::poll_timeout) says.
     ///
     /// # Errors
     /// If the system's poll fails.
     pub fn try_event(&mut self) -> io::Result<Option<Event>> {
-        self.next_event_within(Duration::ZERO)
+        self.settle();
+        if self.events.is_empty() {
+            self.turn(Some(Duration::ZERO))?;
+        }
+        Ok(self.events.pop_front())
     }
 
     /// How long a loop of one's own may wait at the most before it calls
     /// [`try_event`](Self::try_event); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.has_pending() || !self.events.is_empty() {
+        if self.full_wake || self.has_pending() || !self.events.is_empty() {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
@@ -354,6 +362,7 @@ impl Primary {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
+        self.full_wake = self.ready.iter().count() == EVENTS;
         for event in &self.ready {
             if let Some(source) = self.tokens.source(event.token()) {
                 if let (Source::Channel(worker), true) = (source, event.is_writable()) {
@@ -363,6 +372,10 @@ impl Primary {
             }
         }
         let now = self.clock.now();
+        if self.flush_again.is_some_and(|at| at <= now) {
+            self.flush_again = None;
+            self.unflushed.append(&mut self.refused);
+        }
         for source in std::mem::take(&mut self.pending) {
             self.service(now, source);
         }
@@ -409,10 +422,14 @@ impl Primary {
 
     /// Does what the machine wants, and writes what waits.
     fn settle(&mut self) {
-        while let Some(output) = self.machine.poll_output() {
-            self.apply(output);
+        loop {
+            self.drain_machine();
+            if self.unflushed.is_empty() {
+                return;
+            }
+            // A channel that closes once it is flushed may have the machine say more.
+            self.flush();
         }
-        self.flush();
     }
 }
 

@@ -272,13 +272,17 @@ impl Machine {
             return;
         }
         // The younger form of the key: with the older one a worker that listens again after a
-        // failure would miss the server that the others share by then.
-        let key = ServerKey::node25(&query);
+        // failure would miss the server that the others share by then. But a worker that listens a
+        // second time on the same address tries to bind a second socket, under a key of its own:
+        // of two servers with one key a Node worker of today dies.
+        let mut key = ServerKey::node25(&query);
+        if asking.servers.contains_key(&key) {
+            key = ServerKey::node20(&query);
+        }
         if asking.servers.len() >= self.settings.limits.max_servers {
             self.reply_failure(worker, seq, key, Address::of(&query), TOO_MANY);
             return;
         }
-        // A worker that listens a second time on the same address tries to bind a second socket.
         let shared_by_others =
             self.keys.get(&key).copied().filter(|id| !self.has_worker(*id, worker));
         let id = match shared_by_others {
