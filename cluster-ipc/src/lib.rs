@@ -95,3 +95,7 @@ pub use outgoing::{HandleAnswer, Outgoing};
 pub use pairing::{Found, Pairing, TooManyHandles};
 pub use socket::Socket;
 pub use transport::{RecvMeta, Transport};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,7 +3,7 @@
 mod support;
 
 use cluster_ipc::proto::HandleKind;
-use cluster_ipc::{Channel, ChannelConfig, Flush, Outgoing, Pressure, SendError, Wire};
+use cluster_ipc::{ChannelConfig, Flush, Outgoing, Pressure, SendError, Wire};
 use support::{channels, drain, flush_all, handle_frame, next, same_file, tracer, user};
 
 #[test]
