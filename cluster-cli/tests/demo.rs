@@ -62,6 +62,7 @@ fn workers_that_hang_are_killed_after_the_grace_period_and_the_status_says_so() 
     let workers = cluster.worker_pids();
     for &worker in &workers {
         kill(worker, Signal::STOP);
+        eventually("it has stopped", || (support::state(worker) == Some('T')).then_some(()));
     }
     cluster.signal(Signal::TERM);
     let status = cluster.wait();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -41,14 +41,14 @@ impl Lines {
         let lines = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                lines.0.0.lock().unwrap().push(line);
+                lines.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 lines.0.1.notify_all();
             }
         });
     }
 
     pub fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until so many lines fit, and returns them.
@@ -165,6 +165,12 @@ pub fn kill(pid: i32, signal: Signal) {
 
 pub fn is_there(pid: i32) -> bool {
     test_kill_process(Pid::from_raw(pid).expect("it is a process id")).is_ok()
+}
+
+/// The state of a process as `proc(5)` has it: `R`, `S`, `T`, …
+pub fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
 }
 
 #[track_caller]

@@ -162,7 +162,7 @@ fn shortest(path: &Path) -> PathBuf {
         Some(
             (0..up)
                 .map(|_| Path::new("..").as_os_str())
-                .chain(down.map(|c| c.as_os_str()))
+                .chain(down.map(std::path::Component::as_os_str))
                 .collect(),
         )
     };

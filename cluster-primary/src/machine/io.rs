@@ -6,7 +6,7 @@ use cluster_sched::ShedReason;
 use crate::{ConnId, Event, ExitStatus, HandleId, ServerId, Settings, WorkerError, WorkerId};
 
 /// What the driver tells the machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
     /// The user set the settings.

@@ -276,7 +276,7 @@ impl Machine {
         // second time on the same address tries to bind a second socket, under a key of its own:
         // of two servers with one key a Node worker of today dies.
         let mut key = ServerKey::node25(&query);
-        if asking.servers.contains_key(&key) {
+        if self.keys.get(&key).is_some_and(|id| self.has_worker(*id, worker)) {
             key = ServerKey::node20(&query);
         }
         if asking.servers.len() >= self.settings.limits.max_servers {
@@ -307,7 +307,7 @@ impl Machine {
     fn open_server(&mut self, key: &ServerKey, query: &ListenQuery) -> ServerId {
         self.last_server += 1;
         let id = ServerId(self.last_server);
-        let udp = query.address_type.value().is_some_and(|t| t.is_udp());
+        let udp = query.address_type.value().is_some_and(cluster_proto::AddressType::is_udp);
         let shared = udp || self.settings.placement == Placement::Shared;
         let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
         let config =
