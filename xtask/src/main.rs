@@ -1,11 +1,17 @@
 //! The chores of this workspace: what people would type twice is a subcommand here.
 
 mod base64;
+mod bench;
+mod ci;
+mod fuzz;
 mod golden;
 mod inherited;
 mod log;
 mod relay;
 mod scenarios;
+mod step;
+mod tally;
+mod targets;
 
 use std::process::ExitCode;
 
@@ -20,6 +26,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
+    Ci,
+    /// Measure: the crates' benches, and whole clusters of Node and of ours under load.
+    Bench(bench::Args),
+    /// Fuzz from the committed seeds, a few seconds a target.
+    Fuzz(fuzz::Args),
     /// Record channels between real Node processes as golden transcripts.
     Golden(golden::Args),
     /// Stand between a Node primary and a Node worker; `golden` starts it, nobody types it.
@@ -29,6 +41,9 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
+        Chore::Ci => ci::run(),
+        Chore::Bench(args) => bench::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Relay(args) => relay::run(&args),
     };

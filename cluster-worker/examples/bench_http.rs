@@ -1,0 +1,78 @@
+//! A lean HTTP server with one thread, for `cargo xtask bench`: what a connection costs, and little
+//! else. It answers every request alike and closes.
+//!
+//! ```console
+//! $ cluster run target/release/examples/bench_http
+//! ```
+
+use std::error::Error;
+use std::io::{ErrorKind, Read, Write};
+
+use cluster_worker::Tracked;
+use cluster_worker::event::{Event, EventedWorker, Stream};
+use mio::{Events, Interest, Poll, Token};
+
+const WORKER: Token = Token(usize::MAX);
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\
+    Connection: close\r\n\r\nhello world\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut worker = EventedWorker::from_env()?.ok_or("a primary must start this program")?;
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut worker, WORKER, Interest::READABLE)?;
+    worker.listen("0.0.0.0:0")?;
+    let mut events = Events::with_capacity(256);
+    // Those that have not asked yet, by token.
+    let mut waiting: Vec<Option<Tracked<Stream>>> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    loop {
+        while let Some(event) = worker.next_event() {
+            match event {
+                Event::Connection { mut stream, .. } => {
+                    // Most have asked before they come.
+                    if answer(&mut stream) {
+                        continue;
+                    }
+                    let index = free.pop().unwrap_or(waiting.len());
+                    poll.registry().register(&mut *stream, Token(index), Interest::READABLE)?;
+                    if index == waiting.len() {
+                        waiting.push(Some(stream));
+                    } else {
+                        waiting[index] = Some(stream);
+                    }
+                }
+                Event::ListenFailed { error, .. } => return Err(error.into()),
+                Event::Disconnected => return Ok(()),
+                _ => {}
+            }
+        }
+        match poll.poll(&mut events, worker.timeout()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        }
+        for event in &events {
+            let Token(index) = event.token();
+            match waiting.get_mut(index) {
+                Some(slot) => {
+                    if slot.as_mut().is_some_and(|stream| answer(stream)) {
+                        *slot = None;
+                        free.push(index);
+                    }
+                }
+                None => worker.process()?,
+            }
+        }
+    }
+}
+
+/// Answers once something is asked; whether the connection is done with.
+fn answer(stream: &mut Tracked<Stream>) -> bool {
+    match stream.read(&mut [0; 1024]) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+        // Whoever leaves early, or does not read, harms nobody else.
+        Ok(asked) if asked > 0 => drop(stream.write(ANSWER)),
+        _ => {}
+    }
+    true
+}

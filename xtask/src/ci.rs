@@ -1,0 +1,66 @@
+//! `cargo xtask ci`: what CI runs, in order. The first step that fails ends it.
+//!
+//! The tests come last, and after them their sum, because whoever runs CI reads its last lines.
+
+use std::env;
+use std::io::{self, BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+
+use crate::tally::Tally;
+use crate::{bench, fuzz, step};
+
+/// How long each fuzz target runs.
+const SMOKE_SECONDS: u32 = 5;
+
+const DENY: [&str; 3] = ["--", "-D", "warnings"];
+
+pub(crate) fn run() -> io::Result<ExitCode> {
+    let begun = step::now();
+    step::run(&mut step::cargo(["fmt", "--all", "--check"]))?;
+    step::run(step::cargo(["clippy", "--workspace", "--all-targets"]).args(DENY))?;
+    step::run(step::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    fuzz_smoke()?;
+    bench::smoke()?;
+    let outcome = tests()?;
+    let took = begun.elapsed().as_secs();
+    println!("ci took {} min {} s", took / 60, took % 60);
+    println!("{} passed, {} failed", outcome.tally.passed, outcome.tally.failed);
+    Ok(if outcome.succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The fuzz workspace: its style, and each target for a moment.
+fn fuzz_smoke() -> io::Result<()> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
+    step::run(step::cargo(["fmt"]).args(MANIFEST).arg("--check"))?;
+    if !fuzz::is_available() {
+        let lack = "there is no cargo-fuzz (`cargo install cargo-fuzz --locked`)";
+        if env::var_os("CI").is_some_and(|ci| ci == "true") {
+            return Err(io::Error::other(lack));
+        }
+        println!("!!! NOT FUZZED: {lack}. CI would fail here.");
+        return Ok(());
+    }
+    step::run(step::cargo(["clippy"]).args(MANIFEST).args(DENY))?;
+    fuzz::run(&fuzz::Args::all(SMOKE_SECONDS)).map(drop)
+}
+
+struct Tested {
+    tally: Tally,
+    succeeded: bool,
+}
+
+/// `cargo test`, all of it even if some fail, passed on and counted.
+fn tests() -> io::Result<Tested> {
+    let mut command = step::cargo(["test", "--workspace", "--no-fail-fast"]);
+    step::announce(&command);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().expect("stdout is piped above");
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.count(&line);
+    }
+    Ok(Tested { tally, succeeded: child.wait()?.success() })
+}

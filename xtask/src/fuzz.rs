@@ -1,0 +1,71 @@
+//! `cargo xtask fuzz`: each target for a while, from its committed seeds.
+
+use std::fs;
+use std::io;
+use std::process::ExitCode;
+
+use crate::{step, targets};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long to fuzz each target
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    seconds: u32,
+    /// What to fuzz [default: every target of fuzz/Cargo.toml]
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+}
+
+impl Args {
+    /// Every target for that long.
+    pub(crate) fn all(seconds: u32) -> Self {
+        Self { seconds, targets: Vec::new() }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
+    if !is_available() {
+        return Err(io::Error::other(
+            "there is no cargo-fuzz; `cargo install cargo-fuzz --locked`",
+        ));
+    }
+    let known = targets::of_kind(&step::root().join("fuzz/Cargo.toml"), "bin")?;
+    if let Some(unknown) = args.targets.iter().find(|target| !known.contains(target)) {
+        return Err(io::Error::other(format!(
+            "no fuzz target is called {unknown}; there are: {}",
+            known.join(", ")
+        )));
+    }
+    let wanted = if args.targets.is_empty() { &known } else { &args.targets };
+    for target in wanted {
+        one(target, args.seconds)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this machine can fuzz.
+pub(crate) fn is_available() -> bool {
+    step::has_subcommand("fuzz")
+}
+
+/// Fuzzes one target; what is new goes to its corpus, not to the seeds.
+fn one(target: &str, seconds: u32) -> io::Result<()> {
+    let seeds = format!("fuzz/seeds/{target}");
+    let corpus = format!("fuzz/corpus/{target}");
+    if !step::root().join(&seeds).is_dir() {
+        return Err(io::Error::other(format!("{seeds}: the target has no seeds")));
+    }
+    fs::create_dir_all(step::root().join(&corpus))?;
+    let time = format!("-max_total_time={seconds}");
+    step::run(&mut step::cargo([
+        "fuzz",
+        "run",
+        target,
+        &corpus,
+        &seeds,
+        "--",
+        &time,
+        "-print_final_stats=1",
+        "-verbosity=0",
+    ]))
+}
