@@ -20,14 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let port = listener.local_addr()?.port();
     worker.send(Object::new().with("worker", worker.id()).with("port", port))?;
 
-    // Ends when the primary, or anybody here, disconnects the worker. The process waits for the
-    // connections that are open by then.
+    // Ends when the worker is disconnected, by the primary or by anybody here, and the connections
+    // that were open by then have ended.
     while let Some(connection) = listener.accept_tracked()? {
         thread::spawn(move || {
             let mut stream = &*connection;
             io::copy(&mut { stream }, &mut stream)
         });
     }
-    worker.wait_disconnected()?;
     Ok(())
 }

@@ -103,7 +103,6 @@ where
     for thread in threads {
         thread.join().expect("no panic")?;
     }
-    worker.wait_disconnected()?;
     Ok(())
 }
 

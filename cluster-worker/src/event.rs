@@ -160,7 +160,7 @@ impl EventedWorker {
 
     /// Closes a server in this worker.
     pub fn close(&mut self, server: ServerId) {
-        self.shared.with(|core| core.input(Input::CloseServer(server)));
+        self.shared.with(|core| core.close(server));
     }
 
     /// Sends a message to the primary (`process.send()`); see

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::driver::Shared;
-use crate::machine::{Input, ServerId};
+use crate::machine::ServerId;
 use crate::tracked::Tracked;
 
 /// A listener whose connections are shared with the other workers. Made by
@@ -40,8 +40,13 @@ impl<S: From<OwnedFd>> Listener<S> {
         Self { shared, server, local, path, streams: PhantomData }
     }
 
-    /// Waits for the next connection; `None` when the listener is closed: by
-    /// [`close`](Self::close), or because the worker disconnects, by whichever side.
+    /// Waits for the next connection; `None` when the listener is closed, by
+    /// [`close`](Self::close), or when the worker is disconnected, by whichever side.
+    ///
+    /// A disconnect closes the listener at once and is done when all tracked connections have
+    /// ended; so after `None` the program can end. Who has to end connections for that learns of it
+    /// by [`Worker::wait_disconnecting`](crate::Worker::wait_disconnecting). Do not wait here in a
+    /// thread that keeps tracked connections which nobody else ends.
     ///
     /// The connection is in blocking mode. The primary has been told that it is taken, and will
     /// give it to nobody else.
@@ -74,7 +79,7 @@ impl<S: From<OwnedFd>> Listener<S> {
     /// Closes the server in this worker (`server.close()`). Connections that wait in it go to other
     /// workers; threads that accept from it are told `None`.
     pub fn close(&self) {
-        self.shared.with(|core| core.input(Input::CloseServer(self.server)));
+        self.shared.with(|core| core.close(self.server));
     }
 }
 

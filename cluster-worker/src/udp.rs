@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::driver::{Lent, Shared, Stage};
-use crate::machine::{Input, ServerId};
+use crate::machine::ServerId;
 
 /// A UDP socket that all workers receive from: each datagram goes to one of them. Made by
 /// [`Worker::bind_udp`](crate::Worker::bind_udp); dropping it closes it in this worker.
@@ -31,8 +31,8 @@ impl UdpSocket {
         Some(Self { shared, server, socket })
     }
 
-    /// Waits for the next datagram; `None` when the socket is closed in this worker: by
-    /// [`close`](Self::close), or because the worker disconnects.
+    /// Waits for the next datagram; `None` when the socket is closed in this worker, by
+    /// [`close`](Self::close), or when the worker is disconnected, by whichever side.
     ///
     /// # Errors
     /// An [`io::Error`] as [`std::net::UdpSocket::recv_from`] has it.
@@ -40,7 +40,7 @@ impl UdpSocket {
         let received = self.shared.wait(None, |core| {
             match core.servers.get(&self.server).map(|server| &server.stage) {
                 Some(Stage::Open) => {}
-                _ => return Some(Ok(None)),
+                _ => return core.has_ended(self.server).then_some(Ok(None)),
             }
             match self.socket.recv_from(buf) {
                 Ok(received) => Some(Ok(Some(received))),
@@ -81,7 +81,7 @@ impl UdpSocket {
     /// Closes the socket in this worker (`socket.close()`). Threads that receive from it are told
     /// `None`.
     pub fn close(&self) {
-        self.shared.with(|core| core.input(Input::CloseServer(self.server)));
+        self.shared.with(|core| core.close(self.server));
     }
 }
 

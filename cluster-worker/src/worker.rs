@@ -188,6 +188,17 @@ impl Worker {
         });
     }
 
+    /// Waits until the worker begins to disconnect, or is told to by the primary, or the primary is
+    /// gone: the time to end idle connections, for which a disconnect would wait.
+    ///
+    /// # Errors
+    /// An [`io::Error`] if the operating system would not wait.
+    pub fn wait_disconnecting(&self) -> io::Result<()> {
+        let going =
+            |core: &mut Core| core.machine.exited_after_disconnect().is_some().then_some(());
+        self.shared.wait(None, going).map(drop)
+    }
+
     /// Waits until the worker is disconnected, by whichever side.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ fn each_connection_is_accepted_once_and_before_it_is_seen() {
             })
             .collect();
         let served: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        worker.wait_disconnected().unwrap();
+        assert!(!worker.is_connected());
         assert_eq!(worker.exited_after_disconnect(), Some(true));
         served
     });
@@ -219,4 +219,51 @@ fn a_queue_that_is_full_of_messages_still_takes_an_acceptance() {
     assert_eq!(primary.recv_cluster().ack, Some(seq));
     client.read_exact(&mut [0]).unwrap();
     server.join().unwrap();
+}
+
+#[test]
+fn a_listener_ends_when_the_disconnect_is_done() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = Arc::new(opener.join().unwrap());
+    let (mut client, seq) = primary.connect("key");
+    let mut tracked = listener.accept_tracked().unwrap().expect("a connection");
+    assert_eq!(primary.recv_cluster().ack, Some(seq));
+    let acceptor = {
+        let (listener, worker) = (Arc::clone(&listener), worker.clone());
+        thread::spawn(move || {
+            assert!(listener.accept().unwrap().is_none());
+            worker.is_connected()
+        })
+    };
+    primary.say(None, ClusterBody::Disconnect);
+    worker.wait_disconnecting().unwrap();
+    assert!(worker.is_connected());
+    tracked.write_all(b"!").unwrap();
+    drop(tracked);
+    client.read_exact(&mut [0]).unwrap();
+    assert!(!acceptor.join().unwrap());
+}
+
+#[test]
+fn a_listener_that_is_closed_here_ends_at_once() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = Arc::new(opener.join().unwrap());
+    let acceptor = {
+        let listener = Arc::clone(&listener);
+        thread::spawn(move || listener.incoming().count())
+    };
+    listener.close();
+    assert_eq!(acceptor.join().unwrap(), 0);
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
+    assert!(worker.is_connected());
 }

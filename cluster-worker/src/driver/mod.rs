@@ -21,7 +21,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::error::SendError;
-use crate::machine::{HandleId, Input, Machine, Mono, Output, ServerId};
+use crate::machine::{HandleId, Input, Machine, Mono, Output, ServerId, State};
 use crate::setup::Options;
 
 pub(crate) use clock::Clock;
@@ -132,6 +132,26 @@ impl Core {
         server
     }
 
+    pub(crate) fn close(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.closed_here = true;
+            self.changed = true;
+        }
+        self.input(Input::CloseServer(id));
+    }
+
+    /// Whether nothing comes from that server any more, and the application is to be told.
+    ///
+    /// It learns of a disconnect when that is done: then it can let `main` return. Before, the
+    /// process would go while connections are open, or under the primary's acknowledgement, and a
+    /// Node primary dies of having nobody to write it to.
+    pub(crate) fn has_ended(&self, id: ServerId) -> bool {
+        let Some(server) = self.servers.get(&id) else { return true };
+        let over = matches!(server.stage, Stage::Closed | Stage::Failed(_));
+        let told = server.closed_here || self.machine.state() == State::Disconnected;
+        over && told && server.taken.is_empty()
+    }
+
     /// Closes a server and forgets it.
     pub(crate) fn forget(&mut self, id: ServerId) {
         self.input(Input::CloseServer(id));
@@ -205,8 +225,7 @@ impl Core {
                 }
             };
         }
-        let ended = matches!(server.stage, Stage::Closed | Stage::Failed(_));
-        (ended && server.taken.is_empty()).then_some(Ok(None))
+        self.has_ended(id).then_some(Ok(None))
     }
 
     /// A connection whose acceptance is written.

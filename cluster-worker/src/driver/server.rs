@@ -24,6 +24,8 @@ pub(crate) struct Server {
     /// The most tracked connections that may be open.
     pub(crate) max_connections: Option<usize>,
     pub(crate) stage: Stage,
+    /// The application closed it, not a disconnect.
+    pub(crate) closed_here: bool,
     pub(crate) local: Option<SocketAddr>,
     /// The socket, if the primary lent one.
     pub(crate) lent: Option<Lent>,
@@ -60,6 +62,7 @@ impl Server {
             kind,
             max_connections,
             stage: Stage::Asking,
+            closed_here: false,
             local: None,
             lent: None,
             acceptable: false,
