@@ -92,9 +92,12 @@ impl Worker {
     /// # Errors
     /// [`ListenError`] if it cannot be, the primary's reasons included.
     pub fn bind_udp(&self, at: impl Into<UdpOptions>) -> Result<UdpSocket, ListenError> {
-        let server = self.open(at.into().query()?, Kind::Udp, None)?;
+        let query = at.into().query()?;
+        let address = query.address.to_string();
+        let server = self.open(query, Kind::Udp, None)?;
+        // It is gone already if a disconnect came in between.
         UdpSocket::new(Arc::clone(&self.shared), server)
-            .ok_or(ListenError::Disconnected { address: "the UDP address".into() })
+            .ok_or(ListenError::Disconnected { address })
     }
 
     fn open(
@@ -111,13 +114,13 @@ impl Worker {
         self.shared.with(|core| {
             let failure = match core.servers.get(&server).map(|server| &server.stage) {
                 Some(Stage::Failed(failure)) => *failure,
+                // The wait itself failed.
                 Some(Stage::Asking) => {
+                    let address = core.servers[&server].name.clone();
                     core.forget(server);
                     let errno = answered.err().and_then(|error| error.raw_os_error());
-                    return Err(ListenError::Unusable {
-                        address: "the address".into(),
-                        errno: errno.unwrap_or_default(),
-                    });
+                    let errno = errno.unwrap_or_default();
+                    return Err(ListenError::Unusable { address, errno });
                 }
                 _ => return Ok(server),
             };
