@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let Token(index) = event.token();
             match waiting.get_mut(index) {
                 Some(slot) => {
-                    if slot.as_mut().is_some_and(|stream| answer(stream)) {
+                    if slot.as_mut().is_some_and(answer) {
                         *slot = None;
                         free.push(index);
                     }
