@@ -31,4 +31,5 @@ cluster.on('message', (worker, message) => {
 cluster.on('exit', (worker, code, signal) => {
   console.log(`worker ${worker.id} exits with ${signal ?? code}`);
 });
-process.on('SIGINT', () => cluster.disconnect());
+// Ctrl-C goes to the workers too; SIGTERM to this process alone.
+process.on('SIGTERM', () => cluster.disconnect());
