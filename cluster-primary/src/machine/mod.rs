@@ -289,7 +289,13 @@ impl Machine {
             Some(id) => id,
             None => self.open_server(&key, &query),
         };
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let (Some(server), Some(asking)) =
+            (self.servers.get_mut(&id), self.workers.get_mut(&worker))
+        else {
+            return;
+        };
+        // From now on, lest a worker ask for any number of them in one breath.
+        asking.servers.insert(id, key);
         if !server.data.is_truthy() {
             server.data = query.data;
         }
@@ -343,6 +349,9 @@ impl Machine {
                     self.keys.remove(&key);
                 }
                 for (worker, seq) in waiting {
+                    if let Some(asking) = self.workers.get_mut(&worker) {
+                        asking.servers.remove(&id);
+                    }
                     self.reply_failure(worker, seq, key.clone(), address.clone(), errno);
                 }
             }
@@ -368,8 +377,7 @@ impl Machine {
     }
 
     fn join(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
-        let (Some(server), Some(asking)) =
-            (self.servers.get_mut(&id), self.workers.get_mut(&worker))
+        let (Some(server), Some(asking)) = (self.servers.get_mut(&id), self.workers.get(&worker))
         else {
             return;
         };
@@ -382,7 +390,6 @@ impl Machine {
         let handle =
             server.shared.then(|| SendHandle::Server { server: id, kind: bound.kind.clone() });
         let (key, data) = (server.key.clone(), server.data.clone());
-        asking.servers.insert(key.clone(), id);
         server.workers.insert(worker);
         let shared = server.shared;
         let reply = ListenReply { errno, key, data, sockname };
@@ -395,7 +402,19 @@ impl Machine {
 
     fn close(&mut self, now: Mono, worker: WorkerId, key: &ServerKey) {
         let Some(closing) = self.workers.get_mut(&worker) else { return };
-        if let Some(id) = closing.servers.remove(key) {
+        // One that is still being bound the worker cannot mean.
+        let servers = &self.servers;
+        let serves = |id| servers.get(id).is_some_and(|s| s.workers.contains(&worker));
+        let closed: Vec<_> = closing
+            .servers
+            .iter()
+            .filter(|(id, name)| *name == key && serves(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &closed {
+            closing.servers.remove(id);
+        }
+        for id in closed {
             self.retire(now, id, worker);
         }
     }
@@ -512,7 +531,7 @@ impl Machine {
         }
         worker.disconnect = worker::Disconnect::WhenAnswered;
         let servers = std::mem::take(&mut worker.servers);
-        for server in servers.into_values() {
+        for server in servers.into_keys() {
             self.retire(now, server, id);
         }
         self.send_disconnect(id);

@@ -18,7 +18,8 @@ pub(super) struct Worker {
     /// Whether it stands in `cluster.workers`.
     pub(super) listed: bool,
     pub(super) disconnect: Disconnect,
-    pub(super) servers: BTreeMap<ServerKey, ServerId>,
+    /// Those that it serves, and those that it asked for and that are being bound.
+    pub(super) servers: BTreeMap<ServerId, ServerKey>,
     /// Connections that it took.
     pub(super) connections: u64,
 }

@@ -1,0 +1,129 @@
+//! How a primary lets workers go: out of rotation first, told when nothing is on its way to them.
+
+#[path = "support/machine.rs"]
+mod support;
+
+use cluster_primary::machine::Input;
+use cluster_primary::proto::ClusterBody;
+use cluster_primary::{ConnId, ServerId, WorkerId};
+use support::{Cluster, key, tcp};
+
+fn newconn(to: WorkerId, conn: ConnId) -> String {
+    format!("to {to}: newconn {} conn {}", key(80), conn.0)
+}
+
+#[test]
+fn a_worker_is_told_after_it_answered_for_the_last_connection() {
+    let mut cluster = Cluster::new();
+    let (one, two) = (cluster.fork(), cluster.fork());
+    let server = cluster.serves(one, 80);
+    cluster.serves(two, 80);
+    let (a, _) = cluster.connects(server);
+    assert_eq!(cluster.input(Input::Disconnect { worker: one }), [""; 0], "one is on its way");
+    for _ in 0..3 {
+        let (conn, lines) = cluster.connects(server);
+        assert_eq!(lines, [newconn(two, conn)], "it is out of rotation already");
+        cluster.takes(conn);
+    }
+    assert_eq!(cluster.takes(a), ["conn 1 handed over", "to 1: disconnect"]);
+}
+
+#[test]
+fn a_refusal_or_a_loss_is_an_answer_too() {
+    for lost in [false, true] {
+        let mut cluster = Cluster::new();
+        let (one, two) = (cluster.fork(), cluster.fork());
+        let server = cluster.serves(one, 80);
+        cluster.serves(two, 80);
+        let (a, _) = cluster.connects(server);
+        let (worker, seq) = cluster.sent[&a];
+        cluster.input(Input::Disconnect { worker: one });
+        let lines = if lost {
+            cluster.input(Input::Undelivered { worker, seq })
+        } else {
+            cluster.refuses(a)
+        };
+        assert_eq!(lines, [newconn(two, a), "to 1: disconnect".into()], "lost: {lost}");
+    }
+}
+
+#[test]
+fn it_waits_for_the_connections_of_all_its_servers() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    let (http, admin) = (cluster.serves(worker, 80), cluster.serves(worker, 81));
+    let (a, _) = cluster.connects(http);
+    let (b, _) = cluster.connects(admin);
+    cluster.input(Input::Disconnect { worker });
+    assert_eq!(cluster.takes(a), ["conn 1 handed over"]);
+    assert_eq!(cluster.takes(b), ["conn 2 handed over", "to 1: disconnect"]);
+}
+
+#[test]
+fn one_that_dies_instead_leaves_its_connections_to_others() {
+    let mut cluster = Cluster::new();
+    let (one, two) = (cluster.fork(), cluster.fork());
+    let server = cluster.serves(one, 80);
+    cluster.serves(two, 80);
+    let (a, _) = cluster.connects(server);
+    cluster.input(Input::Disconnect { worker: one });
+    assert_eq!(
+        cluster.closes_channel(one),
+        [newconn(two, a), "event: disconnect 1 meant: true".into()]
+    );
+}
+
+#[test]
+fn all_of_them_and_it_is_told_once_when_all_is_closed() {
+    let mut cluster = Cluster::new();
+    let (one, two) = (cluster.fork(), cluster.fork());
+    cluster.serves(one, 80);
+    cluster.serves(two, 80);
+    cluster.serves(two, 81);
+    let lines = cluster.input(Input::DisconnectAll);
+    assert_eq!(lines, ["to 1: disconnect", "close server 1", "close server 2", "to 2: disconnect"]);
+    assert_eq!(cluster.workers(), [0; 0]);
+    assert_eq!(cluster.closes_channel(one), ["event: disconnect 1 meant: true"]);
+    assert_eq!(cluster.exits(one), ["event: exit 1 code 0 meant: true"]);
+    assert_eq!(
+        cluster.closes_channel(two),
+        ["event: disconnect 2 meant: true", "event: disconnected"]
+    );
+    assert_eq!(cluster.exits(two), ["event: exit 2 code 0 meant: true"], "and not again");
+}
+
+#[test]
+fn a_socket_that_is_being_made_is_waited_for() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    cluster.asks(worker, tcp(80));
+    cluster.input(Input::DisconnectAll);
+    assert_eq!(cluster.closes_channel(worker), ["event: disconnect 1 meant: true"]);
+    assert_eq!(cluster.bound(ServerId(1)), ["close server 1", "event: disconnected"]);
+}
+
+#[test]
+fn with_nobody_there_it_is_told_at_once() {
+    let mut cluster = Cluster::new();
+    assert_eq!(cluster.input(Input::DisconnectAll), ["event: disconnected"]);
+    let worker = cluster.fork();
+    assert_eq!(cluster.closes_channel(worker).len(), 1, "nobody disconnects any more");
+    // A process that is still there, but has no channel, is none to wait for.
+    assert_eq!(cluster.input(Input::DisconnectAll), ["event: disconnected"]);
+}
+
+#[test]
+fn one_that_disconnects_itself_meanwhile_is_not_told_again() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    let server = cluster.serves(worker, 80);
+    let (conn, _) = cluster.connects(server);
+    cluster.input(Input::Disconnect { worker });
+    cluster.input(Input::DisconnectAll);
+    // A crossing of the two: it is acknowledged, so that the worker goes.
+    let lines = cluster.says(worker, ClusterBody::ExitedAfterDisconnect);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let lines = cluster.takes(conn);
+    assert_eq!(lines.iter().filter(|line| *line == "to 1: disconnect").count(), 1, "{lines:?}");
+    assert_eq!(cluster.closes_channel(worker).len(), 2);
+}

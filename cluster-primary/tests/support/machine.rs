@@ -1,0 +1,262 @@
+//! A primary's machine, with the driver's part and the workers' played by the test.
+//!
+//! What comes out is written as short lines, so that a test reads like a recording:
+//! `to 1: newconn KEY conn 5`, `bind server 1`, `event: online 1`.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::collections::BTreeMap;
+
+use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
+use cluster_primary::proto::{
+    AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
+    SockName, Value,
+};
+use cluster_primary::{ConnId, Event, ExitStatus, Mono, ServerId, Settings, WorkerId};
+
+/// The port that the played driver binds where 0 is asked for.
+pub(crate) const BOUND_PORT: u16 = 4321;
+
+/// A machine, and what the test has to remember to play along.
+pub(crate) struct Cluster {
+    pub(crate) machine: Machine,
+    pub(crate) now: Mono,
+    /// The `seq` of each worker's next message.
+    seqs: BTreeMap<WorkerId, u64>,
+    last_conn: u64,
+    last_server: u32,
+    /// Where each connection was last sent, and the `seq` that the answer has to name.
+    pub(crate) sent: BTreeMap<ConnId, (WorkerId, u64)>,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        Self::with(Settings::new("app"))
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        Self {
+            machine: Machine::new(settings, 7),
+            now: Mono::ZERO,
+            seqs: BTreeMap::new(),
+            last_conn: 0,
+            last_server: 0,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    /// Gives the machine an input; what comes out of it.
+    pub(crate) fn input(&mut self, input: Input) -> Vec<String> {
+        self.machine.handle_input(self.now, input);
+        self.drain()
+    }
+
+    pub(crate) fn wait(&mut self, time: Mono) -> Vec<String> {
+        self.now += time;
+        self.machine.handle_timeout(self.now);
+        self.drain()
+    }
+
+    pub(crate) fn drain(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(output) = self.machine.poll_output() {
+            match &output {
+                Output::Send {
+                    worker,
+                    message: Message::Cluster(ClusterMessage { seq, .. }),
+                    handle: Some(SendHandle::Conn { conn }),
+                } => {
+                    self.sent.insert(*conn, (*worker, *seq));
+                }
+                Output::Bind { server, .. } => self.last_server = server.0,
+                _ => {}
+            }
+            lines.push(line(&output));
+        }
+        lines
+    }
+
+    /// Forks a worker that is online.
+    pub(crate) fn fork(&mut self) -> WorkerId {
+        let worker = self.machine.next_worker();
+        self.input(Input::Forked { worker, pid: 1000 + worker.0 });
+        self.says(worker, ClusterBody::Online);
+        worker
+    }
+
+    /// A worker's message.
+    pub(crate) fn says(&mut self, worker: WorkerId, body: ClusterBody) -> Vec<String> {
+        let seq = self.seq(worker);
+        let message = Message::cluster(seq, None, body);
+        self.input(Input::Received { worker, message, handle: None })
+    }
+
+    /// A worker's answer.
+    pub(crate) fn answers(&mut self, worker: WorkerId, ack: u64, body: ClusterBody) -> Vec<String> {
+        let seq = self.seq(worker);
+        let message = Message::cluster(seq, Some(ack), body);
+        self.input(Input::Received { worker, message, handle: None })
+    }
+
+    fn seq(&mut self, worker: WorkerId) -> u64 {
+        let seq = self.seqs.entry(worker).or_default();
+        *seq += 1;
+        *seq - 1
+    }
+
+    /// A worker asks to listen.
+    pub(crate) fn asks(&mut self, worker: WorkerId, query: ListenQuery) -> Vec<String> {
+        self.says(worker, ClusterBody::QueryServer(Box::new(query)))
+    }
+
+    /// The driver could bind the server.
+    pub(crate) fn bound(&mut self, server: ServerId) -> Vec<String> {
+        let sockname =
+            SockName { address: "127.0.0.1".into(), family: Family::Ipv4, port: BOUND_PORT };
+        let bound = Bound { sockname: Some(sockname), kind: HandleKind::NetNative };
+        self.input(Input::Bound { server, result: Ok(bound) })
+    }
+
+    /// The driver could not.
+    pub(crate) fn not_bound(&mut self, server: ServerId, errno: i32) -> Vec<String> {
+        self.input(Input::Bound { server, result: Err(errno) })
+    }
+
+    /// The worker serves that port, the socket being made if there is none. The server of the last
+    /// socket that was made.
+    pub(crate) fn serves(&mut self, worker: WorkerId, port: i32) -> ServerId {
+        let lines = self.asks(worker, tcp(port));
+        let server = ServerId(self.last_server);
+        if lines.iter().any(|line| line.starts_with("bind")) {
+            self.bound(server);
+        }
+        server
+    }
+
+    /// A client connects.
+    pub(crate) fn connects(&mut self, server: ServerId) -> (ConnId, Vec<String>) {
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        (conn, self.input(Input::Accepted { server, conn }))
+    }
+
+    /// Whoever was sent the connection takes it.
+    pub(crate) fn takes(&mut self, conn: ConnId) -> Vec<String> {
+        let (worker, seq) = self.sent[&conn];
+        self.answers(worker, seq, ClusterBody::Accepted(true))
+    }
+
+    /// Whoever was sent the connection refuses it.
+    pub(crate) fn refuses(&mut self, conn: ConnId) -> Vec<String> {
+        let (worker, seq) = self.sent[&conn];
+        self.answers(worker, seq, ClusterBody::Accepted(false))
+    }
+
+    pub(crate) fn closes_channel(&mut self, worker: WorkerId) -> Vec<String> {
+        self.input(Input::ChannelClosed { worker })
+    }
+
+    pub(crate) fn exits(&mut self, worker: WorkerId) -> Vec<String> {
+        self.input(Input::Exited { worker, status: ExitStatus::Code(0) })
+    }
+
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        self.machine.workers().map(|w| w.0).collect()
+    }
+}
+
+/// `listen(port, '127.0.0.1')`.
+pub(crate) fn tcp(port: i32) -> ListenQuery {
+    ListenQuery {
+        address: Field::Is("127.0.0.1".into()),
+        port: Field::Is(port),
+        address_type: Field::Is(AddressType::Tcp4),
+        flags: Field::Is(0),
+        ..ListenQuery::default()
+    }
+}
+
+/// The same, as the worker's `index`th on that address.
+pub(crate) fn tcp_again(port: i32, index: u32) -> ListenQuery {
+    ListenQuery { index, ..tcp(port) }
+}
+
+/// The key of [`tcp`] for a port that is not 0.
+pub(crate) fn key(port: i32) -> String {
+    format!("127.0.0.1:{port}:4:undefined")
+}
+
+fn line(output: &Output) -> String {
+    match output {
+        Output::Send { worker, message, handle } => {
+            let handle = match handle {
+                None => String::new(),
+                Some(SendHandle::Conn { conn }) => format!(" conn {}", conn.0),
+                Some(SendHandle::Server { server, kind }) => {
+                    format!(" with server {} as {kind}", server.0)
+                }
+            };
+            format!("to {worker}: {}{handle}", said(message))
+        }
+        Output::Bind { server, shared: false, .. } => format!("bind server {}", server.0),
+        Output::Bind { server, shared: true, .. } => format!("bind shared server {}", server.0),
+        Output::CloseServer { server } => format!("close server {}", server.0),
+        Output::DropConn { conn, why: Fate::HandedOver } => format!("conn {} handed over", conn.0),
+        Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
+        Output::CloseHandle { handle } => format!("close handle {}", handle.0),
+        Output::Event(event) => format!("event: {}", told(event)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn said(message: &Message) -> String {
+    let Message::Cluster(ClusterMessage { ack, body, .. }) = message else {
+        return format!("{message:?}");
+    };
+    let ack = ack.map_or(String::new(), |ack| format!("ack {ack} "));
+    let body = match body {
+        ClusterBody::NewConn { key } => format!("newconn {key}"),
+        ClusterBody::Disconnect => "disconnect".into(),
+        ClusterBody::Ack => String::new(),
+        ClusterBody::ListenReply(reply) => {
+            let mut text = match reply.errno {
+                None => format!("key {}", reply.key),
+                Some(errno) => format!("errno {errno} key {}", reply.key),
+            };
+            if let Some(name) = &reply.sockname {
+                text += &format!(" port {}", name.port);
+            }
+            if let Some(data) = reply.data.as_str() {
+                text += &format!(" data {data}");
+            }
+            text
+        }
+        other => format!("{other:?}"),
+    };
+    format!("{ack}{body}").trim_end().to_owned()
+}
+
+fn told<H>(event: &Event<H>) -> String {
+    match event {
+        Event::Setup { .. } => "setup".into(),
+        Event::Fork { worker, .. } => format!("fork {worker}"),
+        Event::Online { worker } => format!("online {worker}"),
+        Event::Listening { worker, address } => format!("listening {worker} {address}"),
+        Event::ListenFailed { worker, address, error } => {
+            let errno = error.raw_os_error().unwrap_or_default();
+            format!("listen failed {worker} {address} errno {errno}")
+        }
+        Event::Message { worker, message, handle } => {
+            let handle = handle.as_ref().map_or(String::new(), |h| format!(" with {}", h.kind));
+            format!("message {worker} {}{handle}", Value::as_str(message).unwrap_or("?"))
+        }
+        Event::Error { worker, error } => format!("error {worker} {}", error.code()),
+        Event::Disconnect { worker, exited_after_disconnect } => {
+            format!("disconnect {worker} meant: {exited_after_disconnect}")
+        }
+        Event::Exit { worker, status, exited_after_disconnect } => {
+            format!("exit {worker} {status} meant: {exited_after_disconnect}")
+        }
+        Event::Disconnected => "disconnected".into(),
+        _ => "?".into(),
+    }
+}
