@@ -1,0 +1,671 @@
+//! Drives a primary's machine by bytes, as a driver, a user and workers that may each do anything,
+//! and checks that no connection is lost, handed over twice or answered for by a stranger, and that
+//! every worker's life is told in its order.
+//!
+//! The fuzz target `primary_ops` includes this file; `tests/fuzz_seeds.rs` replays its seeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
+use cluster_primary::proto::{
+    AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, ListenReply,
+    Message, Object, SockName,
+};
+use cluster_primary::{
+    ConnId, Event, ExitStatus, HandleId, Mono, Placement, PolicyName, ServerId, Settings, Signal,
+    WorkerError, WorkerId,
+};
+
+/// What happened in a run.
+#[allow(unreachable_pub, dead_code, reason = "included by the fuzz target and by tests")]
+#[derive(Debug)]
+pub struct Report {
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Those of them that a worker took.
+    pub handed_over: u64,
+    /// The settings, inputs and outputs, to be repeated.
+    pub settings: Settings,
+    /// All inputs, with their times.
+    pub history: Vec<Step>,
+    /// All outputs, as text.
+    pub outputs: Vec<String>,
+}
+
+/// One call of the machine.
+#[allow(unreachable_pub, reason = "included by the fuzz target and by tests")]
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// `next_worker`, then `handle_input` of it.
+    Fork(Mono, u32),
+    /// `handle_input`
+    Input(Mono, Input),
+    /// `handle_timeout`
+    Timeout(Mono),
+}
+
+/// Runs the bytes as operations. Panics if the machine breaks a promise.
+#[allow(unreachable_pub, reason = "included by the fuzz target and by tests")]
+pub fn run(data: &[u8]) -> Report {
+    let mut bytes = Bytes(data);
+    let settings = settings(bytes.next());
+    let mut world = World::new(settings);
+    while !bytes.0.is_empty() {
+        let op = bytes.next();
+        world.step(op, &mut bytes);
+    }
+    world.finish()
+}
+
+/// The same calls again, with the outputs drained after those for which `drain` says so.
+#[allow(unreachable_pub, dead_code, reason = "included by the fuzz target and by tests")]
+pub fn replay(report: &Report, mut drain: impl FnMut() -> bool) -> Vec<String> {
+    let mut machine = Machine::new(report.settings.clone(), SEED);
+    let mut outputs = Vec::new();
+    let mut take = |machine: &mut Machine| {
+        while let Some(output) = machine.poll_output() {
+            outputs.push(text(&output));
+        }
+    };
+    for step in report.history.clone() {
+        match step {
+            Step::Fork(now, pid) => {
+                let worker = machine.next_worker();
+                machine.handle_input(now, Input::Forked { worker, pid });
+            }
+            Step::Input(now, input) => machine.handle_input(now, input),
+            Step::Timeout(now) => machine.handle_timeout(now),
+        }
+        if drain() {
+            take(&mut machine);
+        }
+    }
+    take(&mut machine);
+    outputs
+}
+
+const SEED: u64 = 5;
+
+fn settings(flags: u8) -> Settings {
+    let mut settings = Settings::new("app");
+    settings.args = Vec::new();
+    settings.placement = if flags & 1 == 0 { Placement::Handoff } else { Placement::Shared };
+    settings.policy = if flags & 2 == 0 { PolicyName::RoundRobin } else { PolicyName::Random };
+    settings.limits.max_servers = if flags & 4 == 0 { 3 } else { 100 };
+    settings.limits.max_waiting = if flags & 8 == 0 { 4 } else { 512 };
+    settings
+}
+
+fn text(output: &Output) -> String {
+    match output {
+        Output::Event(Event::Setup { .. }) => "setup".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        let nth = usize::from(self.next());
+        (!from.is_empty()).then(|| from[nth % from.len()])
+    }
+}
+
+#[derive(Default)]
+struct Worker {
+    connected: bool,
+    exited: bool,
+    told_exit: bool,
+    told_disconnect: bool,
+    /// The user wants it to disconnect.
+    to_go: bool,
+    /// Either side said so.
+    leaving: bool,
+    /// It was sent `disconnect`.
+    sent_away: bool,
+    seq: u64,
+    /// Keys that it was told.
+    keys: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    /// With the primary alone.
+    Here,
+    /// On its way to that worker, or there and not answered for.
+    With(WorkerId, u64),
+    /// That worker has said that it takes it.
+    Taken(WorkerId),
+    Gone,
+}
+
+struct World {
+    machine: Machine,
+    settings: Settings,
+    now: Mono,
+    history: Vec<Step>,
+    outputs: Vec<String>,
+    workers: BTreeMap<WorkerId, Worker>,
+    conns: BTreeMap<ConnId, Place>,
+    /// Queries that await an answer.
+    asked: BTreeSet<(WorkerId, u64)>,
+    binding: Vec<ServerId>,
+    open: BTreeSet<ServerId>,
+    closed: BTreeSet<ServerId>,
+    /// Descriptors that the machine has to let go of.
+    handles: BTreeSet<HandleId>,
+    last_handle: u64,
+    disconnect_alls: u32,
+    disconnecteds: u32,
+    handed_over: u64,
+    shed: u64,
+    frozen: bool,
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        Self {
+            machine: Machine::new(settings.clone(), SEED),
+            settings,
+            now: Mono::ZERO,
+            history: Vec::new(),
+            outputs: Vec::new(),
+            workers: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            binding: Vec::new(),
+            open: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            handles: BTreeSet::new(),
+            last_handle: 0,
+            disconnect_alls: 0,
+            disconnecteds: 0,
+            handed_over: 0,
+            shed: 0,
+            frozen: false,
+        }
+    }
+
+    fn step(&mut self, op: u8, bytes: &mut Bytes<'_>) {
+        match op % 24 {
+            0 => self.fork(),
+            1..=3 => self.query(bytes),
+            4 | 5 => {
+                let ok = bytes.next() % 4 != 0;
+                if let Some(server) = bytes.pick(&self.binding.clone()) {
+                    self.answer_bind(server, ok);
+                }
+            }
+            6..=9 => {
+                let servers: Vec<_> = self.open.iter().copied().collect();
+                if let Some(server) = bytes.pick(&servers) {
+                    self.accept(server);
+                }
+            }
+            10..=13 => {
+                let accepted = op % 24 != 13;
+                if let Some((conn, worker, seq)) = bytes.pick(&self.in_flight()) {
+                    self.answer(conn, worker, seq, accepted);
+                }
+            }
+            14 => self.stray_answer(bytes),
+            15 => self.odd_message(bytes),
+            16 => {
+                let handle = bytes.next() % 2 == 0;
+                if let Some(worker) = self.worker(bytes) {
+                    let message = Message::User("hello".into());
+                    let handle = handle.then(|| (HandleKind::NetSocket, self.handle()));
+                    self.input(Input::Received { worker, message, handle });
+                }
+            }
+            17 => match bytes.next() {
+                0..=7 => {
+                    self.disconnect_alls += 1;
+                    for worker in self.workers.values_mut().filter(|w| w.connected) {
+                        worker.to_go = true;
+                        worker.leaving = true;
+                    }
+                    self.input(Input::DisconnectAll);
+                }
+                _ => {
+                    if let Some(worker) = self.worker(bytes) {
+                        let known = self.workers.get_mut(&worker).expect("it was picked");
+                        known.to_go |= known.connected;
+                        known.leaving = true;
+                        self.input(Input::Disconnect { worker });
+                    }
+                }
+            },
+            18 => {
+                let what = bytes.next();
+                if let Some(worker) = self.worker(bytes) {
+                    match what % 4 {
+                        0 => self.close_channel(worker),
+                        1 => self.exit(worker),
+                        2 => {
+                            self.close_channel(worker);
+                            self.exit(worker);
+                        }
+                        _ => {
+                            let error = WorkerError::Channel { what: "as it comes".into() };
+                            self.input(Input::ChannelFailed { worker, error });
+                        }
+                    }
+                }
+            }
+            19 => {
+                self.now += Mono::from_millis(u64::from(bytes.next()) * 4);
+                self.timeout();
+            }
+            20 => {
+                if let Some(at) = self.machine.poll_timeout() {
+                    self.now = self.now.max(at);
+                    self.timeout();
+                }
+            }
+            21 => {
+                if let Some((conn, worker, seq)) = bytes.pick(&self.in_flight()) {
+                    self.conns.insert(conn, Place::Here);
+                    self.input(Input::Undelivered { worker, seq });
+                }
+            }
+            22 => self.stranger(bytes),
+            _ => {
+                let mut settings = self.settings.clone();
+                settings.placement =
+                    if self.frozen { Placement::ALL[0] } else { self.settings.placement };
+                self.input(Input::Setup { settings: Box::new(settings) });
+                self.frozen = true;
+                let placement = self.machine.settings().placement;
+                assert_eq!(placement, self.settings.placement, "the placement is frozen");
+            }
+        }
+        self.check();
+    }
+
+    fn fork(&mut self) {
+        if self.workers.values().filter(|w| w.connected).count() >= 6 {
+            return;
+        }
+        let pid = 100;
+        self.history.push(Step::Fork(self.now, pid));
+        let worker = self.machine.next_worker();
+        let new = Worker { connected: true, ..Worker::default() };
+        assert!(self.workers.insert(worker, new).is_none(), "{worker} was there before");
+        self.machine.handle_input(self.now, Input::Forked { worker, pid });
+        self.frozen = true;
+        self.drain();
+    }
+
+    fn worker(&self, bytes: &mut Bytes<'_>) -> Option<WorkerId> {
+        bytes.pick(&self.workers.keys().copied().collect::<Vec<_>>())
+    }
+
+    fn handle(&mut self) -> HandleId {
+        self.last_handle += 1;
+        self.handles.insert(HandleId(self.last_handle));
+        HandleId(self.last_handle)
+    }
+
+    fn says(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) -> u64 {
+        let known = self.workers.get_mut(&worker).expect("only known ones say anything");
+        let seq = known.seq;
+        known.seq += 1;
+        let message = Message::cluster(seq, ack, body);
+        self.input(Input::Received { worker, message, handle: None });
+        seq
+    }
+
+    fn query(&mut self, bytes: &mut Bytes<'_>) {
+        let (kind, index) = (bytes.next(), u32::from(bytes.next() % 3));
+        let Some(worker) = self.worker(bytes) else { return };
+        let address = Field::Is("127.0.0.1".into());
+        let tcp = |port| ListenQuery {
+            address: address.clone(),
+            port: Field::Is(port),
+            address_type: Field::Is(AddressType::Tcp4),
+            index,
+            ..ListenQuery::default()
+        };
+        let query = match kind % 6 {
+            0 | 1 => tcp(i32::from(kind >> 6) + 80),
+            2 => tcp(0),
+            3 => ListenQuery { address_type: Field::Is(AddressType::Udp4), ..tcp(53) },
+            4 => ListenQuery {
+                address: Field::Is("/run/s".into()),
+                address_type: Field::Is(AddressType::Pipe),
+                data: "data".into(),
+                ..tcp(-1)
+            },
+            _ => ListenQuery { fd: Field::Is(5), index, ..ListenQuery::default() },
+        };
+        let known = &self.workers[&worker];
+        if known.connected && !known.leaving {
+            self.asked.insert((worker, known.seq));
+        }
+        self.says(worker, None, ClusterBody::QueryServer(Box::new(query)));
+    }
+
+    fn answer_bind(&mut self, server: ServerId, ok: bool) {
+        self.binding.retain(|s| *s != server);
+        let sockname = SockName { address: "127.0.0.1".into(), family: Family::Ipv4, port: 99 };
+        let bound = Bound { sockname: Some(sockname), kind: HandleKind::NetNative };
+        if ok {
+            self.open.insert(server);
+        } else {
+            self.closed.insert(server);
+        }
+        self.input(Input::Bound { server, result: if ok { Ok(bound) } else { Err(-98) } });
+    }
+
+    fn accept(&mut self, server: ServerId) {
+        let conn = ConnId(self.conns.len() as u64 + 1);
+        self.conns.insert(conn, Place::Here);
+        self.input(Input::Accepted { server, conn });
+    }
+
+    fn in_flight(&self) -> Vec<(ConnId, WorkerId, u64)> {
+        let with = |(conn, place): (&ConnId, &Place)| match place {
+            Place::With(worker, seq) => Some((*conn, *worker, *seq)),
+            _ => None,
+        };
+        self.conns.iter().filter_map(with).collect()
+    }
+
+    fn answer(&mut self, conn: ConnId, worker: WorkerId, seq: u64, accepted: bool) {
+        let place = if accepted { Place::Taken(worker) } else { Place::Here };
+        self.conns.insert(conn, place);
+        let body = if accepted { ClusterBody::Accepted(true) } else { ClusterBody::Ack };
+        self.says(worker, Some(seq), body);
+        if accepted {
+            assert_eq!(self.conns[&conn], Place::Gone, "{conn:?} was taken");
+        }
+    }
+
+    /// An answer that is not this worker's to give.
+    fn stray_answer(&mut self, bytes: &mut Bytes<'_>) {
+        let (seq, accepted) = (u64::from(bytes.next()), bytes.next() % 2 == 0);
+        let Some(worker) = self.worker(bytes) else { return };
+        if self.in_flight().iter().any(|(_, w, s)| (*w, *s) == (worker, seq)) {
+            return;
+        }
+        let before = (self.handed_over, self.machine.stats());
+        self.says(worker, Some(seq), ClusterBody::Accepted(accepted));
+        assert_eq!((self.handed_over, self.machine.stats()), before, "it changes nothing");
+    }
+
+    fn odd_message(&mut self, bytes: &mut Bytes<'_>) {
+        let (what, nth) = (bytes.next(), bytes.next());
+        let Some(worker) = self.worker(bytes) else { return };
+        let body = match what % 9 {
+            0 => ClusterBody::Online,
+            1 => ClusterBody::Listening(Box::default()),
+            2 | 3 => {
+                let keys = &self.workers[&worker].keys;
+                let own = keys.get(usize::from(nth) % keys.len().max(1));
+                ClusterBody::Close { key: own.map_or("none", String::as_str).into() }
+            }
+            4 => {
+                let known = self.workers.get_mut(&worker).expect("it was picked");
+                known.leaving |= known.connected;
+                ClusterBody::ExitedAfterDisconnect
+            }
+            5 => ClusterBody::NewConn { key: "theirs".into() },
+            6 => ClusterBody::Disconnect,
+            7 => ClusterBody::Other { act: "dance".into() },
+            _ => {
+                let message = Message::Internal(Object::new().with("cmd", "NODE_DEBUG_ENABLED"));
+                let handle = Some((HandleKind::NetNative, self.handle()));
+                return self.input(Input::Received { worker, message, handle });
+            }
+        };
+        self.says(worker, None, body);
+    }
+
+    fn close_channel(&mut self, worker: WorkerId) {
+        self.goes(worker, |w| w.connected = false);
+        self.input(Input::ChannelClosed { worker });
+        self.let_go(worker);
+    }
+
+    fn exit(&mut self, worker: WorkerId) {
+        self.goes(worker, |w| w.exited = true);
+        let status = ExitStatus::Signal(Signal::KILL);
+        self.input(Input::Exited { worker, status });
+        self.let_go(worker);
+    }
+
+    fn goes(&mut self, worker: WorkerId, how: impl Fn(&mut Worker)) {
+        let known = self.workers.get_mut(&worker).expect("it was picked");
+        how(known);
+        if !known.connected {
+            for place in self.conns.values_mut() {
+                if matches!(place, Place::With(holder, _) if *holder == worker) {
+                    *place = Place::Here;
+                }
+            }
+        }
+    }
+
+    fn let_go(&mut self, worker: WorkerId) {
+        if !self.workers[&worker].connected {
+            self.asked.retain(|(asking, _)| *asking != worker);
+        }
+    }
+
+    fn timeout(&mut self) {
+        self.history.push(Step::Timeout(self.now));
+        self.machine.handle_timeout(self.now);
+        self.drain();
+        let due = self.machine.poll_timeout();
+        assert!(due.is_none_or(|due| due > self.now), "a timer that does not go away");
+    }
+
+    /// Names that the machine does not know.
+    fn stranger(&mut self, bytes: &mut Bytes<'_>) {
+        let (worker, server) = (WorkerId(9999), ServerId(9999));
+        let before = self.outputs.len();
+        let handle = Some((HandleKind::NetNative, HandleId(0)));
+        match bytes.next() % 8 {
+            0 => self.input(Input::Disconnect { worker }),
+            1 => self.input(Input::ChannelClosed { worker }),
+            2 => self.input(Input::Exited { worker, status: ExitStatus::Code(0) }),
+            3 => self.input(Input::Undelivered { worker, seq: 0 }),
+            4 => self.input(Input::Bound { server, result: Err(-1) }),
+            5 => {
+                self.handles.insert(HandleId(0));
+                let message = Message::User("boo".into());
+                self.input(Input::Received { worker, message, handle });
+                return assert!(!self.handles.contains(&HandleId(0)), "the handle is let go of");
+            }
+            6 => {
+                self.accept(server);
+                return assert_eq!(*self.conns.values().last().unwrap(), Place::Gone);
+            }
+            _ => {
+                if let Some(closed) = bytes.pick(&self.closed.iter().copied().collect::<Vec<_>>()) {
+                    self.input(Input::Bound { server: closed, result: Err(-1) });
+                }
+            }
+        }
+        assert_eq!(self.outputs.len(), before, "it changes nothing");
+    }
+
+    fn input(&mut self, input: Input) {
+        self.history.push(Step::Input(self.now, input.clone()));
+        self.machine.handle_input(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.outputs.push(text(&output));
+            match output {
+                Output::Send { worker, message, handle } => self.sent(worker, &message, handle),
+                Output::Bind { server, .. } => {
+                    assert!(!self.open.contains(&server) && !self.closed.contains(&server));
+                    self.binding.push(server);
+                }
+                Output::CloseServer { server } => {
+                    assert!(self.open.remove(&server), "{server:?} was not open");
+                    self.closed.insert(server);
+                }
+                Output::DropConn { conn, why } => {
+                    let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
+                    match (why, place) {
+                        (Fate::HandedOver, Place::Taken(_)) => self.handed_over += 1,
+                        (Fate::Shed(_), Place::Here) => self.shed += 1,
+                        odd => panic!("{conn:?} ends as {odd:?}"),
+                    }
+                }
+                Output::CloseHandle { handle } => {
+                    assert!(self.handles.remove(&handle), "{handle:?} ends twice");
+                }
+                Output::Event(event) => self.told(event),
+                other => panic!("an output that this file does not know: {other:?}"),
+            }
+        }
+    }
+
+    fn sent(&mut self, to: WorkerId, message: &Message, handle: Option<SendHandle>) {
+        let worker = self.workers.get_mut(&to).expect("sent to a worker");
+        let Message::Cluster(ClusterMessage { seq, ack, body, .. }) = message else {
+            panic!("not a cluster message: {message:?}");
+        };
+        match body {
+            ClusterBody::NewConn { .. } => {
+                let Some(SendHandle::Conn { conn }) = handle else {
+                    panic!("a connection without one: {handle:?}");
+                };
+                let place = self.conns.insert(conn, Place::With(to, *seq));
+                assert_eq!(place, Some(Place::Here), "{conn:?} goes to {to}");
+                assert!(worker.connected, "{conn:?} goes to {to}, which is gone");
+                assert!(!worker.to_go, "{conn:?} goes to {to}, which is to disconnect");
+            }
+            ClusterBody::Disconnect => {
+                assert!(worker.to_go, "nobody said that {to} should go");
+                assert!(!std::mem::replace(&mut worker.sent_away, true), "{to} is told twice");
+                let waits = self.in_flight().iter().any(|(_, holder, _)| *holder == to);
+                assert!(!waits, "{to} has not answered for all that is on its way to it");
+            }
+            ClusterBody::ListenReply(reply) => {
+                let ListenReply { errno, key, .. } = &**reply;
+                let ack = ack.expect("an answer says to what");
+                assert!(self.asked.remove(&(to, ack)), "{to} did not ask {ack}, or has its answer");
+                assert!(!worker.leaving, "{to} is on its way out");
+                if errno.is_none_or(|errno| errno == 0) {
+                    worker.keys.push(key.as_str().to_owned());
+                }
+                if let Some(SendHandle::Server { server, .. }) = handle {
+                    assert!(self.open.contains(&server), "{server:?} is not open");
+                }
+            }
+            ClusterBody::Ack => assert!(worker.leaving && ack.is_some()),
+            odd => panic!("a primary does not say {odd:?}"),
+        }
+    }
+
+    fn told(&mut self, event: Event<HandleId>) {
+        let known = |id: WorkerId, workers: &BTreeMap<WorkerId, Worker>| {
+            assert!(workers.contains_key(&id), "{id} was never forked");
+            assert!(!workers[&id].told_disconnect, "{id} has disconnected");
+        };
+        match event {
+            Event::Setup { .. } => {}
+            Event::Fork { worker, .. } => known(worker, &self.workers),
+            Event::Message { worker, handle, .. } => {
+                known(worker, &self.workers);
+                if let Some(handle) = handle {
+                    assert!(self.handles.remove(&handle.handle), "it ends twice");
+                }
+            }
+            Event::Online { worker }
+            | Event::Listening { worker, .. }
+            | Event::ListenFailed { worker, .. } => known(worker, &self.workers),
+            Event::Error { .. } => {}
+            Event::Disconnect { worker, exited_after_disconnect } => {
+                known(worker, &self.workers);
+                let known = self.workers.get_mut(&worker).expect("just looked");
+                assert!(!known.connected);
+                known.told_disconnect = true;
+                assert_eq!(exited_after_disconnect, known.leaving, "{worker}");
+                // From here on it is settled.
+            }
+            Event::Exit { worker, exited_after_disconnect, .. } => {
+                let known = self.workers.get_mut(&worker).expect("it was forked");
+                assert!(known.exited);
+                assert!(!std::mem::replace(&mut known.told_exit, true), "{worker} exits twice");
+                assert_eq!(exited_after_disconnect, known.leaving, "{worker}");
+            }
+            Event::Disconnected => {
+                self.disconnecteds += 1;
+                assert!(self.disconnecteds <= self.disconnect_alls);
+                assert!(self.workers.values().all(|w| !w.connected), "somebody is left");
+                assert!(self.open.is_empty() && self.binding.is_empty(), "a socket is left");
+            }
+            other => panic!("an event that this file does not know: {other:?}"),
+        }
+    }
+
+    fn check(&self) {
+        let stats = self.machine.stats();
+        let ended = self.handed_over + self.shed;
+        assert_eq!(stats.accepted, self.conns.len() as u64);
+        assert_eq!(stats.handed_over, self.handed_over);
+        assert_eq!(stats.shed_full + stats.shed_refused + stats.shed_closed, self.shed);
+        let here = self.conns.values().filter(|place| **place == Place::Here).count();
+        assert_eq!(stats.waiting, here);
+        assert_eq!(stats.accepted, ended + here as u64 + self.in_flight().len() as u64);
+
+        let there = self.workers.iter().filter(|(_, w)| w.connected || !w.exited);
+        let there: Vec<_> = there.map(|(id, _)| *id).collect();
+        assert_eq!(self.machine.all_workers().collect::<Vec<_>>(), there);
+        for (id, worker) in &self.workers {
+            let Some(state) = self.machine.worker(*id) else { continue };
+            assert_eq!((state.connected, state.dead), (worker.connected, worker.exited));
+        }
+        // Whoever asked waits for a socket that is being made.
+        assert!(self.asked.iter().all(|(w, _)| self.workers[w].leaving) || !self.binding.is_empty());
+    }
+
+    /// Everybody goes: nothing may be left.
+    fn finish(mut self) -> Report {
+        while let Some(server) = self.binding.last().copied() {
+            self.answer_bind(server, server.0 % 2 == 0);
+        }
+        self.check();
+        for worker in self.workers.keys().copied().collect::<Vec<_>>() {
+            if self.workers[&worker].connected {
+                self.close_channel(worker);
+            }
+            if !self.workers[&worker].exited {
+                self.exit(worker);
+            }
+        }
+        self.check();
+        assert!(self.machine.is_empty());
+        assert!(self.open.is_empty(), "{:?} are left", self.open);
+        assert!(self.handles.is_empty(), "{:?} are left", self.handles);
+        for (conn, place) in &self.conns {
+            assert_eq!(*place, Place::Gone, "{conn:?} is left");
+        }
+        for (id, worker) in &self.workers {
+            assert!(worker.told_disconnect && worker.told_exit, "{id} was not told of");
+        }
+        assert_eq!(self.machine.poll_timeout(), None);
+        Report {
+            accepted: self.conns.len() as u64,
+            handed_over: self.handed_over,
+            settings: self.settings,
+            history: self.history,
+            outputs: self.outputs,
+        }
+    }
+}
