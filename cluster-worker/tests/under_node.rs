@@ -1,5 +1,5 @@
-//! A Rust worker under real Node.js primaries: `node` on the PATH, and the one that
-//! `CLUSTER_TEST_NODE` names.
+//! A Rust worker under real Node.js primaries: those that `CLUSTER_TEST_NODES` names, else the one on
+//! `PATH`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -69,16 +69,17 @@ fn probe() -> PathBuf {
     path
 }
 
+/// Those that `CLUSTER_TEST_NODES` names (separated as `PATH` is), else the one on `PATH`.
 fn nodes() -> Vec<PathBuf> {
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|dir| dir.join("node")).find(|node| node.is_file())
-    });
-    let named = std::env::var_os("CLUSTER_TEST_NODE").map(PathBuf::from);
-    let nodes: Vec<_> = on_path.into_iter().chain(named).collect();
-    if nodes.is_empty() {
-        println!("skipped: there is no node on the PATH, and CLUSTER_TEST_NODE is not set");
+    if let Some(nodes) = std::env::var_os("CLUSTER_TEST_NODES") {
+        return std::env::split_paths(&nodes).collect();
     }
-    nodes
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("node")).find(|p| p.is_file());
+    if found.is_none() {
+        println!("skipped: there is no node on PATH, and CLUSTER_TEST_NODES is not set");
+    }
+    found.into_iter().collect()
 }
 
 fn run(scenario: &str) {
