@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 
 use super::Primary;
 use super::process::Process;
+use super::serve::PROBE;
 use super::tokens::Source;
 use crate::machine::Input;
 use crate::{Event, HandleId, WorkerError, WorkerId};
@@ -79,7 +80,9 @@ impl Primary {
             self.unflushed.insert(worker);
             let received = channel.recv();
             while let Some(answer) = channel.poll_answer() {
-                if !answer.delivered {
+                if answer.token == PROBE {
+                    self.machine.handle_input(now, Input::Probed { worker });
+                } else if !answer.delivered {
                     let seq = answer.token;
                     self.machine.handle_input(now, Input::Undelivered { worker, seq });
                 }

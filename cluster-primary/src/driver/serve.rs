@@ -13,11 +13,14 @@ use rustix::io::Errno;
 
 use super::tokens::Source;
 use super::{Primary, listen};
-use crate::machine::{Input, Output, SendHandle};
+use crate::machine::{Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
 
 /// Connections that are accepted from one server before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
+
+/// The token of a probe, among those of hand-offs.
+pub(super) const PROBE: u64 = u64::MAX;
 
 /// A server's socket.
 pub(super) struct Listener {
@@ -46,12 +49,7 @@ impl Primary {
         let fd = Arc::clone(&listener.fd);
         for _ in 0..self.machine.room(server).min(ACCEPTS_PER_WAKE) {
             match listen::accept(&fd) {
-                Ok(connection) => {
-                    self.last_conn += 1;
-                    let conn = ConnId(self.last_conn);
-                    self.conns.insert(conn, Arc::new(connection));
-                    self.machine.handle_input(now, Input::Accepted { server, conn });
-                }
+                Ok(connection) => self.take(now, server, connection),
                 Err(Errno::WOULDBLOCK) => return false,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     self.accept_pauses += 1;
@@ -72,8 +70,16 @@ impl Primary {
     pub(super) fn apply(&mut self, output: Output) {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
+            Output::Probe { worker } => self.probe(worker),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
-            Output::CloseServer { server } => self.close_listener(server),
+            Output::CloseServer { server, accept_rest } => {
+                if accept_rest {
+                    self.accept_rest(server);
+                }
+                self.close_listener(server);
+                let now = self.clock.now();
+                self.machine.handle_input(now, Input::Closed { server });
+            }
             Output::DropConn { conn, .. } => drop(self.conns.remove(&conn)),
             Output::CloseHandle { handle } => drop(self.received.remove(&handle)),
             Output::Event(event) => {
@@ -117,6 +123,19 @@ impl Primary {
         }
     }
 
+    fn probe(&mut self, worker: WorkerId) {
+        let channel = self.children.get_mut(&worker).and_then(|c| c.open_channel());
+        match channel.map(|c| c.probe(PROBE)) {
+            Some(Ok(_)) => {
+                self.unflushed.insert(worker);
+            }
+            Some(Err(_)) | None => {
+                let now = self.clock.now();
+                self.machine.handle_input(now, Input::Probed { worker });
+            }
+        }
+    }
+
     fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
         let result = listen::bind(query, shared).and_then(|bind| {
             if !shared {
@@ -136,6 +155,27 @@ impl Primary {
         });
         let now = self.clock.now();
         self.machine.handle_input(now, Input::Bound { server, result });
+    }
+
+    /// Accepts what clients believe to be connected already.
+    fn accept_rest(&mut self, server: ServerId) {
+        let now = self.clock.now();
+        let Some(fd) = self.listeners.get(&server).map(|l| Arc::clone(&l.fd)) else { return };
+        for _ in 0..LAST_CONNECTIONS {
+            match listen::accept(&fd) {
+                Ok(connection) => self.take(now, server, connection),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                // There are no more, or they cannot be had.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, now: Mono, server: ServerId, connection: OwnedFd) {
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        self.conns.insert(conn, Arc::new(connection));
+        self.machine.handle_input(now, Input::Accepted { server, conn });
     }
 
     fn close_listener(&mut self, server: ServerId) {

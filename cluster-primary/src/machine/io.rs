@@ -37,6 +37,11 @@ pub enum Input {
         /// The message's `seq`.
         seq: u64,
     },
+    /// A worker's event loop has answered, as [`Output::Probe`] wanted.
+    Probed {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A worker's channel is broken; that it closes is said apart.
     ChannelFailed {
         /// The worker.
@@ -62,6 +67,11 @@ pub enum Input {
         server: ServerId,
         /// What became of it.
         result: Result<Bound, i32>,
+    },
+    /// A server's socket was closed, as [`Output::CloseServer`] wanted.
+    Closed {
+        /// The server.
+        server: ServerId,
     },
     /// A connection was accepted.
     Accepted {
@@ -92,6 +102,11 @@ pub enum Output {
         /// The descriptor that goes with it.
         handle: Option<SendHandle>,
     },
+    /// Have the worker's event loop answer, and say so by [`Input::Probed`].
+    Probe {
+        /// The worker. If its channel is closed by now there is nothing to say.
+        worker: WorkerId,
+    },
     /// Make a socket, and say what became of it.
     Bind {
         /// Its name from now on.
@@ -101,10 +116,13 @@ pub enum Output {
         /// Whether workers accept from it themselves: then it is bound, not listening.
         shared: bool,
     },
-    /// Close the socket, and accept no more.
+    /// Close the socket, and say so by [`Input::Closed`].
     CloseServer {
         /// The server.
         server: ServerId,
+        /// Whether to accept what waits in the kernel first, up to
+        /// [`LAST_CONNECTIONS`](super::LAST_CONNECTIONS).
+        accept_rest: bool,
     },
     /// Let go of the connection.
     DropConn {

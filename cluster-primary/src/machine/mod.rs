@@ -30,6 +30,10 @@ use worker::Worker;
 /// `EMFILE`, by libuv's sign.
 const TOO_MANY: i32 = -24;
 
+/// Connections at the most that a driver may report of a server that it closes. (The longest queue
+/// that Linux allows by default.)
+pub const LAST_CONNECTIONS: usize = 4096;
+
 /// The primary without I/O.
 #[derive(Debug)]
 pub struct Machine {
@@ -80,12 +84,14 @@ impl Machine {
                 self.received(now, worker, message, handle);
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
+            Input::Probed { worker } => self.probed(worker),
             Input::ChannelFailed { worker, error } => {
                 self.event(Event::Error { worker, error });
             }
             Input::ChannelClosed { worker } => self.channel_closed(now, worker),
             Input::Exited { worker, status } => self.exited(now, worker, status),
             Input::Bound { server, result } => self.bound(now, server, result),
+            Input::Closed { server } => self.closed(now, server),
             Input::Accepted { server, conn } => self.accepted(now, server, conn),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),
@@ -121,7 +127,9 @@ impl Machine {
 
     /// How many more connections of that server may be accepted now.
     pub fn room(&self, server: ServerId) -> usize {
-        self.servers.get(&server).map_or(0, |s| if s.is_open() { s.sched.room() } else { 0 })
+        let limit = self.settings.limits.max_waiting;
+        let open = self.servers.get(&server).filter(|s| s.is_open());
+        open.map_or(0, |s| limit.saturating_sub(s.sched.waiting()))
     }
 
     /// The settings in force.
@@ -302,7 +310,7 @@ impl Machine {
         match &mut server.phase {
             Phase::Binding { waiting } => waiting.push((worker, seq)),
             Phase::Open { .. } => self.join(now, id, worker, seq),
-            Phase::Closing => {}
+            Phase::Draining { .. } | Phase::Closing => {}
         }
     }
 
@@ -316,8 +324,9 @@ impl Machine {
         let udp = query.address_type.value().is_some_and(cluster_proto::AddressType::is_udp);
         let shared = udp || self.settings.placement == Placement::Shared;
         let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
-        let config =
-            cluster_sched::Config::default().with_max_waiting(self.settings.limits.max_waiting);
+        // Beyond the limit there is room for what a closing server finds in the kernel's queue.
+        let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
+        let config = cluster_sched::Config::default().with_max_waiting(most);
         self.servers
             .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
         self.keys.entry(key.clone()).or_insert(id);
@@ -426,6 +435,7 @@ impl Machine {
         if !server.shared {
             self.place_input(now, id, Place::Retire { worker });
         }
+        self.finish_draining(now, id);
         self.close_if_unused(now, id);
     }
 
@@ -435,18 +445,58 @@ impl Machine {
             return;
         }
         server.phase = Phase::Closing;
-        if self.keys.get(&server.key) == Some(&id) {
+        self.close_socket(id, false);
+        self.place_input(now, id, Place::Close);
+    }
+
+    /// Another server may take the address from here on.
+    fn close_socket(&mut self, id: ServerId, accept_rest: bool) {
+        if let Some(server) = self.servers.get(&id)
+            && self.keys.get(&server.key) == Some(&id)
+        {
             self.keys.remove(&server.key);
         }
-        self.output.push_back(Output::CloseServer { server: id });
+        self.output.push_back(Output::CloseServer { server: id, accept_rest });
+    }
+
+    /// The workers serve what has come so far, and nothing more comes.
+    fn drain(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if server.is_open() && !server.shared && !server.workers.is_empty() {
+            server.phase = Phase::Draining { closed: false };
+            self.close_socket(id, true);
+        }
+    }
+
+    fn closed(&mut self, now: Mono, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id)
+            && let Phase::Draining { closed } = &mut server.phase
+        {
+            *closed = true;
+            self.place(now, id);
+        }
+    }
+
+    /// Lets the workers of a drained server go.
+    fn finish_draining(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id).filter(|s| s.is_drained()) else { return };
+        server.phase = Phase::Closing;
+        let workers = std::mem::take(&mut server.workers);
         self.place_input(now, id, Place::Close);
+        for worker in workers {
+            if let Some(leaving) = self.workers.get_mut(&worker) {
+                leaving.servers.remove(&id);
+            }
+            self.send_disconnect(worker);
+        }
     }
 
     // ---- connections ----
 
     fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId) {
         self.stats.accepted += 1;
-        if self.servers.get(&id).is_none_or(|s| !s.is_open()) {
+        let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
+        if !self.servers.get(&id).is_some_and(takes) {
             self.drop_conn(conn, Fate::Shed(cluster_sched::ShedReason::Closed));
             return;
         }
@@ -486,13 +536,13 @@ impl Machine {
         self.place(now, id);
     }
 
-    fn place(&mut self, _now: Mono, id: ServerId) {
+    fn place(&mut self, now: Mono, id: ServerId) {
         while let Some(server) = self.servers.get_mut(&id) {
             let Some(output) = server.sched.poll_output() else {
                 if matches!(server.phase, Phase::Closing) && server.sched.is_idle() {
                     self.servers.remove(&id);
                 }
-                return;
+                return self.finish_draining(now, id);
             };
             let key = server.key.clone();
             match output {
@@ -530,11 +580,28 @@ impl Machine {
             return;
         }
         worker.disconnect = worker::Disconnect::WhenAnswered;
-        let servers = std::mem::take(&mut worker.servers);
-        for server in servers.into_keys() {
-            self.retire(now, server, id);
+        let servers: Vec<_> = worker.servers.keys().copied().collect();
+        for server in servers {
+            self.leave_server(now, server, id);
         }
         self.send_disconnect(id);
+    }
+
+    /// A worker that is about to disconnect gets nothing more of that server, unless it is the last
+    /// one: then it serves what has come so far.
+    fn leave_server(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let alone = |s: &Server| s.workers.len() == 1 && s.workers.contains(&worker);
+        if self.servers.get(&id).is_some_and(alone) {
+            self.drain(id);
+        }
+        let draining = |s: &Server| matches!(s.phase, Phase::Draining { .. });
+        if self.servers.get(&id).is_some_and(draining) {
+            return;
+        }
+        if let Some(leaving) = self.workers.get_mut(&worker) {
+            leaving.servers.remove(&id);
+        }
+        self.retire(now, id, worker);
     }
 
     /// Tells a worker to disconnect once it has answered for all that is on its way to it: a
@@ -544,17 +611,42 @@ impl Machine {
         if worker.disconnect != worker::Disconnect::WhenAnswered || !worker.connected {
             return;
         }
-        if self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some() {
+        let drains = !worker.servers.is_empty();
+        if drains || self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some() {
             return;
         }
-        worker.disconnect = worker::Disconnect::Told;
-        self.say(id, None, ClusterBody::Disconnect);
+        if worker.connections > 0 {
+            worker.disconnect = worker::Disconnect::Probing;
+            self.output.push_back(Output::Probe { worker: id });
+        } else {
+            self.tell_disconnect(id);
+        }
+    }
+
+    /// Every connection that the worker took before it answered has been read from once: a server
+    /// of Node's that closes drops those from which it has heard nothing.
+    fn probed(&mut self, id: WorkerId) {
+        let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
+        if self.workers.get(&id).is_some_and(probing) {
+            self.tell_disconnect(id);
+        }
+    }
+
+    fn tell_disconnect(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.disconnect = worker::Disconnect::Told;
+            self.say(id, None, ClusterBody::Disconnect);
+        }
     }
 
     fn disconnect_all(&mut self, now: Mono) {
         self.disconnecting = true;
         let connected: Vec<_> =
             self.workers.iter().filter(|(_, w)| w.connected).map(|(id, _)| *id).collect();
+        // All of them serve what has come so far.
+        for server in self.servers.keys().copied().collect::<Vec<_>>() {
+            self.drain(server);
+        }
         for worker in connected {
             self.disconnect(now, worker);
         }
@@ -613,6 +705,7 @@ impl Machine {
                 }
                 left.workers.remove(&id);
             }
+            self.finish_draining(now, server);
             self.close_if_unused(now, server);
         }
     }

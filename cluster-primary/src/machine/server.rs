@@ -30,6 +30,9 @@ pub(super) enum Phase {
     Binding { waiting: Vec<(WorkerId, u64)> },
     /// Bound.
     Open { bound: Bound },
+    /// All its workers are about to disconnect, and serve what has come so far. `closed` once the
+    /// driver has said that nothing more comes.
+    Draining { closed: bool },
     /// Its socket is closed; hand-offs may still be under way.
     Closing,
 }
@@ -55,6 +58,13 @@ impl Server {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether it is drained by its workers: the last of them that are about to disconnect, and
+    /// nothing waits any more.
+    pub(super) fn is_drained(&self) -> bool {
+        let nothing_waits = self.workers.is_empty() || self.sched.waiting() == 0;
+        matches!(self.phase, Phase::Draining { closed: true }) && nothing_waits
     }
 
     /// Whether the worker serves it, or waits to.

@@ -28,8 +28,10 @@ pub(super) struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disconnect {
     No,
-    /// It is told once it has answered for every hand-off.
+    /// It is told once it has answered for every hand-off, and serves nothing.
     WhenAnswered,
+    /// It has; its event loop is given one more turn to hear what its connections have to say.
+    Probing,
     Told,
 }
 
