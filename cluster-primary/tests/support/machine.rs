@@ -199,7 +199,11 @@ fn line(output: &Output) -> String {
         }
         Output::Bind { server, shared: false, .. } => format!("bind server {}", server.0),
         Output::Bind { server, shared: true, .. } => format!("bind shared server {}", server.0),
-        Output::CloseServer { server } => format!("close server {}", server.0),
+        Output::CloseServer { server, accept_rest: false } => format!("close server {}", server.0),
+        Output::CloseServer { server, accept_rest: true } => {
+            format!("accept the rest, close server {}", server.0)
+        }
+        Output::Probe { worker } => format!("probe {worker}"),
         Output::DropConn { conn, why: Fate::HandedOver } => format!("conn {} handed over", conn.0),
         Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
         Output::CloseHandle { handle } => format!("close handle {}", handle.0),

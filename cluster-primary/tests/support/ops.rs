@@ -159,6 +159,12 @@ struct World {
     binding: Vec<ServerId>,
     open: BTreeSet<ServerId>,
     closed: BTreeSet<ServerId>,
+    /// Sockets that the machine wants closed, and whether what waits there is wanted first.
+    closing: BTreeMap<ServerId, bool>,
+    /// Servers that are, or were, served to the last connection.
+    drained: BTreeSet<ServerId>,
+    /// Workers whose event loops are to answer.
+    probing: BTreeSet<WorkerId>,
     /// Descriptors that the machine has to let go of.
     handles: BTreeSet<HandleId>,
     last_handle: u64,
@@ -183,6 +189,9 @@ impl World {
             binding: Vec::new(),
             open: BTreeSet::new(),
             closed: BTreeSet::new(),
+            closing: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            probing: BTreeSet::new(),
             handles: BTreeSet::new(),
             last_handle: 0,
             disconnect_alls: 0,
@@ -197,6 +206,7 @@ impl World {
         match op % 24 {
             0 => self.fork(),
             1..=3 => self.query(bytes),
+            5 if self.finish_one(bytes) => {}
             4 | 5 => {
                 let ok = bytes.next() % 4 != 0;
                 if let Some(server) = bytes.pick(&self.binding.clone()) {
@@ -204,8 +214,9 @@ impl World {
                 }
             }
             6..=9 => {
-                let servers: Vec<_> = self.open.iter().copied().collect();
-                if let Some(server) = bytes.pick(&servers) {
+                let last_ones = self.closing.iter().filter(|(_, wanted)| **wanted);
+                let servers: Vec<_> = self.open.iter().chain(last_ones.map(|(id, _)| id)).collect();
+                if let Some(server) = bytes.pick(&servers).copied() {
                     self.accept(server);
                 }
             }
@@ -365,6 +376,20 @@ impl World {
         self.input(Input::Bound { server, result: if ok { Ok(bound) } else { Err(-98) } });
     }
 
+    /// Closes a socket, or has an event loop answer, if the machine waits for such.
+    fn finish_one(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let probing: Vec<_> = self.probing.iter().copied().collect();
+        let closing: Vec<_> = self.closing.keys().copied().collect();
+        if let Some(worker) = bytes.pick(&probing) {
+            self.probing.remove(&worker);
+            self.input(Input::Probed { worker });
+        } else if let Some(server) = bytes.pick(&closing) {
+            self.closing.remove(&server);
+            self.input(Input::Closed { server });
+        }
+        !probing.is_empty() || !closing.is_empty()
+    }
+
     fn accept(&mut self, server: ServerId) {
         let conn = ConnId(self.conns.len() as u64 + 1);
         self.conns.insert(conn, Place::Here);
@@ -456,6 +481,7 @@ impl World {
 
     fn let_go(&mut self, worker: WorkerId) {
         if !self.workers[&worker].connected {
+            self.probing.remove(&worker);
             self.asked.retain(|(asking, _)| *asking != worker);
         }
     }
@@ -513,9 +539,17 @@ impl World {
                     assert!(!self.open.contains(&server) && !self.closed.contains(&server));
                     self.binding.push(server);
                 }
-                Output::CloseServer { server } => {
+                Output::CloseServer { server, accept_rest } => {
                     assert!(self.open.remove(&server), "{server:?} was not open");
                     self.closed.insert(server);
+                    self.closing.insert(server, accept_rest);
+                    if accept_rest {
+                        self.drained.insert(server);
+                    }
+                }
+                Output::Probe { worker } => {
+                    assert!(self.workers[&worker].to_go, "nobody said that {worker} should go");
+                    assert!(self.probing.insert(worker), "{worker} is probed twice");
                 }
                 Output::DropConn { conn, why } => {
                     let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
@@ -547,13 +581,17 @@ impl World {
                 let place = self.conns.insert(conn, Place::With(to, *seq));
                 assert_eq!(place, Some(Place::Here), "{conn:?} goes to {to}");
                 assert!(worker.connected, "{conn:?} goes to {to}, which is gone");
-                assert!(!worker.to_go, "{conn:?} goes to {to}, which is to disconnect");
+                // What came before is served before a server's last workers are sent away.
+                let drains = self.closed.iter().any(|id| self.drained.contains(id));
+                assert!(!worker.to_go || drains, "{conn:?} goes to {to}, which is to disconnect");
+                assert!(!worker.sent_away, "{conn:?} goes to {to}, which was sent away");
             }
             ClusterBody::Disconnect => {
                 assert!(worker.to_go, "nobody said that {to} should go");
                 assert!(!std::mem::replace(&mut worker.sent_away, true), "{to} is told twice");
                 let waits = self.in_flight().iter().any(|(_, holder, _)| *holder == to);
                 assert!(!waits, "{to} has not answered for all that is on its way to it");
+                assert!(!self.probing.contains(&to), "{to} has not answered the probe");
             }
             ClusterBody::ListenReply(reply) => {
                 let ListenReply { errno, key, .. } = &**reply;
@@ -632,7 +670,9 @@ impl World {
             assert_eq!((state.connected, state.dead), (worker.connected, worker.exited));
         }
         // Whoever asked waits for a socket that is being made.
-        assert!(self.asked.iter().all(|(w, _)| self.workers[w].leaving) || !self.binding.is_empty());
+        assert!(
+            self.asked.iter().all(|(w, _)| self.workers[w].leaving) || !self.binding.is_empty()
+        );
     }
 
     /// Everybody goes: nothing may be left.
@@ -641,6 +681,7 @@ impl World {
             self.answer_bind(server, server.0 % 2 == 0);
         }
         self.check();
+        while self.finish_one(&mut Bytes(&[])) {}
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             if self.workers[&worker].connected {
                 self.close_channel(worker);
@@ -649,6 +690,8 @@ impl World {
                 self.exit(worker);
             }
         }
+        self.check();
+        while self.finish_one(&mut Bytes(&[])) {}
         self.check();
         assert!(self.machine.is_empty());
         assert!(self.open.is_empty(), "{:?} are left", self.open);
