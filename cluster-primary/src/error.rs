@@ -162,6 +162,14 @@ pub enum SendError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The message is longer than a frame may be
+    /// ([`Limits::max_frame`](crate::Limits::max_frame)).
+    TooLong {
+        /// The message's length, in bytes.
+        length: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The message cannot be written, or is the protocol's own.
     Encode {
         /// Why.
@@ -177,6 +185,9 @@ impl fmt::Display for SendError {
                 f,
                 "worker {worker} does not read its messages: over {limit} bytes wait for it"
             ),
+            Self::TooLong { length, limit } => {
+                write!(f, "a message of {length} bytes is over the limit of {limit}")
+            }
             Self::Encode { error } => error.fmt(f),
         }
     }

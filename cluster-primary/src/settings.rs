@@ -210,7 +210,7 @@ impl std::error::Error for UnknownPlacement {}
 #[non_exhaustive]
 pub struct Limits {
     /// The longest message from a worker, in bytes. Default 64 MiB. One that is longer costs the
-    /// worker its channel.
+    /// worker its channel. Nor is a longer one sent to a worker.
     pub max_frame: usize,
     /// Bytes that may wait for a worker before [`Pressure::High`](crate::Pressure::High) is
     /// reported. Default 128 KiB, as in Node.

@@ -25,7 +25,7 @@ fn a_worker_is_told_after_it_answered_for_the_last_connection() {
         assert_eq!(lines, [newconn(two, conn)], "it is out of rotation already");
         cluster.takes(conn);
     }
-    assert_eq!(cluster.takes(a), ["conn 1 handed over", "to 1: disconnect"]);
+    assert_eq!(cluster.takes(a), ["conn 1 handed over", "probe 1", "to 1: disconnect"]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn it_waits_for_the_connections_of_all_its_servers() {
     let (b, _) = cluster.connects(admin);
     cluster.input(Input::Disconnect { worker });
     assert_eq!(cluster.takes(a), ["conn 1 handed over"]);
-    assert_eq!(cluster.takes(b), ["conn 2 handed over", "to 1: disconnect"]);
+    assert_eq!(cluster.takes(b), ["conn 2 handed over", "probe 1", "to 1: disconnect"]);
 }
 
 #[test]
@@ -81,7 +81,9 @@ fn all_of_them_and_it_is_told_once_when_all_is_closed() {
     cluster.serves(two, 80);
     cluster.serves(two, 81);
     let lines = cluster.input(Input::DisconnectAll);
-    assert_eq!(lines, ["to 1: disconnect", "close server 1", "close server 2", "to 2: disconnect"]);
+    let close = |server| format!("accept the rest, close server {server}");
+    assert_eq!(lines[..2], [close(1), close(2)]);
+    assert_eq!(lines[2..], ["to 1: disconnect", "to 2: disconnect"]);
     assert_eq!(cluster.workers(), [0; 0]);
     assert_eq!(cluster.closes_channel(one), ["event: disconnect 1 meant: true"]);
     assert_eq!(cluster.exits(one), ["event: exit 1 code 0 meant: true"]);
@@ -90,6 +92,22 @@ fn all_of_them_and_it_is_told_once_when_all_is_closed() {
         ["event: disconnect 2 meant: true", "event: disconnected"]
     );
     assert_eq!(cluster.exits(two), ["event: exit 2 code 0 meant: true"], "and not again");
+}
+
+#[test]
+fn the_last_ones_serve_what_waits_before_they_are_told() {
+    let mut cluster = Cluster::new();
+    let (one, two) = (cluster.fork(), cluster.fork());
+    let server = cluster.serves(one, 80);
+    cluster.serves(two, 80);
+    let conns: Vec<_> = (0..5).map(|_| cluster.connects(server).0).collect();
+    cluster.input(Input::DisconnectAll);
+    for conn in &conns[..3] {
+        let lines = cluster.takes(*conn);
+        assert_eq!(lines.len(), 2, "it is handed over, and the next one given out: {lines:?}");
+    }
+    assert_eq!(cluster.takes(conns[3]), ["conn 4 handed over", "probe 2", "to 2: disconnect"]);
+    assert_eq!(cluster.takes(conns[4]), ["conn 5 handed over", "probe 1", "to 1: disconnect"]);
 }
 
 #[test]

@@ -27,6 +27,10 @@ const LAST_MESSAGES: usize = 65_536;
 /// Bytes that are taken from one pipe before others have their turn.
 const PIPE_CHUNK: usize = 64 << 10;
 
+/// Chunks that are taken from each pipe of a worker that has ended: a pipe can be made to hold a
+/// megabyte, and what a stranger that inherited it writes is not bounded.
+const LAST_CHUNKS: usize = 16;
+
 /// How long writing rests when the system refuses.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -140,13 +144,13 @@ impl Primary {
         self.tokens.forget(Source::Process(worker));
         // A stranger that inherited the channel could hold it open for ever.
         self.read_channel(now, worker, LAST_MESSAGES);
-        let mut rest = LAST_MESSAGES / PIPE_CHUNK;
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
         self.drain_machine();
         for fd in pipes {
-            while rest > 0 && self.read_pipe(worker, fd) {
-                rest -= 1;
+            let mut chunks = LAST_CHUNKS;
+            while chunks > 0 && self.read_pipe(worker, fd) {
+                chunks -= 1;
             }
             self.close_pipe(worker, fd);
         }

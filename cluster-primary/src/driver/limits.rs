@@ -1,17 +1,31 @@
 //! How many descriptors a process may have.
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What [`raise`] found and what it set, the last time that it set anything: a process may have
+/// one primary after the other.
+static RAISED: Mutex<Option<(Rlimit, Option<u64>)>> = Mutex::new(None);
 
 /// Raises the soft limit of descriptors to the hard one; the limit as it was.
 ///
 /// A primary holds a descriptor per connection under way; a worker shall find what it would have
 /// found without one.
 pub(super) fn raise() -> Rlimit {
-    let before = getrlimit(Resource::Nofile);
+    let mut raised = RAISED.lock();
+    let now = getrlimit(Resource::Nofile);
+    if let Some((before, to)) = *raised
+        && now.current == to
+        && now.maximum == before.maximum
+    {
+        return before;
+    }
+    let all = Rlimit { current: now.maximum, maximum: now.maximum };
     // Where even this is refused, the primary works within what it has.
-    let _kept =
-        setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
-    before
+    if setrlimit(Resource::Nofile, all).is_ok() {
+        *raised = Some((now, now.maximum));
+    }
+    now
 }
 
 /// Sets the limit as it was. For a child before its exec.

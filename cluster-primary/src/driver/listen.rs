@@ -194,6 +194,11 @@ fn bind_inherited(
     if sockopt::socket_type(&fd)? != wanted {
         return Err(Errno::INVAL);
     }
+    // A connected one is a client's connection, or a worker's channel: nobody can listen on it, and
+    // with shared sockets the worker would be sent it.
+    if !udp && net::getpeername(&fd).is_ok() {
+        return Err(Errno::INVAL);
+    }
     rustix::io::ioctl_fionbio(&fd, true)?;
     if !udp && !shared {
         net::listen(&fd, query.backlog_length())?;

@@ -238,6 +238,9 @@ impl Primary {
         let sent = channel.send(&message, None).map_err(|error| match error {
             cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
             cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },
+            cluster_ipc::SendError::TooLong { length, limit } => {
+                SendError::TooLong { length, limit }
+            }
             _ => SendError::Closed { worker },
         })?;
         self.unflushed.insert(worker);

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,11 +32,10 @@ pub(super) fn spawn(
     limit: &Rlimit,
 ) -> Result<Spawned, ForkError> {
     if let Some(cwd) = &settings.cwd {
-        let found = std::fs::read_dir(cwd).map(drop);
-        found.map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
+        enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
     }
     let mut command = command(settings)?;
-    let Plan { places, pipes, channel_at } = plan(settings, channel)?;
+    let Plan { places, pipes, channel_at, taken } = plan(settings, channel)?;
 
     for name in WORKER_VARIABLES {
         command.env_remove(name);
@@ -64,8 +63,17 @@ pub(super) fn spawn(
     prepare(&mut command, places, *limit);
 
     let child = command.spawn().map_err(|error| explain(settings, error))?;
+    drop(taken);
     // The process is waited for by its descriptor; std's `Child` does nothing when it is dropped.
     Ok(Spawned { pid: child.id(), pipes })
+}
+
+/// Whether a process can have it for its working directory; to read it is not needed for that.
+fn enterable(folder: &Path) -> io::Result<()> {
+    if !std::fs::metadata(folder)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(folder, rustix::fs::Access::EXEC_OK)?)
 }
 
 /// The command line: `interpreter exec_argv… exec args…`, or `exec args…`.
@@ -92,6 +100,10 @@ struct Plan {
     places: Vec<(RawFd, OwnedFd)>,
     pipes: Vec<(u32, OwnedFd)>,
     channel_at: RawFd,
+    /// Whatever is free below the numbers that are targets, until the process is started: std
+    /// would open its pipe there by which the child tells that it could not exec, and a
+    /// descriptor that is placed would close it.
+    taken: Vec<OwnedFd>,
 }
 
 fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
@@ -105,7 +117,7 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
     // Above every number that is a target, so that placing one overwrites no other.
     let lowest = RawFd::try_from(stdio.len()).unwrap_or(RawFd::MAX).max(3);
     let mut channel = Some(channel);
-    let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0 };
+    let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0, taken: Vec::new() };
     for (at, entry) in (0..).zip(&stdio) {
         let source = match entry {
             Stdio::Inherit if at < 3 => continue,
@@ -137,6 +149,13 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
         };
         let source = rustix::io::fcntl_dupfd_cloexec(&source, lowest).map_err(no("descriptor"))?;
         plan.places.push((at, source));
+    }
+    let free = || {
+        let place = rustix::io::fcntl_dupfd_cloexec(&plan.places[0].1, 0).map_err(no("descriptor"));
+        place.map(|fd| (fd.as_raw_fd() < lowest).then_some(fd))
+    };
+    while let Some(fd) = free()? {
+        plan.taken.push(fd);
     }
     Ok(plan)
 }

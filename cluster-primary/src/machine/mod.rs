@@ -500,6 +500,11 @@ impl Machine {
             self.drop_conn(conn, Fate::Shed(cluster_sched::ShedReason::Closed));
             return;
         }
+        // What a closing server brings at the last is taken beyond the limit.
+        if self.servers.get(&id).is_some_and(Server::is_open) && self.room(id) == 0 {
+            self.drop_conn(conn, Fate::Shed(cluster_sched::ShedReason::Full));
+            return;
+        }
         self.place_input(now, id, Place::Arrive { conn });
     }
 

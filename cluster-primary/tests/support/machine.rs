@@ -4,7 +4,7 @@
 //! `to 1: newconn KEY conn 5`, `bind server 1`, `event: online 1`.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
 use cluster_primary::proto::{
@@ -26,6 +26,8 @@ pub(crate) struct Cluster {
     last_server: u32,
     /// Where each connection was last sent, and the `seq` that the answer has to name.
     pub(crate) sent: BTreeMap<ConnId, (WorkerId, u64)>,
+    /// What a driver says to what the machine wanted.
+    answers: VecDeque<Input>,
 }
 
 impl Cluster {
@@ -41,6 +43,7 @@ impl Cluster {
             last_conn: 0,
             last_server: 0,
             sent: BTreeMap::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -68,9 +71,19 @@ impl Cluster {
                     self.sent.insert(*conn, (*worker, *seq));
                 }
                 Output::Bind { server, .. } => self.last_server = server.0,
+                // As the driver does it: at once.
+                Output::CloseServer { server, .. } => {
+                    self.answers.push_back(Input::Closed { server: *server });
+                }
+                Output::Probe { worker } => {
+                    self.answers.push_back(Input::Probed { worker: *worker });
+                }
                 _ => {}
             }
             lines.push(line(&output));
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            lines.extend(self.input(answer));
         }
         lines
     }

@@ -42,11 +42,12 @@ impl Cluster {
     /// Waits for an event, and takes it; others stay for later waits.
     pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let mut turns = 0;
+        if let Some(at) = self.events.iter().position(&wanted) {
+            return self.events.remove(at);
+        }
         loop {
-            if let Some(at) = self.events.iter().position(&wanted) {
-                return self.events.remove(at);
-            }
             match self.primary.next_event_within(TURN).expect("a poll") {
+                Some(event) if wanted(&event) => return event,
                 Some(event) => self.events.push(event),
                 None => turns += 1,
             }
