@@ -1,0 +1,150 @@
+//! Workers that go: told to, of their own will, or by accident.
+
+use cluster_proto::ClusterBody;
+use cluster_sched::{Input as Place, Mono};
+
+use super::Machine;
+use super::io::Output;
+use super::server::{Phase, Server};
+use super::worker::{self, Worker};
+use crate::{Event, ExitStatus, ServerId, WorkerId};
+
+impl Machine {
+    pub(super) fn disconnect(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.exited_after_disconnect = Some(true);
+        worker.listed = false;
+        if !worker.connected || worker.disconnect != worker::Disconnect::No {
+            return;
+        }
+        worker.disconnect = worker::Disconnect::WhenAnswered;
+        let servers: Vec<_> = worker.servers.keys().copied().collect();
+        for server in servers {
+            self.leave_server(now, server, id);
+        }
+        self.send_disconnect(id);
+    }
+
+    /// A worker that is about to disconnect gets nothing more of that server, unless it is the last
+    /// one: then it serves what has come so far.
+    fn leave_server(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let alone = |s: &Server| s.workers.len() == 1 && s.workers.contains(&worker);
+        if self.servers.get(&id).is_some_and(alone) {
+            self.drain(id);
+        }
+        let draining = |s: &Server| matches!(s.phase, Phase::Draining { .. });
+        if self.servers.get(&id).is_some_and(draining) {
+            return;
+        }
+        if let Some(leaving) = self.workers.get_mut(&worker) {
+            leaving.servers.remove(&id);
+        }
+        self.retire(now, id, worker);
+    }
+
+    /// Tells a worker to disconnect once it has answered for all that is on its way to it: a
+    /// connection that it accepts after that could be lost.
+    pub(super) fn send_disconnect(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.disconnect != worker::Disconnect::WhenAnswered || !worker.connected {
+            return;
+        }
+        let drains = !worker.servers.is_empty();
+        if drains || self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some() {
+            return;
+        }
+        if worker.connections > 0 {
+            worker.disconnect = worker::Disconnect::Probing;
+            self.output.push_back(Output::Probe { worker: id });
+        } else {
+            self.tell_disconnect(id);
+        }
+    }
+
+    /// Every connection that the worker took before it answered has been read from once: a server
+    /// of Node's that closes drops those from which it has heard nothing.
+    pub(super) fn probed(&mut self, id: WorkerId) {
+        let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
+        if self.workers.get(&id).is_some_and(probing) {
+            self.tell_disconnect(id);
+        }
+    }
+
+    fn tell_disconnect(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.disconnect = worker::Disconnect::Told;
+            self.say(id, None, ClusterBody::Disconnect);
+        }
+    }
+
+    pub(super) fn disconnect_all(&mut self, now: Mono) {
+        self.disconnecting = true;
+        let connected: Vec<_> =
+            self.workers.iter().filter(|(_, w)| w.connected).map(|(id, _)| *id).collect();
+        // All of them serve what has come so far.
+        for server in self.servers.keys().copied().collect::<Vec<_>>() {
+            self.drain(server);
+        }
+        for worker in connected {
+            self.disconnect(now, worker);
+        }
+    }
+
+    pub(super) fn finish_disconnecting(&mut self) {
+        let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
+        if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
+            self.disconnecting = false;
+            self.event(Event::Disconnected);
+        }
+    }
+
+    pub(super) fn channel_closed(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if !std::mem::replace(&mut worker.connected, false) {
+            return;
+        }
+        worker.phase = "disconnected";
+        let meant = *worker.exited_after_disconnect.get_or_insert(false);
+        let dead = worker.status.is_some();
+        self.forget_servers(now, id);
+        if dead {
+            self.workers.remove(&id);
+        }
+        self.event(Event::Disconnect { worker: id, exited_after_disconnect: meant });
+    }
+
+    pub(super) fn exited(&mut self, now: Mono, id: WorkerId, status: ExitStatus) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.status.replace(status).is_some() {
+            return;
+        }
+        worker.phase = "dead";
+        let meant = *worker.exited_after_disconnect.get_or_insert(false);
+        if !worker.connected {
+            self.forget_servers(now, id);
+            self.workers.remove(&id);
+        }
+        self.event(Event::Exit { worker: id, status, exited_after_disconnect: meant });
+    }
+
+    /// What was on its way to the worker goes to others.
+    fn forget_servers(&mut self, now: Mono, id: WorkerId) {
+        let handoffs: Vec<_> =
+            self.handoffs.range((id, 0)..=(id, u64::MAX)).map(|(k, _)| *k).collect();
+        for handoff in handoffs {
+            self.handoffs.remove(&handoff);
+        }
+        let known: Vec<_> = self.servers.keys().copied().collect();
+        for server in known {
+            self.place_input(now, server, Place::Leave { worker: id });
+            if let Some(left) = self.servers.get_mut(&server) {
+                if let Phase::Binding { waiting } = &mut left.phase {
+                    waiting.retain(|(worker, _)| *worker != id);
+                }
+                left.workers.remove(&id);
+            }
+            self.finish_draining(now, server);
+            self.close_if_unused(now, server);
+        }
+    }
+}

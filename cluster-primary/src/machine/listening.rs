@@ -1,0 +1,238 @@
+//! Servers: who serves them, and when their sockets are made and closed.
+
+use cluster_proto::{ClusterBody, ListenQuery, ListenReply, ServerKey};
+use cluster_sched::{Input as Place, Mono};
+
+use super::io::{Bound, Output, SendHandle};
+use super::server::{Phase, Server};
+use super::{LAST_CONNECTIONS, Machine};
+use crate::event::Address;
+use crate::{Event, Placement, ServerId, WorkerId};
+
+/// `EMFILE`, by libuv's sign.
+const TOO_MANY: i32 = -24;
+
+impl Machine {
+    pub(super) fn query_server(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        seq: u64,
+        query: ListenQuery,
+    ) {
+        let Some(asking) = self.workers.get(&worker) else { return };
+        if asking.exited_after_disconnect == Some(true) {
+            return;
+        }
+        // The younger form of the key: with the older one a worker that listens again after a
+        // failure would miss the server that the others share by then. But a worker that listens a
+        // second time on the same address tries to bind a second socket, under a key of its own:
+        // of two servers with one key a Node worker of today dies.
+        let mut key = ServerKey::node25(&query);
+        if self.keys.get(&key).is_some_and(|id| self.has_worker(*id, worker)) {
+            key = ServerKey::node20(&query);
+        }
+        if asking.servers.len() >= self.settings.limits.max_servers {
+            self.reply_failure(worker, seq, key, Address::of(&query), TOO_MANY);
+            return;
+        }
+        let shared_by_others =
+            self.keys.get(&key).copied().filter(|id| !self.has_worker(*id, worker));
+        let id = match shared_by_others {
+            Some(id) => id,
+            None => self.open_server(&key, &query),
+        };
+        let (Some(server), Some(asking)) =
+            (self.servers.get_mut(&id), self.workers.get_mut(&worker))
+        else {
+            return;
+        };
+        // From now on, lest a worker ask for any number of them in one breath.
+        asking.servers.insert(id, key);
+        if !server.data.is_truthy() {
+            server.data = query.data;
+        }
+        match &mut server.phase {
+            Phase::Binding { waiting } => waiting.push((worker, seq)),
+            Phase::Open { .. } => self.join(now, id, worker, seq),
+            Phase::Draining { .. } | Phase::Closing => {}
+        }
+    }
+
+    fn has_worker(&self, id: ServerId, worker: WorkerId) -> bool {
+        self.servers.get(&id).is_some_and(|s| s.has(worker))
+    }
+
+    fn open_server(&mut self, key: &ServerKey, query: &ListenQuery) -> ServerId {
+        self.last_server += 1;
+        let id = ServerId(self.last_server);
+        let udp = query.address_type.value().is_some_and(cluster_proto::AddressType::is_udp);
+        let shared = udp || self.settings.placement == Placement::Shared;
+        let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
+        // Beyond the limit there is room for what a closing server finds in the kernel's queue.
+        let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
+        let config = cluster_sched::Config::default().with_max_waiting(most);
+        self.servers
+            .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
+        self.keys.entry(key.clone()).or_insert(id);
+        self.output.push_back(Output::Bind { server: id, query: Box::new(query.clone()), shared });
+        id
+    }
+
+    pub(super) fn bound(&mut self, now: Mono, id: ServerId, result: Result<Bound, i32>) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Phase::Binding { waiting } = &mut server.phase else { return };
+        let waiting = std::mem::take(waiting);
+        let key = server.key.clone();
+        match result {
+            Ok(bound) => {
+                server.phase = Phase::Open { bound };
+                // The latest one that could be bound answers for the key.
+                self.keys.insert(key, id);
+                for (worker, seq) in waiting {
+                    self.join(now, id, worker, seq);
+                }
+                // All that asked may have gone meanwhile.
+                self.close_if_unused(now, id);
+            }
+            Err(errno) => {
+                let address = server.address.clone();
+                self.servers.remove(&id);
+                // Gives other workers a chance to try again.
+                if self.keys.get(&key) == Some(&id) {
+                    self.keys.remove(&key);
+                }
+                for (worker, seq) in waiting {
+                    if let Some(asking) = self.workers.get_mut(&worker) {
+                        asking.servers.remove(&id);
+                    }
+                    self.reply_failure(worker, seq, key.clone(), address.clone(), errno);
+                }
+            }
+        }
+    }
+
+    fn reply_failure(
+        &mut self,
+        worker: WorkerId,
+        seq: u64,
+        key: ServerKey,
+        address: Address,
+        errno: i32,
+    ) {
+        if self.workers.get(&worker).is_none_or(|w| !w.may_listen()) {
+            return;
+        }
+        let data = Default::default();
+        let reply = ListenReply { errno: Some(errno), key, data, sockname: None };
+        self.say(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
+        let error = std::io::Error::from_raw_os_error(errno.wrapping_neg());
+        self.event(Event::ListenFailed { worker, address, error });
+    }
+
+    fn join(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
+        let (Some(server), Some(asking)) = (self.servers.get_mut(&id), self.workers.get(&worker))
+        else {
+            return;
+        };
+        let Phase::Open { bound } = &server.phase else { return };
+        if !asking.may_listen() {
+            return;
+        }
+        let errno = server.shared.then_some(0);
+        let sockname = if server.shared { None } else { bound.sockname.clone() };
+        let handle =
+            server.shared.then(|| SendHandle::Server { server: id, kind: bound.kind.clone() });
+        let (key, data) = (server.key.clone(), server.data.clone());
+        server.workers.insert(worker);
+        let shared = server.shared;
+        let reply = ListenReply { errno, key, data, sockname };
+        self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
+        if !shared {
+            self.place_input(now, id, Place::Join { worker });
+            // One that listens again after it closed goes on where it was.
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Mono, worker: WorkerId, key: &ServerKey) {
+        let Some(closing) = self.workers.get_mut(&worker) else { return };
+        // One that is still being bound the worker cannot mean.
+        let servers = &self.servers;
+        let serves = |id| servers.get(id).is_some_and(|s| s.workers.contains(&worker));
+        let closed: Vec<_> = closing
+            .servers
+            .iter()
+            .filter(|(id, name)| *name == key && serves(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &closed {
+            closing.servers.remove(id);
+        }
+        for id in closed {
+            self.retire(now, id, worker);
+        }
+    }
+
+    /// The worker gets nothing more of that server; what is on its way to it is still answered.
+    pub(super) fn retire(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        server.workers.remove(&worker);
+        if !server.shared {
+            self.place_input(now, id, Place::Retire { worker });
+        }
+        self.finish_draining(now, id);
+        self.close_if_unused(now, id);
+    }
+
+    pub(super) fn close_if_unused(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if !server.workers.is_empty() || !server.is_open() {
+            return;
+        }
+        server.phase = Phase::Closing;
+        self.close_socket(id, false);
+        self.place_input(now, id, Place::Close);
+    }
+
+    /// Another server may take the address from here on.
+    fn close_socket(&mut self, id: ServerId, accept_rest: bool) {
+        if let Some(server) = self.servers.get(&id)
+            && self.keys.get(&server.key) == Some(&id)
+        {
+            self.keys.remove(&server.key);
+        }
+        self.output.push_back(Output::CloseServer { server: id, accept_rest });
+    }
+
+    /// The workers serve what has come so far, and nothing more comes.
+    pub(super) fn drain(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if server.is_open() && !server.shared && !server.workers.is_empty() {
+            server.phase = Phase::Draining { closed: false };
+            self.close_socket(id, true);
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Mono, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id)
+            && let Phase::Draining { closed } = &mut server.phase
+        {
+            *closed = true;
+            self.place(now, id);
+        }
+    }
+
+    /// Lets the workers of a drained server go.
+    pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id).filter(|s| s.is_drained()) else { return };
+        server.phase = Phase::Closing;
+        let workers = std::mem::take(&mut server.workers);
+        self.place_input(now, id, Place::Close);
+        for worker in workers {
+            if let Some(leaving) = self.workers.get_mut(&worker) {
+                leaving.servers.remove(&id);
+            }
+            self.send_disconnect(worker);
+        }
+    }
+}
