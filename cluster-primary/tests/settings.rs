@@ -1,0 +1,264 @@
+//! What the settings make of a worker's process.
+
+#[path = "support/process.rs"]
+mod support;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use cluster_primary::{Event, ExitStatus, ForkError, Primary, Settings, Stdio, WorkerId};
+use support::{Cluster, Folder, example, puppet};
+
+#[test]
+fn arguments_and_environment_are_as_set() {
+    let mut settings = puppet().with_args(["one", "two three"]).with_env("CLUSTER_TEST", "yes");
+    settings.env.push(("HOME".into(), None));
+    let mut cluster = Cluster::with(settings);
+    let one = cluster.fork();
+    assert_eq!(cluster.ask(one, "args"), "one|two three");
+    assert_eq!(cluster.ask(one, "env CLUSTER_TEST"), "yes");
+    assert_eq!(cluster.ask(one, "env HOME"), "(unset)");
+    assert_ne!(cluster.ask(one, "env PATH"), "(unset)", "the primary's own is inherited");
+
+    let env = [("CLUSTER_TEST", Some("no")), ("CLUSTER_MORE", Some("1")), ("PATH", None)];
+    let two = cluster.primary.fork_with(env).expect("it is there");
+    assert_eq!(cluster.ask(two, "env CLUSTER_TEST"), "no", "a fork's own go over the settings'");
+    assert_eq!(cluster.ask(two, "env CLUSTER_MORE"), "1");
+    assert_eq!(cluster.ask(two, "env PATH"), "(unset)");
+    let three = cluster.fork();
+    assert_eq!(cluster.ask(three, "env CLUSTER_MORE"), "(unset)", "and are that fork's alone");
+}
+
+#[test]
+fn an_interpreter_gets_its_arguments_the_program_and_its_arguments() {
+    let mut settings = Settings::new("app.xyz").with_args(["a", "b"]);
+    settings.exec_path = Some(example("puppet"));
+    settings.exec_argv = vec!["--flag".into()];
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "args"), "--flag|app.xyz|a|b");
+}
+
+#[test]
+fn the_working_directory_is_as_set() {
+    let folder = Folder::new("cwd");
+    let mut settings = puppet();
+    settings.cwd = Some(folder.0.clone());
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "cwd"), folder.0.display().to_string());
+}
+
+#[test]
+fn what_a_silent_worker_writes_comes_to_the_primary_to_the_last_byte() {
+    let mut cluster = Cluster::with(puppet().with_silent(true));
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "print hello"), "printed");
+    assert_eq!(stdio(&mut cluster, worker, 1, 6), b"hello\n");
+    cluster.primary.send(worker, "die 3").expect("it is connected");
+    assert_eq!(stdio(&mut cluster, worker, 1, 50_000), vec![b'o'; 50_000]);
+    assert_eq!(stdio(&mut cluster, worker, 2, 50_000), vec![b'e'; 50_000]);
+    assert_eq!(cluster.message(worker), "last words");
+    assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(3), false));
+}
+
+fn stdio(cluster: &mut Cluster, from: WorkerId, number: u32, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        let wanted = |e: &Event| matches!(e, Event::Stdio { worker, fd, .. } if (*worker, *fd) == (from, number));
+        let Event::Stdio { data, .. } = cluster.until("output", wanted) else { unreachable!() };
+        bytes.extend(data);
+    }
+    bytes
+}
+
+#[test]
+fn the_last_words_on_both_pipes_are_heard() {
+    // All is there at once when the primary looks.
+    for _ in 0..10 {
+        let script = "printf out; printf err >&2; printf five >&5";
+        let mut settings = Settings::new("sh").with_args(["-c", script]);
+        settings.stdio = Some(vec![
+            Stdio::Ignore,
+            Stdio::Pipe,
+            Stdio::Pipe,
+            Stdio::Ipc,
+            Stdio::Ignore,
+            Stdio::Pipe,
+        ]);
+        let mut cluster = Cluster::with(settings);
+        let worker = cluster.primary.fork().expect("there is a shell");
+        assert_eq!(stdio(&mut cluster, worker, 1, 3), b"out");
+        assert_eq!(stdio(&mut cluster, worker, 2, 3), b"err");
+        assert_eq!(stdio(&mut cluster, worker, 5, 4), b"five");
+        assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(0), false));
+    }
+}
+
+#[test]
+fn the_channel_may_stand_anywhere() {
+    for at in [0, 3, 7, 20] {
+        let mut stdio = vec![Stdio::Ignore; 24];
+        stdio[at] = Stdio::Ipc;
+        let mut settings = puppet();
+        settings.stdio = Some(stdio);
+        let mut cluster = Cluster::with(settings);
+        let worker = cluster.fork();
+        assert_eq!(cluster.ask(worker, "args"), "", "at {at}");
+    }
+    // The worker has taken the variables out of its environment; a shell has not.
+    let mut settings =
+        Settings::new("sh").with_args(["-c", "echo $NODE_CHANNEL_FD $NODE_UNIQUE_ID"]);
+    settings.stdio =
+        Some(vec![Stdio::Ignore, Stdio::Pipe, Stdio::Inherit, Stdio::Ignore, Stdio::Ipc]);
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.primary.fork().expect("there is a shell");
+    assert_eq!(stdio(&mut cluster, worker, 1, 4), b"4 1\n");
+}
+
+#[test]
+fn an_open_file_can_be_given() {
+    let folder = Folder::new("file");
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(folder.0.join("log"))
+        .expect("a file");
+    let given = Arc::new(file.try_clone().expect("a duplicate").into());
+    let mut settings = puppet();
+    settings.stdio = Some(vec![Stdio::Ignore, Stdio::Fd(given), Stdio::Inherit, Stdio::Ipc]);
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "print into the file"), "printed");
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("it can be read");
+    assert_eq!(text, "into the file\n");
+}
+
+#[test]
+fn the_channel_must_stand_exactly_once() {
+    for (stdio, count) in [(vec![Stdio::Ignore], 0), (vec![Stdio::Ipc, Stdio::Ipc], 2)] {
+        let mut settings = puppet();
+        settings.stdio = Some(stdio);
+        let mut primary = Primary::new(settings).expect("a poll");
+        let error = primary.fork().expect_err("it does not");
+        assert!(matches!(error, ForkError::Stdio { channels } if channels == count), "{error}");
+        assert!(primary.is_over());
+    }
+}
+
+#[test]
+fn a_worker_runs_as_the_user_that_is_set() {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    // Nobody may be kept from the way to the program.
+    let folder = Folder::new("uid");
+    let program = folder.0.join("puppet");
+    std::fs::copy(example("puppet"), &program).expect("a copy");
+    for path in [&folder.0, &program] {
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, open).expect("it is ours");
+    }
+    let mut settings = Settings::new(&program);
+    settings.cwd = Some("/".into());
+    (settings.uid, settings.gid) = (Some(65534), Some(65533));
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "ids"), "65534 65533");
+}
+
+#[test]
+fn a_worker_has_a_process_group_of_its_own() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "group"), "true");
+}
+
+#[test]
+fn a_worker_is_not_told_what_its_primary_is_itself() {
+    // A shell that is a worker of ours, by all that its environment says, is a primary's
+    // environment here: each variable is its worker's own.
+    let script = "echo $NODE_UNIQUE_ID $NODE_CHANNEL_FD $NODE_CHANNEL_SERIALIZATION_MODE";
+    let mut settings = Settings::new("sh").with_args(["-c", script]).with_silent(true);
+    for (name, value) in [
+        ("NODE_UNIQUE_ID", "99"),
+        ("NODE_CHANNEL_FD", "77"),
+        ("NODE_CHANNEL_SERIALIZATION_MODE", "advanced"),
+    ] {
+        settings = settings.with_env(name, value);
+    }
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.primary.fork().expect("there is a shell");
+    assert_eq!(stdio(&mut cluster, worker, 1, 9), b"1 3 json\n");
+}
+
+#[test]
+fn what_cannot_be_executed_is_said_at_once() {
+    let folder = Folder::new("errors");
+    let file = |name: &str, text: &str, mode| {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+        path
+    };
+    let fails = |settings: Settings| {
+        let mut primary = Primary::new(settings).expect("a poll");
+        let error = primary.fork().expect_err("it cannot");
+        assert!(primary.is_over(), "no worker is left of it");
+        assert!(primary.all_workers().is_empty());
+        error
+    };
+    let error = fails(Settings::new("cluster-no-such-program"));
+    assert!(matches!(&error, ForkError::Spawn { error, .. } if error.raw_os_error() == Some(2)));
+    assert!(error.to_string().contains("on PATH"), "{error}");
+
+    let error = fails(Settings::new(file("plain", "text", 0o644)));
+    assert!(error.to_string().contains("executable"), "{error}");
+
+    let error = fails(Settings::new(file("dead", "#!/no/such/interpreter\n", 0o755)));
+    assert!(matches!(error, ForkError::DeadInterpreter { .. }), "{error}");
+
+    let error = fails(Settings::new(folder.0.join("missing.js")));
+    assert!(matches!(error, ForkError::Script { .. }), "{error}");
+
+    let mut settings = puppet();
+    settings.cwd = Some(folder.0.join("nowhere"));
+    let error = fails(settings);
+    assert!(matches!(error, ForkError::Cwd { .. }), "{error}");
+
+    let mut settings = puppet();
+    settings.cwd = Some(file("no-folder", "", 0o644));
+    let error = fails(settings);
+    assert!(matches!(error, ForkError::Cwd { .. }), "{error}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_said_whatever_the_descriptors() {
+    // Placing descriptors must not get in the way of the report.
+    for length in [4, 8, 16, 32, 64] {
+        let mut settings = Settings::new("/no/such/program");
+        let mut stdio = vec![Stdio::Ignore; length];
+        stdio.push(Stdio::Ipc);
+        settings.stdio = Some(stdio);
+        let mut primary = Primary::new(settings).expect("a poll");
+        let error = primary.fork().map(|id| id.0).expect_err(&format!("with {length} descriptors"));
+        assert!(matches!(error, ForkError::Spawn { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_later_setup_is_for_later_forks() {
+    let mut cluster = Cluster::with(puppet().with_args(["first"]));
+    let one = cluster.fork();
+    cluster.primary.setup(|settings| settings.args = vec![OsString::from("second")]);
+    let two = cluster.fork();
+    assert_eq!(cluster.ask(one, "args"), "first");
+    assert_eq!(cluster.ask(two, "args"), "second");
+}
