@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         };
         if let Some(answer) = obey(&worker, order) {
-            worker.send(answer)?;
+            // One that is to disconnect has nothing more to say.
+            let _sent = worker.send(answer);
         }
     }
     Ok(())

@@ -1,0 +1,166 @@
+//! Unmodified Node.js workers under this primary: `node` on the `PATH`, and those in the folders
+//! that `CLUSTER_TEST_NODES` lists as `PATH` does.
+
+#[path = "support/process.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+
+use cluster_primary::{Event, ExitStatus, Object, Placement, Settings, Signal};
+use support::{Cluster, Folder};
+
+fn nodes() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let listed = std::env::var_os("CLUSTER_TEST_NODES").unwrap_or_default();
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let first = std::env::split_paths(&on_path).map(|dir| dir.join("node")).find(|n| n.is_file());
+    let listed = std::env::split_paths(&listed).flat_map(|path| [path.join("node"), path]);
+    for node in first.into_iter().chain(listed).filter(|node| node.is_file()) {
+        if !found.contains(&node) {
+            found.push(node);
+        }
+    }
+    if found.is_empty() {
+        println!("skipped: no node on the PATH, nor in CLUSTER_TEST_NODES");
+    }
+    found
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/js").join(name)
+}
+
+fn under(node: &Path, exec: PathBuf) -> Settings {
+    let mut settings = Settings::new(exec);
+    settings.exec_path = Some(node.to_owned());
+    // Where a page's program asks for port 8000 it gets a free one.
+    settings.exec_argv = vec!["--require".into(), script("free-port.cjs").into()];
+    settings
+}
+
+/// A script of the test's own.
+fn own(folder: &Folder, text: &str) -> PathBuf {
+    let path = folder.0.join("worker.cjs");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+fn get(address: SocketAddr) -> String {
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("it answers");
+    answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
+}
+
+fn listens(cluster: &mut Cluster) -> SocketAddr {
+    let listening = cluster.until("listening", |e| matches!(e, Event::Listening { .. }));
+    let Event::Listening { address, .. } = listening else { unreachable!() };
+    let port = address.port.and_then(|port| port.try_into().ok()).expect("a port");
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+#[test]
+fn messages_are_echoed() {
+    for node in nodes() {
+        let mut cluster = Cluster::with(under(&node, script("echo.cjs")));
+        let worker = cluster.fork();
+        assert_eq!(cluster.ask(worker, "hi there"), "hi there", "{}", node.display());
+        let nested = Object::new().with("a", Object::new().with("b", "ü\n\u{1f600}"));
+        cluster.primary.send(worker, nested.clone()).expect("it is connected");
+        let Event::Message { message, .. } =
+            cluster.until("echo", |e| matches!(e, Event::Message { .. }))
+        else {
+            unreachable!()
+        };
+        assert_eq!(message, nested.into());
+    }
+}
+
+#[test]
+fn each_serves_in_turn_and_leaves_when_told() {
+    for node in nodes() {
+        for placement in [Placement::Handoff, Placement::Shared] {
+            let settings = under(&node, script("which-worker.cjs")).with_placement(placement);
+            let mut cluster = Cluster::with(settings);
+            let workers = [cluster.fork(), cluster.fork()];
+            let address = listens(&mut cluster);
+            assert_eq!(listens(&mut cluster), address, "one port for both");
+            let mut served = [0; 2];
+            for _ in 0..10 {
+                let by: usize = cluster.run(move || get(address)).parse().expect("an id");
+                served[by - 1] += 1;
+            }
+            assert!(placement == Placement::Shared || served == [5, 5], "{served:?}");
+            cluster.primary.disconnect();
+            cluster.until("disconnected", |e| matches!(e, Event::Disconnected));
+            for worker in workers {
+                assert!(cluster.disconnect_of(worker));
+                assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(0), true));
+            }
+        }
+    }
+}
+
+#[test]
+fn they_end_as_they_end() {
+    let folder = Folder::new("exit-codes");
+    for node in nodes() {
+        // As a worker the page's program does nothing, and its channel keeps it.
+        let mut cluster = Cluster::with(under(&node, script("exit-codes.cjs")));
+        let worker = cluster.fork();
+        assert!(cluster.primary.kill(worker, Signal::TERM).expect("it is there"));
+        assert_eq!(cluster.exit_of(worker), (ExitStatus::Signal(Signal::TERM), false));
+
+        for (text, expected) in [
+            ("process.exit(7)", (ExitStatus::Code(7), false)),
+            ("throw new Error('as told')", (ExitStatus::Code(1), false)),
+            ("require('cluster').worker.disconnect()", (ExitStatus::Code(0), true)),
+            ("require('cluster').worker.kill()", (ExitStatus::Code(0), true)),
+            ("process.kill(process.pid, 'SIGKILL')", (ExitStatus::Signal(Signal::KILL), false)),
+        ] {
+            let settings = under(&node, own(&folder, text)).with_silent(true);
+            let mut cluster = Cluster::with(settings);
+            let worker = cluster.primary.fork().expect("there is node");
+            assert_eq!(cluster.exit_of(worker), expected, "{text} under {}", node.display());
+        }
+    }
+}
+
+#[test]
+fn one_whose_channel_is_closed_exits() {
+    for node in nodes() {
+        let mut cluster = Cluster::with(under(&node, script("echo.cjs")));
+        let worker = cluster.fork();
+        cluster.primary.close_channel(worker);
+        assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(0), false));
+    }
+}
+
+#[test]
+fn an_address_in_use_is_their_error_and_tried_again() {
+    let folder = Folder::new("in-use");
+    for node in nodes() {
+        for placement in [Placement::Handoff, Placement::Shared] {
+            let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = taken.local_addr().expect("an address").port();
+            let text = format!(
+                "const listen = () => {{
+                   const server = require('net').createServer((s) => s.end());
+                   server.on('error', (e) => process.send(e.code));
+                   server.listen({port}, '127.0.0.1', () => process.send('listens'));
+                 }};
+                 process.on('message', listen);
+                 listen();"
+            );
+            let settings = under(&node, own(&folder, &text)).with_placement(placement);
+            let mut cluster = Cluster::with(settings);
+            let worker = cluster.fork();
+            assert_eq!(cluster.message(worker), "EADDRINUSE", "{} {placement}", node.display());
+            drop(taken);
+            assert_eq!(cluster.ask(worker, "again"), "listens", "{} {placement}", node.display());
+        }
+    }
+}
