@@ -63,17 +63,20 @@ fn primary() -> Result<(), Box<dyn Error>> {
 
 fn serve(worker: &Worker) -> Result<(), Box<dyn Error>> {
     let listener = worker.listen("127.0.0.1:0")?;
+    let talk = worker.clone();
+    std::thread::spawn(move || {
+        while let Ok(Some(message)) = talk.recv() {
+            if message == "shutdown".into() {
+                // Here a program would ask its clients to end their connections.
+                println!("asked to shut down");
+            }
+        }
+    });
     let mut connections = Vec::new();
     while let Some(connection) = listener.accept_tracked()? {
-        // Connections never end.
+        // Connections never end, so this does not, either: the disconnect is never done.
         connections.push(connection);
         worker.send("connected")?;
-    }
-    while let Some(message) = worker.recv()? {
-        if message == "shutdown".into() {
-            // Here a program would ask its clients to end their connections.
-            println!("asked to shut down, with {} connections open", connections.len());
-        }
     }
     Ok(())
 }

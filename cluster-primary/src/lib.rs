@@ -78,3 +78,8 @@ pub use machine::WorkerState;
 pub use settings::{Limits, Placement, Settings, Stdio, UnknownPlacement};
 pub use signal::{Signal, UnknownSignal};
 pub use stats::Stats;
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
