@@ -1,5 +1,7 @@
 //! The chores of this workspace: what people would type twice is a subcommand here.
 
+#[cfg(test)]
+mod architecture;
 mod base64;
 mod bench;
 mod ci;
