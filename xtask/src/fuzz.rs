@@ -66,6 +66,7 @@ fn one(target: &str, seconds: u32) -> io::Result<()> {
         "--",
         &time,
         "-print_final_stats=1",
+        "-print_funcs=0",
         "-verbosity=0",
     ]))
 }
