@@ -145,3 +145,15 @@ fn one_that_disconnects_itself_meanwhile_is_not_told_again() {
     assert_eq!(lines.iter().filter(|line| *line == "to 1: disconnect").count(), 1, "{lines:?}");
     assert_eq!(cluster.closes_channel(worker).len(), 2);
 }
+
+#[test]
+fn one_that_closes_what_it_is_still_to_serve_is_told_all_the_same() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    let server = cluster.serves(worker, 80);
+    let (conn, _) = cluster.connects(server);
+    assert_eq!(cluster.refuses(conn), [""; 0], "it rests, and is to be offered again");
+    assert_eq!(cluster.input(Input::Disconnect { worker }), ["accept the rest, close server 1"]);
+    let lines = cluster.says(worker, ClusterBody::Close { key: key(80).as_str().into() });
+    assert_eq!(lines, ["conn 1 shed: closed", "to 1: disconnect"]);
+}

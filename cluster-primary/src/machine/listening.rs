@@ -171,6 +171,8 @@ impl Machine {
         for id in closed {
             self.retire(now, id, worker);
         }
+        // It may have been the last that it was still to serve.
+        self.send_disconnect(worker);
     }
 
     /// The worker gets nothing more of that server; what is on its way to it is still answered.
