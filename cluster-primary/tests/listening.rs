@@ -36,7 +36,7 @@ fn a_shared_socket_goes_to_each_worker_itself() {
     let sent = |to| format!("to {to}: ack 1 errno 0 key {} with server 1 as net.Native", key(80));
     assert_eq!(cluster.bound(ServerId(1)), [sent(1)]);
     assert_eq!(cluster.asks(two, tcp(80)), [sent(2)]);
-    assert_eq!(cluster.machine.room(ServerId(1)) == 0, false, "room is the driver's question");
+    assert!(cluster.machine.room(ServerId(1)) > 0, "room is the driver's question");
 }
 
 #[test]

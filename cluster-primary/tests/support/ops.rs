@@ -208,7 +208,7 @@ impl World {
             1..=3 => self.query(bytes),
             5 if self.finish_one(bytes) => {}
             4 | 5 => {
-                let ok = bytes.next() % 4 != 0;
+                let ok = !bytes.next().is_multiple_of(4);
                 if let Some(server) = bytes.pick(&self.binding.clone()) {
                     self.answer_bind(server, ok);
                 }
@@ -229,7 +229,7 @@ impl World {
             14 => self.stray_answer(bytes),
             15 => self.odd_message(bytes),
             16 => {
-                let handle = bytes.next() % 2 == 0;
+                let handle = bytes.next().is_multiple_of(2);
                 if let Some(worker) = self.worker(bytes) {
                     let message = Message::User("hello".into());
                     let handle = handle.then(|| (HandleKind::NetSocket, self.handle()));
@@ -416,7 +416,7 @@ impl World {
 
     /// An answer that is not this worker's to give.
     fn stray_answer(&mut self, bytes: &mut Bytes<'_>) {
-        let (seq, accepted) = (u64::from(bytes.next()), bytes.next() % 2 == 0);
+        let (seq, accepted) = (u64::from(bytes.next()), bytes.next().is_multiple_of(2));
         let Some(worker) = self.worker(bytes) else { return };
         if self.in_flight().iter().any(|(_, w, s)| (*w, *s) == (worker, seq)) {
             return;
@@ -678,7 +678,7 @@ impl World {
     /// Everybody goes: nothing may be left.
     fn finish(mut self) -> Report {
         while let Some(server) = self.binding.last().copied() {
-            self.answer_bind(server, server.0 % 2 == 0);
+            self.answer_bind(server, server.0.is_multiple_of(2));
         }
         self.check();
         while self.finish_one(&mut Bytes(&[])) {}
