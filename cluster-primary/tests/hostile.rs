@@ -200,9 +200,7 @@ fn never_answers() {
         clients.into_iter().map(support::whoever_serves).collect::<Vec<_>>()
     });
     // Until the rogue alone holds one back.
-    while cluster.primary.stats().handed_over < 3 {
-        let _event = cluster.primary.next_event_within(std::time::Duration::from_millis(5));
-    }
+    cluster.until_handed_over(3);
     assert!(cluster.primary.kill(rogue, Signal::KILL).expect("a signal"));
     let served = cluster.run(move || served.join().expect("all are served"));
     assert_eq!(served, [good; 4]);

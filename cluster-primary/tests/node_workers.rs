@@ -89,9 +89,12 @@ fn each_serves_in_turn_and_leaves_when_told() {
             let address = listens(&mut cluster);
             assert_eq!(listens(&mut cluster), address, "one port for both");
             let mut served = [0; 2];
-            for _ in 0..10 {
+            for count in 1..=10 {
                 let by: usize = cluster.run(move || get(address)).parse().expect("an id");
                 served[by - 1] += 1;
+                if placement == Placement::Handoff {
+                    cluster.until_handed_over(count);
+                }
             }
             assert!(placement == Placement::Shared || served == [5, 5], "{served:?}");
             cluster.primary.disconnect();

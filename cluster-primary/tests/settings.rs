@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::Arc;
 
 use cluster_primary::{Event, ExitStatus, ForkError, Primary, Settings, Stdio, WorkerId};
@@ -161,7 +162,10 @@ fn a_worker_runs_as_the_user_that_is_set() {
     // Nobody may be kept from the way to the program.
     let folder = Folder::new("uid");
     let program = folder.0.join("puppet");
-    std::fs::copy(example("puppet"), &program).expect("a copy");
+    // By a process of its own: what this one has open for writing a fork of another test inherits
+    // for a moment, and nobody can execute it meanwhile.
+    let copied = Command::new("cp").arg(example("puppet")).arg(&program).status();
+    assert!(copied.expect("there is cp").success());
     for path in [&folder.0, &program] {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(path, open).expect("it is ours");
@@ -204,7 +208,10 @@ fn what_cannot_be_executed_is_said_at_once() {
     let folder = Folder::new("errors");
     let file = |name: &str, text: &str, mode| {
         let path = folder.0.join(name);
-        std::fs::write(&path, text).expect("a file");
+        // By a process of its own, as in the test of users.
+        let mut write = Command::new("sh");
+        write.args(["-c", "printf %s \"$1\" > \"$0\""]).arg(&path).arg(text);
+        assert!(write.status().expect("there is a shell").success());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
         path
     };

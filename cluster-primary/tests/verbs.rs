@@ -280,7 +280,11 @@ fn connections_go_round_among_real_workers() {
     for worker in &workers[1..] {
         assert_eq!(cluster.listen(*worker, 0), address, "listen(0) is agreed on");
     }
-    let served: Vec<_> = (0..9).map(|_| cluster.served_by(address)).collect();
+    let mut served = Vec::new();
+    for count in 1..=9 {
+        served.push(cluster.served_by(address));
+        cluster.until_handed_over(count);
+    }
     for worker in workers {
         assert_eq!(served.iter().filter(|by| **by == worker).count(), 3, "{served:?}");
         assert_eq!(cluster.primary.worker_state(worker).map(|w| w.connections), Some(3));
@@ -468,13 +472,12 @@ fn clients_of_a_killed_worker_go_to_another_and_none_is_lost() {
     });
     let readers: Vec<_> =
         clients.into_iter().map(|client| thread::spawn(move || whoever_serves(client))).collect();
-    while cluster.primary.stats().handed_over < 5 {
-        let _event = cluster.primary.next_event_within(Duration::from_millis(5));
-    }
+    cluster.until_handed_over(5);
     assert!(cluster.primary.kill(workers[0], Signal::KILL).expect("sent"));
     let by: BTreeSet<_> = cluster.run(move || {
         readers.into_iter().map(|reader| reader.join().expect("it is served")).collect()
     });
     assert_eq!(by, BTreeSet::from([workers[1]]));
-    assert_eq!(cluster.primary.stats().handed_over, 6);
+    cluster.until_handed_over(6);
+    assert_eq!(cluster.primary.stats().accepted, 6);
 }

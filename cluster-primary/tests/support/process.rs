@@ -74,6 +74,19 @@ impl Cluster {
         thread.join().expect("the client does not panic")
     }
 
+    /// Runs the primary until it has handed over so many connections. A client may be served
+    /// before the primary has read that its connection was taken.
+    pub(crate) fn until_handed_over(&mut self, count: u64) {
+        let mut turns = 0;
+        while self.primary.stats().handed_over < count {
+            match self.primary.next_event_within(TURN).expect("a poll") {
+                Some(event) => self.events.push(event),
+                None => turns += 1,
+            }
+            assert!(TURN * turns < LIMIT, "{:?}", self.primary.stats());
+        }
+    }
+
     /// The next message of that worker, as text.
     pub(crate) fn message(&mut self, from: WorkerId) -> String {
         let message = |e: &Event| matches!(e, Event::Message { worker, .. } if *worker == from);
