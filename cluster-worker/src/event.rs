@@ -90,8 +90,10 @@ pub enum Event {
         /// The stream; a disconnect waits until it is dropped.
         stream: Tracked<Stream>,
     },
-    /// A server could not accept, most likely for want of descriptors. It goes on when a connection
-    /// has ended, or another one comes.
+    /// A server could not accept from a socket that the primary shares, most likely for want of
+    /// descriptors or memory. It tries again when a connection has ended, another one comes, or
+    /// after 100 ms (see [`EventedWorker::timeout`]), and says so again if it still cannot.
+    /// Connections that ended before they were accepted are passed over.
     AcceptFailed {
         /// The server.
         server: ServerId,
@@ -199,9 +201,14 @@ impl EventedWorker {
         self.shared.with(|core| core.machine.exited_after_disconnect())
     }
 
+    /// As [`Worker::unexpected_handles`](crate::Worker::unexpected_handles).
+    pub fn unexpected_handles(&self) -> u64 {
+        self.shared.with(|core| core.unexpected_handles())
+    }
+
     /// How long the application may wait before it calls [`process`](Self::process) even if nothing
-    /// is ready; `None` for ever, which it is unless
-    /// [`Options::answer_timeout`] is set.
+    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, or a server
+    /// [could not accept](Event::AcceptFailed).
     pub fn timeout(&self) -> Option<Duration> {
         self.shared.with(|core| core.patience(None))
     }

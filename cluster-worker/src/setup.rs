@@ -61,7 +61,8 @@ impl Options {
     }
 
     /// How many bytes may wait to be written before a message is refused
-    /// ([`SendError::QueueFull`](crate::SendError::QueueFull)). Default: 64 MiB.
+    /// ([`SendError::QueueFull`](crate::SendError::QueueFull)). The protocol's own messages are not
+    /// kept back by it. Default: 64 MiB.
     #[must_use]
     pub fn send_limit(mut self, bytes: usize) -> Self {
         self.queue_limit = bytes;
@@ -69,7 +70,8 @@ impl Options {
     }
 
     /// How long the primary may take to acknowledge that this worker goes, before the channel is
-    /// closed all the same. Default: for ever, as in Node.
+    /// closed all the same, with what could not be written to a primary that does not read.
+    /// Default: for ever, as in Node.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.machine.answer_timeout = Some(timeout);

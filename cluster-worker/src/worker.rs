@@ -228,6 +228,12 @@ impl Worker {
         self.shared.with(|core| core.machine.is_connected())
     }
 
+    /// How many descriptors came from the primary beside what has none, a user's message for one,
+    /// and were closed: they have nowhere to go.
+    pub fn unexpected_handles(&self) -> u64 {
+        self.shared.with(|core| core.unexpected_handles())
+    }
+
     /// Whether the worker disconnected in good order (`worker.exitedAfterDisconnect`): `None` while
     /// it does not disconnect, `Some(false)` if the primary went first.
     pub fn exited_after_disconnect(&self) -> Option<bool> {

@@ -3,7 +3,9 @@
 #[path = "support/primary.rs"]
 mod primary;
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -266,4 +268,65 @@ fn a_listener_that_is_closed_here_ends_at_once() {
     assert_eq!(acceptor.join().unwrap(), 0);
     assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
     assert!(worker.is_connected());
+}
+
+#[test]
+fn the_limit_of_what_is_sent_keeps_nothing_of_the_protocols_back() {
+    let (mut primary, worker) = start(&Options::new().send_limit(1));
+    assert_eq!(worker.send("x"), Err(SendError::QueueFull { limit: 1 }));
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen_unix("/key").unwrap())
+    };
+    primary.open("key");
+    let listener = opener.join().unwrap();
+    let (mut client, seq) = primary.connect("key");
+    listener.accept().unwrap().expect("a connection").write_all(b"!").unwrap();
+    assert_eq!(primary.recv_cluster().ack, Some(seq));
+    client.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn a_shared_socket_that_cannot_accept_is_an_error_each_time() {
+    let (mut primary, worker) = start(&Options::new());
+    let opener = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.listen("127.0.0.1:0").unwrap())
+    };
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    primary.lend("key", socket.try_clone().unwrap().into());
+    let listener = opener.join().unwrap();
+    rustix::net::shutdown(&socket, rustix::net::Shutdown::Both).unwrap();
+    for _ in 0..3 {
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn descriptors_that_nobody_wants_are_closed_and_counted() {
+    let (mut primary, worker) = start(&Options::new());
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    assert_eq!(worker.unexpected_handles(), 0);
+    let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+    primary.send_with(&Message::User("with one".into()), null());
+    assert_eq!(worker.recv().unwrap(), Some("with one".into()));
+    assert_eq!(worker.unexpected_handles(), 1);
+    // The worker acknowledges the first before the second comes.
+    assert_eq!(primary.try_recv(), None);
+    primary.say_with(None, ClusterBody::Other { act: "later".into() }, null());
+    primary.send("after it");
+    let receiving = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.recv_timeout(LIMIT).unwrap())
+    };
+    while !receiving.is_finished() {
+        readable(&primary.channel, Duration::from_millis(10));
+        assert_eq!(primary.try_recv(), None);
+        primary.channel.flush().unwrap();
+    }
+    assert_eq!(receiving.join().unwrap(), Some("after it".into()));
+    assert_eq!(worker.unexpected_handles(), 2);
+    drop(primary);
+    assert_eq!(worker.recv().unwrap(), None);
+    assert_eq!(worker.unexpected_handles(), 2, "also when the channel is closed");
 }

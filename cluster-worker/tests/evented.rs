@@ -31,8 +31,9 @@ impl Loop {
             if let Some(event) = self.worker.next_event() {
                 return event;
             }
-            self.poll.poll(&mut self.events, Some(LIMIT)).unwrap();
-            assert!(!self.events.is_empty(), "nothing comes");
+            let timeout = self.worker.timeout();
+            self.poll.poll(&mut self.events, timeout.or(Some(LIMIT))).unwrap();
+            assert!(timeout.is_some() || !self.events.is_empty(), "nothing comes");
             self.worker.process().unwrap();
         }
     }
@@ -96,4 +97,25 @@ fn a_primary_that_goes_is_the_last_event() {
     drop(primary);
     assert!(matches!(lp.next(), Event::Disconnected));
     assert_eq!(lp.worker.exited_after_disconnect(), Some(false));
+}
+
+#[test]
+fn a_shared_socket_that_cannot_accept_is_tried_again() {
+    let (mut primary, mut lp) = Loop::new();
+    let server = lp.worker.listen("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    primary.lend("key", socket.try_clone().unwrap().into());
+    assert!(matches!(lp.next(), Event::Listening { .. }));
+    assert_eq!(lp.worker.timeout(), None);
+    rustix::net::shutdown(&socket, rustix::net::Shutdown::Both).unwrap();
+    for _ in 0..3 {
+        let Event::AcceptFailed { server: its, error } = lp.next() else { panic!() };
+        assert_eq!((its, error.kind()), (server, std::io::ErrorKind::InvalidInput));
+        assert!(lp.worker.next_event().is_none(), "it spins");
+        assert!(lp.worker.timeout().is_some(), "it stalls");
+    }
+    rustix::net::listen(&socket, 16).unwrap();
+    let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    assert!(matches!(lp.next(), Event::Connection { .. }));
+    assert_eq!(lp.worker.timeout(), None);
 }

@@ -17,12 +17,16 @@ pub(super) struct Link {
     held: VecDeque<Message>,
     /// It is to be closed when all is written.
     closing: bool,
+    /// Or when it cannot be, for the time is over.
+    given_up: bool,
     /// It may have something to read: it reports that once only.
     readable: bool,
     /// How often everything was written.
     flushes: u64,
     /// The last time it could not be.
     blocked: bool,
+    /// What the channel had counted when it was closed.
+    unexpected_handles: u64,
 }
 
 impl Link {
@@ -31,9 +35,11 @@ impl Link {
             channel: Some(channel),
             held: VecDeque::new(),
             closing: false,
+            given_up: false,
             readable: true,
             flushes: 0,
             blocked: false,
+            unexpected_handles: 0,
         }
     }
 
@@ -60,6 +66,17 @@ impl Link {
 
     pub(super) fn close(&mut self) {
         self.closing = true;
+    }
+
+    /// What cannot be written at once need not be, if it is to be closed.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = self.closing;
+    }
+
+    /// Descriptors that came with no message that has one.
+    pub(super) fn unexpected_handles(&self) -> u64 {
+        let channel = self.channel.as_ref();
+        channel.map_or(self.unexpected_handles, |channel| channel.stats().unexpected_handles)
     }
 
     pub(super) fn send_user(&mut self, message: &Message) -> Result<Pressure, SendError> {
@@ -99,6 +116,7 @@ impl Core {
             let Some(channel) = &mut self.link.channel else { return };
             match channel.flush() {
                 Ok(Flush::Done) => self.link.refill(),
+                Ok(_) if self.link.given_up => return self.close_channel(None),
                 Ok(_) => {
                     self.link.blocked = true;
                     return;
@@ -113,11 +131,19 @@ impl Core {
             if channel.wants_write() {
                 continue;
             }
+            // What is held is not written: nobody may go on who waits for it.
+            if !self.link.held.is_empty() {
+                self.link.blocked = true;
+                if self.link.given_up {
+                    self.close_channel(None);
+                }
+                return;
+            }
             self.link.flushes += 1;
             // Whoever waits for what was accepted to be written can go on.
             self.changed |= std::mem::take(&mut self.link.blocked);
             // All is written that can be: what the closing still waits for is the peer's answers.
-            if !self.link.closing || !channel.is_idle() || !self.link.held.is_empty() {
+            if !self.link.closing || !channel.is_idle() {
                 return;
             }
             // A connection that came in the meantime is refused rather than lost.
@@ -182,6 +208,7 @@ impl Core {
     fn close_channel(&mut self, failure: Option<RecvError>) {
         let Some(mut channel) = self.link.channel.take() else { return };
         let _ = self.registry.deregister(&mut channel);
+        self.link.unexpected_handles = channel.stats().unexpected_handles;
         drop(channel);
         self.failure = failure;
         self.link.held.clear();

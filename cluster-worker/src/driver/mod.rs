@@ -7,6 +7,8 @@ mod clock;
 mod server;
 mod shared;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -38,6 +40,8 @@ const FIRST_SERVER: usize = 2;
 const EVENTS: usize = 128;
 /// Messages that are read in one wake.
 const BURST: usize = 64;
+/// How long an evented worker leaves a socket alone that would not accept.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What waits for events; whoever waits has it.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub(crate) struct Core {
     inbox_limit: usize,
     /// Messages that found the inbox full.
     pub(crate) lost: u64,
+    /// Descriptors that came beside users' messages, and were closed.
+    unexpected: u64,
     pub(crate) failure: Option<cluster_ipc::RecvError>,
     pub(crate) clock: Clock,
     /// `None` while a thread waits with it.
@@ -94,6 +100,7 @@ impl Core {
             inbox: VecDeque::new(),
             inbox_limit: options.inbox_limit,
             lost: 0,
+            unexpected: 0,
             failure: None,
             clock: Clock::new(),
             waker: Waker::new(poll.registry(), WAKER)?,
@@ -115,8 +122,22 @@ impl Core {
     // What the front-ends want.
 
     pub(crate) fn input(&mut self, input: Input) {
-        self.machine.handle_input(self.clock.mono(), input);
+        self.step(|machine, now| machine.handle_input(now, input));
+    }
+
+    /// Moves the machine on, and does what it says.
+    fn step(&mut self, go: impl FnOnce(&mut Machine, Mono)) {
+        let before = self.standing();
+        go(&mut self.machine, self.clock.mono());
         self.pump();
+        self.changed |= self.standing() != before;
+    }
+
+    /// What threads wait for though no output tells it, and until when the leader may poll.
+    fn standing(&self) -> (State, bool, Option<bool>, Option<Mono>) {
+        let machine = &self.machine;
+        let connected = machine.is_connected();
+        (machine.state(), connected, machine.exited_after_disconnect(), machine.poll_timeout())
     }
 
     pub(crate) fn listen(
@@ -175,6 +196,11 @@ impl Core {
         std::mem::replace(&mut self.sent, Ok(Pressure::Low))
     }
 
+    /// Descriptors that came beside what has none, and were closed.
+    pub(crate) fn unexpected_handles(&self) -> u64 {
+        self.machine.unexpected_handles() + self.unexpected + self.link.unexpected_handles()
+    }
+
     /// A connection of that server, if there is one; `Some(None)` once there will be no more.
     pub(crate) fn try_accept(
         &mut self,
@@ -201,27 +227,22 @@ impl Core {
                 return None;
             }
             return match socket::accept(listener, self.news.is_none()) {
-                Ok(fd) => {
+                Ok(Some(fd)) => {
                     if tracked {
                         self.input(Input::Track(id));
                     }
                     Some(Ok(Some(fd)))
                 }
-                Err(error) => {
+                Ok(None) => {
                     server.acceptable = false;
-                    let error = io::Error::from(error);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => None,
-                        // The client was gone before it was accepted.
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {
-                            server.acceptable = true;
-                            None
-                        }
-                        _ => {
-                            server.starved = true;
-                            Some(Err(error))
-                        }
-                    }
+                    None
+                }
+                Err(error) => {
+                    // What waits there is reported no second time. A caller that blocks tries again
+                    // when it calls again.
+                    server.acceptable = false;
+                    server.retry = self.news.as_ref().and_then(|_| self.clock.deadline(PAUSE));
+                    Some(Err(error.into()))
                 }
             };
         }
@@ -246,8 +267,8 @@ impl Core {
 
     /// A tracked connection ended, which may have freed a descriptor too.
     pub(crate) fn ended(&mut self, id: ServerId) {
-        for server in self.servers.values_mut().filter(|server| server.starved) {
-            server.starved = false;
+        for server in self.servers.values_mut().filter(|server| server.retry.is_some()) {
+            server.retry = None;
             server.acceptable = true;
             self.changed = true;
         }
@@ -263,8 +284,9 @@ impl Core {
         if self.link.is_readable() {
             return Some(Duration::ZERO);
         }
-        let until = [deadline, self.machine.poll_timeout()].into_iter().flatten().min()?;
-        Some(until.saturating_sub(self.clock.mono()))
+        let retries = self.servers.values().map(|server| server.retry);
+        let until = [deadline, self.machine.poll_timeout()].into_iter().chain(retries);
+        Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
 
     /// Takes what was waited for, a bounded amount of it.
@@ -275,8 +297,16 @@ impl Core {
         self.poller = Some(poller);
         let now = self.clock.mono();
         if self.machine.poll_timeout().is_some_and(|due| due <= now) {
-            self.machine.handle_timeout(now);
-            self.pump();
+            self.step(Machine::handle_timeout);
+            // The only timer is that of the primary's answer. It may not even read.
+            self.link.give_up();
+        }
+        for server in self.servers.values_mut() {
+            if server.retry.is_some_and(|due| due <= now) {
+                server.retry = None;
+                server.acceptable = true;
+                self.changed = true;
+            }
         }
         self.read(BURST);
     }
@@ -288,6 +318,7 @@ impl Core {
             Token(n) => {
                 let id = ServerId((n - FIRST_SERVER) as u64 + 1);
                 if let Some(server) = self.servers.get_mut(&id) {
+                    server.retry = None;
                     server.acceptable = true;
                     self.changed = true;
                 }
@@ -327,7 +358,9 @@ impl Core {
                 }
                 Output::Deliver { value, handle } => {
                     // A descriptor beside a user's message has nowhere to go yet.
-                    drop(handle.and_then(|handle| self.handles.remove(&handle.id)));
+                    let unwanted = handle.and_then(|handle| self.handles.remove(&handle.id));
+                    self.unexpected += u64::from(unwanted.is_some());
+                    drop(unwanted);
                     self.deliver(value);
                 }
                 Output::CloseHandle(handle) => drop(self.handles.remove(&handle)),
@@ -414,6 +447,7 @@ impl Core {
         server.stage = stage;
         server.ready = 0;
         server.acceptable = false;
+        server.retry = None;
         if let Some(lent) = server.lent.take() {
             // Others hold the same socket: closed but not deregistered it would go on to report.
             let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));

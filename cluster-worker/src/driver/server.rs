@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::socket::Lent;
 use crate::error::ListenError;
-use crate::machine::ListenFailure;
+use crate::machine::{ListenFailure, Mono};
 
 /// What a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,9 @@ pub(crate) struct Server {
     pub(crate) lent: Option<Lent>,
     /// Whether the lent socket may have a connection: it reports that once only.
     pub(crate) acceptable: bool,
-    /// The last accept failed, for want of descriptors most likely.
-    pub(crate) starved: bool,
+    /// The last accept failed, for want of descriptors most likely: when to try again. For the
+    /// evented front-end only.
+    pub(crate) retry: Option<Mono>,
     /// Connections that the machine holds.
     pub(crate) ready: usize,
     /// Connections that are accepted, but whose frame that says so may not be written yet.
@@ -66,7 +67,7 @@ impl Server {
             local: None,
             lent: None,
             acceptable: false,
-            starved: false,
+            retry: None,
             ready: 0,
             taken: VecDeque::new(),
         }

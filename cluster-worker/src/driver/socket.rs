@@ -56,16 +56,36 @@ impl Lent {
     }
 }
 
-/// Accepts a connection from a listener that is non-blocking.
+/// Accepts a connection from a listener that is non-blocking; `None` if none waits.
+///
+/// # Errors
+/// What says that the listener, or this process, cannot accept: `EMFILE`, `ENFILE`, `ENOBUFS`,
+/// `ENOMEM`, `EINVAL` of a listener that was shut down, and the like. What waits there still waits.
+pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<Option<OwnedFd>, Errno> {
+    first_alive(|| accept_once(listener, blocking))
+}
+
+/// Passes over connections that have failed before they were accepted: each attempt takes one, so
+/// that this ends. To wait instead would be to wait for an event that is spent.
+fn first_alive<T>(mut accept: impl FnMut() -> Result<T, Errno>) -> Result<Option<T>, Errno> {
+    loop {
+        match accept() {
+            Ok(connection) => return Ok(Some(connection)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(not(target_vendor = "apple"))]
-pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errno> {
+fn accept_once(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errno> {
     let mode = if blocking { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
     rustix::net::accept_with(listener, mode | SocketFlags::CLOEXEC)
 }
 
-/// Accepts a connection from a listener that is non-blocking.
 #[cfg(target_vendor = "apple")]
-pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errno> {
+fn accept_once(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errno> {
     let fd = rustix::net::accept(listener)?;
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&fd, !blocking)?;
@@ -76,4 +96,29 @@ pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errn
 /// whatever mode the primary left it.
 pub(crate) fn set_mode(connection: &OwnedFd, blocking: bool) -> Result<(), Errno> {
     rustix::io::ioctl_fionbio(connection, !blocking)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(results: &[Result<u8, Errno>]) -> (Result<Option<u8>, Errno>, usize) {
+        let mut left = results.iter();
+        let found = first_alive(|| *left.next().expect("it stops"));
+        (found, left.len())
+    }
+
+    #[test]
+    fn passes_over_connections_that_are_gone() {
+        let gone = [Err(Errno::CONNABORTED), Err(Errno::INTR), Err(Errno::CONNABORTED)];
+        assert_eq!(attempts(&[&gone[..], &[Ok(7), Ok(8)]].concat()), (Ok(Some(7)), 1));
+        assert_eq!(attempts(&[&gone[..], &[Err(Errno::AGAIN), Ok(8)]].concat()), (Ok(None), 1));
+    }
+
+    #[test]
+    fn tells_of_what_does_not_go_away() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+            assert_eq!(attempts(&[Err(Errno::INTR), Err(errno), Ok(8)]), (Err(errno), 1));
+        }
+    }
 }

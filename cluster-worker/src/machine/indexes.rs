@@ -10,8 +10,9 @@ type Address = (Field<String>, Field<i32>, Field<AddressType>, Field<i32>);
 /// Counts the listens on each address, and starts again when none is left.
 ///
 /// Thus two `listen(0)` of one worker get two ports, and the same `listen(0)` of every worker one.
-/// Node's worker never gives the number of a failed listen back, so that under Node up to 24 its
-/// second try misses the server that the others share; this one does.
+/// Node's worker never gives the number of a failed listen back; this one does. The number is part
+/// of every server's key in a primary of Node 20 or 22, so that there the second try of Node's
+/// worker misses the server that the others share. Node 24 and later use it for port 0 only.
 #[derive(Debug, Default)]
 pub(super) struct Indexes(BTreeMap<Address, Counter>);
 

@@ -76,6 +76,7 @@ pub struct Machine {
     destroying: bool,
     exited_after_disconnect: bool,
     answer_deadline: Option<Mono>,
+    unexpected_handles: u64,
     output: VecDeque<Output>,
 }
 
@@ -120,6 +121,7 @@ impl Machine {
             destroying: false,
             exited_after_disconnect: false,
             answer_deadline: None,
+            unexpected_handles: 0,
             output: VecDeque::new(),
         };
         machine.tell(None, ClusterBody::Online);
@@ -199,6 +201,12 @@ impl Machine {
     /// Open tracked connections of this server.
     pub fn tracked_by(&self, server: ServerId) -> usize {
         self.tracked.get(&server).copied().unwrap_or(0)
+    }
+
+    /// Descriptors that came beside messages of the protocol's own that have none. They were to be
+    /// closed. One beside a user's message is the driver's: see [`Output::Deliver`].
+    pub fn unexpected_handles(&self) -> u64 {
+        self.unexpected_handles
     }
 
     fn tell(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
@@ -413,13 +421,13 @@ impl Machine {
             Message::SocketList(SocketList::GetCount { key }) => {
                 self.answer_socket_list(SocketList::Count { key, count: 0 }, handle);
             }
-            _ => self.close_handle(handle),
+            _ => self.reject_handle(handle),
         }
     }
 
     fn answer_socket_list(&mut self, answer: SocketList, handle: Option<Handle>) {
         self.output.push_back(Output::Send(Message::SocketList(answer)));
-        self.close_handle(handle);
+        self.reject_handle(handle);
     }
 
     fn cluster_message(&mut self, now: Mono, message: ClusterMessage, handle: Option<Handle>) {
@@ -433,17 +441,17 @@ impl Machine {
                 if self.phase == Phase::AwaitingAck {
                     self.close_channel();
                 }
-                return self.close_handle(handle);
+                return self.reject_handle(handle);
             }
             None => {}
         }
         match body {
             ClusterBody::NewConn { key } => self.connection(seq, &key, handle),
             ClusterBody::Disconnect => {
-                self.close_handle(handle);
+                self.reject_handle(handle);
                 self.disconnected_by_primary(now);
             }
-            _ => self.close_handle(handle),
+            _ => self.reject_handle(handle),
         }
     }
 
@@ -467,6 +475,12 @@ impl Machine {
 
     fn close_handle(&mut self, handle: Option<Handle>) {
         self.output.extend(handle.map(|handle| Output::CloseHandle(handle.id)));
+    }
+
+    /// Closes a descriptor that came with a message that has none.
+    fn reject_handle(&mut self, handle: Option<Handle>) {
+        self.unexpected_handles += u64::from(handle.is_some());
+        self.close_handle(handle);
     }
 
     // Going away.

@@ -349,3 +349,19 @@ fn a_second_server_of_the_same_key_does_not_close_the_first() {
     assert!(matches!(outputs[..], [Output::ListenFailed { server: B, .. }]), "{outputs:?}");
     assert_eq!(worker.connect(A), [Output::ConnectionReady(A)]);
 }
+
+#[test]
+fn descriptors_beside_what_has_none_are_counted() {
+    let mut worker = Worker::new(Config::default());
+    worker.open(A, None);
+    worker.connect(A);
+    worker.connect(B);
+    assert_eq!(worker.machine.unexpected_handles(), 0, "a refused connection is none");
+    let bodies = [ClusterBody::Ack, ClusterBody::Other { act: "later".into() }];
+    for (count, body) in (1..).zip(bodies) {
+        let handle = worker.handle();
+        let outputs = worker.primary_says(None, body, Some(handle.clone()));
+        assert_eq!(outputs, [Output::CloseHandle(handle.id)]);
+        assert_eq!(worker.machine.unexpected_handles(), count);
+    }
+}

@@ -57,6 +57,19 @@ impl Primary {
         self.seq
     }
 
+    /// As [`say`](Self::say), with a descriptor beside it.
+    pub(crate) fn say_with(&mut self, ack: Option<u64>, body: ClusterBody, fd: OwnedFd) {
+        self.seq += 1;
+        self.send_with(&Message::cluster(self.seq, ack, body), fd);
+    }
+
+    /// Any message with a descriptor beside it.
+    pub(crate) fn send_with(&mut self, message: &Message, fd: OwnedFd) {
+        let handle = Outgoing::new(HandleKind::NetNative, fd);
+        self.channel.send(message, Some(handle)).unwrap();
+        self.channel.flush().unwrap();
+    }
+
     pub(crate) fn send(&mut self, value: impl Into<Value>) {
         self.channel.send(&Message::User(value.into()), None).unwrap();
         self.channel.flush().unwrap();
@@ -70,24 +83,31 @@ impl Primary {
 
     /// As [`open`](Self::open), without waiting for `listening`.
     pub(crate) fn answer_listen(&mut self, key: &str) {
+        let (seq, reply) = self.listen_reply(key);
+        self.say(Some(seq), reply);
+    }
+
+    /// As [`answer_listen`](Self::answer_listen), and lends that socket.
+    pub(crate) fn lend(&mut self, key: &str, socket: OwnedFd) {
+        let (seq, reply) = self.listen_reply(key);
+        self.say_with(Some(seq), reply, socket);
+    }
+
+    fn listen_reply(&mut self, key: &str) -> (u64, ClusterBody) {
         let mut message = self.recv_cluster();
         if message.body == ClusterBody::Online {
             message = self.recv_cluster();
         }
         assert!(matches!(message.body, ClusterBody::QueryServer(_)), "{message:?}");
         let reply = ListenReply { errno: None, key: key.into(), data: Value::Null, sockname: None };
-        self.say(Some(message.seq), ClusterBody::ListenReply(Box::new(reply)));
+        (message.seq, ClusterBody::ListenReply(Box::new(reply)))
     }
 
     /// Hands a connection out, and gives the client's end of it and the `seq`.
     pub(crate) fn connect(&mut self, key: &str) -> (UnixStream, u64) {
         let (client, server) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(LIMIT)).unwrap();
-        self.seq += 1;
-        let message = Message::cluster(self.seq, None, ClusterBody::NewConn { key: key.into() });
-        let handle = Outgoing::new(HandleKind::NetNative, OwnedFd::from(server));
-        self.channel.send(&message, Some(handle)).unwrap();
-        self.channel.flush().unwrap();
+        self.say_with(None, ClusterBody::NewConn { key: key.into() }, OwnedFd::from(server));
         (client, self.seq)
     }
 }
