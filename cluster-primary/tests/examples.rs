@@ -114,14 +114,8 @@ fn disconnect_timeout_kills_the_worker_that_does_not_go() {
 }
 
 #[test]
-fn alone_runs_any_program_as_a_cluster() {
-    // Another crate's example of that name may have been built in its place.
-    let source = std::fs::read(example("alone")).expect("it is there");
-    if !source.windows(21).any(|bytes| bytes == b"usage: alone WORKERS ") {
-        println!("skipped: this is another crate's");
-        return;
-    }
-    let mut program = Program::start("alone", &["2", "sh", "-c", "exit 7"]);
+fn run_any_runs_any_program_as_a_cluster() {
+    let mut program = Program::start("run_any", &["2", "sh", "-c", "exit 7"]);
     assert!(program.until("Exit").contains("status: Code(7)"));
     assert!(program.child.wait().expect("it ends").success());
 }

@@ -7,7 +7,7 @@
 //! - [`Codec`]: messages to bytes and back, as [`Json`] (what Node speaks) or [`Postcard`];
 //! - [`Deframer`]: bytes in any split to frames, with limits;
 //! - [`Gate`]: what may be sent while a descriptor is un-ACKed;
-//! - [`ServerKey`]: the name of a server; [`env`]: how a worker learns what it is.
+//! - [`ServerKey`]: the name of a server; [`mod@env`]: how a worker learns what it is.
 //!
 //! It opens nothing, reads no clock, has no unsafe code, and is `no_std`. The crate `cluster-ipc`
 //! carries it over a socket; `cluster-primary` and `cluster-worker` make a cluster of it.

@@ -1,7 +1,7 @@
 //! Runs any program as a cluster, with this crate alone, and prints what happens.
 //!
 //! ```console
-//! $ cargo run -p cluster-primary --example alone -- 2 server.js
+//! $ cargo run -p cluster-primary --example run_any -- 2 server.js
 //! ```
 
 use cluster_primary::{Event, Primary, Settings};
@@ -24,4 +24,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-const USAGE: &str = "usage: alone WORKERS PROGRAM [ARGS...]";
+const USAGE: &str = "usage: run_any WORKERS PROGRAM [ARGS...]";

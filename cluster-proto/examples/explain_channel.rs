@@ -1,7 +1,7 @@
 //! Explains what went over a cluster's channel, a line for each frame.
 //!
 //! ```text
-//! cargo run -p cluster-proto --example alone -- cluster-proto/tests/golden/node26-rr.jsonl
+//! cargo run -p cluster-proto --example explain_channel -- cluster-proto/tests/golden/node26-rr.jsonl
 //! ```
 //!
 //! It reads a file, or standard input, of frames as they are on the wire (JSON), or of recordings

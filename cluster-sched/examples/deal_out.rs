@@ -1,6 +1,6 @@
 //! The scheduler without a cluster: three threads are the workers, numbers are the connections.
 //!
-//! `cargo run -p cluster-sched --example alone`
+//! `cargo run -p cluster-sched --example deal_out`
 
 use cluster_sched::{Config, Input, Mono, Output, PolicyName, Scheduler};
 use std::collections::BTreeMap;

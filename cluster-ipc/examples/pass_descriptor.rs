@@ -1,6 +1,6 @@
 //! A parent gives its child a listening socket, and they talk: with this crate alone.
 //!
-//! `cargo run -p cluster-ipc --example alone`
+//! `cargo run -p cluster-ipc --example pass_descriptor`
 
 use std::error::Error;
 use std::io::{Read, Write};

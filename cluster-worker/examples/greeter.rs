@@ -1,8 +1,8 @@
 //! An echo server that is a worker: under a Node.js primary, or any other that speaks its protocol.
 //!
 //! ```text
-//! cargo build -p cluster-worker --example alone
-//! node cluster-worker/examples/primary.cjs target/debug/examples/alone
+//! cargo build -p cluster-worker --example greeter
+//! node cluster-worker/examples/primary.cjs target/debug/examples/greeter
 //! ```
 
 use std::error::Error;
