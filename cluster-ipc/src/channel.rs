@@ -219,6 +219,11 @@ impl<T: Transport> Channel<T> {
         self.sender.queued_bytes()
     }
 
+    /// Bytes of all messages that [`recv`](Self::recv) has returned, since the channel's start.
+    pub fn received_bytes(&self) -> u64 {
+        self.deframer.position()
+    }
+
     /// Whether nothing is queued, held back or unanswered; also when there is nobody any more to
     /// write to.
     pub fn is_idle(&self) -> bool {

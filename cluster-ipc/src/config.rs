@@ -49,7 +49,8 @@ pub struct ChannelConfig {
     /// How many queued bytes make [`Pressure::High`](crate::Pressure::High). Default: 128 KiB,
     /// at which Node's `send()` returns `false`.
     pub high_water: usize,
-    /// How many bytes may be queued before messages are refused. Default: 64 MiB.
+    /// How many bytes may be queued before users' messages are refused. Default: 64 MiB. The
+    /// protocol's own messages may take 4 MiB more.
     pub queue_limit: usize,
     /// How many handles may be under way before the first is answered. Default: 1, which is
     /// Node's order exactly.

@@ -64,7 +64,7 @@
 //! After `READABLE`: [`recv`](Channel::recv) until it says `WouldBlock` or `Closed`. Then, and after
 //! any [`send`](Channel::send), once: [`flush`](Channel::flush). Only if that says
 //! [`Blocked`](Flush::Blocked), wait for `WRITABLE` too, and flush again then. The channel is a mio
-//! `event::Source`, and `AsFd`, so that tokio's `AsyncFd` takes it as it is. `examples/alone.rs` is
+//! `event::Source`, and `AsFd`, so that tokio's `AsyncFd` takes it as it is. `examples/pass_descriptor.rs` is
 //! the whole of it.
 //!
 //! # A hostile peer

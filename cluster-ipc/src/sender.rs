@@ -20,6 +20,17 @@ use crate::transport::Transport;
 /// Answers that may wait to be written.
 pub(crate) const MAX_ANSWERS: usize = 64 << 10;
 
+/// Bytes beyond the queue's limit that the protocol's own messages may take.
+const RESERVE: usize = 4 << 20;
+
+fn is_users(message: &Message) -> bool {
+    match message {
+        Message::User(_) => true,
+        Message::Handle(handle) => is_users(&handle.message),
+        _ => false,
+    }
+}
+
 /// What the peer's handles are answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
@@ -280,8 +291,11 @@ impl<H> Sender<H> {
             if length > self.max_frame {
                 return Err(SendError::TooLong { limit: self.max_frame, length });
             }
-            if self.queued.saturating_add(bytes.len()) > self.queue_limit {
-                return Err(SendError::QueueFull { limit: self.queue_limit });
+            // What a user may fill must not keep the protocol from saying, say, `disconnect`.
+            let reserve = if is_users(message) { 0 } else { RESERVE };
+            let limit = self.queue_limit.saturating_add(reserve);
+            if self.queued.saturating_add(bytes.len()) > limit {
+                return Err(SendError::QueueFull { limit });
             }
             Ok(())
         });

@@ -221,9 +221,11 @@ fn read_query(object: &mut Object) -> Result<ListenQuery, DecodeError> {
         })?,
         fd: read_field(object, "fd", NUMBER, |v| read_i32(&v))?,
         flags: read_field(object, "flags", NUMBER, |v| read_u32(&v))?,
-        backlog: read_field(object, "backlog", "a number or false", |v| match v {
-            Value::Bool(false) => Some(Backlog::Off),
-            v => read_i32(&v).map(Backlog::Length),
+        // It only tunes: what is no number means what `false` does, as in Node, where programs
+        // give it as a string out of their environment.
+        backlog: read_field(object, "backlog", "", |v| {
+            let length = read_i32(&v).or_else(|| v.as_str().and_then(|text| text.parse().ok()));
+            Some(length.map_or(Backlog::Off, Backlog::Length))
         })?,
         index: match object.remove("index") {
             None | Some(Value::Null) => 0,
