@@ -5,6 +5,7 @@
 //! - `say:TEXT` a line; `raw:TEXT` without its end; `big:N` a line of that many bytes;
 //! - `fds:N:TEXT` a line with that many descriptors beside it;
 //! - `many:N:TEXT` the line so many times;
+//! - `until:TEXT` until that is heard (a descriptor beside it is lost, and not acknowledged);
 //! - `wait` until the channel is closed; `sleep` for ever; `leave` at once.
 
 use std::error::Error;
@@ -34,6 +35,16 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let (count, text) = rest.split_once(':').ok_or("many:N:TEXT")?;
                 for n in 0..count.parse::<u32>()? {
                     write(format!("{}\n", text.replace("%", &n.to_string())).as_bytes())?;
+                }
+            }
+            "until" => {
+                let (mut heard, mut chunk) = (Vec::new(), [0; 4096]);
+                while !String::from_utf8_lossy(&heard).contains(rest) {
+                    let length = stdin().read(&mut chunk)?;
+                    heard.extend_from_slice(&chunk[..length]);
+                    if length == 0 {
+                        return Ok(());
+                    }
                 }
             }
             "wait" => {

@@ -147,11 +147,14 @@ impl fmt::Display for Address {
 
 /// How a process ended: by a code or by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExitStatus {
     /// It exited with this code.
     Code(i32),
     /// This signal killed it.
     Signal(Signal),
+    /// Somebody else in this process waited for it (`waitpid(-1)`, or `SIGCHLD` ignored), and knows.
+    Unknown,
 }
 
 impl ExitStatus {
@@ -159,14 +162,14 @@ impl ExitStatus {
     pub fn code(self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(code),
-            Self::Signal(_) => None,
+            Self::Signal(_) | Self::Unknown => None,
         }
     }
 
     /// The signal, if one killed it.
     pub fn signal(self) -> Option<Signal> {
         match self {
-            Self::Code(_) => None,
+            Self::Code(_) | Self::Unknown => None,
             Self::Signal(signal) => Some(signal),
         }
     }
@@ -177,6 +180,7 @@ impl fmt::Display for ExitStatus {
         match self {
             Self::Code(code) => write!(f, "code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("status unknown"),
         }
     }
 }

@@ -90,6 +90,7 @@ fn a_rogue_costs_itself_its_channel_and_nobody_else_anything() {
         one(&arguments, outcome);
         counts.push(open_descriptors());
     }
+    answers_too_soon();
     never_reads();
     never_answers();
     counts.push(open_descriptors());
@@ -156,6 +157,37 @@ fn said_something(event: &Event, from: WorkerId) -> bool {
     matches!(event, Event::Message { worker, .. } if *worker == from)
 }
 
+/// One that takes connections which it has not received: it would make the primary keep them all.
+fn answers_too_soon() {
+    println!("it answers too soon");
+    let mut cluster = Cluster::with(puppet());
+    let good = cluster.fork();
+    let address = cluster.listen(good, 0);
+    let answers = r#"many:50:{"cmd":"NODE_CLUSTER","ack":%,"accepted":true,"seq":2}"#;
+    let settings = rogue(&[SAME_LISTEN, HERE, "until:newconn", answers, "wait"]);
+    cluster.primary.setup(move |s| *s = settings);
+    let rogue = cluster.fork();
+    until_here(&mut cluster, rogue);
+    let clients: Vec<_> = (0..2)
+        .map(|_| std::net::TcpStream::connect(address).expect("the primary listens"))
+        .collect();
+    let failed = |e: &Event| {
+        matches!(e, Event::Error { error: WorkerError::Channel { what }, worker }
+            if *worker == rogue && what.contains("before it had received it"))
+    };
+    cluster.until("error", failed);
+    assert!(!cluster.disconnect_of(rogue));
+    // What it had claimed goes to the other one.
+    let served = std::thread::spawn(move || {
+        clients.into_iter().map(support::whoever_serves).collect::<Vec<_>>()
+    });
+    let served = cluster.run(move || served.join().expect("all are served"));
+    assert_eq!(served, [good; 2]);
+}
+
+/// The same `listen(0)` as the puppet's: its key comes from these words.
+const SAME_LISTEN: &str = r#"say:{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.1","port":0,"addressType":4,"flags":0,"backlog":0,"index":0,"data":null,"seq":1}"#;
+
 /// One that reads nothing: what waits for it is limited.
 fn never_reads() {
     println!("it never reads");
@@ -186,9 +218,7 @@ fn never_answers() {
     let mut cluster = Cluster::with(puppet());
     let good = cluster.fork();
     let address = cluster.listen(good, 0);
-    // The same listen(0) as the puppet's: its key comes from these words.
-    let query = r#"say:{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.1","port":0,"addressType":4,"flags":0,"backlog":0,"index":0,"data":null,"seq":1}"#;
-    let settings = rogue(&[query, HERE, "sleep"]);
+    let settings = rogue(&[SAME_LISTEN, HERE, "sleep"]);
     cluster.primary.setup(move |s| *s = settings);
     let rogue = cluster.fork();
     until_here(&mut cluster, rogue);

@@ -231,6 +231,32 @@ fn the_same_socket_again_and_again_counts_each_time() {
 }
 
 #[test]
+fn data_that_nobody_could_be_sent_is_refused() {
+    let deep = |levels| (0..levels).fold(Value::Null, |inner, _| Value::from(vec![inner]));
+    let long = |length| Value::from("x".repeat(length));
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    for (data, fits) in [
+        (deep(64), true),
+        (deep(65), false),
+        (long(60_000), true),
+        (long(70_000), false),
+        (Value::from(vec![Value::from(1); 10_000]), false),
+    ] {
+        let lines = cluster.asks(worker, ListenQuery { data, ..tcp(80) });
+        if fits {
+            assert!(lines[0].starts_with("bind"), "{lines:?}");
+            cluster.not_bound(ServerId(cluster.last_server), -98);
+        } else {
+            assert!(lines[0].contains("-90"), "{lines:?}");
+        }
+    }
+    let endless = Field::Is("x".repeat(5000));
+    let lines = cluster.asks(worker, ListenQuery { address: endless, ..tcp(80) });
+    assert!(lines[0].contains("-36"), "{lines:?}");
+}
+
+#[test]
 fn the_last_to_close_closes_the_socket() {
     let mut cluster = Cluster::new();
     let (one, two) = (cluster.fork(), cluster.fork());

@@ -1,12 +1,13 @@
 //! A worker's process, channel and pipes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use cluster_ipc::{Channel, Flush, Recv};
+use cluster_proto::{ClusterBody, ClusterMessage, Message};
 use mio::Interest;
 use mio::unix::SourceFd;
 
@@ -17,11 +18,12 @@ use super::tokens::Source;
 use crate::machine::Input;
 use crate::{Event, HandleId, WorkerError, WorkerId};
 
-/// Messages that are taken from one worker before the others have their turn.
-pub(super) const MESSAGES_PER_WAKE: usize = 128;
+/// Messages and bytes that are taken from one worker before the others have their turn. (Of one
+/// message more bytes may be taken.)
+const MESSAGES_PER_WAKE: usize = 128;
+const BYTES_PER_WAKE: u64 = 1 << 20;
 
-/// Messages that are taken from a worker that has ended. What it wrote is bounded by its socket's
-/// buffer; what a stranger that inherited the channel writes is not.
+/// Messages that are taken at the most from a worker that has ended.
 const LAST_MESSAGES: usize = 65_536;
 
 /// Bytes that are taken from one pipe before others have their turn.
@@ -42,6 +44,9 @@ pub(super) struct Child {
     pipes: BTreeMap<u32, File>,
     /// The channel is to close once all is written.
     pub(super) closing: bool,
+    /// Hand-offs, by their `seq`, whose descriptors have not arrived: who answers for one of them
+    /// answers for what it cannot have.
+    pub(super) not_arrived: BTreeSet<u64>,
 }
 
 impl Child {
@@ -51,7 +56,13 @@ impl Child {
             process: Some(process),
             pipes: BTreeMap::new(),
             closing: false,
+            not_arrived: BTreeSet::new(),
         }
+    }
+
+    /// The channel as long as it is there.
+    pub(super) fn channel(&mut self) -> Option<&mut Channel> {
+        self.channel.as_mut()
     }
 
     /// The channel, unless it is about to close.
@@ -72,18 +83,41 @@ pub(super) fn abandon(pid: u32) {
     });
 }
 
+/// Why a worker loses its channel that answers for what it cannot have.
+const TOO_SOON: &str = "it answered for a connection before it had received it";
+
+/// The hand-off that this message answers, if it is such an answer.
+fn answered(message: &Message) -> Option<u64> {
+    match message {
+        Message::Cluster(ClusterMessage {
+            ack,
+            body: ClusterBody::Accepted(_) | ClusterBody::Ack,
+            ..
+        }) => *ack,
+        _ => None,
+    }
+}
+
 impl Primary {
-    /// Reads up to `limit` messages; whether there may be more.
-    pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId, limit: usize) -> bool {
-        for _ in 0..limit {
-            let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut())
-            else {
-                return false;
-            };
+    /// Reads what a worker has to say, up to a limit; whether there may be more.
+    pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
+        self.read_messages(now, worker, MESSAGES_PER_WAKE, BYTES_PER_WAKE)
+    }
+
+    fn read_messages(&mut self, now: Duration, worker: WorkerId, most: usize, bytes: u64) -> bool {
+        let mut until = None;
+        for _ in 0..most {
+            let Some(child) = self.children.get_mut(&worker) else { return false };
+            let Some(channel) = &mut child.channel else { return false };
+            let received = channel.received_bytes();
+            if received >= *until.get_or_insert(received.saturating_add(bytes)) {
+                return true;
+            }
             // Reading may have something to answer, or free what was held back.
             self.unflushed.insert(worker);
             let received = channel.recv();
             while let Some(answer) = channel.poll_answer() {
+                child.not_arrived.remove(&answer.token);
                 if answer.token == PROBE {
                     self.machine.handle_input(now, Input::Probed { worker });
                 } else if !answer.delivered {
@@ -92,7 +126,19 @@ impl Primary {
                 }
             }
             match received {
+                // Nothing can be written to it any more, and this was the last of its words.
+                Ok(Recv::WouldBlock) if !channel.can_send() => {
+                    self.close_now(now, worker);
+                    return false;
+                }
                 Ok(Recv::WouldBlock) => return false,
+                Ok(Recv::Message(received))
+                    if answered(&received.message)
+                        .is_some_and(|seq| child.not_arrived.contains(&seq)) =>
+                {
+                    self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
+                    return false;
+                }
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
@@ -108,14 +154,19 @@ impl Primary {
                     return false;
                 }
                 Err(error) => {
-                    let error = WorkerError::Channel { what: error.to_string() };
-                    self.machine.handle_input(now, Input::ChannelFailed { worker, error });
-                    self.close_now(now, worker);
+                    self.fail_channel(worker, WorkerError::Channel { what: error.to_string() });
                     return false;
                 }
             }
         }
         true
+    }
+
+    /// Something is so wrong with a worker's channel that it has to go.
+    pub(super) fn fail_channel(&mut self, worker: WorkerId, error: WorkerError) {
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::ChannelFailed { worker, error });
+        self.close_now(now, worker);
     }
 
     fn close_now(&mut self, now: Duration, worker: WorkerId) {
@@ -137,13 +188,18 @@ impl Primary {
             // Not yet.
             Ok(None) => return,
             // Somebody else has waited for it: nothing more can be learned.
-            Err(_) => crate::ExitStatus::Code(-1),
+            Err(_) => crate::ExitStatus::Unknown,
         };
         process.deregister(self.poll.registry());
         child.process = None;
         self.tokens.forget(Source::Process(worker));
-        // A stranger that inherited the channel could hold it open for ever.
-        self.read_channel(now, worker, LAST_MESSAGES);
+        // A stranger that inherited the channel could hold it open for ever, and write for ever.
+        #[cfg(target_os = "linux")]
+        if let Some(channel) = self.children.get(&worker).and_then(|c| c.channel.as_ref()) {
+            // What was written remains to be read; nothing more can be. (Elsewhere it would be lost.)
+            let _closed = rustix::net::shutdown(channel, rustix::net::Shutdown::Read);
+        }
+        self.read_messages(now, worker, LAST_MESSAGES, u64::MAX);
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
         self.drain_machine();
@@ -174,19 +230,19 @@ impl Primary {
     }
 
     /// Takes the primary's end of a worker's pipe.
-    pub(super) fn add_pipe(&mut self, worker: WorkerId, fd: u32, pipe: OwnedFd) {
-        let Some(child) = self.children.get_mut(&worker) else { return };
+    pub(super) fn add_pipe(&mut self, worker: WorkerId, fd: u32, pipe: OwnedFd) -> io::Result<()> {
         // Into descriptor 0 nothing is written; its end is kept so that the worker sees no end.
         if fd != 0 {
             let source = Source::Pipe(worker, fd);
             let token = self.tokens.token(source);
             let interest = Interest::READABLE;
-            // Where it cannot be watched it is read whenever the primary wakes.
-            let _watched =
-                self.poll.registry().register(&mut SourceFd(&pipe.as_raw_fd()), token, interest);
+            self.poll.registry().register(&mut SourceFd(&pipe.as_raw_fd()), token, interest)?;
             self.pending.insert(source);
         }
-        child.pipes.insert(fd, pipe.into());
+        if let Some(child) = self.children.get_mut(&worker) {
+            child.pipes.insert(fd, pipe.into());
+        }
+        Ok(())
     }
 
     /// Reads from a worker's pipe; whether there may be more.
@@ -228,8 +284,15 @@ impl Primary {
         for worker in std::mem::take(&mut self.unflushed) {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
-            match channel.flush() {
-                Ok(Flush::Done) if child.closing && channel.is_idle() => {
+            let flushed = channel.flush();
+            if !channel.can_send() {
+                // It does not read any more: once its last words are read its channel goes.
+                self.pending.insert(Source::Channel(worker));
+            }
+            match flushed {
+                Ok(Flush::Done)
+                    if child.closing && channel.is_idle() && !self.machine.is_serving(worker) =>
+                {
                     let now = self.clock.now();
                     self.close_now(now, worker);
                 }

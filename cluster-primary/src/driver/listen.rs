@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
@@ -19,7 +19,32 @@ pub(super) struct Bind {
     pub(super) fd: OwnedFd,
     pub(super) bound: Bound,
     /// The file of a Unix-domain socket, which goes when the server does.
-    pub(super) path: Option<PathBuf>,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// The file of a Unix-domain socket.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another file of that name is left alone.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(Self { path: path.to_owned(), identity: (found.dev(), found.ino()) })
+    }
+
+    /// Removes the file, unless something else is there by now.
+    pub(super) fn remove(&self) {
+        if Self::new(&self.path).is_ok_and(|found| found.identity == self.identity) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Binds what the worker asked for and, unless workers accept from it themselves, listens.
@@ -58,7 +83,7 @@ fn bind_tcp(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     Ok(Bind {
         bound: Bound { sockname: sockname(&fd), kind: HandleKind::NetNative },
         fd,
-        path: None,
+        file: None,
     })
 }
 
@@ -82,7 +107,7 @@ fn bind_udp(query: &ListenQuery) -> Result<Bind, Errno> {
     Ok(Bind {
         bound: Bound { sockname: sockname(&fd), kind: HandleKind::DgramNative },
         fd,
-        path: None,
+        file: None,
     })
 }
 
@@ -134,21 +159,17 @@ fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     let address = SocketAddrUnix::new(shortest(path).as_path())?;
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
     net::bind(&fd, &address)?;
-    let made = Bind {
-        fd,
-        bound: Bound { sockname: None, kind: HandleKind::NetNative },
-        path: Some(path.to_owned()),
-    };
+    let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+    let file = SocketFile::new(path).map_err(errno)?;
     let finish = || {
         if !shared {
-            net::listen(&made.fd, query.backlog_length())?;
+            net::listen(&fd, query.backlog_length())?;
         }
-        open_to_all(path, query).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+        open_to_all(path, query).map_err(errno)
     };
-    finish().inspect_err(|_| {
-        let _gone = std::fs::remove_file(path);
-    })?;
-    Ok(made)
+    finish().inspect_err(|_| file.remove())?;
+    let bound = Bound { sockname: None, kind: HandleKind::NetNative };
+    Ok(Bind { fd, bound, file: Some(file) })
 }
 
 /// The path as it stands, or from the working directory if that is shorter: a socket's address
@@ -179,7 +200,7 @@ fn open_to_all(path: &Path, query: &ListenQuery) -> io::Result<()> {
     if readable | writable == 0 {
         return Ok(());
     }
-    let mode = std::fs::metadata(path)?.permissions().mode();
+    let mode = std::fs::symlink_metadata(path)?.permissions().mode();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | readable | writable))
 }
 
@@ -194,17 +215,21 @@ fn bind_inherited(
     if sockopt::socket_type(&fd)? != wanted {
         return Err(Errno::INVAL);
     }
-    // A connected one is a client's connection, or a worker's channel: nobody can listen on it, and
-    // with shared sockets the worker would be sent it.
-    if !udp && net::getpeername(&fd).is_ok() {
+    // A connected one is a client's connection, a worker's channel or the way to a logger: nobody
+    // can listen on it, and with shared sockets the worker would be sent it.
+    if matches!(net::getpeername(&fd), Ok(Some(_))) {
         return Err(Errno::INVAL);
     }
-    rustix::io::ioctl_fionbio(&fd, true)?;
+    let named = SocketAddr::try_from(net::getsockname(&fd)?).is_ok();
+    if udp && !named {
+        return Err(Errno::INVAL);
+    }
     if !udp && !shared {
         net::listen(&fd, query.backlog_length())?;
     }
+    rustix::io::ioctl_fionbio(&fd, true)?;
     let kind = if udp { HandleKind::DgramNative } else { HandleKind::NetNative };
-    Ok(Bind { bound: Bound { sockname: sockname(&fd), kind }, fd, path: None })
+    Ok(Bind { bound: Bound { sockname: sockname(&fd), kind }, fd, file: None })
 }
 
 fn socket(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {

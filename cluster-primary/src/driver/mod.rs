@@ -176,10 +176,13 @@ impl Primary {
         };
         let pid = spawned.pid;
         self.children.insert(id, Child::new(channel, process));
-        self.input(Input::Forked { worker: id, pid });
-        for (fd, pipe) in spawned.pipes {
-            self.add_pipe(id, fd, pipe);
+        let mut pipes = spawned.pipes.into_iter();
+        if let Err(error) = pipes.try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe)) {
+            self.children.remove(&id);
+            child::abandon(pid);
+            return Err(ForkError::Resources { what: "watch on a pipe", error });
         }
+        self.input(Input::Forked { worker: id, pid });
         Ok(id)
     }
 
@@ -267,15 +270,16 @@ impl Primary {
         self.input(Input::Disconnect { worker });
     }
 
-    /// Closes a worker's channel once all that waits is written: Node's
-    /// `worker.process.disconnect()`. A worker exits at that.
+    /// Closes a worker's channel: Node's `worker.process.disconnect()`. A worker exits at that. It
+    /// gets no more connections from here on; what waits for it is written, and what is on its way
+    /// to it answered for, before the channel closes.
     pub fn close_channel(&mut self, worker: WorkerId) {
-        self.settle();
+        self.input(Input::CloseChannel { worker });
         if let Some(child) = self.children.get_mut(&worker) {
             child.closing = true;
             self.unflushed.insert(worker);
-            self.flush();
         }
+        self.settle();
     }
 
     /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows
@@ -326,9 +330,11 @@ impl Primary {
         }
     }
 
-    /// The next event if there is one, without waiting, and with a bounded amount of work. For a
-    /// program with a loop of its own: call it until it returns `None`, then wait for the
-    /// descriptor, but no longer than [`poll_timeout`](Self::poll_timeout) says.
+    /// The next event if there is one, without waiting, and with a bounded amount of work.
+    ///
+    /// For a program with a loop of its own: call it until it returns `None`, but no more often
+    /// than you would let the rest of your loop wait (a worker may talk without end); then wait
+    /// for the descriptor, but no longer than [`poll_timeout`](Self::poll_timeout) says.
     ///
     /// # Errors
     /// If the system's poll fails.
@@ -404,7 +410,7 @@ impl Primary {
                 }
                 false
             }
-            Source::Channel(worker) => self.read_channel(now, worker, child::MESSAGES_PER_WAKE),
+            Source::Channel(worker) => self.read_channel(now, worker),
             Source::Process(worker) => {
                 self.reap(now, worker);
                 false

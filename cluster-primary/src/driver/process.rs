@@ -1,145 +1,150 @@
 //! A worker's process, as the primary watches it.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use mio::Token;
+use mio::unix::{SourceFd, pipe};
+use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::{ExitStatus, KillError, Signal, WorkerId};
-
-#[cfg(not(target_os = "linux"))]
-use other as watch;
-#[cfg(target_os = "linux")]
-use pidfd as watch;
 
 /// A process that was started and not yet waited for; until then its id is nobody else's.
 pub(super) struct Process {
     pid: Pid,
-    watch: watch::Watch,
+    watch: Watch,
+}
+
+enum Watch {
+    /// The process's descriptor, readable when the process has ended (Linux).
+    Descriptor(OwnedFd),
+    /// Where processes have no descriptors a thread waits for each, and closes its end of a pipe.
+    Thread(pipe::Receiver),
 }
 
 impl Process {
     /// Begins to watch a child; the token becomes readable when it ends.
-    pub(super) fn watch(pid: u32, registry: &mio::Registry, token: Token) -> io::Result<Self> {
+    pub(super) fn watch(pid: u32, registry: &Registry, token: Token) -> io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        Ok(Self { pid, watch: watch::Watch::new(pid, registry, token)? })
+        let watch = match open(pid) {
+            Ok(fd) => {
+                registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+                Watch::Descriptor(fd)
+            }
+            // An old kernel, a strict sandbox, or another system.
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+                let mut receiver = wait_in_a_thread(pid)?;
+                registry.register(&mut receiver, token, Interest::READABLE)?;
+                Watch::Thread(receiver)
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(Self { pid, watch })
     }
 
     /// How it ended, if it has. It is to be asked no more after that.
+    ///
+    /// # Errors
+    /// If somebody else waited for it.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.watch.try_wait(self.pid)
+        let (code, signal) = match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::Descriptor(fd) => {
+                use std::os::fd::AsFd;
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                let waited = rustix::process::waitid(WaitId::PidFd(fd.as_fd()), options)?;
+                let Some(status) = waited else { return Ok(None) };
+                (status.exit_status(), status.terminating_signal())
+            }
+            _ => {
+                let waited = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
+                let Some((_, status)) = waited else { return Ok(None) };
+                (status.exit_status(), status.terminating_signal())
+            }
+        };
+        Ok(match (code, signal) {
+            (Some(code), _) => Some(ExitStatus::Code(code)),
+            (_, Some(signal)) => Some(ExitStatus::Signal(Signal::from_number(signal))),
+            _ => None,
+        })
     }
 
     /// Sends a signal; `false` if the process has ended.
     pub(super) fn signal(&self, worker: WorkerId, signal: Signal) -> Result<bool, KillError> {
-        let sent = if signal == Signal::NONE {
-            rustix::process::test_kill_process(self.pid)
-        } else {
-            let Some(sys) = signal.to_sys() else {
-                return Err(KillError::UnknownSignal { number: signal.number() });
-            };
-            // The id cannot have passed to another: nobody has waited for the process.
-            rustix::process::kill_process(self.pid, sys)
-        };
-        match sent {
+        match self.send(signal)? {
             Ok(()) => Ok(true),
             Err(Errno::SRCH) => Ok(false),
             Err(errno) => Err(KillError::Refused { worker, error: errno.into() }),
         }
     }
 
-    pub(super) fn deregister(&mut self, registry: &mio::Registry) {
-        self.watch.deregister(registry);
+    fn send(&self, signal: Signal) -> Result<Result<(), Errno>, KillError> {
+        if signal == Signal::NONE {
+            return Ok(rustix::process::test_kill_process(self.pid));
+        }
+        let Some(sys) = signal.to_sys() else {
+            return Err(KillError::UnknownSignal { number: signal.number() });
+        };
+        Ok(match &self.watch {
+            #[cfg(target_os = "linux")]
+            Watch::Descriptor(fd) => rustix::process::pidfd_send_signal(fd, sys),
+            // The id cannot have passed to another unless somebody else waits for our children.
+            _ => rustix::process::kill_process(self.pid, sys),
+        })
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) {
+        let _gone = match &mut self.watch {
+            Watch::Descriptor(fd) => registry.deregister(&mut SourceFd(&fd.as_raw_fd())),
+            Watch::Thread(receiver) => registry.deregister(receiver),
+        };
     }
 }
 
 #[cfg(target_os = "linux")]
-mod pidfd {
-    use std::io;
-    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-
-    use mio::unix::SourceFd;
-    use mio::{Interest, Registry, Token};
-    use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
-
-    use crate::{ExitStatus, Signal};
-
-    /// A process's descriptor, readable when the process has ended.
-    pub(in crate::driver) struct Watch(OwnedFd);
-
-    impl Watch {
-        pub(in crate::driver) fn new(
-            pid: Pid,
-            registry: &Registry,
-            token: Token,
-        ) -> io::Result<Self> {
-            let fd = pidfd_open(pid, PidfdFlags::empty())?;
-            registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
-            Ok(Self(fd))
-        }
-
-        pub(in crate::driver) fn try_wait(&mut self, _pid: Pid) -> io::Result<Option<ExitStatus>> {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let Some(status) = waitid(WaitId::PidFd(self.0.as_fd()), options)? else {
-                return Ok(None);
-            };
-            Ok(match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Some(ExitStatus::Code(code)),
-                (_, Some(signal)) => Some(ExitStatus::Signal(Signal::from_number(signal))),
-                _ => None,
-            })
-        }
-
-        pub(in crate::driver) fn deregister(&mut self, registry: &Registry) {
-            let _gone = registry.deregister(&mut SourceFd(&self.0.as_raw_fd()));
-        }
-    }
+fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
 }
 
-/// Where processes have no descriptors a thread waits for each, and leaves the status to be fetched.
 #[cfg(not(target_os = "linux"))]
-mod other {
-    use std::io;
+fn open(_pid: Pid) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
 
-    use mio::unix::pipe;
-    use mio::{Interest, Registry, Token};
-    use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+/// The end of a pipe that closes when the process has ended; the status is left to be fetched.
+fn wait_in_a_thread(pid: Pid) -> io::Result<pipe::Receiver> {
+    let (sender, receiver) = pipe::new()?;
+    std::thread::Builder::new().name(format!("wait {}", pid.as_raw_nonzero())).spawn(
+        move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+            drop(sender);
+        },
+    )?;
+    Ok(receiver)
+}
 
-    use crate::{ExitStatus, Signal};
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The end of a pipe that closes when the process has ended.
-    pub(in crate::driver) struct Watch(pipe::Receiver);
-
-    impl Watch {
-        pub(in crate::driver) fn new(
-            pid: Pid,
-            registry: &Registry,
-            token: Token,
-        ) -> io::Result<Self> {
-            let (sender, mut receiver) = pipe::new()?;
-            registry.register(&mut receiver, token, Interest::READABLE)?;
-            std::thread::Builder::new().name(format!("wait {pid:?}")).spawn(move || {
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                while waitid(WaitId::Pid(pid), options) == Err(rustix::io::Errno::INTR) {}
-                drop(sender);
-            })?;
-            Ok(Self(receiver))
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its id")]
+    fn a_thread_waits_as_well_as_a_descriptor() {
+        let mut poll = mio::Poll::new().unwrap();
+        let child = std::process::Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let mut receiver = wait_in_a_thread(pid).unwrap();
+        poll.registry().register(&mut receiver, Token(1), Interest::READABLE).unwrap();
+        let mut process = Process { pid, watch: Watch::Thread(receiver) };
+        let mut events = mio::Events::with_capacity(1);
+        while events.is_empty() {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("{error}"),
+                _ => {}
+            }
         }
-
-        pub(in crate::driver) fn try_wait(&mut self, pid: Pid) -> io::Result<Option<ExitStatus>> {
-            let Some((_, status)) = waitpid(Some(pid), WaitOptions::NOHANG)? else {
-                return Ok(None);
-            };
-            Ok(match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Some(ExitStatus::Code(code)),
-                (_, Some(signal)) => Some(ExitStatus::Signal(Signal::from_number(signal))),
-                _ => None,
-            })
-        }
-
-        pub(in crate::driver) fn deregister(&mut self, registry: &Registry) {
-            let _gone = registry.deregister(&mut self.0);
-        }
+        assert_eq!(process.try_wait().unwrap(), Some(ExitStatus::Code(7)));
     }
 }

@@ -1,7 +1,6 @@
 //! Accepts connections, and does what the machine wants.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use cluster_ipc::Outgoing;
@@ -11,6 +10,8 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use rustix::io::Errno;
 
+use super::child::Child;
+use super::listen::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen};
 use crate::machine::{Input, LAST_CONNECTIONS, Output, SendHandle};
@@ -27,7 +28,7 @@ pub(super) struct Listener {
     fd: Arc<OwnedFd>,
     /// Workers accept from it themselves.
     shared: bool,
-    path: Option<PathBuf>,
+    file: Option<SocketFile>,
     /// The system was out of descriptors or memory.
     pub(super) paused_until: Option<Mono>,
 }
@@ -51,7 +52,20 @@ impl Primary {
             match listen::accept(&fd) {
                 Ok(connection) => self.take(now, server, connection),
                 Err(Errno::WOULDBLOCK) => return false,
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // That connection failed before it was accepted, or we were interrupted; accept(2)
+                // names them.
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::NOPROTOOPT
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH,
+                ) => {}
+                // The system is out of descriptors or memory, or the socket is broken.
+                Err(_) => {
                     self.accept_pauses += 1;
                     let pause = self.machine.settings().limits.accept_pause;
                     if let Some(listener) = self.listeners.get_mut(&server) {
@@ -59,8 +73,6 @@ impl Primary {
                     }
                     return true;
                 }
-                // That connection failed before it was accepted, or we were interrupted.
-                Err(_) => {}
             }
         }
         true
@@ -105,33 +117,35 @@ impl Primary {
             },
         };
         // If its channel is closed, the machine has been told, or will be.
-        let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.open_channel()) else {
+        let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) else {
             return;
         };
+        let hand_off = outgoing.as_ref().and_then(|o| o.token);
         match channel.send(&message, outgoing) {
             Ok(_) => {
                 self.unflushed.insert(worker);
+                if let (Some(seq), Some(child)) = (hand_off, self.children.get_mut(&worker)) {
+                    child.not_arrived.insert(seq);
+                }
             }
             Err(cluster_ipc::SendError::Closed) => {}
+            // It leaves megabytes unread, and without this message it would never get on.
             Err(error) => {
-                let now = self.clock.now();
-                let error = WorkerError::Send { what: error.to_string() };
-                self.machine.handle_input(now, Input::ChannelFailed { worker, error });
-                let seq = seq_of(&message);
-                self.machine.handle_input(now, Input::Undelivered { worker, seq });
+                self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
             }
         }
     }
 
     fn probe(&mut self, worker: WorkerId) {
-        let channel = self.children.get_mut(&worker).and_then(|c| c.open_channel());
+        let channel = self.children.get_mut(&worker).and_then(Child::channel);
         match channel.map(|c| c.probe(PROBE)) {
             Some(Ok(_)) => {
                 self.unflushed.insert(worker);
             }
-            Some(Err(_)) | None => {
-                let now = self.clock.now();
-                self.machine.handle_input(now, Input::Probed { worker });
+            // The machine hears of a channel that is closed in another way.
+            Some(Err(cluster_ipc::SendError::Closed)) | None => {}
+            Some(Err(error)) => {
+                self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
             }
         }
     }
@@ -149,7 +163,7 @@ impl Primary {
                 registered.map_err(|e| -e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))?;
             }
             let fd = Arc::new(bind.fd);
-            let listener = Listener { fd, shared, path: bind.path, paused_until: None };
+            let listener = Listener { fd, shared, file: bind.file, paused_until: None };
             self.listeners.insert(server, listener);
             Ok(bind.bound)
         });
@@ -185,8 +199,8 @@ impl Primary {
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
         }
-        if let Some(path) = &listener.path {
-            let _gone = std::fs::remove_file(path);
+        if let Some(file) = &listener.file {
+            file.remove();
         }
     }
 

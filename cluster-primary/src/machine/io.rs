@@ -85,6 +85,12 @@ pub enum Input {
         /// The worker.
         worker: WorkerId,
     },
+    /// The user closes a worker's channel: it is to get nothing more, and the channel closes when
+    /// it serves nothing any more ([`is_serving`](super::Machine::is_serving)).
+    CloseChannel {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The user disconnects all workers.
     DisconnectAll,
 }

@@ -18,11 +18,16 @@ impl Machine {
             return;
         }
         worker.disconnect = worker::Disconnect::WhenAnswered;
-        let servers: Vec<_> = worker.servers.keys().copied().collect();
-        for server in servers {
+        self.leave_rotation(now, id);
+        self.send_disconnect(id);
+    }
+
+    /// A worker gets nothing more, unless it is the last one of a server.
+    pub(super) fn leave_rotation(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        for server in worker.servers.keys().copied().collect::<Vec<_>>() {
             self.leave_server(now, server, id);
         }
-        self.send_disconnect(id);
     }
 
     /// A worker that is about to disconnect gets nothing more of that server, unless it is the last
@@ -45,12 +50,10 @@ impl Machine {
     /// Tells a worker to disconnect once it has answered for all that is on its way to it: a
     /// connection that it accepts after that could be lost.
     pub(super) fn send_disconnect(&mut self, id: WorkerId) {
+        let serving = self.is_serving(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.disconnect != worker::Disconnect::WhenAnswered || !worker.connected {
-            return;
-        }
-        let drains = !worker.servers.is_empty();
-        if drains || self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some() {
+        let waits = worker.connected && worker.disconnect == worker::Disconnect::WhenAnswered;
+        if !waits || serving {
             return;
         }
         if worker.connections > 0 {

@@ -1,6 +1,6 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
-use cluster_proto::{ClusterBody, ListenQuery, ListenReply, ServerKey};
+use cluster_proto::{ClusterBody, ListenQuery, ListenReply, ServerKey, Value};
 use cluster_sched::{Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
@@ -11,6 +11,53 @@ use crate::{Event, Placement, ServerId, WorkerId};
 
 /// `EMFILE`, by libuv's sign.
 const TOO_MANY: i32 = -24;
+/// `ENAMETOOLONG`, by libuv's sign.
+const NAME_TOO_LONG: i32 = -36;
+/// `EMSGSIZE`, by libuv's sign.
+const DATA_TOO_LARGE: i32 = -90;
+
+/// The longest address: Linux's longest path.
+const MAX_ADDRESS: usize = 4096;
+/// What a server's data may hold, in nodes and bytes of text: every worker is sent the first one's.
+const MAX_DATA: usize = 64 << 10;
+/// How deep it may nest: a message around it must not be too deep for whoever reads it.
+const MAX_DATA_DEPTH: usize = 64;
+
+/// Why a query asks for too much to be answered to everybody, if it does.
+fn excess(query: &ListenQuery) -> Option<i32> {
+    let address = query.address.as_ref().value().map_or(0, String::len);
+    if address > MAX_ADDRESS {
+        return Some(NAME_TOO_LONG);
+    }
+    let mut left = MAX_DATA;
+    (!fits(&query.data, MAX_DATA_DEPTH, &mut left)).then_some(DATA_TOO_LARGE)
+}
+
+fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
+    let mut spend = |cost: usize| match left.checked_sub(cost) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    };
+    match value {
+        Value::String(text) => spend(1 + text.len()),
+        // Small numbers may be written long.
+        Value::Null | Value::Bool(_) | Value::Number(_) => spend(24),
+        Value::Array(items) => {
+            spend(1) && depth > 0 && items.iter().all(|item| fits(item, depth - 1, left))
+        }
+        Value::Object(object) => {
+            spend(1)
+                && depth > 0
+                && object.iter().all(|(name, value)| {
+                    *left = left.saturating_sub(name.len());
+                    *left > 0 && fits(value, depth - 1, left)
+                })
+        }
+    }
+}
 
 impl Machine {
     pub(super) fn query_server(
@@ -31,6 +78,11 @@ impl Machine {
         let mut key = ServerKey::node25(&query);
         if self.keys.get(&key).is_some_and(|id| self.has_worker(*id, worker)) {
             key = ServerKey::node20(&query);
+        }
+        if let Some(errno) = excess(&query) {
+            let (none, address) = (ServerKey::from(""), Address::of(&ListenQuery::default()));
+            self.reply_failure(worker, seq, none, address, errno);
+            return;
         }
         if asking.servers.len() >= self.settings.limits.max_servers {
             self.reply_failure(worker, seq, key, Address::of(&query), TOO_MANY);

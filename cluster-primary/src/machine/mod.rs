@@ -89,6 +89,7 @@ impl Machine {
             Input::Closed { server } => self.closed(now, server),
             Input::Accepted { server, conn } => self.accepted(now, server, conn),
             Input::Disconnect { worker } => self.disconnect(now, worker),
+            Input::CloseChannel { worker } => self.leave_rotation(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),
         }
         self.finish_disconnecting();
@@ -157,6 +158,13 @@ impl Machine {
     /// Whether no worker is left, not even a dying one.
     pub fn is_empty(&self) -> bool {
         self.workers.is_empty()
+    }
+
+    /// Whether a worker has connections on their way to it for which it has not answered, or
+    /// serves what waits for the last workers of a server.
+    pub fn is_serving(&self, id: WorkerId) -> bool {
+        let awaited = self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some();
+        awaited || self.workers.get(&id).is_some_and(|w| !w.servers.is_empty())
     }
 
     /// What was counted so far.

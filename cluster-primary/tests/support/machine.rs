@@ -23,7 +23,7 @@ pub(crate) struct Cluster {
     /// The `seq` of each worker's next message.
     seqs: BTreeMap<WorkerId, u64>,
     last_conn: u64,
-    last_server: u32,
+    pub(crate) last_server: u32,
     /// Where each connection was last sent, and the `seq` that the answer has to name.
     pub(crate) sent: BTreeMap<ConnId, (WorkerId, u64)>,
     /// What a driver says to what the machine wanted.
