@@ -11,17 +11,29 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A worker that lived so long has started, even if it never listened.
 const STARTED_AFTER: Duration = Duration::from_secs(5);
-/// So many failures to start in a row, and more trying is of no use.
+/// So many failures to start in a row while nobody serves, and more trying is of no use.
 const GIVE_UP_AFTER: u32 = 5;
 
 /// Keeps the count of workers, on the principle that a worker which once served deserves another
 /// chance at once, and one which cannot start only a few.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
-    born: BTreeMap<WorkerId, Mono>,
+    alive: BTreeMap<WorkerId, Life>,
     /// Failures since a worker last started.
     failures: u32,
     due: VecDeque<Mono>,
+}
+
+#[derive(Debug)]
+struct Life {
+    born: Mono,
+    listened: bool,
+}
+
+impl Life {
+    fn has_started(&self, now: Mono) -> bool {
+        self.listened || now.saturating_sub(self.born) >= STARTED_AFTER
+    }
 }
 
 /// What is to be done about a death.
@@ -35,37 +47,51 @@ pub(crate) enum Verdict {
 
 impl Keeper {
     pub(crate) fn forked(&mut self, now: Mono, worker: WorkerId) {
-        self.born.insert(worker, now);
+        self.alive.insert(worker, Life { born: now, listened: false });
     }
 
     /// The worker serves.
     pub(crate) fn started(&mut self, worker: WorkerId) {
-        self.born.remove(&worker);
+        if let Some(life) = self.alive.get_mut(&worker) {
+            life.listened = true;
+        }
         self.failures = 0;
     }
 
     /// The worker died by accident.
     pub(crate) fn died(&mut self, now: Mono, worker: WorkerId) -> Verdict {
-        let started = self.born.remove(&worker).is_none_or(|born| now - born >= STARTED_AFTER);
+        let started = self.alive.remove(&worker).is_none_or(|life| life.has_started(now));
         if started {
             self.failures = 0;
-        } else {
-            self.failures += 1;
+            return self.replace(now, Duration::ZERO);
         }
-        if self.failures >= GIVE_UP_AFTER {
+        self.failed(now)
+    }
+
+    /// A worker could not even be forked.
+    pub(crate) fn not_forked(&mut self, now: Mono) -> Verdict {
+        self.failed(now)
+    }
+
+    fn failed(&mut self, now: Mono) -> Verdict {
+        self.failures += 1;
+        // As long as anybody serves there is something to keep.
+        let somebody_serves = self.alive.values().any(|life| life.has_started(now));
+        if self.failures >= GIVE_UP_AFTER && !somebody_serves {
             return Verdict::GiveUp(self.failures);
         }
-        let pause = match self.failures.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(before) => (FIRST_PAUSE * 2u32.pow(before.min(10))).min(LONGEST_PAUSE),
-        };
+        let doublings = (self.failures - 1).min(10);
+        self.replace(now, (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE))
+    }
+
+    fn replace(&mut self, now: Mono, pause: Duration) -> Verdict {
         self.due.push_back(now + pause);
         Verdict::Replace(pause)
     }
 
     /// The worker left of its own will.
     pub(crate) fn left(&mut self, worker: WorkerId) {
-        self.born.remove(&worker);
+        self.alive.remove(&worker);
     }
 
     /// How many forks are due.
@@ -112,6 +138,22 @@ mod tests {
         }
         assert_eq!(pauses, [100, 200, 400, 800]);
         assert_eq!(keeper.next_due(), Some(at(1) + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn while_others_serve_nobody_gives_up() {
+        let mut keeper = Keeper::default();
+        keeper.forked(at(0), WorkerId(1));
+        keeper.started(WorkerId(1));
+        for n in 0..20 {
+            let verdict = keeper.not_forked(at(n));
+            assert!(matches!(verdict, Verdict::Replace(pause) if pause <= LONGEST_PAUSE));
+        }
+        keeper.died(at(20), WorkerId(1));
+        for _ in 0..GIVE_UP_AFTER - 1 {
+            assert!(matches!(keeper.not_forked(at(20)), Verdict::Replace(_)));
+        }
+        assert_eq!(keeper.not_forked(at(20)), Verdict::GiveUp(GIVE_UP_AFTER));
     }
 
     #[test]

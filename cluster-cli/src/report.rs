@@ -57,6 +57,16 @@ impl Report {
         }
     }
 
+    /// A worker could not be forked; it will be tried again.
+    pub(crate) fn tried_again(&self, pause: Duration) {
+        if self.json {
+            let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            print(typed("retry").with("afterMs", pause));
+        } else {
+            say(&format!("trying again in {pause:?}"));
+        }
+    }
+
     /// The cluster is about to end.
     pub(crate) fn ending(&self, grace: Duration) {
         if self.json {

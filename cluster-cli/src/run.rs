@@ -14,6 +14,9 @@ use crate::wake::Wake;
 /// Workers that do not leave in time are asked once more (SIGTERM), and are killed after this.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
+/// Events that are handled before signals and timers have their turn.
+const EVENTS_PER_PASS: usize = 256;
+
 /// Exit statuses; `--help` explains them.
 const FAILED: u8 = 1;
 const KILLED: u8 = 3;
@@ -107,9 +110,39 @@ impl Runner {
         }
     }
 
+    /// Forks a worker in a dead one's place. That this cannot be now (the program is just being
+    /// replaced, the system is short of processes) ends nothing: the others serve on.
+    fn replace(&mut self, now: Mono) {
+        match self.primary.fork() {
+            Ok(worker) => self.keeper.forked(now, worker),
+            Err(error) => {
+                self.report.failure(&error.to_string());
+                let verdict = self.keeper.not_forked(now);
+                self.obey("no worker can be forked", verdict, |report, pause| {
+                    report.tried_again(pause);
+                });
+            }
+        }
+    }
+
+    fn obey(&mut self, what: &str, verdict: Verdict, replace: impl FnOnce(&Report, Duration)) {
+        match verdict {
+            Verdict::Replace(pause) => replace(&self.report, pause),
+            Verdict::GiveUp(count) => {
+                self.report.failure(&format!(
+                    "{what}; giving up: {count} workers in a row could not be started, or died \
+                     before they listened"
+                ));
+                self.give_up();
+            }
+        }
+    }
+
     fn run(&mut self) -> io::Result<ExitCode> {
         loop {
-            while let Some(event) = self.primary.try_event()? {
+            // A worker that talks without end must not keep anything else from happening.
+            for _ in 0..EVENTS_PER_PASS {
+                let Some(event) = self.primary.try_event()? else { break };
                 self.report.event(&self.primary, &event);
                 self.handle(event);
             }
@@ -119,9 +152,7 @@ impl Runner {
             let now = self.wake.now();
             if self.ending.is_none() {
                 for _ in 0..self.keeper.take_due(now) {
-                    if !self.fork() {
-                        break;
-                    }
+                    self.replace(now);
                 }
             }
             self.end_if_late(now);
@@ -146,18 +177,11 @@ impl Runner {
             Event::Listening { worker, .. } => self.keeper.started(worker),
             Event::Exit { worker, exited_after_disconnect: true, .. } => self.keeper.left(worker),
             Event::Exit { worker, status, .. } if self.ending.is_none() => {
-                match self.keeper.died(now, worker) {
-                    Verdict::Replace(pause) => {
-                        self.report.replaced(worker, &status.to_string(), pause);
-                    }
-                    Verdict::GiveUp(count) => {
-                        self.report.failure(&format!(
-                            "worker {worker} died ({status}); giving up: {count} workers in a row \
-                             died before they listened"
-                        ));
-                        self.give_up();
-                    }
-                }
+                let verdict = self.keeper.died(now, worker);
+                let what = format!("worker {worker} died ({status})");
+                self.obey(&what, verdict, |report, pause| {
+                    report.replaced(worker, &status.to_string(), pause);
+                });
             }
             _ => {}
         }
