@@ -20,6 +20,8 @@ pub struct Stats {
     pub shed_closed: u64,
     /// Connections that wait for a worker now.
     pub waiting: usize,
+    /// Descriptors that workers sent and nobody asked for; they were closed.
+    pub unexpected_handles: u64,
     /// How often accepting rested because the system was out of descriptors or memory.
     pub accept_pauses: u64,
 }

@@ -139,6 +139,12 @@ fn one(arguments: &[&str], outcome: &Outcome) {
             assert!(cluster.primary.worker_state(rogue).is_some_and(|w| w.connected));
         }
     }
+    let unexpected = match arguments[0].split(':').collect::<Vec<_>>()[..] {
+        ["fds", "1", "\"hi\""] => 1,
+        ["fds", "3", ..] => 2,
+        _ => 0,
+    };
+    assert_eq!(cluster.primary.stats().unexpected_handles, unexpected);
     for _ in 0..3 {
         assert_eq!(cluster.served_by(address), good);
     }

@@ -60,6 +60,11 @@ impl Child {
         }
     }
 
+    /// Descriptors that came with no message that has one.
+    pub(super) fn unexpected_handles(&self) -> u64 {
+        self.channel.as_ref().map_or(0, |channel| channel.stats().unexpected_handles)
+    }
+
     /// The channel as long as it is there.
     pub(super) fn channel(&mut self) -> Option<&mut Channel> {
         self.channel.as_mut()
@@ -174,6 +179,7 @@ impl Primary {
         let Some(mut channel) = child.channel.take() else { return };
         let _gone = self.poll.registry().deregister(&mut channel);
         self.tokens.forget(Source::Channel(worker));
+        self.unexpected_handles += channel.stats().unexpected_handles;
         drop(channel);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);

@@ -79,6 +79,8 @@ pub struct Primary {
     full_wake: bool,
     descriptor_limit: Rlimit,
     accept_pauses: u64,
+    /// Of channels that are closed by now, and of messages that have no use for one.
+    unexpected_handles: u64,
 }
 
 impl Primary {
@@ -114,6 +116,7 @@ impl Primary {
             full_wake: false,
             descriptor_limit: limits::raise(),
             accept_pauses: 0,
+            unexpected_handles: 0,
         })
     }
 
@@ -216,7 +219,12 @@ impl Primary {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { accept_pauses: self.accept_pauses, ..self.machine.stats() }
+        let open = self.children.values().map(Child::unexpected_handles).sum::<u64>();
+        Stats {
+            accept_pauses: self.accept_pauses,
+            unexpected_handles: self.unexpected_handles + open,
+            ..self.machine.stats()
+        }
     }
 
     /// Sends a message: Node's `worker.send()`.

@@ -93,7 +93,10 @@ impl Primary {
                 self.machine.handle_input(now, Input::Closed { server });
             }
             Output::DropConn { conn, .. } => drop(self.conns.remove(&conn)),
-            Output::CloseHandle { handle } => drop(self.received.remove(&handle)),
+            Output::CloseHandle { handle } => {
+                self.unexpected_handles += 1;
+                drop(self.received.remove(&handle));
+            }
             Output::Event(event) => {
                 let event = self.with_descriptor(event);
                 self.events.push_back(event);

@@ -3,6 +3,10 @@
 //! The machine sees ids only; the [driver](crate::Primary) owns processes, sockets and the clock.
 //! Inputs may follow each other without outputs being drained in between; what comes out is the
 //! same.
+//!
+//! It is public for simulations, fuzzing and drivers of one's own. Its inputs and outputs grow with
+//! what the primary can do: code that uses this module directly may have to follow with any
+//! release.
 
 mod hand_off;
 mod io;
