@@ -1,5 +1,5 @@
-//! Unmodified Node.js workers under this primary: `node` on the `PATH`, and those in the folders
-//! that `CLUSTER_TEST_NODES` lists as `PATH` does.
+//! Unmodified Node.js workers under this primary: those that `CLUSTER_TEST_NODES` names (separated
+//! as `PATH` is), else the one on `PATH`.
 
 #[path = "support/process.rs"]
 mod support;
@@ -12,20 +12,15 @@ use cluster_primary::{Event, ExitStatus, Object, Placement, Settings, Signal};
 use support::{Cluster, Folder};
 
 fn nodes() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let listed = std::env::var_os("CLUSTER_TEST_NODES").unwrap_or_default();
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let first = std::env::split_paths(&on_path).map(|dir| dir.join("node")).find(|n| n.is_file());
-    let listed = std::env::split_paths(&listed).flat_map(|path| [path.join("node"), path]);
-    for node in first.into_iter().chain(listed).filter(|node| node.is_file()) {
-        if !found.contains(&node) {
-            found.push(node);
-        }
+    if let Some(nodes) = std::env::var_os("CLUSTER_TEST_NODES") {
+        return std::env::split_paths(&nodes).collect();
     }
-    if found.is_empty() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("node")).find(|n| n.is_file());
+    if found.is_none() {
         println!("skipped: no node on the PATH, nor in CLUSTER_TEST_NODES");
     }
-    found
+    found.into_iter().collect()
 }
 
 fn script(name: &str) -> PathBuf {
