@@ -16,7 +16,7 @@ use args::{Args, Verb};
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.verb {
-        Verb::Run(run) => run::run(run),
+        Verb::Run(run) => run::run(*run),
         Verb::DemoWorker { address } => demo::serve(&address),
     }
 }

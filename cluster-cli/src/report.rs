@@ -80,11 +80,22 @@ impl Report {
     }
 
     /// A worker did not leave in time.
-    pub(crate) fn killed(&self, worker: WorkerId, signal: Signal) {
+    pub(crate) fn killed(&self, worker: WorkerId, signal: Signal, asked_twice: bool) {
         if self.json {
             print(typed("kill").with("worker", worker.0).with("signal", signal.to_string()));
+        } else if asked_twice {
+            say(&format!("worker {worker} is not waited for: {signal}"));
         } else {
             say(&format!("worker {worker} did not leave in time: {signal}"));
+        }
+    }
+
+    /// All workers left of their own will.
+    pub(crate) fn nobody_left(&self) {
+        if self.json {
+            print(typed("nobodyLeft"));
+        } else {
+            say("all workers have left");
         }
     }
 

@@ -1,12 +1,15 @@
 //! `cluster run`: keeps N workers until it is told to end.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::{Event, Mono, Primary, Settings, Signal};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use cluster_primary::{Event, Mono, Placement, Primary, Settings, Signal, WorkerId};
 
-use crate::args::Run;
+use crate::args::{Args, Run};
 use crate::keep::{Keeper, Verdict};
 use crate::report::Report;
 use crate::wake::Wake;
@@ -22,6 +25,11 @@ const FAILED: u8 = 1;
 const KILLED: u8 = 3;
 
 pub(crate) fn run(args: Run) -> ExitCode {
+    if args.policy.is_some() && args.placement == Some(Placement::Shared) {
+        let what = "--policy says to whom the primary hands connections: with --placement shared it \
+                    hands out none";
+        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
     let report = Report::new(args.json);
     let grace = Duration::from_secs(args.grace);
     let workers = args.workers.unwrap_or_else(parallelism);
@@ -47,9 +55,13 @@ fn settings(args: Run) -> Settings {
     let mut program = args.program.into_iter();
     let mut settings = match program.next() {
         Some(exec) => Settings::new(exec).with_args(program),
-        None => Settings::default().with_args(["demo-worker", args.demo_listen.as_str()]),
+        None => {
+            Settings::default().with_args(["demo-worker".to_owned(), args.demo_listen.to_string()])
+        }
     };
-    settings.policy = args.policy;
+    if let Some(policy) = args.policy {
+        settings.policy = policy;
+    }
     if let Some(placement) = args.placement {
         settings.placement = placement;
     }
@@ -68,6 +80,10 @@ struct Runner {
     grace: Duration,
     ending: Option<Ending>,
     gave_up: bool,
+    /// Workers that have said anything on their channels.
+    online: BTreeSet<WorkerId>,
+    /// Why a worker could not listen, the last time that one could not.
+    cannot_listen: Option<String>,
 }
 
 /// How far the end is.
@@ -77,6 +93,8 @@ struct Ending {
     /// The signal of that step.
     signal: Signal,
     killed: bool,
+    /// Whoever asked does not want to wait.
+    asked_twice: bool,
 }
 
 impl Runner {
@@ -84,7 +102,17 @@ impl Runner {
         let primary = Primary::new(settings)?;
         let wake = Wake::new(&primary)?;
         let keeper = Keeper::default();
-        Ok(Self { primary, wake, keeper, report, grace, ending: None, gave_up: false })
+        Ok(Self {
+            primary,
+            wake,
+            keeper,
+            report,
+            grace,
+            ending: None,
+            gave_up: false,
+            online: BTreeSet::new(),
+            cannot_listen: None,
+        })
     }
 
     fn start(&mut self, workers: u32) {
@@ -159,6 +187,9 @@ impl Runner {
             let nobody = self.primary.is_over();
             let nobody_comes = self.ending.is_some() || self.keeper.next_due().is_none();
             if nobody && nobody_comes && self.primary.poll_timeout().is_none() {
+                if self.ending.is_none() {
+                    self.report.nobody_left();
+                }
                 return Ok(self.status());
             }
             let due = match &self.ending {
@@ -174,11 +205,25 @@ impl Runner {
     fn handle(&mut self, event: Event) {
         let now = self.wake.now();
         match event {
+            Event::Online { worker } => {
+                self.online.insert(worker);
+            }
             Event::Listening { worker, .. } => self.keeper.started(worker),
+            Event::ListenFailed { address, error, .. } => {
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}"));
+            }
             Event::Exit { worker, exited_after_disconnect: true, .. } => self.keeper.left(worker),
             Event::Exit { worker, status, .. } if self.ending.is_none() => {
                 let verdict = self.keeper.died(now, worker);
-                let what = format!("worker {worker} died ({status})");
+                let mut what = format!("worker {worker} died ({status})");
+                if !self.online.remove(&worker) {
+                    what.push_str(
+                        " without a word on its channel (does it speak node:cluster's protocol?)",
+                    );
+                } else if let Some(cause) = &self.cannot_listen {
+                    what.push_str(": ");
+                    what.push_str(cause);
+                }
                 self.obey(&what, verdict, |report, pause| {
                     report.replaced(worker, &status.to_string(), pause);
                 });
@@ -200,7 +245,8 @@ impl Runner {
             self.report.ending(self.grace);
         }
         let next = self.wake.now() + self.grace;
-        self.ending = Some(Ending { next, signal: Signal::TERM, killed: false });
+        self.ending =
+            Some(Ending { next, signal: Signal::TERM, killed: false, asked_twice: false });
         self.primary.disconnect();
     }
 
@@ -212,6 +258,7 @@ impl Runner {
             Some(ending) => {
                 ending.next = now;
                 ending.signal = Signal::KILL;
+                ending.asked_twice = true;
             }
         }
     }
@@ -226,7 +273,7 @@ impl Runner {
         ending.next = now + LAST_CHANCE;
         for worker in self.primary.all_workers() {
             ending.killed = true;
-            self.report.killed(worker, signal);
+            self.report.killed(worker, signal, ending.asked_twice);
             if let Err(error) = self.primary.kill(worker, signal) {
                 self.report.failure(&error.to_string());
             }

@@ -86,7 +86,8 @@ fn a_port_in_use() {
         said.contains(&format!("cannot listen on {address}: Address already in use")),
         "{said}"
     );
-    assert!(said.contains("giving up"), "{said}");
+    let end = said.lines().rfind(|l| l.contains("giving up")).expect("it gives up");
+    assert!(end.contains("Address already in use"), "the last line says why: {end}");
 }
 
 #[test]
@@ -97,6 +98,30 @@ fn an_address_that_is_not_ours() {
         said.contains("cannot listen on 192.0.2.1:80: Cannot assign requested address"),
         "{said}"
     );
+}
+
+#[test]
+fn a_program_that_is_here_but_not_on_the_path() {
+    let path = scratch("here.sh", "#!/bin/sh\n", 0o755);
+    let here = path.parent().unwrap();
+    let (status, said) = fail(cluster().current_dir(here).args(["run", "here.sh"]));
+    assert_eq!(status, Some(1));
+    assert!(said.contains("say ./here.sh"), "{said}");
+}
+
+#[test]
+fn a_program_that_knows_nothing_of_clusters() {
+    let (status, said) = fail(cluster().args(["run", "-n", "1", "false"]));
+    assert_eq!(status, Some(1));
+    assert!(said.contains("does it speak node:cluster's protocol?"), "{said}");
+}
+
+#[test]
+fn a_policy_without_hand_offs() {
+    let args = ["run", "--placement", "shared", "--policy", "random"];
+    let (status, said) = fail(cluster().args(args));
+    assert_eq!(status, Some(2));
+    assert!(said.contains("--policy"), "{said}");
 }
 
 #[test]
@@ -112,6 +137,8 @@ fn wrong_usage() {
         &["run", "--policy", "best"][..],
         &["run", "--placement", "magic"],
         &["run", "-n", "0"],
+        &["run", "--worker"],
+        &["run", "--demo-listen", "foo"],
         &["walk"],
     ] {
         let (status, said) = fail(cluster().args(args));

@@ -56,6 +56,11 @@ impl fmt::Display for ForkError {
             Self::Spawn { program, error } => {
                 write!(f, "cannot execute {}: {error}", program.display())?;
                 match error.kind() {
+                    io::ErrorKind::NotFound
+                        if program.components().count() == 1 && program.is_file() =>
+                    {
+                        write!(f, "; for the one in this directory say ./{}", program.display())
+                    }
                     io::ErrorKind::NotFound if program.components().count() == 1 => {
                         f.write_str("; is it installed, and on PATH?")
                     }

@@ -34,7 +34,7 @@
 //!         Event::Listening { worker, address } => println!("worker {worker} is on {address}"),
 //!         Event::Exit { worker, status, exited_after_disconnect: false } => {
 //!             println!("worker {worker} died: {status}");
-//!             primary.fork()?;
+//!             primary.fork()?; // a program that cannot start needs a pause, or an end, here
 //!         }
 //!         _ => {}
 //!     }

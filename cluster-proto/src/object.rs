@@ -363,3 +363,31 @@ fn write_reply(reply: &ListenReply, put: &mut impl FnMut(&str, Value)) {
         );
     }
 }
+
+#[cfg(all(test, feature = "json"))]
+mod tests {
+    use super::*;
+    use crate::{Codec, Json};
+
+    #[test]
+    fn a_backlog_is_whatever_a_program_may_have_given() {
+        for (given, backlog) in [
+            ("100", Backlog::Length(100)),
+            ("\"100\"", Backlog::Length(100)),
+            ("-1", Backlog::Length(-1)),
+            ("false", Backlog::Off),
+            ("true", Backlog::Off),
+            ("\"many\"", Backlog::Off),
+            ("1.5", Backlog::Off),
+        ] {
+            let text = alloc::format!(
+                r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","backlog":{given},"seq":0}}"#
+            );
+            let Ok(Message::Cluster(message)) = Json.decode(text.as_bytes()) else {
+                panic!("{text} is a message")
+            };
+            let ClusterBody::QueryServer(query) = message.body else { panic!("{text} is a query") };
+            assert_eq!(query.backlog, Field::Is(backlog), "{given}");
+        }
+    }
+}

@@ -161,7 +161,6 @@ fn what_a_message_lacks_is_named() {
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","port":1e10}"#, "port"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","fd":{}}"#, "fd"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","addressType":5}"#, "addressType"),
-        (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"listening","backlog":true}"#, "backlog"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"listening","index":-1}"#, "index"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"ack":1,"key":"k","errno":"x"}"#, "errno"),
         (r#"{"cmd":"NODE_HANDLE","msg":1}"#, "type"),
