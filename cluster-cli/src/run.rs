@@ -82,7 +82,7 @@ struct Runner {
     gave_up: bool,
     /// Workers that have said anything on their channels.
     online: BTreeSet<WorkerId>,
-    /// Why a worker could not listen, the last time that one could not.
+    /// Why a worker could not listen, if none has listened since.
     cannot_listen: Option<String>,
 }
 
@@ -208,11 +208,17 @@ impl Runner {
             Event::Online { worker } => {
                 self.online.insert(worker);
             }
-            Event::Listening { worker, .. } => self.keeper.started(worker),
+            Event::Listening { worker, .. } => {
+                self.keeper.started(worker);
+                self.cannot_listen = None;
+            }
             Event::ListenFailed { address, error, .. } => {
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}"));
             }
-            Event::Exit { worker, exited_after_disconnect: true, .. } => self.keeper.left(worker),
+            Event::Exit { worker, exited_after_disconnect: true, .. } => {
+                self.keeper.left(worker);
+                self.online.remove(&worker);
+            }
             Event::Exit { worker, status, .. } if self.ending.is_none() => {
                 let verdict = self.keeper.died(now, worker);
                 let mut what = format!("worker {worker} died ({status})");

@@ -202,7 +202,6 @@ impl Machine {
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
             self.place_input(now, id, Place::Join { worker });
-            // One that listens again after it closed goes on where it was.
         }
     }
 
