@@ -201,6 +201,18 @@ impl<T: Transport> Channel<T> {
         self.sender.poll_report()
     }
 
+    /// Has [`poll_mark`](Self::poll_mark) report `token` when all that was sent so far has been
+    /// written (and the handles among it answered): Node's callback of `send()`. If the channel
+    /// closes before, there is no report.
+    pub fn mark(&mut self, token: u64) {
+        self.sender.mark(token);
+    }
+
+    /// The next [mark](Self::mark) that a [`flush`](Self::flush) has come by; each is reported once.
+    pub fn poll_mark(&mut self) -> Option<u64> {
+        self.sender.poll_mark()
+    }
+
     /// Changes the encoding of all messages sent from now on. The peer has to know, by the last
     /// message in the old one, and nothing may be un-ACKed then: see
     /// [`handles_in_flight`](Self::handles_in_flight).

@@ -73,6 +73,7 @@
 //! are close-on-exec; those that belong to no message are closed and
 //! [counted](Channel::stats). What the peer says that a descriptor is, is not checked.
 
+mod any_socket;
 mod channel;
 mod config;
 mod error;
@@ -88,6 +89,7 @@ mod unix;
 
 pub use cluster_proto as proto;
 
+pub use any_socket::AnySocket;
 pub use channel::{Channel, ChannelStats, Flush, Pressure, Received, ReceivedHandle, Recv};
 pub use config::{ChannelConfig, Wire};
 pub use error::{RecvError, SendError};

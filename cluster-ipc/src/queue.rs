@@ -16,6 +16,8 @@ pub(crate) enum Item {
     Handle(u64),
     /// From here on answers are written in this encoding.
     Wire(Wire),
+    /// All before it is written.
+    Mark(u64),
 }
 
 /// The order of writes.
@@ -49,6 +51,10 @@ impl Queue {
 
     pub(crate) fn push_wire(&mut self, wire: Wire) {
         self.items.push_back(Item::Wire(wire));
+    }
+
+    pub(crate) fn push_mark(&mut self, token: u64) {
+        self.items.push_back(Item::Mark(token));
     }
 
     /// Whether answers may be put before the first item now.

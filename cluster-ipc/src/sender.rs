@@ -56,6 +56,7 @@ pub(crate) struct Sender<H> {
     queued: usize,
     answers: VecDeque<Answer>,
     reports: VecDeque<HandleAnswer>,
+    reached: VecDeque<u64>,
     undelivered: u64,
     closed: bool,
 }
@@ -66,6 +67,7 @@ enum Frame<H> {
     Plain(Vec<u8>),
     Answer(Answer),
     Wire(Wire),
+    Mark(u64),
     Handle(HandleFrame<H>),
 }
 
@@ -99,6 +101,7 @@ impl<H> Sender<H> {
             queued: 0,
             answers: VecDeque::new(),
             reports: VecDeque::new(),
+            reached: VecDeque::new(),
             undelivered: 0,
             closed: false,
         }
@@ -163,6 +166,16 @@ impl<H> Sender<H> {
         }
     }
 
+    pub(crate) fn mark(&mut self, token: u64) {
+        if !self.closed {
+            self.submit(FrameClass::Plain, Frame::Mark(token));
+        }
+    }
+
+    pub(crate) fn poll_mark(&mut self) -> Option<u64> {
+        self.reached.pop_front()
+    }
+
     /// Answers a handle of the peer's; false if it leaves too many unread.
     pub(crate) fn answer(&mut self, answer: Answer) -> bool {
         if self.closed {
@@ -194,14 +207,22 @@ impl<H> Sender<H> {
         T: Transport<Handle = H>,
     {
         loop {
-            if let Some((&Item::Wire(wire), _)) = self.queue.front() {
-                self.answer_wire = wire;
-                self.queue.pop();
-                continue;
+            match self.queue.front() {
+                Some((&Item::Wire(wire), _)) => {
+                    self.answer_wire = wire;
+                    self.queue.pop();
+                    continue;
+                }
+                Some((&Item::Mark(token), _)) => {
+                    self.reached.push_back(token);
+                    self.queue.pop();
+                    continue;
+                }
+                _ => {}
             }
             self.queue_answers();
             let sent = match self.queue.front() {
-                None | Some((Item::Wire(_), _)) => return Ok(Flush::Done),
+                None | Some((Item::Wire(_) | Item::Mark(_), _)) => return Ok(Flush::Done),
                 Some((Item::Plain(bytes), written)) => transport.send(&bytes[written..], &[]),
                 Some((Item::Handle(key), written)) => {
                     let frame = self.handle_frame(*key);
@@ -347,6 +368,7 @@ impl<H> Sender<H> {
             Some(Frame::Plain(bytes)) => self.queue.push_plain(bytes),
             Some(Frame::Answer(answer)) => self.answers.push_back(answer),
             Some(Frame::Wire(wire)) => self.queue.push_wire(wire),
+            Some(Frame::Mark(token)) => self.queue.push_mark(token),
             Some(Frame::Handle(_)) | None => unreachable!("a key is given out once"),
         }
     }
@@ -445,7 +467,7 @@ impl<H> Sender<H> {
                 }
                 self.queue.pop();
             }
-            Item::Wire(_) => unreachable!("it is not written"),
+            Item::Wire(_) | Item::Mark(_) => unreachable!("they are not written"),
         }
     }
 }
@@ -459,7 +481,7 @@ impl<H> Frame<H> {
                 frame.bytes = Vec::new();
                 frame.handle = None;
             }
-            Self::Answer(_) | Self::Wire(_) => {}
+            Self::Answer(_) | Self::Wire(_) | Self::Mark(_) => {}
         }
     }
 }

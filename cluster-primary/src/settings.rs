@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_proto::env::{self, SchedulingPolicy};
+use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 
 /// Node's `cluster.settings`: what the next fork does. Workers that run already keep theirs.
@@ -28,6 +28,9 @@ pub struct Settings {
     pub exec_argv: Vec<OsString>,
     /// The worker's working directory. Default: the primary's.
     pub cwd: Option<PathBuf>,
+    /// How messages are written on the channel: [`Serialization::Json`], or
+    /// [`Serialization::Advanced`] for what JSON cannot hold. Default: JSON.
+    pub serialization: Serialization,
     /// Laid over the primary's environment, in this order; `None` removes.
     pub env: Vec<(OsString, Option<OsString>)>,
     /// Whether the worker's output comes to the primary as
@@ -40,6 +43,11 @@ pub struct Settings {
     pub uid: Option<u32>,
     /// The group that the worker runs as (`setgid(2)`).
     pub gid: Option<u32>,
+    /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) asks for inspection
+    /// (`--inspect` and the like). Default: each worker its own, counted up from 9230.
+    pub inspect_port: InspectPort,
+    /// Accepted for Node's sake: there is no console window to hide but on Windows.
+    pub windows_hide: bool,
     /// Who accepts connections. Frozen by the first [`setup`](crate::Primary::setup) or fork.
     /// Default: what `NODE_CLUSTER_SCHED_POLICY` says, else [`Placement::Handoff`].
     pub placement: Placement,
@@ -58,11 +66,14 @@ impl Default for Settings {
             exec_path: None,
             exec_argv: Vec::new(),
             cwd: None,
+            serialization: Serialization::default(),
             env: Vec::new(),
             silent: false,
             stdio: None,
             uid: None,
             gid: None,
+            inspect_port: InspectPort::default(),
+            windows_hide: false,
             placement: match SchedulingPolicy::read(|name| std::env::var(name).ok()) {
                 SchedulingPolicy::None => Placement::Shared,
                 _ => Placement::Handoff,
@@ -150,6 +161,32 @@ pub enum Stdio {
     Fd(Arc<OwnedFd>),
     /// The channel. It must stand exactly once.
     Ipc,
+}
+
+/// Which port a worker's inspector listens on: Node's `inspectPort`.
+///
+/// It matters only if the interpreter's own arguments, or `NODE_OPTIONS` in the settings'
+/// environment, ask for inspection.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum InspectPort {
+    /// Each worker its own, counted up from 9230: one more than the port of Node's own primary.
+    #[default]
+    Count,
+    /// The same for all: only one of them at a time can be inspected. 0 lets the system choose.
+    Fixed(u16),
+    /// What the function says, at each fork.
+    With(Arc<dyn Fn() -> u16 + Send + Sync>),
+}
+
+impl fmt::Debug for InspectPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count => f.write_str("Count"),
+            Self::Fixed(port) => f.debug_tuple("Fixed").field(port).finish(),
+            Self::With(_) => f.write_str("With(..)"),
+        }
+    }
 }
 
 /// Who accepts connections.

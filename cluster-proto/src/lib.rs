@@ -81,6 +81,7 @@ mod key;
 mod listen;
 mod message;
 mod object;
+mod socket_counts;
 mod value;
 #[cfg(feature = "serde")]
 mod value_serde;
@@ -102,6 +103,7 @@ pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
 pub use object::is_internal;
+pub use socket_counts::SocketCounts;
 pub use value::{Number, Object, Value};
 
 #[cfg(all(doctest, feature = "json"))]
