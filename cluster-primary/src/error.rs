@@ -175,6 +175,12 @@ pub enum SendError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The worker says that the descriptor did not arrive, and so did not get the message either:
+    /// it may be out of descriptors.
+    Undelivered {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The message cannot be written, or is the protocol's own.
     Encode {
         /// Why.
@@ -193,7 +199,24 @@ impl fmt::Display for SendError {
             Self::TooLong { length, limit } => {
                 write!(f, "a message of {length} bytes is over the limit of {limit}")
             }
+            Self::Undelivered { worker } => write!(
+                f,
+                "the descriptor for worker {worker} did not arrive: is it out of descriptors?"
+            ),
             Self::Encode { error } => error.fmt(f),
+        }
+    }
+}
+
+impl SendError {
+    /// A name for programs: Node's where it has one, as the control API has it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "ERR_IPC_CHANNEL_CLOSED",
+            Self::QueueFull { .. } => "ERR_IPC_QUEUE_FULL",
+            Self::TooLong { .. } => "ERR_IPC_TOO_LONG",
+            Self::Undelivered { .. } => "ERR_IPC_UNDELIVERED",
+            Self::Encode { .. } => "ERR_INVALID_ARG_VALUE",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
 
-use crate::{Settings, Signal, WorkerError, WorkerId};
+use crate::{SendError, SendId, Settings, Signal, WorkerError, WorkerId};
 
 /// What happened, in the order in which it happened.
 ///
@@ -56,6 +56,39 @@ pub enum Event<H = OwnedFd> {
         /// The descriptor that came with it.
         handle: Option<EventHandle<H>>,
     },
+    /// A message was written, or will never be: what Node's callback of `worker.send()` tells.
+    Sent {
+        /// The worker.
+        worker: WorkerId,
+        /// Which message, as [`Primary::send_reported`](crate::Primary::send_reported) named it.
+        id: SendId,
+        /// Why it was not written, if it was not. One that was written the worker may still leave
+        /// unread.
+        error: Option<SendError>,
+    },
+    /// All is written that waited for a worker when [`Pressure::High`](crate::Pressure::High) was
+    /// last reported: more can be sent.
+    Drained {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The answer to [`Primary::count_sockets`](crate::Primary::count_sockets).
+    SocketCount {
+        /// The worker.
+        worker: WorkerId,
+        /// The key that the connections were sent with.
+        key: String,
+        /// How many of them are open there.
+        count: u64,
+    },
+    /// The answer to [`Primary::await_sockets`](crate::Primary::await_sockets): the last of the
+    /// connections that were sent with that key has closed.
+    SocketsClosed {
+        /// The worker.
+        worker: WorkerId,
+        /// The key.
+        key: String,
+    },
     /// A worker wrote to a standard descriptor that is a pipe to the primary (`silent`, or
     /// [`Stdio::Pipe`](crate::Stdio::Pipe)).
     Stdio {
@@ -98,10 +131,53 @@ pub enum Event<H = OwnedFd> {
 /// A descriptor that came with a user's message.
 #[derive(Debug)]
 pub struct EventHandle<H = OwnedFd> {
-    /// What it is, as its sender said.
+    /// What it is, as its sender said. What it really is tells [`AnySocket`](crate::AnySocket).
     pub kind: HandleKind,
-    /// The descriptor.
+    /// The descriptor, close-on-exec, otherwise in the state its sender left it: one of Node's does
+    /// not block.
     pub handle: H,
+    /// The key of the sender's server that a connection came from, if the sender counts it.
+    pub key: Option<String>,
+    /// Keep it as long as the connection is open: until it is dropped the sender counts the
+    /// connection among its server's. `None` where nobody counts.
+    pub counted: Option<Counted>,
+}
+
+impl<H> EventHandle<H> {
+    /// A descriptor that nobody counts.
+    pub fn new(kind: HandleKind, handle: H) -> Self {
+        Self { kind, handle, key: None, counted: None }
+    }
+}
+
+/// A connection that its sender counts, for as long as this lives.
+///
+/// Node's `server.close()` waits for connections that were sent away too, and
+/// `server.getConnections()` counts them. Dropping this tells the worker that the connection is
+/// closed; the thread may be any.
+#[must_use = "dropping it says that the connection is closed"]
+pub struct Counted {
+    closed: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Counted {
+    pub(crate) fn new(closed: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { closed: Some(Box::new(closed)) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(closed) = self.closed.take() {
+            closed();
+        }
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
 }
 
 /// Where a worker listens, as it says itself.

@@ -3,7 +3,7 @@
 #[path = "support/machine.rs"]
 mod support;
 
-use cluster_primary::machine::Input;
+use cluster_primary::machine::{Handle, Input};
 use cluster_primary::proto::{ClusterBody, Field, HandleKind, ListenQuery, Message};
 use cluster_primary::{HandleId, Settings, WorkerError, WorkerId};
 use support::{Cluster, tcp};
@@ -58,7 +58,7 @@ fn a_workers_life_is_told_in_its_order() {
     assert_eq!(state(&cluster), Some("listening"));
 
     let hello = Message::User("hello".into());
-    let handle = Some((HandleKind::NetSocket, HandleId(9)));
+    let handle = Some(Handle { id: HandleId(9), kind: HandleKind::NetSocket, key: None });
     let lines = cluster.input(Input::Received { worker, message: hello, handle });
     assert_eq!(lines, ["event: message 1 hello with net.Socket"]);
 
@@ -163,7 +163,7 @@ fn nothing_is_told_of_a_worker_after_its_channel_closed() {
     assert_eq!(cluster.says(worker, ClusterBody::Online), [""; 0]);
     assert_eq!(cluster.asks(worker, tcp(80)), [""; 0]);
     let late = Message::User("late".into());
-    let handle = Some((HandleKind::NetSocket, HandleId(3)));
+    let handle = Some(Handle { id: HandleId(3), kind: HandleKind::NetSocket, key: None });
     let lines = cluster.input(Input::Received { worker, message: late, handle });
     assert_eq!(lines, ["close handle 3"]);
 }
@@ -184,7 +184,7 @@ fn a_descriptor_that_nobody_asked_for_is_closed() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
     let message = Message::cluster(1, None, ClusterBody::Online);
-    let handle = Some((HandleKind::NetNative, HandleId(5)));
+    let handle = Some(Handle { id: HandleId(5), kind: HandleKind::NetNative, key: None });
     let lines = cluster.input(Input::Received { worker, message, handle });
     assert_eq!(lines, ["close handle 5", "event: online 1"]);
 }

@@ -13,9 +13,9 @@ use mio::unix::SourceFd;
 
 use super::Primary;
 use super::process::Process;
-use super::serve::PROBE;
+use super::send::{Sends, tokens};
 use super::tokens::Source;
-use crate::machine::Input;
+use crate::machine::{Handle, Input};
 use crate::{Event, HandleId, WorkerError, WorkerId};
 
 /// Messages and bytes that are taken from one worker before the others have their turn. (Of one
@@ -47,6 +47,8 @@ pub(super) struct Child {
     /// Hand-offs, by their `seq`, whose descriptors have not arrived: who answers for one of them
     /// answers for what it cannot have.
     pub(super) not_arrived: BTreeSet<u64>,
+    /// Users' messages whose end is to be reported.
+    pub(super) sends: Sends,
 }
 
 impl Child {
@@ -57,6 +59,7 @@ impl Child {
             pipes: BTreeMap::new(),
             closing: false,
             not_arrived: BTreeSet::new(),
+            sends: Sends::default(),
         }
     }
 
@@ -123,24 +126,29 @@ impl Primary {
             let received = channel.recv();
             while let Some(answer) = channel.poll_answer() {
                 child.not_arrived.remove(&answer.token);
-                if answer.token == PROBE {
-                    self.machine.handle_input(now, Input::Probed { worker });
-                } else if !answer.delivered {
-                    let seq = answer.token;
-                    self.machine.handle_input(now, Input::Undelivered { worker, seq });
+                match tokens::of(answer.token) {
+                    tokens::Token::Probe => {
+                        self.machine.handle_input(now, Input::Probed { worker });
+                    }
+                    tokens::Token::User(id) => child.sends.answered(worker, id, answer.delivered),
+                    tokens::Token::HandOff(seq) if !answer.delivered => {
+                        self.machine.handle_input(now, Input::Undelivered { worker, seq });
+                    }
+                    tokens::Token::HandOff(_) => {}
                 }
             }
+            let can_send = channel.can_send();
+            let too_soon = matches!(&received, Ok(Recv::Message(received))
+                if answered(&received.message).is_some_and(|seq| child.not_arrived.contains(&seq)));
+            self.tell_sends(worker);
             match received {
                 // Nothing can be written to it any more, and this was the last of its words.
-                Ok(Recv::WouldBlock) if !channel.can_send() => {
+                Ok(Recv::WouldBlock) if !can_send => {
                     self.close_now(now, worker);
                     return false;
                 }
                 Ok(Recv::WouldBlock) => return false,
-                Ok(Recv::Message(received))
-                    if answered(&received.message)
-                        .is_some_and(|seq| child.not_arrived.contains(&seq)) =>
-                {
+                Ok(Recv::Message(_)) if too_soon => {
                     self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
                     return false;
                 }
@@ -149,7 +157,7 @@ impl Primary {
                         self.last_handle += 1;
                         let id = HandleId(self.last_handle);
                         self.received.insert(id, h.handle);
-                        (h.kind, id)
+                        Handle { id, kind: h.kind, key: h.key }
                     });
                     let message = received.message;
                     self.machine.handle_input(now, Input::Received { worker, message, handle });
@@ -181,6 +189,7 @@ impl Primary {
         self.tokens.forget(Source::Channel(worker));
         self.unexpected_handles += channel.stats().unexpected_handles;
         drop(channel);
+        self.end_sends(worker);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);
     }
@@ -291,14 +300,18 @@ impl Primary {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
             let flushed = channel.flush();
-            if !channel.can_send() {
+            while let Some(mark) = channel.poll_mark() {
+                child.sends.reached(worker, mark);
+            }
+            let (can_send, is_idle, closing) =
+                (channel.can_send(), channel.is_idle(), child.closing);
+            self.tell_sends(worker);
+            if !can_send {
                 // It does not read any more: once its last words are read its channel goes.
                 self.pending.insert(Source::Channel(worker));
             }
             match flushed {
-                Ok(Flush::Done)
-                    if child.closing && channel.is_idle() && !self.machine.is_serving(worker) =>
-                {
+                Ok(Flush::Done) if closing && is_idle && !self.machine.is_serving(worker) => {
                     let now = self.clock.now();
                     self.close_now(now, worker);
                 }

@@ -7,6 +7,7 @@ mod limits;
 mod listen;
 mod process;
 mod remote;
+mod send;
 mod serve;
 mod spawn;
 mod tokens;
@@ -19,8 +20,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::{Channel, ChannelConfig, Pressure};
-use cluster_proto::{Message, Value};
+use cluster_ipc::{Channel, ChannelConfig};
 use mio::{Events, Poll};
 use rustix::process::Rlimit;
 
@@ -29,8 +29,8 @@ pub use view::Worker;
 
 use crate::machine::{Input, Machine, WorkerState};
 use crate::{
-    ConnId, Event, ForkError, HandleId, KillError, Mono, SendError, ServerId, Settings, Signal,
-    Stats, WorkerId,
+    ConnId, Event, ForkError, HandleId, KillError, Mono, ServerId, Settings, Signal, Stats,
+    WorkerId,
 };
 use child::Child;
 use clock::Clock;
@@ -66,6 +66,7 @@ pub struct Primary {
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
+    last_send: u64,
     events: VecDeque<Event>,
     /// Sources that may have more than was taken of them: no new edge comes for it.
     pending: BTreeSet<Source>,
@@ -108,6 +109,7 @@ impl Primary {
             last_conn: 0,
             received: HashMap::new(),
             last_handle: 0,
+            last_send: 0,
             events: VecDeque::new(),
             pending: BTreeSet::new(),
             unflushed: BTreeSet::new(),
@@ -225,38 +227,6 @@ impl Primary {
             unexpected_handles: self.unexpected_handles + open,
             ..self.machine.stats()
         }
-    }
-
-    /// Sends a message: Node's `worker.send()`.
-    ///
-    /// [`Pressure::High`] says that more than the high-water mark waits for the worker (Node
-    /// returns `false`); the message is taken all the same.
-    ///
-    /// # Errors
-    /// [`SendError`] if the worker has no open channel, its queue is full, or the message is of a
-    /// kind that only the protocol may send. It is not sent then.
-    pub fn send(
-        &mut self,
-        worker: WorkerId,
-        message: impl Into<Value>,
-    ) -> Result<Pressure, SendError> {
-        // What the machine said before goes first.
-        self.settle();
-        let message = Message::User(message.into());
-        let open = self.machine.worker(worker).is_some_and(|w| w.connected);
-        let child = self.children.get_mut(&worker).filter(|_| open);
-        let channel = child.and_then(Child::open_channel).ok_or(SendError::Closed { worker })?;
-        let sent = channel.send(&message, None).map_err(|error| match error {
-            cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
-            cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },
-            cluster_ipc::SendError::TooLong { length, limit } => {
-                SendError::TooLong { length, limit }
-            }
-            _ => SendError::Closed { worker },
-        })?;
-        self.unflushed.insert(worker);
-        self.flush();
-        Ok(sent)
     }
 
     /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.

@@ -37,6 +37,15 @@ impl Calls {
         self.queue.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Has it carried out when the primary's owner next looks; not at all if there is none.
+    pub(super) fn push(&self, call: Call) {
+        let Some(()) = self.queue.lock().as_mut().map(|queue| queue.push_back(call)) else {
+            return;
+        };
+        // A primary that cannot be woken sees it at its next wake.
+        let _late = self.waker.wake();
+    }
+
     /// Takes no more; whoever waits for an answer learns that there is none.
     pub(super) fn close(&self) {
         drop(self.queue.lock().take());

@@ -13,15 +13,12 @@ use rustix::io::Errno;
 use super::child::Child;
 use super::listen::SocketFile;
 use super::tokens::Source;
-use super::{Primary, listen};
+use super::{Primary, listen, send::tokens};
 use crate::machine::{Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
 
 /// Connections that are accepted from one server before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
-
-/// The token of a probe, among those of hand-offs.
-pub(super) const PROBE: u64 = u64::MAX;
 
 /// A server's socket.
 pub(super) struct Listener {
@@ -141,7 +138,7 @@ impl Primary {
 
     fn probe(&mut self, worker: WorkerId) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-        match channel.map(|c| c.probe(PROBE)) {
+        match channel.map(|c| c.probe(tokens::PROBE)) {
             Some(Ok(_)) => {
                 self.unflushed.insert(worker);
             }
@@ -210,9 +207,10 @@ impl Primary {
     fn with_descriptor(&mut self, event: Event<HandleId>) -> Event {
         match event {
             Event::Message { worker, message, handle } => {
-                let handle = handle.and_then(|EventHandle { kind, handle }| {
+                let handle = handle.and_then(|EventHandle { kind, handle, key, .. }| {
                     let handle = self.received.remove(&handle)?;
-                    Some(EventHandle { kind, handle })
+                    let counted = key.clone().map(|key| self.counted(worker, key));
+                    Some(EventHandle { kind, handle, key, counted })
                 });
                 Event::Message { worker, message, handle }
             }
@@ -223,6 +221,10 @@ impl Primary {
             Event::ListenFailed { worker, address, error } => {
                 Event::ListenFailed { worker, address, error }
             }
+            Event::Sent { worker, id, error } => Event::Sent { worker, id, error },
+            Event::Drained { worker } => Event::Drained { worker },
+            Event::SocketCount { worker, key, count } => Event::SocketCount { worker, key, count },
+            Event::SocketsClosed { worker, key } => Event::SocketsClosed { worker, key },
             Event::Stdio { worker, fd, data } => Event::Stdio { worker, fd, data },
             Event::Error { worker, error } => Event::Error { worker, error },
             Event::Disconnect { worker, exited_after_disconnect } => {

@@ -28,7 +28,23 @@ pub enum Input {
         /// The message, out of its handle frame if it came in one.
         message: Message,
         /// The descriptor that came with it.
-        handle: Option<(HandleKind, HandleId)>,
+        handle: Option<Handle>,
+    },
+    /// A connection that a worker counts, for it had sent it with that key, is closed.
+    SocketClosed {
+        /// The worker.
+        worker: WorkerId,
+        /// The key.
+        key: String,
+    },
+    /// The user wants to know of connections that were sent to a worker with a key.
+    AskSockets {
+        /// The worker.
+        worker: WorkerId,
+        /// The key.
+        key: String,
+        /// When the last has closed; else how many are open.
+        when_closed: bool,
     },
     /// The connection sent with that message did not arrive, and will not be sent again.
     Undelivered {
@@ -93,6 +109,17 @@ pub enum Input {
     },
     /// The user disconnects all workers.
     DisconnectAll,
+}
+
+/// A descriptor that came with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handle {
+    /// Kept by the driver until an event or [`Output::CloseHandle`] names it.
+    pub id: HandleId,
+    /// What it is, as its sender said.
+    pub kind: HandleKind,
+    /// The key of the sender's server that a connection came from.
+    pub key: Option<String>,
 }
 
 /// What the machine wants done.

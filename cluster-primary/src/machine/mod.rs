@@ -13,19 +13,20 @@ mod io;
 mod leaving;
 mod listening;
 mod server;
+mod sockets;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cluster_proto::{ClusterBody, ClusterMessage, HandleKind, Message, ServerKey};
+use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey};
 use cluster_sched::Mono;
 
-pub use io::{Bound, Fate, Input, Output, SendHandle};
+pub use io::{Bound, Fate, Handle, Input, Output, SendHandle};
 pub use worker::WorkerState;
 
 use crate::event::Address;
-use crate::{ConnId, Event, EventHandle, HandleId, ServerId, Settings, Stats, WorkerId};
+use crate::{ConnId, Event, HandleId, ServerId, Settings, Stats, WorkerId};
 use server::Server;
 use worker::Worker;
 
@@ -81,6 +82,10 @@ impl Machine {
             Input::Forked { worker, pid } => self.forked(worker, pid),
             Input::Received { worker, message, handle } => {
                 self.received(now, worker, message, handle);
+            }
+            Input::SocketClosed { worker, key } => self.socket_closed(worker, &key),
+            Input::AskSockets { worker, key, when_closed } => {
+                self.ask_sockets(worker, key, when_closed);
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
             Input::Probed { worker } => self.probed(worker),
@@ -216,33 +221,31 @@ impl Machine {
         self.event(Event::Fork { worker, pid });
     }
 
-    fn received(
-        &mut self,
-        now: Mono,
-        worker: WorkerId,
-        message: Message,
-        handle: Option<(HandleKind, HandleId)>,
-    ) {
+    fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {
         if self.workers.get(&worker).is_none_or(|w| !w.connected) {
             self.let_go(handle);
             return;
         }
         match message {
             Message::User(message) => {
-                let handle = handle.map(|(kind, handle)| EventHandle { kind, handle });
+                let handle = handle.map(|handle| self.count_socket(worker, handle));
                 self.event(Event::Message { worker, message, handle });
             }
             Message::Cluster(message) => {
                 self.let_go(handle);
                 self.cluster_message(now, worker, message);
             }
+            Message::SocketList(message) => {
+                self.let_go(handle);
+                self.socket_list(worker, message);
+            }
             // Nothing that a primary would have to answer.
             _ => self.let_go(handle),
         }
     }
 
-    fn let_go(&mut self, handle: Option<(HandleKind, HandleId)>) {
-        if let Some((_, handle)) = handle {
+    fn let_go(&mut self, handle: Option<Handle>) {
+        if let Some(Handle { id: handle, .. }) = handle {
             self.output.push_back(Output::CloseHandle { handle });
         }
     }

@@ -1,8 +1,8 @@
 //! What the machine knows of one worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_proto::ServerKey;
+use cluster_proto::{ServerKey, SocketCounts};
 
 use crate::{ExitStatus, ServerId};
 
@@ -22,6 +22,19 @@ pub(super) struct Worker {
     pub(super) servers: BTreeMap<ServerId, ServerKey>,
     /// Connections that it took.
     pub(super) connections: u64,
+    /// Connections in its users' messages.
+    pub(super) sockets: Sockets,
+}
+
+/// What is known of connections that went beside users' messages.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    /// Those that the worker sent, and counts.
+    pub(super) held: SocketCounts,
+    /// Keys whose counts the user waits for.
+    pub(super) counting: BTreeSet<String>,
+    /// Keys of which the user waits for the last to close.
+    pub(super) closing: BTreeSet<String>,
 }
 
 /// How far the primary's `disconnect` of a worker is.
@@ -47,6 +60,7 @@ impl Worker {
             disconnect: Disconnect::No,
             servers: BTreeMap::new(),
             connections: 0,
+            sockets: Sockets::default(),
         }
     }
 

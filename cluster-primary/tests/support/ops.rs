@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
+use cluster_primary::machine::{Bound, Fate, Handle, Input, Machine, Output, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, ListenReply,
-    Message, Object, SockName,
+    Message, Object, SockName, SocketList,
 };
 use cluster_primary::{
     ConnId, Event, ExitStatus, HandleId, Mono, Placement, PolicyName, ServerId, Settings, Signal,
@@ -168,6 +168,10 @@ struct World {
     /// Descriptors that the machine has to let go of.
     handles: BTreeSet<HandleId>,
     last_handle: u64,
+    /// Connections that each worker counts.
+    sockets: BTreeMap<WorkerId, u64>,
+    /// Questions about connections (`true`: when the last closes) that may be answered.
+    socket_answers: BTreeSet<(WorkerId, bool)>,
     disconnect_alls: u32,
     disconnecteds: u32,
     handed_over: u64,
@@ -194,6 +198,8 @@ impl World {
             probing: BTreeSet::new(),
             handles: BTreeSet::new(),
             last_handle: 0,
+            sockets: BTreeMap::new(),
+            socket_answers: BTreeSet::new(),
             disconnect_alls: 0,
             disconnecteds: 0,
             handed_over: 0,
@@ -232,7 +238,7 @@ impl World {
                 let handle = bytes.next().is_multiple_of(2);
                 if let Some(worker) = self.worker(bytes) {
                     let message = Message::User("hello".into());
-                    let handle = handle.then(|| (HandleKind::NetSocket, self.handle()));
+                    let handle = handle.then(|| self.handle(HandleKind::NetSocket));
                     self.input(Input::Received { worker, message, handle });
                 }
             }
@@ -319,10 +325,10 @@ impl World {
         bytes.pick(&self.workers.keys().copied().collect::<Vec<_>>())
     }
 
-    fn handle(&mut self) -> HandleId {
+    fn handle(&mut self, kind: HandleKind) -> Handle {
         self.last_handle += 1;
         self.handles.insert(HandleId(self.last_handle));
-        HandleId(self.last_handle)
+        Handle { id: HandleId(self.last_handle), kind, key: None }
     }
 
     fn says(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) -> u64 {
@@ -446,12 +452,52 @@ impl World {
             6 => ClusterBody::Disconnect,
             7 => ClusterBody::Other { act: "dance".into() },
             _ => {
+                if nth.is_multiple_of(2) {
+                    return self.sockets(worker, nth / 2);
+                }
                 let message = Message::Internal(Object::new().with("cmd", "NODE_DEBUG_ENABLED"));
-                let handle = Some((HandleKind::NetNative, self.handle()));
+                let handle = Some(self.handle(HandleKind::NetNative));
                 return self.input(Input::Received { worker, message, handle });
             }
         };
         self.says(worker, None, body);
+    }
+
+    /// Connections that the worker counts, and those that the user asks it about.
+    fn sockets(&mut self, worker: WorkerId, what: u8) {
+        let key = || String::from("4:127.0.0.1:80");
+        let from =
+            |list| Input::Received { worker, message: Message::SocketList(list), handle: None };
+        match what % 8 {
+            0 | 1 => {
+                let mut handle = self.handle(HandleKind::NetSocket);
+                handle.key = Some(key());
+                let message = Message::User("yours".into());
+                *self.sockets.entry(worker).or_default() += 1;
+                self.input(Input::Received { worker, message, handle: Some(handle) });
+            }
+            2 | 3 => {
+                let open = self.sockets.entry(worker).or_default();
+                // One that was never counted cannot be closed.
+                if *open == 0 {
+                    return;
+                }
+                *open -= 1;
+                self.input(Input::SocketClosed { worker, key: key() });
+            }
+            4 => self.input(from(SocketList::GetCount { key: key() })),
+            5 => self.input(from(SocketList::NotifyClose { key: key() })),
+            6 => {
+                let when_closed = what.is_multiple_of(16);
+                self.input(Input::AskSockets { worker, key: key(), when_closed });
+            }
+            _ => {
+                let before = self.socket_answers.len();
+                self.input(from(SocketList::Count { key: key(), count: 7 }));
+                self.input(from(SocketList::AllClosed { key: key() }));
+                assert!(before >= self.socket_answers.len(), "an answer to no question is none");
+            }
+        }
     }
 
     fn close_channel(&mut self, worker: WorkerId) {
@@ -498,7 +544,7 @@ impl World {
     fn stranger(&mut self, bytes: &mut Bytes<'_>) {
         let (worker, server) = (WorkerId(9999), ServerId(9999));
         let before = self.outputs.len();
-        let handle = Some((HandleKind::NetNative, HandleId(0)));
+        let handle = Some(Handle { id: HandleId(0), kind: HandleKind::NetNative, key: None });
         match bytes.next() % 8 {
             0 => self.input(Input::Disconnect { worker }),
             1 => self.input(Input::ChannelClosed { worker }),
@@ -570,6 +616,16 @@ impl World {
 
     fn sent(&mut self, to: WorkerId, message: &Message, handle: Option<SendHandle>) {
         let worker = self.workers.get_mut(&to).expect("sent to a worker");
+        if let Message::SocketList(list) = message {
+            assert!(worker.connected, "{list:?} to one that is gone");
+            let open = self.sockets.get(&to).copied().unwrap_or_default();
+            return match list {
+                SocketList::Count { count, .. } => assert_eq!(*count, open, "{to}"),
+                SocketList::AllClosed { .. } => assert_eq!(open, 0, "{to}"),
+                SocketList::GetCount { .. } => drop(self.socket_answers.insert((to, false))),
+                SocketList::NotifyClose { .. } => drop(self.socket_answers.insert((to, true))),
+            };
+        }
         let Message::Cluster(ClusterMessage { seq, ack, body, .. }) = message else {
             panic!("not a cluster message: {message:?}");
         };
@@ -641,6 +697,12 @@ impl World {
                 assert!(known.exited);
                 assert!(!std::mem::replace(&mut known.told_exit, true), "{worker} exits twice");
                 assert_eq!(exited_after_disconnect, known.leaving, "{worker}");
+            }
+            Event::SocketCount { worker, .. } => {
+                assert!(self.socket_answers.remove(&(worker, false)), "nobody asked {worker}");
+            }
+            Event::SocketsClosed { worker, .. } => {
+                assert!(self.socket_answers.remove(&(worker, true)), "nobody asked {worker}");
             }
             Event::Disconnected => {
                 self.disconnecteds += 1;
