@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
@@ -13,6 +13,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
 use crate::machine::Bound;
 
 use super::inherited;
+use super::socket_file::{self, SocketFile};
 
 /// A server's socket.
 pub(super) struct Bind {
@@ -22,41 +23,21 @@ pub(super) struct Bind {
     pub(super) file: Option<SocketFile>,
 }
 
-/// The file of a Unix-domain socket.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another file of that name is left alone.
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        let found = std::fs::symlink_metadata(path)?;
-        if !found.file_type().is_socket() {
-            return Err(Errno::INVAL.into());
-        }
-        Ok(Self { path: path.to_owned(), identity: (found.dev(), found.ino()) })
-    }
-
-    /// Removes the file, unless something else is there by now.
-    pub(super) fn remove(&self) {
-        if Self::new(&self.path).is_ok_and(|found| found.identity == self.identity) {
-            let _gone = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Binds what the worker asked for and, unless workers accept from it themselves, listens.
+/// Binds what the worker asked for and, unless workers accept from it themselves, listens. `held`
+/// says which files are this primary's own.
 ///
 /// # Errors
 /// The negated `errno`, as libuv has it.
-pub(super) fn bind(query: &ListenQuery, shared: bool) -> Result<Bind, i32> {
+pub(super) fn bind(
+    query: &ListenQuery,
+    shared: bool,
+    held: impl Fn(&SocketFile) -> bool,
+) -> Result<Bind, i32> {
     let bound = match (query.primary_fd(), query.address_type) {
         (Some(fd), Field::Is(kind)) => bind_inherited(fd, query, shared, kind.is_udp()),
         (Some(fd), _) => bind_inherited(fd, query, shared, false),
         (None, Field::Is(AddressType::Udp4 | AddressType::Udp6)) => bind_udp(query),
-        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared),
+        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared, held),
         (None, _) => bind_tcp(query, shared),
     };
     bound.map_err(|errno| -errno.raw_os_error())
@@ -153,12 +134,22 @@ fn interface_index(_name: &str) -> Option<u32> {
     None
 }
 
-fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+fn bind_path(
+    query: &ListenQuery,
+    shared: bool,
+    held: impl Fn(&SocketFile) -> bool,
+) -> Result<Bind, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
     let path = Path::new(path);
     let address = SocketAddrUnix::new(shortest(path).as_path())?;
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
-    net::bind(&fd, &address)?;
+    match net::bind(&fd, &address) {
+        // What a primary left that was killed would keep every later one from the path.
+        Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, held) => {
+            net::bind(&fd, &address)?;
+        }
+        bound => bound?,
+    }
     let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
     let file = SocketFile::new(path).map_err(errno)?;
     let finish = || {
@@ -167,7 +158,9 @@ fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
         }
         open_to_all(path, query).map_err(errno)
     };
-    finish().inspect_err(|_| file.remove())?;
+    finish().inspect_err(|_| {
+        let _gone = file.remove();
+    })?;
     let bound = Bound { sockname: None, kind: HandleKind::NetNative };
     Ok(Bind { fd, bound, file: Some(file) })
 }

@@ -3,12 +3,14 @@
 mod child;
 mod clock;
 mod inherited;
+mod inspect;
 mod limits;
 mod listen;
 mod process;
 mod remote;
 mod send;
 mod serve;
+mod socket_file;
 mod spawn;
 mod tokens;
 mod view;

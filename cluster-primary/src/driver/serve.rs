@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 
 use super::child::Child;
-use super::listen::SocketFile;
+use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens};
 use crate::machine::{Input, LAST_CONNECTIONS, Output, SendHandle};
@@ -151,7 +151,9 @@ impl Primary {
     }
 
     fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
-        let result = listen::bind(query, shared).and_then(|bind| {
+        let held =
+            |file: &SocketFile| self.listeners.values().any(|l| l.file.as_ref() == Some(file));
+        let result = listen::bind(query, shared, held).and_then(|bind| {
             if !shared {
                 let source = Source::Listener(server);
                 let token = self.tokens.token(source);
@@ -200,7 +202,7 @@ impl Primary {
             self.pending.remove(&Source::Listener(server));
         }
         if let Some(file) = &listener.file {
-            file.remove();
+            let _gone = file.remove();
         }
     }
 

@@ -8,13 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cluster_proto::env::{Serialization, WorkerEnv};
+use cluster_proto::env::WorkerEnv;
 use rustix::process::Rlimit;
 
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
-use super::{inherited, limits};
+use super::{inherited, inspect, limits};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -34,7 +34,8 @@ pub(super) fn spawn(
     if let Some(cwd) = &settings.cwd {
         enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
     }
-    let mut command = command(settings)?;
+    let inspect = inspect::port(settings, id, env);
+    let mut command = command(settings, inspect)?;
     let Plan { places, pipes, channel_at, taken } = plan(settings, channel)?;
 
     for name in WORKER_VARIABLES {
@@ -46,8 +47,8 @@ pub(super) fn spawn(
             None => command.env_remove(name),
         };
     }
-    let contract =
-        WorkerEnv { id: id.0, channel_fd: channel_at, serialization: Serialization::Json };
+    let serialization = settings.serialization;
+    let contract = WorkerEnv { id: id.0, channel_fd: channel_at, serialization };
     command.envs(contract.variables());
     if let Some(cwd) = &settings.cwd {
         command.current_dir(cwd);
@@ -77,7 +78,7 @@ fn enterable(folder: &Path) -> io::Result<()> {
 }
 
 /// The command line: `interpreter exec_argv… exec args…`, or `exec args…`.
-fn command(settings: &Settings) -> Result<Command, ForkError> {
+fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkError> {
     let mut command = match settings.interpreter() {
         Some(interpreter) => {
             if settings.is_script() {
@@ -86,7 +87,12 @@ fn command(settings: &Settings) -> Result<Command, ForkError> {
                     .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
             }
             let mut command = Command::new(interpreter);
-            command.args(&settings.exec_argv).arg(&settings.exec);
+            command.args(&settings.exec_argv);
+            if let Some(port) = inspect {
+                // The last one counts.
+                command.arg(format!("--inspect-port={port}"));
+            }
+            command.arg(&settings.exec);
             command
         }
         None => Command::new(&settings.exec),

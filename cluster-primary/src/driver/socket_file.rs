@@ -1,0 +1,66 @@
+//! The files of Unix-domain sockets: whose they are, and whether anybody still listens.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
+
+/// The file of a Unix-domain socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device, inode, and when it was made, for inodes are used again: another file of that name is
+    /// left alone.
+    identity: (u64, u64, i64, i64),
+}
+
+impl SocketFile {
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(Errno::INVAL.into());
+        }
+        // A change of the mode leaves the time of modification as it is.
+        let identity = (found.dev(), found.ino(), found.mtime(), found.mtime_nsec());
+        Ok(Self { path: path.to_owned(), identity })
+    }
+
+    /// Removes the file, unless something else is there by now; whether it is gone.
+    pub(super) fn remove(&self) -> bool {
+        Self::new(&self.path).is_ok_and(|found| found.identity == self.identity)
+            && std::fs::remove_file(&self.path).is_ok()
+    }
+}
+
+/// Removes the file of a socket on which nobody listens any more: its owner was killed. Whether
+/// another socket can be bound there now.
+///
+/// A socket that is bound and does not listen yet looks the same: `held` says which of those are
+/// ours. That of a stranger is left alone if it is another user's.
+pub(super) fn remove_stale(
+    path: &Path,
+    address: &SocketAddrUnix,
+    held: impl Fn(&SocketFile) -> bool,
+) -> bool {
+    // Before the question, so that what is removed is what was asked.
+    let Ok(file) = SocketFile::new(path) else { return false };
+    if held(&file) || !is_our_users(path) {
+        return false;
+    }
+    let Ok(probe) = net::socket(AddressFamily::UNIX, SocketType::STREAM, None) else {
+        return false;
+    };
+    // A full queue must not make us wait: somebody is there.
+    if rustix::io::ioctl_fionbio(&probe, true).is_err() {
+        return false;
+    }
+    net::connect(&probe, address) == Err(Errno::CONNREFUSED) && file.remove()
+}
+
+fn is_our_users(path: &Path) -> bool {
+    let user = rustix::process::geteuid();
+    let owner = std::fs::symlink_metadata(path).map(|found| found.uid());
+    owner.is_ok_and(|owner| owner == user.as_raw())
+}

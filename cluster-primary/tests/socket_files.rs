@@ -1,0 +1,89 @@
+//! What happens at a path where a file is already.
+
+#[path = "support/process.rs"]
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+
+use cluster_primary::{Placement, WorkerId};
+use support::{Cluster, Folder, puppet};
+
+const PLACEMENTS: [Placement; 2] = [Placement::Handoff, Placement::Shared];
+
+fn listen(cluster: &mut Cluster, worker: WorkerId, path: &Path) -> String {
+    cluster.ask(worker, &format!("unix {}", path.display()))
+}
+
+#[test]
+fn what_a_dead_primary_left_is_replaced() {
+    for placement in PLACEMENTS {
+        let folder = Folder::new(&format!("stale-{placement}"));
+        let path = folder.0.join("left");
+        // A listener of the standard library leaves its file behind.
+        drop(UnixListener::bind(&path).expect("a socket"));
+        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let worker = cluster.fork();
+        assert_eq!(listen(&mut cluster, worker, &path), "listening 0", "{placement}");
+        let at = path.clone();
+        cluster.run(move || drop(UnixStream::connect(at).expect("it listens")));
+    }
+}
+
+#[test]
+fn one_that_somebody_listens_on_is_in_use() {
+    for placement in PLACEMENTS {
+        let folder = Folder::new(&format!("live-{placement}"));
+        let path = folder.0.join("live");
+        let theirs = UnixListener::bind(&path).expect("a socket");
+        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let worker = cluster.fork();
+        assert_eq!(listen(&mut cluster, worker, &path), "failed 98", "{placement}");
+        // The question whether it is in use was a connection, which its owner sees end.
+        UnixStream::connect(&path).expect("it is left alone");
+        drop(theirs);
+        // Its owner has gone now, and the same worker may try again.
+        assert_eq!(listen(&mut cluster, worker, &path), "listening 0", "{placement}");
+    }
+}
+
+#[test]
+fn one_whose_queue_is_full_is_in_use() {
+    let folder = Folder::new("full");
+    let path = folder.0.join("full");
+    let theirs = UnixListener::bind(&path).expect("a socket");
+    rustix::net::listen(&theirs, 0).expect("it listens");
+    let _waits = UnixStream::connect(&path).expect("one may wait");
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    assert_eq!(listen(&mut cluster, worker, &path), "failed 98");
+}
+
+#[test]
+fn what_is_no_stream_socket_is_left_alone() {
+    let folder = Folder::new("other");
+    let (file, datagrams) = (folder.0.join("file"), folder.0.join("datagrams"));
+    std::fs::write(&file, "precious").expect("a file");
+    let _theirs = UnixDatagram::bind(&datagrams).expect("a socket");
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    for path in [&file, &datagrams] {
+        assert_eq!(listen(&mut cluster, worker, path), "failed 98", "{}", path.display());
+        assert!(path.exists());
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "precious");
+}
+
+#[test]
+fn a_primary_does_not_take_its_own_socket_for_a_stale_one() {
+    // Shared, it is bound here and listened on by the worker, perhaps later.
+    let folder = Folder::new("own");
+    let path = folder.0.join("own");
+    let mut cluster = Cluster::with(puppet().with_placement(Placement::Shared));
+    let worker = cluster.fork();
+    assert_eq!(listen(&mut cluster, worker, &path), "listening 0");
+    let first = std::fs::metadata(&path).expect("it is there").ino();
+    assert_eq!(listen(&mut cluster, worker, &path), "failed 98");
+    assert_eq!(std::fs::metadata(&path).expect("it is there").ino(), first);
+}
