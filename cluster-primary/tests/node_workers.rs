@@ -9,7 +9,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use cluster_primary::{Event, ExitStatus, Object, Placement, Signal};
+use cluster_primary::{Event, ExitStatus, InspectPort, Object, Placement, Signal};
 use node::{nodes, own, script, under};
 use support::{Cluster, Folder};
 
@@ -130,6 +130,51 @@ fn an_address_in_use_is_their_error_and_tried_again() {
             assert_eq!(cluster.message(worker), "EADDRINUSE", "{} {placement}", node.display());
             drop(taken);
             assert_eq!(cluster.ask(worker, "again"), "listens", "{} {placement}", node.display());
+        }
+    }
+}
+
+#[test]
+fn inspected_workers_have_ports_of_their_own() {
+    for node in nodes() {
+        let folder = Folder::new("inspected");
+        let script = own(
+            &folder,
+            "process.send([process.execArgv.at(-1), require('node:inspector').url() ?? 'none'])",
+        );
+        let mut settings = under(&node, script);
+        settings.exec_argv = vec!["--no-warnings".into()];
+        let mut cluster = Cluster::with(settings);
+        let ask = |cluster: &mut Cluster| {
+            let worker = cluster.primary.fork().expect("node is there");
+            let message = |e: &Event| matches!(e, Event::Message { worker: w, .. } if *w == worker);
+            match cluster.until("message", message) {
+                Event::Message { message, .. } => message,
+                _ => unreachable!("it was asked for"),
+            }
+        };
+        let plain = ask(&mut cluster);
+        assert_eq!(plain[0].as_str(), Some("--no-warnings"), "nobody asked for inspection");
+        assert_eq!(plain[1].as_str(), Some("none"));
+        // Two free ports; the workers listen on them themselves.
+        let ports: Vec<u16> = (0..2)
+            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|listener| listener.local_addr().expect("it is bound").port())
+            .collect();
+        let left = std::sync::Mutex::new(ports.clone());
+        cluster.primary.setup(|settings| {
+            settings.exec_argv = vec!["--inspect=127.0.0.1:0".into()];
+            settings.inspect_port = InspectPort::With(std::sync::Arc::new(move || {
+                left.lock().expect("nobody panics").remove(0)
+            }));
+        });
+        for port in ports {
+            let inspected = ask(&mut cluster);
+            assert_eq!(inspected[0].as_str(), Some(&*format!("--inspect-port={port}")));
+            let url = inspected[1].as_str().expect("a text");
+            assert!(url.starts_with(&format!("ws://127.0.0.1:{port}/")), "{url}");
         }
     }
 }
