@@ -148,6 +148,8 @@ fn bind_path(
         Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, held) => {
             net::bind(&fd, &address)?;
         }
+        // What Node's programs are told of a folder that is not there.
+        Err(Errno::NOENT) => return Err(Errno::ACCESS),
         bound => bound?,
     }
     let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);

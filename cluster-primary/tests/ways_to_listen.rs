@@ -1,0 +1,336 @@
+//! Every way in which an unmodified Node.js worker can ask to listen, under both placements.
+
+#[path = "support/node.rs"]
+mod node;
+#[path = "support/process.rs"]
+mod support;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
+use node::nodes;
+use support::{Cluster, Folder, whoever_serves};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// One cluster for each Node and each placement.
+fn each(test: impl Fn(&mut Asking)) {
+    for node in nodes() {
+        for placement in [Placement::Handoff, Placement::Shared] {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js/listens.cjs");
+            let mut settings = Settings::new(script).with_placement(placement);
+            settings.exec_path = Some(node.clone());
+            let cluster = Cluster::with(settings);
+            test(&mut Asking { cluster, placement, last: 0 });
+        }
+    }
+}
+
+struct Asking {
+    cluster: Cluster,
+    placement: Placement,
+    last: u64,
+}
+
+impl Asking {
+    fn fork(&mut self) -> WorkerId {
+        self.cluster.fork()
+    }
+
+    /// Sends an order; what the worker says of it.
+    fn order(&mut self, worker: WorkerId, order: Object) -> Value {
+        self.cluster.primary.send(worker, order).expect("it is connected");
+        let message = |e: &Event| matches!(e, Event::Message { worker: w, .. } if *w == worker);
+        match self.cluster.until("answer", message) {
+            Event::Message { message, .. } => message,
+            _ => unreachable!("it was asked for"),
+        }
+    }
+
+    fn listen(&mut self, worker: WorkerId, options: Object) -> Value {
+        self.last += 1;
+        let order = Object::new().with("id", self.last).with("listen", options);
+        self.order(worker, order)
+    }
+
+    fn bind(&mut self, worker: WorkerId, kind: &str, options: Object) -> Value {
+        self.last += 1;
+        let bind = Object::new().with("type", kind).with("options", options);
+        self.order(worker, Object::new().with("id", self.last).with("bind", bind))
+    }
+
+    /// Closes what was made last but so many.
+    fn close(&mut self, worker: WorkerId, id: u64) {
+        let answer = self.order(worker, Object::new().with("close", id));
+        assert_eq!(answer["closed"].as_u64(), Some(id));
+    }
+
+    /// Has it listen, and returns the port.
+    fn port(&mut self, worker: WorkerId, options: Object) -> u16 {
+        port(&self.listen(worker, options))
+    }
+
+    fn who_serves(&mut self, address: SocketAddr) -> WorkerId {
+        self.cluster.served_by(address)
+    }
+
+    fn who_serves_path(&mut self, path: &Path) -> WorkerId {
+        let path = path.to_owned();
+        self.cluster.run(move || whoever_serves(UnixStream::connect(path).expect("it listens")))
+    }
+
+    fn refused(&mut self, address: SocketAddr) -> bool {
+        let connected = self.cluster.run(move || TcpStream::connect(address));
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
+fn port(answer: &Value) -> u16 {
+    let port = answer["address"]["port"].as_u64();
+    port.and_then(|port| port.try_into().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+fn tcp(host: &str, port: u16) -> Object {
+    Object::new().with("host", host).with("port", port)
+}
+
+fn has_ipv6() -> bool {
+    let there = TcpListener::bind((V6, 0)).is_ok();
+    if !there {
+        println!("left out: this machine has no IPv6");
+    }
+    there
+}
+
+#[test]
+fn a_port_alone_is_served_on_both_families() {
+    each(|asking| {
+        let worker = asking.fork();
+        let port = asking.port(worker, Object::new().with("port", 0));
+        assert_eq!(asking.who_serves((V4, port).into()), worker);
+        if has_ipv6() {
+            assert_eq!(asking.who_serves((V6, port).into()), worker);
+        }
+    });
+}
+
+#[test]
+fn ipv6_only_is_ipv6_only() {
+    if !has_ipv6() {
+        return;
+    }
+    each(|asking| {
+        let worker = asking.fork();
+        let port = asking.port(worker, tcp("::", 0).with("ipv6Only", true));
+        assert_eq!(asking.who_serves((V6, port).into()), worker);
+        // Somebody else may have the port of the other family: not this worker.
+        assert!(asking.refused((V4, port).into()));
+        let port = asking.port(worker, tcp("::1", 0));
+        assert_eq!(asking.who_serves((V6, port).into()), worker);
+    });
+}
+
+#[test]
+fn any_port_is_the_same_in_all_workers_and_another_each_time() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let first = asking.port(one, tcp("127.0.0.1", 0));
+        let second = asking.port(one, tcp("127.0.0.1", 0));
+        assert_ne!(first, second);
+        assert_eq!(asking.port(two, tcp("127.0.0.1", 0)), first);
+        assert_eq!(asking.port(two, tcp("127.0.0.1", 0)), second);
+    });
+}
+
+#[test]
+fn a_descriptor_of_the_primarys_is_listened_on() {
+    each(|asking| {
+        let worker = asking.fork();
+        let ours = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = ours.local_addr().expect("it is bound");
+        let fd = Object::new().with("fd", i64::from(ours.as_raw_fd()));
+        let answer = asking.listen(worker, fd);
+        assert!(answer["error"].is_null(), "{answer:?}");
+        assert_eq!(asking.who_serves(address), worker);
+        let nobody = Object::new().with("fd", 4000);
+        assert_eq!(asking.listen(worker, nobody)["error"].as_str(), Some("EINVAL"));
+    });
+}
+
+#[test]
+fn paths_are_served_with_the_access_that_was_asked_for() {
+    each(|asking| {
+        let folder = Folder::new(&format!("listen-path-{}", asking.placement));
+        let worker = asking.fork();
+        for (name, option, expected) in [
+            ("plain", None, 0),
+            ("r", Some("readableAll"), 0o444),
+            ("w", Some("writableAll"), 0o222),
+        ] {
+            let path = folder.0.join(name);
+            let mut options = Object::new().with("path", path.to_str());
+            if let Some(option) = option {
+                options = options.with(option, true);
+            }
+            let answer = asking.listen(worker, options);
+            assert_eq!(answer["address"].as_str(), path.to_str(), "{answer:?}");
+            assert_eq!(asking.who_serves_path(&path), worker);
+            let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+            assert_eq!(mode & expected, expected, "{name}: {mode:o}");
+        }
+    });
+}
+
+#[test]
+fn a_relative_path_is_seen_from_the_worker() {
+    each(|asking| {
+        let folder = Folder::new(&format!("listen-relative-{}", asking.placement));
+        let there = folder.0.clone();
+        asking.cluster.primary.setup(|settings| settings.cwd = Some(there));
+        let worker = asking.fork();
+        let answer = asking.listen(worker, Object::new().with("path", "here"));
+        assert!(answer["error"].is_null(), "{answer:?}");
+        // Node 20 and later make it absolute in the worker.
+        assert_eq!(asking.who_serves_path(&folder.0.join("here")), worker);
+    });
+}
+
+#[test]
+fn datagrams_are_received_on_either_family() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let families: &[_] = if has_ipv6() {
+            &[("udp4", "127.0.0.1", V4), ("udp6", "::1", V6)]
+        } else {
+            &[("udp4", "127.0.0.1", V4)]
+        };
+        for (kind, host, ip) in families.iter().copied() {
+            let at = || Object::new().with("address", host).with("port", 0);
+            let bound = port(&asking.bind(one, kind, at()));
+            assert_eq!(port(&asking.bind(two, kind, at())), bound, "they share it");
+            let answer = asking.cluster.run(move || {
+                let client = UdpSocket::bind((ip, 0)).expect("a port");
+                client.send_to(b"who?", (ip, bound)).expect("loopback takes it");
+                let mut answer = [0; 16];
+                let (length, _) = client.recv_from(&mut answer).expect("an answer");
+                String::from_utf8_lossy(&answer[..length]).into_owned()
+            });
+            assert!([one, two].iter().any(|worker| worker.to_string() == answer), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn errors_reach_the_worker_that_asked_and_another_may_try_again() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let theirs = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = theirs.local_addr().expect("it is bound").port();
+        let in_use = |asking: &mut Asking, worker| {
+            let answer = asking.listen(worker, tcp("127.0.0.1", taken));
+            assert_eq!(answer["error"].as_str(), Some("EADDRINUSE"), "{answer:?}");
+        };
+        in_use(asking, one);
+        in_use(asking, two);
+        // An address of the documentation: no machine has it.
+        let answer = asking.listen(one, tcp("192.0.2.1", 0));
+        assert_eq!(answer["error"].as_str(), Some("EADDRNOTAVAIL"), "{answer:?}");
+        drop(theirs);
+        assert_eq!(asking.port(two, tcp("127.0.0.1", taken)), taken);
+        assert_eq!(asking.port(one, tcp("127.0.0.1", taken)), taken, "and so may the first");
+    });
+}
+
+#[test]
+fn a_path_in_use_or_nowhere_is_said() {
+    each(|asking| {
+        let folder = Folder::new(&format!("listen-in-use-{}", asking.placement));
+        let path = folder.0.join("taken");
+        let theirs = UnixListener::bind(&path).expect("a socket");
+        let worker = asking.fork();
+        let at = |path: &Path| Object::new().with("path", path.to_str());
+        assert_eq!(asking.listen(worker, at(&path))["error"].as_str(), Some("EADDRINUSE"));
+        let nowhere = folder.0.join("no/such/folder");
+        assert_eq!(asking.listen(worker, at(&nowhere))["error"].as_str(), Some("EACCES"));
+        drop(OwnedFd::from(theirs));
+        // What is left there is nobody's.
+        let answer = asking.listen(worker, at(&path));
+        assert!(answer["error"].is_null(), "{answer:?}");
+        assert_eq!(asking.who_serves_path(&path), worker);
+    });
+}
+
+#[test]
+fn closed_and_listened_on_again() {
+    each(|asking| {
+        let worker = asking.fork();
+        let port = asking.port(worker, tcp("127.0.0.1", 0));
+        for _ in 0..3 {
+            let id = asking.last;
+            asking.close(worker, id);
+            assert!(asking.refused((V4, port).into()));
+            assert_eq!(asking.port(worker, tcp("127.0.0.1", port)), port);
+            assert_eq!(asking.who_serves((V4, port).into()), worker);
+        }
+    });
+}
+
+#[test]
+fn one_closes_while_others_listen() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let port = asking.port(one, tcp("127.0.0.1", 0));
+        let first = asking.last;
+        assert_eq!(asking.port(two, tcp("127.0.0.1", 0)), port);
+        asking.close(one, first);
+        for _ in 0..4 {
+            assert_eq!(asking.who_serves((V4, port).into()), two);
+        }
+        let second = asking.last;
+        asking.close(two, second);
+        assert!(asking.refused((V4, port).into()), "the last one closes the socket");
+    });
+}
+
+#[test]
+fn a_server_that_closes_under_hand_offs_loses_none_that_another_can_take() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let port = asking.port(one, tcp("127.0.0.1", 0));
+        let first = asking.last;
+        assert_eq!(asking.port(two, tcp("127.0.0.1", 0)), port);
+        if asking.placement == Placement::Shared {
+            // What waits in the first one's own hands is its own affair.
+            return;
+        }
+        let clients = std::thread::spawn(move || {
+            let serve = |_| whoever_serves(TcpStream::connect((V4, port)).expect("it listens"));
+            (0..200).map(serve).collect::<Vec<_>>()
+        });
+        asking.close(one, first);
+        let served = asking.cluster.run(move || clients.join().expect("every client is served"));
+        assert_eq!(served.len(), 200);
+        assert_eq!(served.last(), Some(&two));
+    });
+}
+
+#[test]
+fn what_is_exclusive_is_the_workers_own() {
+    each(|asking| {
+        let (one, two) = (asking.fork(), asking.fork());
+        let exclusive = || tcp("127.0.0.1", 0).with("exclusive", true);
+        let (first, second) = (asking.port(one, exclusive()), asking.port(two, exclusive()));
+        assert_ne!(first, second);
+        assert_eq!(asking.who_serves((V4, first).into()), one);
+        assert_eq!(asking.who_serves((V4, second).into()), two);
+        let told = asking.cluster.rest();
+        let listening = told.iter().any(|e| matches!(e, Event::Listening { .. }));
+        assert!(!listening, "the primary knows nothing of it: {told:?}");
+    });
+}
