@@ -1,6 +1,6 @@
 //! What a channel may cost, and what it speaks.
 
-use cluster_proto::{Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
+use cluster_proto::{Advanced, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
 
 /// The encoding of a channel's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Wire {
     /// Node's default (`serialization: 'json'`): what every Node peer speaks.
     #[default]
     Json,
+    /// Node's `serialization: 'advanced'`: what JSON cannot say too.
+    Advanced,
     /// Length-prefixed postcard: smaller and faster, between two Rust ends only.
     Postcard,
 }
@@ -17,6 +19,7 @@ impl Wire {
     pub(crate) fn codec(self) -> &'static dyn Codec {
         match self {
             Self::Json => &Json,
+            Self::Advanced => &Advanced,
             Self::Postcard => &Postcard,
         }
     }

@@ -458,9 +458,9 @@ impl<H> Sender<H> {
                     return;
                 }
                 // A probe would take the next handle from any peer's next frame. Node alone minds
-                // where its reads end, and it speaks nothing but JSON.
-                let straddles =
-                    frame.wire == Wire::Json && self.straddle.straddles(written, bytes == written);
+                // where its reads end.
+                let to_node = matches!(frame.wire, Wire::Json | Wire::Advanced);
+                let straddles = to_node && self.straddle.straddles(written, bytes == written);
                 self.straddle.wrote_handle(frame.probe || straddles);
                 if !frame.resend {
                     frame.bytes = Vec::new();

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use cluster_proto::{
-    ClusterBody, Codec, Deframer, HandleKind, Json, Message, Object, Postcard, ServerKey,
+    Advanced, ClusterBody, Codec, Deframer, HandleKind, Json, Message, Object, Postcard, ServerKey,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -23,8 +23,8 @@ fn messages() -> [(&'static str, Message); 4] {
     ]
 }
 
-fn codecs() -> [(&'static str, &'static dyn Codec); 2] {
-    [("json", &Json), ("postcard", &Postcard)]
+fn codecs() -> [(&'static str, &'static dyn Codec); 3] {
+    [("json", &Json), ("advanced", &Advanced), ("postcard", &Postcard)]
 }
 
 fn frame(codec: &dyn Codec, message: &Message) -> Vec<u8> {

@@ -81,11 +81,18 @@ mod key;
 mod listen;
 mod message;
 mod object;
+mod rich;
+#[cfg(feature = "serde")]
+mod rich_serde;
 mod socket_counts;
+#[cfg(feature = "tagged")]
+mod tagged;
 mod value;
 #[cfg(feature = "serde")]
 mod value_serde;
 
+#[cfg(feature = "advanced")]
+pub use codec::Advanced;
 pub use codec::Codec;
 #[cfg(feature = "json")]
 pub use codec::Json;
@@ -103,7 +110,10 @@ pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
 pub use object::is_internal;
+pub use rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 pub use socket_counts::SocketCounts;
+#[cfg(feature = "tagged")]
+pub use tagged::TaggedError;
 pub use value::{Number, Object, Value};
 
 #[cfg(all(doctest, feature = "json"))]

@@ -60,7 +60,9 @@ fn read_message(value: Value, wraps: usize) -> Result<Message, DecodeError> {
     if !is_internal(&value) {
         return Ok(Message::User(value));
     }
-    let Value::Object(object) = value else { unreachable!("it was one above") };
+    let Value::Object(mut object) = value else { unreachable!("it was one above") };
+    // With `advanced` Node says of some members that they are undefined.
+    object.retain(|value| !value.is_undefined());
     let cmd = object.member(CMD).and_then(Value::as_str).unwrap_or_default();
     let key = || match object.member("key") {
         Some(Value::String(key)) => Ok(key.clone()),

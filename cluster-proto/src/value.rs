@@ -1,12 +1,16 @@
-//! What a user's message is made of: everything that JSON can say.
+//! What a user's message is made of: everything that JSON can say, and room for what it cannot.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A user message, or a part of one: the values that `JSON.stringify` can write.
+use crate::rich::Rich;
+
+/// A user message, or a part of one: the values that `JSON.stringify` can write, and with the
+/// serialization `advanced` [those that it cannot](Rich).
 ///
 /// ```
 /// use cluster_proto::{Object, Value};
@@ -25,18 +29,19 @@ pub enum Value {
     Bool(bool),
     /// A number.
     Number(Number),
-    /// A string. A lone surrogate, which UTF-8 cannot hold, arrives as U+FFFD.
+    /// A string. A lone surrogate, which UTF-8 cannot hold, arrives as U+FFFD by JSON.
     String(String),
     /// An array.
     Array(Vec<Value>),
     /// An object, its members in the order in which they were written.
     Object(Object),
+    /// What JSON cannot say.
+    Rich(Box<Rich>),
 }
 
 static NULL: Value = Value::Null;
 
 /// How deep arrays and objects may nest in a message: as deep as `serde_json` reads them.
-#[cfg(feature = "serde")]
 pub(crate) const MAX_DEPTH: usize = 127;
 
 impl Value {
@@ -102,13 +107,14 @@ impl Value {
     }
 
     /// Whether arrays and objects nest no deeper in it than that.
-    #[cfg(any(feature = "json", feature = "postcard"))]
+    #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
     pub(crate) fn nests_within(&self, levels: usize) -> bool {
         match self {
             Self::Array(items) => {
                 levels > 0 && items.iter().all(|item| item.nests_within(levels - 1))
             }
             Self::Object(object) => object.nests_within(levels),
+            Self::Rich(rich) => rich.nests_within(levels),
             _ => true,
         }
     }
@@ -121,6 +127,7 @@ impl Value {
             Self::Number(n) => n.as_f64() != 0.0 && !n.as_f64().is_nan(),
             Self::String(s) => !s.is_empty(),
             Self::Array(_) | Self::Object(_) => true,
+            Self::Rich(rich) => rich.is_truthy(),
         }
     }
 }
@@ -338,6 +345,15 @@ impl Object {
         Some(self.0.remove(at).1)
     }
 
+    /// The members in their order.
+    pub fn into_members(self) -> Vec<(String, Value)> {
+        self.0
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Value) -> bool) {
+        self.0.retain(|(_, value)| keep(value));
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -354,7 +370,7 @@ impl Object {
     }
 
     /// As for a value.
-    #[cfg(any(feature = "json", feature = "postcard"))]
+    #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
     pub(crate) fn nests_within(&self, levels: usize) -> bool {
         levels > 0 && self.0.iter().all(|(_, value)| value.nests_within(levels - 1))
     }

@@ -13,16 +13,18 @@ use serde::de::{
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::rich::Rich;
+use crate::rich_serde::{Parts, PartsSeed};
 use crate::value::{MAX_DEPTH, Number, Object, Repr, Value};
 
 /// Elements for which room is made before they were read: a length is only a claim.
-const MAX_PREALLOCATED: usize = 1024;
+pub(crate) const MAX_PREALLOCATED: usize = 1024;
 
 const NAME: &str = "Value";
 
 /// The variants of the tagged form; the order is the wire's.
 const VARIANTS: &[&str] =
-    &["null", "bool", "unsigned", "negative", "float", "string", "array", "object"];
+    &["null", "bool", "unsigned", "negative", "float", "string", "array", "object", "rich"];
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -40,6 +42,11 @@ fn serialize_plain<S: Serializer>(value: &Value, s: S) -> Result<S::Ok, S::Error
         Value::String(text) => s.serialize_str(text),
         Value::Array(items) => s.collect_seq(items),
         Value::Object(object) => object.serialize(s),
+        // `JSON.stringify` leaves a member out, and makes an element null.
+        Value::Rich(rich) if **rich == Rich::Undefined => s.serialize_unit(),
+        Value::Rich(rich) => {
+            Err(serde::ser::Error::custom(format_args!("JSON has no form for a {}", rich.name())))
+        }
     }
 }
 
@@ -57,6 +64,7 @@ fn serialize_tagged<S: Serializer>(value: &Value, s: S) -> Result<S::Ok, S::Erro
         Value::String(text) => newtype(s, tag(5), text),
         Value::Array(items) => newtype(s, tag(6), items),
         Value::Object(object) => newtype(s, tag(7), object),
+        Value::Rich(rich) => newtype(s, tag(8), &Parts::of(rich)),
     }
 }
 
@@ -70,8 +78,10 @@ fn newtype<S: Serializer, T: Serialize + ?Sized>(
 
 impl Serialize for Object {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(Some(self.len()))?;
-        for (name, value) in self.iter() {
+        let plain = s.is_human_readable();
+        let written = || self.iter().filter(|(_, value)| !plain || !value.is_undefined());
+        let mut map = s.serialize_map(Some(written().count()))?;
+        for (name, value) in written() {
             map.serialize_entry(name, value)?;
         }
         map.end()
@@ -191,13 +201,19 @@ impl<'de> Visitor<'de> for Tagged {
             5 => Value::String(content.newtype_variant()?),
             6 => Value::Array(content.newtype_variant_seed(Items { depth: self.depth })?),
             7 => Value::Object(content.newtype_variant_seed(Members { depth: self.depth })?),
+            8 => {
+                let parts = content.newtype_variant_seed(PartsSeed { depth: self.depth })?;
+                let rich = parts.into_rich();
+                rich.ok_or_else(|| A::Error::custom("a value that JSON has no form for, broken"))?
+                    .into()
+            }
             _ => return Err(A::Error::custom("an unknown kind of value")),
         })
     }
 }
 
-struct Items {
-    depth: usize,
+pub(crate) struct Items {
+    pub(crate) depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Items {

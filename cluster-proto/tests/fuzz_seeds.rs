@@ -1,5 +1,7 @@
 //! Replays the seeds of the fuzz targets, so that plain `cargo test` covers what fuzzing found.
 
+#[path = "fuzz/advanced_messages.rs"]
+mod advanced_messages;
 #[path = "fuzz/ipc_frames.rs"]
 mod ipc_frames;
 #[path = "fuzz/json_messages.rs"]
@@ -24,6 +26,11 @@ fn replay(target: &str, run: fn(&[u8])) {
         count += 1;
     }
     assert!(count > 0, "no seeds in {}", folder.display());
+}
+
+#[test]
+fn advanced_messages() {
+    replay("advanced_messages", advanced_messages::run);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Whatever bytes come, the answer is a message or an error: never a panic.
 
+#[path = "fuzz/advanced_messages.rs"]
+mod advanced_messages;
 #[path = "support/messages.rs"]
 mod arbitrary;
 #[path = "fuzz/ipc_frames.rs"]
@@ -10,7 +12,8 @@ mod json_messages;
 mod postcard_messages;
 
 use cluster_proto::{
-    Codec, DecodeError, Deframer, FrameError, Framing, Json, Message, Object, Postcard, Value,
+    Advanced, Codec, DecodeError, Deframer, FrameError, Framing, Json, Message, Object, Postcard,
+    Value,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -89,6 +92,8 @@ proptest! {
     fn any_bytes_are_a_message_or_an_error(bytes in vec(any::<u8>(), 0..600)) {
         json_messages::run(&bytes);
         postcard_messages::run(&bytes);
+        advanced_messages::run(&bytes);
+        advanced_messages::run(&[&[0xff, 15], &bytes[..]].concat());
         ipc_frames::run(&bytes);
     }
 
@@ -108,6 +113,19 @@ proptest! {
         let mut payload = frame.split_off(4);
         damage(&mut payload, &faults);
         postcard_messages::run(&payload);
+    }
+
+    #[test]
+    fn a_damaged_structured_clone_is_a_message_or_an_error(
+        value in arbitrary::rich_value(),
+        faults in vec(fault(), 1..6),
+    ) {
+        prop_assume!(!cluster_proto::is_internal(&value));
+        let mut frame = Vec::new();
+        Advanced.encode(&Message::User(value), &mut frame).unwrap();
+        let mut payload = frame.split_off(4);
+        damage(&mut payload, &faults);
+        advanced_messages::run(&payload);
     }
 
     #[test]

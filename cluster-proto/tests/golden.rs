@@ -7,8 +7,8 @@ mod recorded;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_proto::{
-    ClusterBody, ClusterMessage, Codec, Deframer, Framing, HandleKind, Json, ListenQuery, Message,
-    Postcard, ServerKey,
+    Advanced, ClusterBody, ClusterMessage, Codec, Deframer, Framing, HandleKind, Json, ListenQuery,
+    Message, Postcard, ServerKey, Value,
 };
 use recorded::{Direction, Line, Recording, recordings};
 
@@ -245,6 +245,80 @@ fn structured_clones_are_told_apart_by_their_lengths() {
         }
     }
     assert!(frames >= 4000, "{frames}");
+}
+
+#[test]
+fn every_structured_clone_becomes_a_typed_message_and_is_said_again() {
+    let (mut compared, mut same_bytes, mut seen) = (0, 0, BTreeSet::new());
+    for recording in recordings().iter().filter(|r| r.advanced) {
+        for line in recording.lines.iter().filter(|_| !recording.name.ends_with(".chunks")) {
+            let raw = line.raw.as_ref().unwrap();
+            let at = || format!("{}: {:?} {:?}", recording.name, line.frame, line.what);
+            let message = Advanced.decode(&raw[4..]).unwrap_or_else(|e| panic!("{e}: {}", at()));
+            assert_eq!(line.handle.is_some(), matches!(message, Message::Handle(_)), "{}", at());
+            if let Message::Cluster(message) = innermost(&message) {
+                assert!(!matches!(message.body, ClusterBody::Other { .. }), "{}", at());
+                assert!(message.extra.is_empty(), "{:?} is not known: {}", message.extra, at());
+            }
+            if let Message::User(value) = innermost(&message) {
+                note_kinds(value, &mut seen);
+            }
+            let mut out = Vec::new();
+            Advanced.encode(&message, &mut out).unwrap_or_else(|e| panic!("{e}: {}", at()));
+            // By its bytes, since NaN is not equal to itself.
+            let (again, mut twice) = (Advanced.decode(&out[4..]).unwrap(), Vec::new());
+            Advanced.encode(&again, &mut twice).unwrap();
+            assert_eq!(twice, out, "{}", at());
+            same_bytes += usize::from(out == *raw);
+            // What JSON can say of it is the same in JSON, but for halves of surrogate pairs.
+            let halves = |text: &&String| text.contains("\\ud8") || text.contains("\\udc");
+            if let Some(frame) = line.frame.as_ref().filter(|frame| !halves(frame)) {
+                let by_json = Json.decode(frame.as_bytes()).unwrap();
+                let mut text = Vec::new();
+                if let Err(error) = Json.encode(&message, &mut text) {
+                    // Two of one object are two alike in JSON.
+                    assert!(error.to_string().contains("a reference"), "{error}: {}", at());
+                    continue;
+                }
+                let text = text.strip_suffix(b"\n").unwrap();
+                assert_eq!(Json.decode(text), Ok(by_json), "{}", at());
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 500 && same_bytes >= 100, "{compared}, {same_bytes}");
+    let expected = [
+        "Array",
+        "ArrayBuffer",
+        "BigInt",
+        "Buffer",
+        "Date",
+        "Error",
+        "Map",
+        "Object",
+        "RegExp",
+        "Set",
+        "String",
+        "TypeError",
+        "Uint8Array",
+        "reference",
+        "undefined",
+    ];
+    for kind in expected {
+        assert!(seen.contains(kind), "no {kind} among {seen:?}");
+    }
+}
+
+fn note_kinds(value: &Value, seen: &mut BTreeSet<&'static str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| note_kinds(item, seen)),
+        Value::Object(object) => object.iter().for_each(|(_, member)| note_kinds(member, seen)),
+        Value::Rich(rich) => {
+            seen.insert(rich.name());
+            rich.parts().for_each(|part| note_kinds(part, seen));
+        }
+        _ => {}
+    }
 }
 
 #[test]

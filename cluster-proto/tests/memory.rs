@@ -1,7 +1,7 @@
 //! Memory follows what was received, not what was claimed. One test, since it counts every
 //! allocation of the process.
 
-use cluster_proto::{Codec, Deframer, Framing, Json, Postcard};
+use cluster_proto::{Advanced, Codec, Deframer, Framing, Json, Postcard};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -69,6 +69,39 @@ fn memory_follows_what_was_received() {
         let held = peak(|| drop(Json.decode(text.as_bytes()).unwrap()));
         println!("{unit}: {}", held / text.len());
         assert!(held < BOUND * text.len(), "{unit}: {} bytes hold {held}", text.len());
+    }
+
+    // The same in structured clones, where a single byte may stand for a value.
+    for lie in [
+        &b"\xff\x0fA\xff\xff\xff\x7f"[..],
+        b"\xff\x0f\"\xff\xff\xff\x7f",
+        b"\xff\x0fB\xff\xff\xff\x7f",
+    ] {
+        let held = peak(|| assert!(Advanced.decode(lie).is_err()));
+        assert!(held < 10_000, "{lie:?} hold {held}");
+    }
+    for unit in [
+        &b"0"[..],
+        b"_",
+        b"y",
+        b"\"\0",
+        b"o{\0",
+        b"A\0$\0\0",
+        b";:\0",
+        b"r.",
+        b"B\0",
+        b"\\\0\x0a\0",
+    ] {
+        let count = MIB / unit.len();
+        let mut payload = b"\xff\x0f'".to_vec();
+        payload.extend(unit.repeat(count));
+        payload.push(b',');
+        for shift in [0, 7, 14, 21] {
+            payload.push((count >> shift) as u8 & 0x7f | if shift < 21 { 0x80 } else { 0 });
+        }
+        let held = peak(|| drop(Advanced.decode(&payload).unwrap()));
+        println!("{}: {}", unit.escape_ascii(), held / payload.len());
+        assert!(held < 3 * BOUND * payload.len(), "{unit:?}: {} bytes hold {held}", payload.len());
     }
 }
 

@@ -5,7 +5,8 @@
 mod arbitrary;
 
 use cluster_proto::{
-    Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard, Value,
+    Advanced, Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard, Rich,
+    Value, ViewKind,
 };
 use proptest::prelude::*;
 
@@ -60,6 +61,28 @@ proptest! {
         prop_assert_eq!(Message::from_value(message.to_value()), Ok(message));
     }
 
+    #[test]
+    fn structured_clones_give_back_every_message(message in arbitrary::message()) {
+        prop_assert_eq!(round_trip(&Advanced, &message), message);
+    }
+
+    #[test]
+    fn what_json_cannot_say_survives_where_it_can_be_said(value in arbitrary::rich_value()) {
+        prop_assume!(!cluster_proto::is_internal(&value));
+        let message = Message::User(value);
+        prop_assert_eq!(&round_trip(&Advanced, &message), &message);
+        prop_assert_eq!(&round_trip(&Postcard, &message), &message);
+        let within = message.clone().with_handle(HandleKind::NetSocket);
+        prop_assert_eq!(round_trip(&Advanced, &within), within);
+    }
+
+    #[test]
+    fn what_json_cannot_say_can_be_described_in_it(value in arbitrary::rich_value()) {
+        let text = serde_json::to_string(&value.to_tagged()).unwrap();
+        let back = Value::from_tagged(serde_json::from_str(&text).unwrap());
+        prop_assert_eq!(back, Ok(value));
+    }
+
     /// A value alone, in serde's hands: what an application gets that stores or logs it.
     #[test]
     fn a_value_is_the_json_that_it_prints(value in arbitrary::value()) {
@@ -110,7 +133,7 @@ fn nested_object(levels: usize) -> Object {
 
 #[test]
 fn what_nests_too_deep_to_be_read_is_refused_where_it_is_sent() {
-    for codec in [&Json as &dyn Codec, &Postcard] {
+    for codec in [&Json as &dyn Codec, &Postcard, &Advanced] {
         let mut deepest = 0;
         for levels in (1..200).chain([1_000]) {
             let user = Message::User(nested(levels));
@@ -148,7 +171,7 @@ fn what_nests_too_deep_to_be_read_is_refused_where_it_is_sent() {
 #[test]
 fn nobody_speaks_for_the_protocol_from_within_a_handle() {
     let forged = || Message::User(Object::new().with("cmd", "NODE_HANDLE_ACK").into());
-    for codec in [&Json as &dyn Codec, &Postcard] {
+    for codec in [&Json as &dyn Codec, &Postcard, &Advanced] {
         let once = forged().with_handle(HandleKind::NetSocket);
         for message in [forged(), once.clone(), once.with_handle(HandleKind::NetNative)] {
             assert_eq!(encode(codec, &message), Err(EncodeError::Reserved));
@@ -161,7 +184,7 @@ fn a_handle_is_wrapped_twice_and_no_more() {
     let twice = Message::User(1.into())
         .with_handle(HandleKind::NetSocket)
         .with_handle(HandleKind::NetNative);
-    for codec in [&Json as &dyn Codec, &Postcard] {
+    for codec in [&Json as &dyn Codec, &Postcard, &Advanced] {
         assert_eq!(round_trip(codec, &twice), twice);
         let thrice = twice.clone().with_handle(HandleKind::NetNative);
         assert_eq!(encode(codec, &thrice), Err(EncodeError::NestedHandle));
@@ -194,5 +217,33 @@ fn unknown_members_cannot_gainsay_the_known_ones() {
         };
         assert_eq!((back.seq, back.ack, &back.body), (message.seq, message.ack, &message.body));
         assert_eq!(back.extra.member("new"), Some(&true.into()));
+    }
+}
+
+#[test]
+fn what_json_has_no_form_for_it_says_so() {
+    let encode = |value: Value| encode(&Json, &Message::User(value));
+    let with = Object::new().with("gone", Value::undefined()).with("kept", 1);
+    assert_eq!(encode(with.into()).unwrap(), b"{\"kept\":1}\n");
+    let items = vec![Value::undefined(), 1.into()];
+    assert_eq!(encode(items.into()).unwrap(), b"[null,1]\n");
+    assert!(matches!(encode(Value::undefined()), Err(EncodeError::Unsupported { .. })));
+    let error = encode(vec![Value::buffer([1])].into()).unwrap_err();
+    assert!(error.to_string().contains("JSON has no form for a Buffer"), "{error}");
+}
+
+#[test]
+fn what_no_structured_clone_could_be_is_refused() {
+    for odd in [
+        Rich::Back(0),
+        Rich::Back(1),
+        Rich::RegExp { source: "a".into(), flags: "q".into() },
+        Rich::Boxed(Box::new(Value::Null)),
+        Rich::View { kind: ViewKind::Float64Array, bytes: vec![1] },
+        Rich::ArrayBuffer { bytes: vec![1, 2], max_length: Some(1) },
+        Rich::Array { length: 1, elements: vec![(1, 1.into())], members: Object::new() },
+    ] {
+        let refused = encode(&Advanced, &Message::User(odd.clone().into()));
+        assert!(matches!(refused, Err(EncodeError::Unsupported { .. })), "{odd:?}: {refused:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
-use cluster_proto::{ClusterBody, ListenQuery, ListenReply, ServerKey, Value};
+use cluster_proto::{ClusterBody, ListenQuery, ListenReply, Rich, ServerKey, Value};
 use cluster_sched::{Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
@@ -45,6 +45,20 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
         Value::String(text) => spend(1 + text.len()),
         // Small numbers may be written long.
         Value::Null | Value::Bool(_) | Value::Number(_) => spend(24),
+        Value::Rich(rich) => {
+            spend(24 + value.as_bytes().map_or(0, <[u8]>::len))
+                && match &**rich {
+                    Rich::BigInt(n) => spend(n.words().len() * 8),
+                    Rich::Utf16(units) => spend(units.len() * 2),
+                    Rich::RegExp { source, .. } => spend(source.len()),
+                    Rich::Array { members, .. } => {
+                        spend(members.iter().map(|(name, _)| name.len()).sum())
+                    }
+                    _ => true,
+                }
+                && depth > 0
+                && rich.parts().all(|part| fits(part, depth - 1, left))
+        }
         Value::Array(items) => {
             spend(1) && depth > 0 && items.iter().all(|item| fits(item, depth - 1, left))
         }

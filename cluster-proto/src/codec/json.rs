@@ -33,6 +33,10 @@ impl Codec for Json {
         if !value.nests_within(MAX_DEPTH) {
             return Err(too_deep(ENCODING));
         }
+        if value.is_undefined() {
+            let what = "undefined by itself has no form in it".into();
+            return Err(EncodeError::Unsupported { encoding: ENCODING, what });
+        }
         let text = serde_json::to_vec(&*value)
             .map_err(|e| EncodeError::Unsupported { encoding: ENCODING, what: e.to_string() })?;
         out.extend_from_slice(&text);

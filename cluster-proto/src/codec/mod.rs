@@ -1,5 +1,7 @@
 //! How a message becomes a frame, and back.
 
+#[cfg(feature = "advanced")]
+mod advanced;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "postcard")]
@@ -10,9 +12,11 @@ use alloc::vec::Vec;
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
-#[cfg(any(feature = "json", feature = "postcard"))]
+#[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 use crate::object::{MAX_WRAPS, is_internal};
 
+#[cfg(feature = "advanced")]
+pub use advanced::Advanced;
 #[cfg(feature = "json")]
 pub use json::Json;
 #[cfg(feature = "postcard")]
@@ -37,7 +41,7 @@ pub trait Codec {
 }
 
 /// Refuses what must not be sent in any encoding.
-#[cfg(any(feature = "json", feature = "postcard"))]
+#[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 fn check_sendable(message: &Message) -> Result<(), EncodeError> {
     let mut message = message;
     for _ in 0..=MAX_WRAPS {
@@ -51,7 +55,7 @@ fn check_sendable(message: &Message) -> Result<(), EncodeError> {
 }
 
 /// What `encoding` says of a message that its reader would not take.
-#[cfg(any(feature = "json", feature = "postcard"))]
+#[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 fn too_deep(encoding: &'static str) -> EncodeError {
     let what = alloc::format!("it nests deeper than {} levels", crate::value::MAX_DEPTH);
     EncodeError::Unsupported { encoding, what }

@@ -22,6 +22,8 @@ pub(crate) struct Line {
     pub(crate) handle: Option<String>,
     /// The frame as JSON, in Node's own words.
     pub(crate) frame: Option<String>,
+    /// What Node says of the value, where the bytes are V8's.
+    pub(crate) what: Option<String>,
     /// The bytes themselves.
     pub(crate) raw: Option<Vec<u8>>,
 }
@@ -98,6 +100,7 @@ fn read_line(text: &str) -> Line {
         ),
         handle: line["handle"].as_str().map(str::to_owned),
         frame: frame.map(str::to_owned),
+        what: line["what"].as_str().map(str::to_owned),
         raw: line.get("raw").map(|raw| base64(raw.as_str().unwrap())),
     }
 }

@@ -6,9 +6,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use cluster_proto::{
-    AddressType, Backlog, ClusterBody, ClusterMessage, DgramType, Family, Field, HandleKind,
-    HandleMessage, ListenQuery, ListenReply, Message, Object, ServerKey, SockName, SocketList,
-    Value, is_internal,
+    AddressType, Backlog, BigInt, ClusterBody, ClusterMessage, DgramType, ErrorClass, ErrorValue,
+    Family, Field, HandleKind, HandleMessage, ListenQuery, ListenReply, Message, Object, Rich,
+    ServerKey, SockName, SocketList, Value, ViewKind, is_internal,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -77,6 +77,74 @@ pub(crate) fn value() -> BoxedStrategy<Value> {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::from),
             vec((text(), inner), 0..6).prop_map(|m| Object::from_members(m).into()),
+        ]
+    })
+    .boxed()
+}
+
+/// Any value, also of those that JSON has no form for.
+pub(crate) fn rich_value() -> BoxedStrategy<Value> {
+    let number = || any::<f64>().prop_filter("unlike itself", |n| !n.is_nan());
+    let words = vec(any::<u64>(), 0..4);
+    let big_int = || (any::<bool>(), words.clone()).prop_map(|(sign, w)| BigInt::new(sign, w));
+    let bytes = || vec(any::<u8>(), 0..40);
+    let view = (proptest::sample::select(ViewKind::ALL), vec(any::<u64>(), 0..5)).prop_map(
+        |(kind, words)| {
+            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.truncate(bytes.len() / kind.element_size() * kind.element_size());
+            Rich::View { kind, bytes }
+        },
+    );
+    // With half of a pair at its end.
+    let halves = vec(any::<u16>(), 0..5).prop_map(|mut units| {
+        units.push(0xd800);
+        Rich::Utf16(units)
+    });
+    let primitive = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        number().prop_map(Value::from),
+        text().prop_map(Value::from),
+        big_int().prop_map(Value::from),
+        halves.clone().prop_map(Value::from),
+    ];
+    let leaf = prop_oneof![
+        3 => value(),
+        1 => Just(Value::undefined()),
+        1 => big_int().prop_map(Value::from),
+        1 => halves.clone().prop_map(Value::from),
+        1 => number().prop_map(|time| Rich::Date(time).into()),
+        1 => (text(), "d?g?i?m?s?y?")
+            .prop_map(|(source, flags)| Rich::RegExp { source, flags }.into()),
+        1 => primitive.prop_map(|value| Rich::Boxed(Box::new(value)).into()),
+        1 => (bytes(), option::of(40_u32..99))
+            .prop_map(|(bytes, max_length)| Rich::ArrayBuffer { bytes, max_length }.into()),
+        1 => view.prop_map(Value::from),
+    ];
+    let error_text = prop_oneof![text().prop_map(Value::from), halves.prop_map(Value::from)];
+    leaf.prop_recursive(4, 30, 6, move |inner| {
+        let pairs = vec((inner.clone(), inner.clone()), 0..4);
+        let class = proptest::sample::select(&ErrorClass::ALL[..]);
+        let texts = (option::of(error_text.clone()), option::of(error_text.clone()));
+        let error = (class, texts, option::of(inner.clone())).prop_map(
+            |(class, (message, stack), cause)| ErrorValue { class, message, stack, cause }.into(),
+        );
+        // With a hole, so that it is no plain array.
+        let elements = proptest::collection::btree_map(0_u32..1000, inner.clone(), 0..4);
+        let members = vec(("x[a-z]{0,3}", inner.clone()), 0..3);
+        let array = (elements, members).prop_map(|(elements, members)| {
+            let elements = elements.into_iter().collect();
+            let members = Object::from_members(members);
+            Rich::Array { length: 1001, elements, members }.into()
+        });
+        prop_oneof![
+            2 => vec(inner.clone(), 0..6).prop_map(Value::from),
+            2 => vec((text(), inner.clone()), 0..6).prop_map(|m| Object::from_members(m).into()),
+            1 => pairs.prop_map(|entries| Rich::Map(entries).into()),
+            1 => vec(inner.clone(), 0..4).prop_map(|values| Rich::Set(values).into()),
+            1 => error,
+            1 => array,
+            // The array itself, in itself.
+            1 => inner.prop_map(|value| Value::from(vec![Rich::Back(1).into(), value])),
         ]
     })
     .boxed()

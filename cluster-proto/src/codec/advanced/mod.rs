@@ -1,0 +1,64 @@
+//! Node's `advanced` serialization.
+
+mod read;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Codec, check_sendable, too_deep};
+use crate::deframe::Framing;
+use crate::error::{DecodeError, EncodeError};
+use crate::message::Message;
+use crate::value::MAX_DEPTH;
+
+/// Node's `serialization: 'advanced'`: V8's structured clone at version 15, as Node 20 to 26 write
+/// and read it, behind four bytes of big-endian length.
+///
+/// Beyond JSON it carries what [`Rich`](crate::Rich) holds. Versions 13 to 15 are read. Nesting is
+/// limited to 127 levels, those of the message around a value included. What cannot be read is
+/// refused by name: `SharedArrayBuffer`s and WebAssembly modules, which no channel carries, and a
+/// typed array whose `ArrayBuffer` another one shows too (Node never sends one so).
+///
+/// A whole number beyond 2³¹ arrives as the nearest double, as every number of JavaScript's does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Advanced;
+
+const ENCODING: &str = "advanced";
+
+/// The latest version, and that which is written.
+const VERSION: u32 = 15;
+/// The earliest that is read: Node 12's.
+const OLDEST: u32 = 13;
+
+impl Codec for Advanced {
+    fn framing(&self) -> Framing {
+        Framing::Length
+    }
+
+    fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        check_sendable(message)?;
+        let value = match message {
+            Message::User(value) => Cow::Borrowed(value),
+            other => Cow::Owned(other.to_value()),
+        };
+        if !value.nests_within(MAX_DEPTH) {
+            return Err(too_deep(ENCODING));
+        }
+        let start = out.len();
+        let written = write::frame(&value, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written.map_err(|what| EncodeError::Unsupported { encoding: ENCODING, what })
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
+        let malformed = |what: String| DecodeError::Malformed { encoding: ENCODING, what };
+        Message::from_value(read::value(payload).map_err(malformed)?)
+    }
+}

@@ -1,0 +1,407 @@
+//! Bytes to values.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{OLDEST, VERSION, tag};
+use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use crate::value::{MAX_DEPTH, Number, Object, Value};
+
+type Read<T> = Result<T, String>;
+
+/// Reads a frame's payload.
+pub(super) fn value(payload: &[u8]) -> Read<Value> {
+    let mut reader = Reader { bytes: payload, at: 0, version: 0, objects: 0, numbers: Vec::new() };
+    if reader.byte()? != tag::VERSION {
+        return Err("it does not begin with a version".into());
+    }
+    let version = reader.varint()?;
+    reader.version = version;
+    if !(OLDEST..=VERSION).contains(&version) {
+        return Err(format!("version {version}, and {OLDEST} to {VERSION} can be read"));
+    }
+    let value = reader.value(MAX_DEPTH)?;
+    match reader.bytes.len() - reader.at {
+        0 => Ok(value),
+        rest => Err(format!("{rest} bytes too many")),
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    version: u32,
+    /// Objects of the value that have begun.
+    objects: u32,
+    /// Which of these each number on the wire means.
+    numbers: Vec<u32>,
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Read<u8> {
+        let byte = self.bytes.get(self.at).copied();
+        self.at += 1;
+        byte.ok_or_else(|| "it ends too early".into())
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn take(&mut self, length: u32) -> Read<&'a [u8]> {
+        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
+        let taken = end.and_then(|end| self.bytes.get(self.at..end));
+        let taken = taken.ok_or("it ends too early")?;
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    fn varint(&mut self) -> Read<u32> {
+        let mut n = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = self.byte()?;
+            // V8 drops what does not fit, too.
+            n |= u32::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok(n);
+            }
+        }
+        Err("a number that does not end".into())
+    }
+
+    fn double(&mut self) -> Read<f64> {
+        let bytes = self.take(8)?;
+        Ok(f64::from_le_bytes(bytes.try_into().map_err(|_| "it ends too early")?))
+    }
+
+    /// The next tag, what fills gaps left out.
+    fn tag(&mut self) -> Read<u8> {
+        loop {
+            match self.byte()? {
+                tag::PADDING => {}
+                // How many objects follow: of use to a reader that wants to check it.
+                tag::OBJECT_COUNT => drop(self.varint()?),
+                tag => return Ok(tag),
+            }
+        }
+    }
+
+    /// An object begins.
+    fn begin(&mut self) {
+        self.numbers.push(self.objects);
+        self.objects += 1;
+    }
+
+    fn value(&mut self, depth: usize) -> Read<Value> {
+        let tag = self.tag()?;
+        self.tagged(tag, depth)
+    }
+
+    fn tagged(&mut self, tag: u8, depth: usize) -> Read<Value> {
+        Ok(match tag {
+            tag::NULL => Value::Null,
+            tag::TRUE => true.into(),
+            tag::FALSE => false.into(),
+            tag::INT32 => self.int32()?.into(),
+            tag::UINT32 => self.varint()?.into(),
+            tag::DOUBLE => self.double()?.into(),
+            tag::UTF8_STRING | tag::ONE_BYTE_STRING | tag::TWO_BYTE_STRING => self.string(tag)?,
+            tag::OBJECT => {
+                self.begin();
+                let members = self.members(tag::END_OBJECT, deeper(depth)?)?;
+                Object::from_members(members).into()
+            }
+            tag::DENSE_ARRAY => self.dense_array(deeper(depth)?)?,
+            tag::SPARSE_ARRAY => self.sparse_array(deeper(depth)?)?,
+            _ => return self.rich(tag, depth),
+        })
+    }
+
+    fn rich(&mut self, tag: u8, depth: usize) -> Read<Value> {
+        Ok(match tag {
+            tag::UNDEFINED => Rich::Undefined,
+            tag::BIG_INT => Rich::BigInt(self.big_int()?),
+            tag::REFERENCE => {
+                let number = self.varint()?;
+                let target = usize::try_from(number).ok().and_then(|n| self.numbers.get(n));
+                let target = target.filter(|target| **target < self.objects);
+                let target = target.ok_or_else(|| format!("a reference to nothing ({number})"))?;
+                if self.peek() == Some(tag::ARRAY_BUFFER_VIEW) {
+                    return Err("two views of one ArrayBuffer".into());
+                }
+                Rich::Back(self.objects - target)
+            }
+            tag::DATE => {
+                self.begin();
+                Rich::Date(self.double()?)
+            }
+            tag::TRUE_OBJECT => self.boxed(|_| Ok(true.into()))?,
+            tag::FALSE_OBJECT => self.boxed(|_| Ok(false.into()))?,
+            tag::NUMBER_OBJECT => self.boxed(|reader| Ok(reader.double()?.into()))?,
+            tag::BIG_INT_OBJECT => self.boxed(|reader| Ok(reader.big_int()?.into()))?,
+            tag::STRING_OBJECT => self.boxed(Self::text)?,
+            tag::REG_EXP => {
+                self.begin();
+                let source = utf8(self.text()?);
+                let bits = self.varint()?;
+                let set = tag::REG_EXP_FLAGS.iter().filter(|(_, bit)| bits & bit != 0);
+                Rich::RegExp { source, flags: set.map(|(letter, _)| letter).collect() }
+            }
+            tag::MAP => {
+                self.begin();
+                let depth = deeper(depth)?;
+                let mut entries = Vec::new();
+                while let Some(key) = self.until(tag::END_MAP, depth)? {
+                    entries.push((key, self.value(depth)?));
+                }
+                self.expect(entries.len() * 2)?;
+                Rich::Map(entries)
+            }
+            tag::SET => {
+                self.begin();
+                let depth = deeper(depth)?;
+                let mut values = Vec::new();
+                while let Some(value) = self.until(tag::END_SET, depth)? {
+                    values.push(value);
+                }
+                self.expect(values.len())?;
+                Rich::Set(values)
+            }
+            tag::ERROR => self.error(depth)?,
+            tag::ARRAY_BUFFER | tag::RESIZABLE_ARRAY_BUFFER => {
+                self.array_buffer(tag == tag::RESIZABLE_ARRAY_BUFFER)?
+            }
+            tag::HOST_OBJECT => return self.host_object(depth),
+            b'u' => return Err("a SharedArrayBuffer, which no channel carries".into()),
+            b'w' | b'W' => return Err("a WebAssembly module, which no channel carries".into()),
+            tag => return Err(format!("an unknown tag {:?}", char::from(tag))),
+        }
+        .into())
+    }
+
+    fn int32(&mut self) -> Read<i32> {
+        let n = self.varint()?;
+        Ok((n >> 1) as i32 ^ -((n & 1) as i32))
+    }
+
+    /// A value, or nothing at the end of what holds it.
+    fn until(&mut self, end: u8, depth: usize) -> Read<Option<Value>> {
+        let tag = self.tag()?;
+        if tag == end { Ok(None) } else { self.tagged(tag, depth).map(Some) }
+    }
+
+    /// The count behind a list.
+    fn expect(&mut self, counted: usize) -> Read<()> {
+        let claimed = self.varint()?;
+        if usize::try_from(claimed) == Ok(counted) {
+            return Ok(());
+        }
+        Err(format!("{counted} members where {claimed} are announced"))
+    }
+
+    fn text(&mut self) -> Read<Value> {
+        let tag = self.tag()?;
+        self.string(tag)
+    }
+
+    fn string(&mut self, tag: u8) -> Read<Value> {
+        let length = match tag {
+            tag::UTF8_STRING | tag::ONE_BYTE_STRING | tag::TWO_BYTE_STRING => self.varint()?,
+            _ => return Err("something else where a text should be".into()),
+        };
+        let bytes = self.take(length)?;
+        Ok(match tag {
+            tag::UTF8_STRING => String::from_utf8_lossy(bytes).into_owned().into(),
+            tag::ONE_BYTE_STRING => bytes.iter().map(|b| char::from(*b)).collect::<String>().into(),
+            _ if !bytes.len().is_multiple_of(2) => return Err("half a letter".into()),
+            _ => {
+                let units: Vec<u16> =
+                    bytes.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])).collect();
+                match String::from_utf16(&units) {
+                    Ok(text) => text.into(),
+                    Err(_) => Rich::Utf16(units).into(),
+                }
+            }
+        })
+    }
+
+    fn big_int(&mut self) -> Read<BigInt> {
+        let bits = self.varint()?;
+        let bytes = self.take(bits >> 1)?;
+        let words = bytes.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        Ok(BigInt::new(bits & 1 == 1, words.collect()))
+    }
+
+    fn boxed(&mut self, read: impl FnOnce(&mut Self) -> Read<Value>) -> Read<Rich> {
+        self.begin();
+        Ok(Rich::Boxed(Box::new(read(self)?)))
+    }
+
+    /// Names and values up to the end, and their count behind it.
+    fn members(&mut self, end: u8, depth: usize) -> Read<Vec<(String, Value)>> {
+        let mut members = Vec::new();
+        loop {
+            let name = match self.tag()? {
+                tag if tag == end => break,
+                tag::INT32 => self.int32()?.to_string(),
+                tag::UINT32 => self.varint()?.to_string(),
+                tag::DOUBLE => match Number::from(self.double()?).as_i64() {
+                    Some(whole) => whole.to_string(),
+                    None => return Err("a member that is named by a fraction".into()),
+                },
+                tag => utf8(self.string(tag)?),
+            };
+            members.push((name, self.value(depth)?));
+        }
+        self.expect(members.len())?;
+        Ok(members)
+    }
+
+    fn dense_array(&mut self, depth: usize) -> Read<Value> {
+        self.begin();
+        let length = self.varint()?;
+        // Each element is at least a byte.
+        if length as usize > self.bytes.len() - self.at.min(self.bytes.len()) {
+            return Err("it ends too early".into());
+        }
+        let mut elements = Vec::new();
+        for index in 0..length {
+            match self.tag()? {
+                tag::HOLE => {}
+                tag => elements.push((index, self.tagged(tag, depth)?)),
+            }
+        }
+        let members = self.members(tag::END_DENSE_ARRAY, depth)?;
+        self.array(length, elements, members)
+    }
+
+    fn sparse_array(&mut self, depth: usize) -> Read<Value> {
+        self.begin();
+        let length = self.varint()?;
+        let (mut elements, mut members) = (Vec::new(), Vec::new());
+        for (name, value) in self.members(tag::END_SPARSE_ARRAY, depth)? {
+            match index(&name).filter(|index| *index < length) {
+                Some(index) => elements.push((index, value)),
+                None => members.push((name, value)),
+            }
+        }
+        elements.sort_by_key(|(index, _)| *index);
+        elements.dedup_by_key(|(index, _)| *index);
+        self.array(length, elements, members)
+    }
+
+    fn array(
+        &mut self,
+        length: u32,
+        elements: Vec<(u32, Value)>,
+        members: Vec<(String, Value)>,
+    ) -> Read<Value> {
+        if self.varint()? != length {
+            return Err("an array with two lengths".into());
+        }
+        if members.is_empty() && elements.len() == length as usize {
+            return Ok(Value::Array(elements.into_iter().map(|(_, value)| value).collect()));
+        }
+        Ok(Rich::Array { length, elements, members: Object::from_members(members) }.into())
+    }
+
+    fn error(&mut self, depth: usize) -> Read<Rich> {
+        self.begin();
+        let depth = deeper(depth)?;
+        let mut error = ErrorValue::default();
+        loop {
+            // Here no gap is filled: a tag of an error's own is next.
+            match self.byte()? {
+                tag::error::MESSAGE => error.message = Some(self.text()?),
+                tag::error::STACK => error.stack = Some(self.text()?),
+                tag::error::CAUSE => error.cause = Some(self.value(depth)?),
+                tag::error::END => return Ok(Rich::Error(Box::new(error))),
+                byte => error.class = class(byte)?,
+            }
+        }
+    }
+
+    fn array_buffer(&mut self, resizable: bool) -> Read<Rich> {
+        self.begin();
+        let length = self.varint()?;
+        let max_length = if resizable { Some(self.varint()?) } else { None };
+        if max_length.is_some_and(|max| max < length) {
+            return Err("an ArrayBuffer that is longer than it may get".into());
+        }
+        let bytes = self.take(length)?;
+        if self.peek() != Some(tag::ARRAY_BUFFER_VIEW) {
+            return Ok(Rich::ArrayBuffer { bytes: bytes.to_vec(), max_length });
+        }
+        // What shows it comes in its place, with a number of its own.
+        self.at += 1;
+        self.numbers.push(self.objects - 1);
+        let byte = self.byte()?;
+        let kind = tag::VIEWS.iter().find(|(tag, _)| *tag == byte).map(|(_, kind)| *kind);
+        let kind = kind.ok_or_else(|| format!("an unknown view {:?}", char::from(byte)))?;
+        let (offset, shown) = (self.varint()? as usize, self.varint()? as usize);
+        if self.version >= 14 {
+            // Whether its length follows the buffer's: what it shows now is all that is kept.
+            let _flags = self.varint()?;
+        }
+        let end = offset.checked_add(shown).filter(|_| shown.is_multiple_of(kind.element_size()));
+        let shown = end.and_then(|end| bytes.get(offset..end));
+        let shown = shown.ok_or("a view of what is not there")?;
+        Ok(Rich::View { kind, bytes: shown.to_vec() })
+    }
+
+    fn host_object(&mut self, depth: usize) -> Read<Value> {
+        match self.varint()? {
+            tag::HOST_VIEW => {
+                self.begin();
+                let index = self.varint()?;
+                let kind = ViewKind::ALL.iter().copied().find(|kind| kind.index() == index);
+                let kind = kind.ok_or_else(|| format!("an unknown view (number {index})"))?;
+                let length = self.varint()?;
+                let bytes = self.take(length)?;
+                if !bytes.len().is_multiple_of(kind.element_size()) {
+                    return Err(format!("{length} bytes are no {}", kind.name()));
+                }
+                Ok(Rich::View { kind, bytes: bytes.to_vec() }.into())
+            }
+            tag::HOST_PLAIN => {
+                // An object of Node's own and its plain copy have a number each, and mean the same.
+                self.numbers.push(self.objects);
+                self.value(deeper(depth)?)
+            }
+            other => Err(format!("an unknown object of the host's (number {other})")),
+        }
+    }
+}
+
+fn deeper(depth: usize) -> Read<usize> {
+    depth.checked_sub(1).ok_or_else(|| "it nests too deep".into())
+}
+
+fn class(byte: u8) -> Read<ErrorClass> {
+    let known = tag::error::CLASSES.iter().find(|(tag, _)| *tag == byte);
+    known.map(|(_, class)| *class).ok_or_else(|| format!("an error with {:?}", char::from(byte)))
+}
+
+/// The array index of that name: digits without leading zeros.
+fn index(name: &str) -> Option<u32> {
+    let index = name.parse().ok()?;
+    (u32::to_string(&index) == name).then_some(index)
+}
+
+/// A text for which UTF-8 has to do.
+fn utf8(text: Value) -> String {
+    match text {
+        Value::String(text) => text,
+        Value::Rich(rich) => match *rich {
+            Rich::Utf16(units) => String::from_utf16_lossy(&units),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
