@@ -76,6 +76,7 @@
 mod any_socket;
 mod channel;
 mod config;
+mod counted;
 mod error;
 pub mod memory;
 mod outgoing;
@@ -92,6 +93,7 @@ pub use cluster_proto as proto;
 pub use any_socket::AnySocket;
 pub use channel::{Channel, ChannelStats, Flush, Pressure, Received, ReceivedHandle, Recv};
 pub use config::{ChannelConfig, Wire};
+pub use counted::Counted;
 pub use error::{RecvError, SendError};
 pub use outgoing::{HandleAnswer, Outgoing};
 pub use pairing::{Found, Pairing, TooManyHandles};

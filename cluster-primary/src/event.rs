@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
 
 use crate::{SendError, SendId, Settings, Signal, WorkerError, WorkerId};
@@ -147,36 +148,6 @@ impl<H> EventHandle<H> {
     /// A descriptor that nobody counts.
     pub fn new(kind: HandleKind, handle: H) -> Self {
         Self { kind, handle, key: None, counted: None }
-    }
-}
-
-/// A connection that its sender counts, for as long as this lives.
-///
-/// Node's `server.close()` waits for connections that were sent away too, and
-/// `server.getConnections()` counts them. Dropping this tells the worker that the connection is
-/// closed; the thread may be any.
-#[must_use = "dropping it says that the connection is closed"]
-pub struct Counted {
-    closed: Option<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl Counted {
-    pub(crate) fn new(closed: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { closed: Some(Box::new(closed)) }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if let Some(closed) = self.closed.take() {
-            closed();
-        }
-    }
-}
-
-impl fmt::Debug for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Counted")
     }
 }
 

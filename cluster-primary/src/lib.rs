@@ -66,14 +66,14 @@ mod settings;
 mod signal;
 mod stats;
 
-pub use cluster_ipc::{AnySocket, Outgoing, Pressure};
+pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{Object, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::{Gone, Primary, Remote, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
-pub use event::{Address, Counted, Event, EventHandle, ExitStatus};
+pub use event::{Address, Event, EventHandle, ExitStatus};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::WorkerState;
 pub use settings::{InspectPort, Limits, Placement, Settings, Stdio, UnknownPlacement};

@@ -490,7 +490,7 @@ impl World {
                         process.last_handle += 1;
                         process.handles.insert(process.last_handle, handle.handle);
                         let id = worker::HandleId(process.last_handle);
-                        worker::Handle { id, kind: handle.kind }
+                        worker::Handle { id, kind: handle.kind, key: handle.key }
                     });
                     self.tell(id, worker::Input::Received { message: received.message, handle });
                 }

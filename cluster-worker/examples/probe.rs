@@ -12,7 +12,7 @@ use std::thread;
 
 use cluster_worker::event::{Event, EventedWorker, Stream};
 use cluster_worker::{
-    ListenError, ListenOptions, Listener, Object, Tracked, UnixOptions, Value, Worker,
+    ListenError, ListenOptions, Listener, Object, Received, Tracked, UnixOptions, Value, Worker,
 };
 use mio::{Events, Interest, Poll, Token};
 
@@ -164,7 +164,7 @@ fn evented(address: &str) -> Result<(), Box<dyn Error>> {
                     poll.registry().register(&mut *stream, token, Interest::READABLE)?;
                     connections.push(Some((stream, Vec::new())));
                 }
-                Event::Message(message) => match message["do"].as_str() {
+                Event::Message(Received { message, .. }) => match message["do"].as_str() {
                     Some("disconnect") => worker.disconnect(),
                     Some("kill") => worker.kill(),
                     _ => drop(worker.send(Value::from(Object::new().with("echo", message)))?),

@@ -3,7 +3,7 @@
 use std::{error, fmt, io};
 
 use cluster_proto::EncodeError;
-use cluster_proto::env::{EnvError, Serialization};
+use cluster_proto::env::EnvError;
 use rustix::io::Errno;
 
 /// Why this process cannot take its place as a worker.
@@ -12,8 +12,6 @@ use rustix::io::Errno;
 pub enum StartError {
     /// The environment contradicts itself.
     Environment(EnvError),
-    /// The primary wants an encoding that this version does not speak.
-    Serialization(Serialization),
     /// The descriptor that the environment names is not the channel's.
     Channel {
         /// The descriptor's number.
@@ -45,9 +43,6 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment(error) => error.fmt(f),
-            Self::Serialization(wanted) => {
-                write!(f, "the primary's serialization is {wanted:?}: use `json` for this worker")
-            }
             Self::Channel { fd, problem } => {
                 write!(f, "descriptor {fd} should be the cluster's channel, but {problem}")
             }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::Pressure;
-use cluster_proto::Value;
+use cluster_ipc::{Outgoing, Pressure};
+use cluster_proto::{ListenQuery, Value};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
@@ -16,6 +16,7 @@ use crate::driver::{Core, Kind, Lent, News, Shared, Stage};
 use crate::error::{ListenError, RecvError, SendError, StartError};
 use crate::machine::{Input, ServerId, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
+use crate::received::Received;
 use crate::setup::Options;
 use crate::tracked::Tracked;
 
@@ -39,7 +40,7 @@ use crate::tracked::Tracked;
 ///     while let Some(event) = worker.next_event() {
 ///         match event {
 ///             Event::Connection { stream, .. } => drop(stream),
-///             Event::Message(message) => println!("{message:?}"),
+///             Event::Message(received) => println!("{:?}", received.message),
 ///             Event::Disconnected => return Ok(()),
 ///             _ => {}
 ///         }
@@ -105,8 +106,24 @@ pub enum Event {
         /// The server.
         server: ServerId,
     },
-    /// A message from the primary.
-    Message(Value),
+    /// A message from the primary, and the descriptor that came with it.
+    Message(Received),
+    /// All is written that waited when [`EventedWorker::send`] last said [`Pressure::High`]: more
+    /// can be sent.
+    Drained,
+    /// The answer to [`EventedWorker::count_sockets`].
+    SocketCount {
+        /// The key that the connections were sent with.
+        key: String,
+        /// How many of them are open in the primary.
+        count: u64,
+    },
+    /// The answer to [`EventedWorker::await_sockets`]: the last of the connections that were sent
+    /// with that key has closed.
+    SocketsClosed {
+        /// The key.
+        key: String,
+    },
     /// Messages were not received in time, or the channel broke.
     Failed(RecvError),
     /// The worker is disconnected. The last event.
@@ -137,8 +154,7 @@ impl EventedWorker {
     /// [`ListenError::Address`] if the address cannot be read or resolved.
     pub fn listen(&mut self, at: impl Into<ListenOptions>) -> Result<ServerId, ListenError> {
         let options = at.into();
-        let query = options.query()?;
-        Ok(self.shared.with(|core| core.listen(query, Kind::Tcp, options.max_connections)))
+        Ok(self.open(options.query()?, Kind::Tcp, options.max_connections, options.exclusive))
     }
 
     /// Asks for a Unix-domain server; [`Event::Listening`] or [`Event::ListenFailed`] will tell.
@@ -147,8 +163,7 @@ impl EventedWorker {
     /// [`ListenError::Address`] if the path is no UTF-8.
     pub fn listen_unix(&mut self, at: impl Into<UnixOptions>) -> Result<ServerId, ListenError> {
         let options = at.into();
-        let query = options.query()?;
-        Ok(self.shared.with(|core| core.listen(query, Kind::Unix, options.max_connections)))
+        Ok(self.open(options.query()?, Kind::Unix, options.max_connections, options.exclusive))
     }
 
     /// Asks for a UDP socket; [`Event::Bound`] or [`Event::ListenFailed`] will tell.
@@ -156,8 +171,26 @@ impl EventedWorker {
     /// # Errors
     /// [`ListenError::Address`] if the address cannot be read or resolved.
     pub fn bind_udp(&mut self, at: impl Into<UdpOptions>) -> Result<ServerId, ListenError> {
-        let query = at.into().query()?;
-        Ok(self.shared.with(|core| core.listen(query, Kind::Udp, None)))
+        let options = at.into();
+        Ok(self.open(options.query()?, Kind::Udp, None, options.exclusive))
+    }
+
+    fn open(
+        &self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+        exclusive: bool,
+    ) -> ServerId {
+        self.shared.with(|core| match exclusive {
+            true => core.listen_exclusive(&query, kind, max_connections),
+            false => core.listen(query, kind, max_connections),
+        })
+    }
+
+    /// The custom data of a server; see [`Listener::data`](crate::Listener::data).
+    pub fn data(&self, server: ServerId) -> Value {
+        self.shared.with(|core| core.machine.data(server))
     }
 
     /// Closes a server in this worker.
@@ -172,7 +205,47 @@ impl EventedWorker {
     /// [`SendError`] if it is not sent.
     pub fn send(&mut self, message: impl Into<Value>) -> Result<Pressure, SendError> {
         let message = message.into();
-        self.shared.with(|core| core.send(message))
+        self.shared.with(|core| core.send(message, None))
+    }
+
+    /// Sends a message and a descriptor with it; see
+    /// [`Worker::send_handle`](crate::Worker::send_handle).
+    ///
+    /// # Errors
+    /// [`SendError`] if it is not sent; the descriptor is closed then.
+    pub fn send_handle(
+        &mut self,
+        message: impl Into<Value>,
+        handle: impl Into<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
+        let (message, handle) = (message.into(), handle.into());
+        self.shared.with(|core| core.send(message, Some(handle)))
+    }
+
+    /// Asks how many connections are open in the primary of those that were sent to it with that
+    /// key; [`Event::SocketCount`] will tell. See
+    /// [`Worker::count_sockets`](crate::Worker::count_sockets).
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub fn count_sockets(&mut self, key: &str) -> Result<(), SendError> {
+        self.shared.with(|core| core.ask_sockets(key, false))
+    }
+
+    /// Asks to be told when the last of the connections is closed that were sent to the primary
+    /// with that key; [`Event::SocketsClosed`] will tell. See
+    /// [`Worker::await_sockets`](crate::Worker::await_sockets).
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub fn await_sockets(&mut self, key: &str) -> Result<(), SendError> {
+        self.shared.with(|core| core.ask_sockets(key, true))
+    }
+
+    /// Closes the channel (`process.disconnect()`); see
+    /// [`Worker::close_channel`](crate::Worker::close_channel).
+    pub fn close_channel(&mut self) {
+        self.shared.with(|core| core.input(Input::CloseChannel));
     }
 
     /// Whether everything that was sent has been written to the channel.
@@ -253,6 +326,15 @@ impl EventedWorker {
     fn next_news(&self, core: &mut Core) -> Option<Event> {
         while let Some(news) = core.news.as_mut().and_then(VecDeque::pop_front) {
             let event = match news {
+                News::Drained => Some(Event::Drained),
+                News::SocketCount(key, count) => {
+                    core.sockets.remove(&(key.clone(), false));
+                    Some(Event::SocketCount { key, count })
+                }
+                News::SocketsClosed(key) => {
+                    core.sockets.remove(&(key.clone(), true));
+                    Some(Event::SocketsClosed { key })
+                }
                 News::Listening(server) => listening(core, server),
                 News::ListenFailed(server) => listen_failed(core, server),
                 News::Closed(server) => {
@@ -273,8 +355,8 @@ impl EventedWorker {
             let messages = std::mem::take(&mut core.lost);
             return Some(Event::Failed(RecvError::Lost { messages }));
         }
-        if let Some(message) = core.inbox.pop_front() {
-            return Some(Event::Message(message));
+        if let Some(inbound) = core.take_message() {
+            return Some(Event::Message(Received::new(inbound, &self.shared)));
         }
         core.failure.take().map(|failure| Event::Failed(RecvError::Channel(failure)))
     }

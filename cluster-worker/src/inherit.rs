@@ -40,8 +40,8 @@ pub fn scrub(command: &mut std::process::Command) -> &mut std::process::Command 
     WORKER_VARIABLES.iter().fold(command, |command, name| command.env_remove(name))
 }
 
-/// The channel that the environment names, if this process is a worker, and the worker's id.
-pub(crate) fn channel() -> Result<Option<(u32, OwnedFd)>, StartError> {
+/// The channel that the environment names, if this process is a worker, and what else it says.
+pub(crate) fn channel() -> Result<Option<(WorkerEnv, OwnedFd)>, StartError> {
     if TAKEN.load(Ordering::Acquire) {
         return Err(StartError::AlreadyStarted);
     }
@@ -49,9 +49,6 @@ pub(crate) fn channel() -> Result<Option<(u32, OwnedFd)>, StartError> {
         Some(env) => env,
         None => return Ok(None),
     };
-    if env.serialization != cluster_proto::env::Serialization::Json {
-        return Err(StartError::Serialization(env.serialization));
-    }
     check(env.channel_fd).map_err(|problem| StartError::Channel { fd: env.channel_fd, problem })?;
     if TAKEN.swap(true, Ordering::AcqRel) {
         return Err(StartError::AlreadyStarted);
@@ -63,7 +60,7 @@ pub(crate) fn channel() -> Result<Option<(u32, OwnedFd)>, StartError> {
     let flags = rustix::io::fcntl_getfd(&fd).map_err(std::io::Error::from)?;
     rustix::io::fcntl_setfd(&fd, flags | FdFlags::CLOEXEC).map_err(std::io::Error::from)?;
     remove_variables();
-    Ok(Some((env.id, fd)))
+    Ok(Some((env, fd)))
 }
 
 fn check(fd: RawFd) -> Result<(), ChannelProblem> {

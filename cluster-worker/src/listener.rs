@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use cluster_proto::Value;
+
 use crate::driver::Shared;
 use crate::machine::ServerId;
 use crate::tracked::Tracked;
@@ -76,6 +78,13 @@ impl<S: From<OwnedFd>> Listener<S> {
     /// The connections, one after the other, until the listener is closed.
     pub fn incoming(&self) -> Incoming<'_, S> {
         Incoming { listener: self }
+    }
+
+    /// The custom data of the server: what the first worker to listen there gave
+    /// ([`ListenOptions::data`](crate::ListenOptions::data)), the same in all of them. Null if
+    /// there is none.
+    pub fn data(&self) -> Value {
+        self.shared.with(|core| core.machine.data(self.server))
     }
 
     /// Closes the server in this worker (`server.close()`). Connections that wait in it go to other

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Component, Path, PathBuf};
 
-use cluster_proto::{AddressType, Backlog, Field, ListenQuery, flags};
+use cluster_proto::{AddressType, Backlog, Field, ListenQuery, Value, flags};
 
 use crate::error::ListenError;
 
@@ -29,6 +29,8 @@ pub struct ListenOptions {
     ipv6_only: bool,
     reuse_port: bool,
     backlog: Option<u32>,
+    data: Value,
+    pub(crate) exclusive: bool,
     pub(crate) max_connections: Option<usize>,
 }
 
@@ -95,6 +97,23 @@ impl ListenOptions {
         self
     }
 
+    /// Whether the socket is this worker's own (`exclusive`): it is bound here, the primary is not
+    /// asked and knows nothing of it, and no other worker shares it. Default: false.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
+        self
+    }
+
+    /// Custom data for the primary, which keeps that of the first worker to listen there and gives
+    /// it to all: see [`Listener::data`](crate::Listener::data). Node shares the key of TLS session
+    /// tickets so. Default: none.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Value>) -> Self {
+        self.data = data.into();
+        self
+    }
+
     /// Refuses connections while that many tracked ones are open (`server.maxConnections`): the
     /// primary gives them to another worker. Default: no limit.
     #[must_use]
@@ -116,6 +135,7 @@ impl ListenOptions {
                 address_type: Field::Null,
                 fd: Field::Is(fd),
                 backlog,
+                data: self.data.clone(),
                 ..ListenQuery::default()
             });
         }
@@ -149,6 +169,7 @@ impl ListenOptions {
             port: Field::Is(port.into()),
             flags: Field::Is(bits),
             backlog,
+            data: self.data.clone(),
             ..ListenQuery::default()
         })
     }
@@ -204,6 +225,7 @@ pub struct UnixOptions {
     readable_all: bool,
     writable_all: bool,
     backlog: Option<u32>,
+    pub(crate) exclusive: bool,
     pub(crate) max_connections: Option<usize>,
 }
 
@@ -215,6 +237,7 @@ impl UnixOptions {
             readable_all: false,
             writable_all: false,
             backlog: None,
+            exclusive: false,
             max_connections: None,
         }
     }
@@ -237,6 +260,14 @@ impl UnixOptions {
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = Some(connections);
+        self
+    }
+
+    /// Whether the socket is this worker's own (`exclusive`): it is bound here, the primary is not
+    /// asked and knows nothing of it, and no other worker shares it. Default: false.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
         self
     }
 
@@ -314,6 +345,7 @@ pub struct UdpOptions {
     ipv6_only: bool,
     reuse_addr: bool,
     reuse_port: bool,
+    pub(crate) exclusive: bool,
 }
 
 impl UdpOptions {
@@ -326,6 +358,7 @@ impl UdpOptions {
             ipv6_only: false,
             reuse_addr: false,
             reuse_port: false,
+            exclusive: false,
         }
     }
 
@@ -362,10 +395,20 @@ impl UdpOptions {
         self
     }
 
-    /// Asks for `SO_REUSEPORT` (`reusePort`). Default: false.
+    /// Asks for `SO_REUSEPORT` (`reusePort`). Such a socket is [exclusive](Self::exclusive), as in
+    /// Node: workers that bind the same port share it by the kernel's choice. Default: false.
     #[must_use]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
+        self.exclusive |= reuse;
+        self
+    }
+
+    /// Whether the socket is this worker's own (`exclusive`): it is bound here, the primary is not
+    /// asked and knows nothing of it, and no other worker shares it. Default: false.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
         self
     }
 

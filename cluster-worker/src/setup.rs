@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use cluster_ipc::ChannelConfig;
+use cluster_ipc::{ChannelConfig, Wire};
+use cluster_proto::env::{Serialization, WorkerEnv};
 
 use crate::driver::{Core, Shared};
 use crate::error::StartError;
@@ -25,13 +26,21 @@ use crate::worker::Worker;
 pub struct Options {
     machine: Config,
     pub(crate) inbox_limit: usize,
+    pub(crate) handle_limit: usize,
+    serialization: Serialization,
     queue_limit: usize,
 }
 
 impl Options {
     /// The defaults, which are Node's where Node has any.
     pub fn new() -> Self {
-        Self { machine: Config::default(), inbox_limit: 16_384, queue_limit: 64 << 20 }
+        Self {
+            machine: Config::default(),
+            inbox_limit: 16_384,
+            handle_limit: 256,
+            serialization: Serialization::default(),
+            queue_limit: 64 << 20,
+        }
     }
 
     /// Whether the process exits at once, with 0, when the primary is gone. Default: true.
@@ -60,6 +69,23 @@ impl Options {
         self
     }
 
+    /// How many messages with descriptors may wait to be received; more are lost as others are, and
+    /// their descriptors closed. Default: 256.
+    #[must_use]
+    pub fn handle_limit(mut self, messages: usize) -> Self {
+        self.handle_limit = messages;
+        self
+    }
+
+    /// How messages are written on a channel that is given to [`worker`](Self::worker): what the
+    /// primary's settings say. A worker that starts from its environment finds it there. Default:
+    /// JSON.
+    #[must_use]
+    pub fn serialization(mut self, serialization: Serialization) -> Self {
+        self.serialization = serialization;
+        self
+    }
+
     /// How many bytes may wait to be written before a message is refused
     /// ([`SendError::QueueFull`](crate::SendError::QueueFull)). The protocol's own messages are not
     /// kept back by it. Default: 64 MiB.
@@ -83,7 +109,10 @@ impl Options {
     /// # Errors
     /// As [`Worker::from_env`].
     pub fn from_env(&self) -> Result<Option<Worker>, StartError> {
-        inherit::channel()?.map(|(id, fd)| self.worker(id, fd)).transpose()
+        let start = |(env, fd): (WorkerEnv, OwnedFd)| {
+            self.clone().serialization(env.serialization).worker(env.id, fd)
+        };
+        inherit::channel()?.map(start).transpose()
     }
 
     /// As [`from_env`](Self::from_env), for an event loop of the application's own.
@@ -91,7 +120,10 @@ impl Options {
     /// # Errors
     /// As [`Worker::from_env`].
     pub fn evented_from_env(&self) -> Result<Option<EventedWorker>, StartError> {
-        inherit::channel()?.map(|(id, fd)| self.evented(id, fd)).transpose()
+        let start = |(env, fd): (WorkerEnv, OwnedFd)| {
+            self.clone().serialization(env.serialization).evented(env.id, fd)
+        };
+        inherit::channel()?.map(start).transpose()
     }
 
     /// A worker of that id on a channel that the caller has: one end of a Unix stream socket, the
@@ -116,7 +148,11 @@ impl Options {
     }
 
     pub(crate) fn channel_config(&self) -> ChannelConfig {
-        ChannelConfig::default().queue_limit(self.queue_limit)
+        let wire = match self.serialization {
+            Serialization::Advanced => Wire::Advanced,
+            _ => Wire::Json,
+        };
+        ChannelConfig::default().wire(wire).queue_limit(self.queue_limit)
     }
 }
 

@@ -2,18 +2,20 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::Pressure;
+use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{ListenQuery, Value};
 
-use crate::driver::{Core, Kind, Shared, Stage};
+use crate::driver::{BACKLOG, Core, Inbound, Kind, Own, Shared, Stage};
 use crate::error::{ListenError, RecvError, SendError, StartError};
 use crate::listener::{Listener, TcpListener, UnixListener};
 use crate::machine::{Input, ServerId, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
+use crate::received::Received;
 use crate::setup::Options;
 use crate::udp::UdpSocket;
 
@@ -71,7 +73,8 @@ impl Worker {
     /// [`ListenError`] if it cannot be, the primary's reasons included.
     pub fn listen(&self, at: impl Into<ListenOptions>) -> Result<TcpListener, ListenError> {
         let options = at.into();
-        let server = self.open(options.query()?, Kind::Tcp, options.max_connections)?;
+        let query = options.query()?;
+        let server = self.open(query, Kind::Tcp, options.max_connections, options.exclusive)?;
         Ok(Listener::<TcpStream>::new(Arc::clone(&self.shared), server))
     }
 
@@ -82,7 +85,8 @@ impl Worker {
     /// [`ListenError`] if it cannot be, the primary's reasons included.
     pub fn listen_unix(&self, at: impl Into<UnixOptions>) -> Result<UnixListener, ListenError> {
         let options = at.into();
-        let server = self.open(options.query()?, Kind::Unix, options.max_connections)?;
+        let query = options.query()?;
+        let server = self.open(query, Kind::Unix, options.max_connections, options.exclusive)?;
         Ok(Listener::<UnixStream>::new(Arc::clone(&self.shared), server))
     }
 
@@ -92,12 +96,45 @@ impl Worker {
     /// # Errors
     /// [`ListenError`] if it cannot be, the primary's reasons included.
     pub fn bind_udp(&self, at: impl Into<UdpOptions>) -> Result<UdpSocket, ListenError> {
-        let query = at.into().query()?;
+        let options = at.into();
+        let query = options.query()?;
         let address = query.address.to_string();
-        let server = self.open(query, Kind::Udp, None)?;
+        let server = self.open(query, Kind::Udp, None, options.exclusive)?;
         // It is gone already if a disconnect came in between.
         UdpSocket::new(Arc::clone(&self.shared), server)
             .ok_or(ListenError::Disconnected { address })
+    }
+
+    /// Serves a listener of the application's own (`server.listen(handle)`): the primary is not
+    /// asked. It is one of the worker's listeners for the rest: a disconnect closes it, and waits
+    /// for its tracked connections. Makes it non-blocking.
+    ///
+    /// # Errors
+    /// [`ListenError`] if it is no listener, or the worker is disconnected.
+    pub fn listen_on(&self, listener: std::net::TcpListener) -> Result<TcpListener, ListenError> {
+        let name = listener.local_addr().map_or_else(|_| "a socket".into(), |a| a.to_string());
+        let server = self.serve_own(name, Kind::Tcp, listener.into())?;
+        Ok(Listener::<TcpStream>::new(Arc::clone(&self.shared), server))
+    }
+
+    /// As [`listen_on`](Self::listen_on), for a Unix-domain listener. Its file stays.
+    ///
+    /// # Errors
+    /// As [`listen_on`](Self::listen_on).
+    pub fn listen_on_unix(
+        &self,
+        listener: std::os::unix::net::UnixListener,
+    ) -> Result<UnixListener, ListenError> {
+        let path = listener.local_addr().ok().and_then(|a| Some(a.as_pathname()?.to_owned()));
+        let name = path.map_or_else(|| "a socket".into(), |path| path.display().to_string());
+        let server = self.serve_own(name, Kind::Unix, listener.into())?;
+        Ok(Listener::<UnixStream>::new(Arc::clone(&self.shared), server))
+    }
+
+    fn serve_own(&self, name: String, kind: Kind, fd: OwnedFd) -> Result<ServerId, ListenError> {
+        let own = Ok(Own { fd, file: None });
+        let server = self.shared.with(|core| core.listen_own(name, kind, None, BACKLOG, own));
+        self.opened(server)
     }
 
     fn open(
@@ -105,8 +142,17 @@ impl Worker {
         query: ListenQuery,
         kind: Kind,
         max_connections: Option<usize>,
+        exclusive: bool,
     ) -> Result<ServerId, ListenError> {
-        let server = self.shared.with(|core| core.listen(query, kind, max_connections));
+        let server = self.shared.with(|core| match exclusive {
+            true => core.listen_exclusive(&query, kind, max_connections),
+            false => core.listen(query, kind, max_connections),
+        });
+        self.opened(server)
+    }
+
+    /// The server, once it is known whether it listens.
+    fn opened(&self, server: ServerId) -> Result<ServerId, ListenError> {
         let answered = self.shared.wait(None, |core| {
             let stage = core.servers.get(&server).map(|server| &server.stage);
             (!matches!(stage, Some(Stage::Asking))).then_some(())
@@ -138,7 +184,62 @@ impl Worker {
     /// [`SendError`] if it is not sent.
     pub fn send(&self, message: impl Into<Value>) -> Result<Pressure, SendError> {
         let message = message.into();
-        self.shared.with(|core| core.send(message))
+        self.shared.with(|core| core.send(message, None))
+    }
+
+    /// Sends a message and a descriptor with it (`process.send(message, sendHandle)`).
+    ///
+    /// A listener, stream or UDP socket of the standard library can be given as it is, and so can
+    /// an [`Outgoing`] (its `token` is not used). A Node primary gets a `net.Server`, `net.Socket`
+    /// or `dgram.Socket`. This process's copy is closed when the primary has acknowledged it, or the
+    /// channel closes; to keep the socket open here too, send what `try_clone()` returns, which is
+    /// Node's `keepOpen`.
+    ///
+    /// Messages behind it wait until the primary has acknowledged the descriptor, for which some
+    /// thread has to wait in one of the worker's methods.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the descriptor is closed then.
+    pub fn send_handle(
+        &self,
+        message: impl Into<Value>,
+        handle: impl Into<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
+        let (message, handle) = (message.into(), handle.into());
+        self.shared.with(|core| core.send(message, Some(handle)))
+    }
+
+    /// Asks how many connections are open in the primary of those that were sent to it with that
+    /// key ([`Outgoing::with_key`]), and waits for the answer: what Node's
+    /// `server.getConnections()` asks. `None` if the worker is disconnected first.
+    ///
+    /// A Node primary does not answer for a key that it was never sent.
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub fn count_sockets(&self, key: &str) -> Result<Option<u64>, SendError> {
+        self.ask_sockets(key, false)
+    }
+
+    /// Waits until the last of the connections is closed that were sent to the primary with that
+    /// key: what Node's `server.close()` waits for. False if the worker is disconnected first.
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub fn await_sockets(&self, key: &str) -> Result<bool, SendError> {
+        Ok(self.ask_sockets(key, true)?.is_some())
+    }
+
+    fn ask_sockets(&self, key: &str, when_closed: bool) -> Result<Option<u64>, SendError> {
+        let question = (key.to_owned(), when_closed);
+        self.shared.with(|core| core.ask_sockets(key, when_closed))?;
+        let answered = self.shared.wait(None, |core| match core.sockets.get(&question) {
+            Some(None) if core.machine.is_connected() => None,
+            Some(answer) => Some(*answer),
+            None => Some(None),
+        });
+        self.shared.with(|core| core.sockets.remove(&question));
+        Ok(answered.ok().flatten().flatten())
     }
 
     /// Waits until everything that was sent has been written to the channel.
@@ -150,14 +251,14 @@ impl Worker {
     }
 
     /// Waits for the next message from the primary (`process.on('message')`); `None` when the
-    /// worker is disconnected and all have been received.
+    /// worker is disconnected and all have been received. A descriptor that came with it is closed,
+    /// and counted: [`recv_message`](Self::recv_message) has it.
     ///
     /// # Errors
     /// [`RecvError::Lost`] if messages came faster than they were received, and
     /// [`RecvError::Channel`] once if the channel broke.
     pub fn recv(&self) -> Result<Option<Value>, RecvError> {
-        let received = self.shared.wait(None, next_message).map_err(RecvError::Io)?;
-        received.unwrap_or(Ok(None))
+        self.next_value(None)
     }
 
     /// As [`recv`](Self::recv); `Ok(None)` also when no message came in time.
@@ -165,8 +266,37 @@ impl Worker {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Value>, RecvError> {
-        let received = self.shared.wait(Some(timeout), next_message).map_err(RecvError::Io)?;
-        received.unwrap_or(Ok(None))
+        self.next_value(Some(timeout))
+    }
+
+    /// As [`recv`](Self::recv), with the descriptor that came beside the message, if one did.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_message(&self) -> Result<Option<Received>, RecvError> {
+        self.next_message(None)
+    }
+
+    /// As [`recv_message`](Self::recv_message); `Ok(None)` also when no message came in time.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_message_timeout(&self, timeout: Duration) -> Result<Option<Received>, RecvError> {
+        self.next_message(Some(timeout))
+    }
+
+    fn next_message(&self, timeout: Option<Duration>) -> Result<Option<Received>, RecvError> {
+        let inbound = self.shared.wait(timeout, next_message).map_err(RecvError::Io)?;
+        Ok(inbound.unwrap_or(Ok(None))?.map(|inbound| Received::new(inbound, &self.shared)))
+    }
+
+    fn next_value(&self, timeout: Option<Duration>) -> Result<Option<Value>, RecvError> {
+        let inbound = self.shared.wait(timeout, next_message).map_err(RecvError::Io)?;
+        let Some(inbound) = inbound.unwrap_or(Ok(None))? else { return Ok(None) };
+        if inbound.handle.is_some() {
+            self.shared.with(|core| core.refuse_handle(inbound.handle));
+        }
+        Ok(Some(inbound.value))
     }
 
     /// Disconnects in good order (`worker.disconnect()`) and waits until that is done: closes all
@@ -223,13 +353,24 @@ impl Worker {
         std::process::exit(0)
     }
 
+    /// Closes the channel when what was sent is written (`process.disconnect()`), and does not wait.
+    /// This is not a [`disconnect`](Self::disconnect): no connection is waited for, and the primary
+    /// takes it for an accident. The process exits with 0 when the channel is closed, as if the
+    /// primary had gone; see [`Options::exit_when_orphaned`].
+    pub fn close_channel(&self) {
+        self.shared.with(|core| {
+            core.input(Input::CloseChannel);
+            core.changed = true;
+        });
+    }
+
     /// Whether messages can be sent (`worker.isConnected()`).
     pub fn is_connected(&self) -> bool {
         self.shared.with(|core| core.machine.is_connected())
     }
 
-    /// How many descriptors came from the primary beside what has none, a user's message for one,
-    /// and were closed: they have nowhere to go.
+    /// How many descriptors came from the primary beside what has none, or beside messages that
+    /// were received without them or not at all, and were closed.
     pub fn unexpected_handles(&self) -> u64 {
         self.shared.with(|core| core.unexpected_handles())
     }
@@ -241,11 +382,11 @@ impl Worker {
     }
 }
 
-fn next_message(core: &mut Core) -> Option<Result<Option<Value>, RecvError>> {
+fn next_message(core: &mut Core) -> Option<Result<Option<Inbound>, RecvError>> {
     if core.lost > 0 {
         return Some(Err(RecvError::Lost { messages: std::mem::take(&mut core.lost) }));
     }
-    if let Some(message) = core.inbox.pop_front() {
+    if let Some(message) = core.take_message() {
         return Some(Ok(Some(message)));
     }
     if let Some(failure) = core.failure.take() {

@@ -46,7 +46,9 @@ fn more_than_one_burst_arrives() {
         primary.send(n);
     }
     for n in 0..1000 {
-        assert!(matches!(lp.next(), Event::Message(value) if value.as_u64() == Some(n)));
+        assert!(
+            matches!(lp.next(), Event::Message(received) if received.message.as_u64() == Some(n))
+        );
         // What did not fit before may now.
         primary.channel.flush().unwrap();
     }

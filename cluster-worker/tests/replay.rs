@@ -148,7 +148,7 @@ impl Replay {
             Message::Handle(handle) => {
                 self.handles += 1;
                 let id = HandleId(self.handles);
-                (*handle.message, Some(Handle { id, kind: handle.kind }))
+                (*handle.message, Some(Handle { id, kind: handle.kind, key: handle.key }))
             }
             message => (message, None),
         };

@@ -41,9 +41,9 @@ fn a_descriptor_that_is_no_channel_is_an_error() {
         (vec![id, fd], std::os::fd::OwnedFd::from(tcp).into(), "NotUnixStream"),
         (vec![id, fd], std::os::fd::OwnedFd::from(datagram).into(), "NotUnixStream"),
         (
-            vec![id, fd, ("NODE_CHANNEL_SERIALIZATION_MODE", "advanced")],
+            vec![id, fd, ("NODE_CHANNEL_SERIALIZATION_MODE", "xml")],
             Stdio::null(),
-            "Serialization",
+            "NODE_CHANNEL_SERIALIZATION_MODE",
         ),
     ] {
         let said = start(&variables, stdin);

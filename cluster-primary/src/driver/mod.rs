@@ -22,7 +22,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::{Channel, ChannelConfig};
+use cluster_ipc::{Channel, ChannelConfig, Wire};
+use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::process::Rlimit;
 
@@ -162,7 +163,12 @@ impl Primary {
         let env: Vec<_> = env.into_iter().map(|(n, v)| (n.into(), v.map(Into::into))).collect();
         let settings = Arc::clone(self.machine.settings());
         let limits = settings.limits;
+        let wire = match settings.serialization {
+            Serialization::Advanced => Wire::Advanced,
+            _ => Wire::Json,
+        };
         let config = ChannelConfig::default()
+            .wire(wire)
             .max_frame(limits.max_frame)
             .high_water(limits.high_water)
             .queue_limit(limits.queue_limit);

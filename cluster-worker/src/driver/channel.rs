@@ -1,11 +1,12 @@
 //! The channel, and what waits on either side of it.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
-use cluster_ipc::{Channel, Flush, Pressure, Received, Recv, RecvError};
+use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
 use cluster_proto::Message;
 
-use super::Core;
+use super::{Core, News};
 use crate::error::SendError;
 use crate::machine::{Handle, HandleId, Input};
 
@@ -79,12 +80,16 @@ impl Link {
         channel.map_or(self.unexpected_handles, |channel| channel.stats().unexpected_handles)
     }
 
-    pub(super) fn send_user(&mut self, message: &Message) -> Result<Pressure, SendError> {
+    pub(super) fn send_user(
+        &mut self,
+        message: &Message,
+        handle: Option<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
         let Some(channel) = &mut self.channel else { return Err(SendError::Disconnected) };
         if !self.held.is_empty() {
             return Err(SendError::QueueFull { limit: channel.queued_bytes() });
         }
-        channel.send(message, None).map_err(|error| match error {
+        channel.send(message, handle).map_err(|error| match error {
             cluster_ipc::SendError::Encode(error) => SendError::Encode(error),
             cluster_ipc::SendError::TooLong { limit, .. } => SendError::TooLong { limit },
             cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { limit },
@@ -140,6 +145,12 @@ impl Core {
                 return;
             }
             self.link.flushes += 1;
+            if std::mem::take(&mut self.draining)
+                && let Some(news) = &mut self.news
+            {
+                news.push_back(News::Drained);
+                self.changed = true;
+            }
             // Whoever waits for what was accepted to be written can go on.
             self.changed |= std::mem::take(&mut self.link.blocked);
             // All is written that can be: what the closing still waits for is the peer's answers.
@@ -192,7 +203,7 @@ impl Core {
             self.last_handle += 1;
             let id = HandleId(self.last_handle);
             self.handles.insert(id, received.handle);
-            Handle { id, kind: received.kind }
+            Handle { id, kind: received.kind, key: received.key }
         });
         self.input(Input::Received { message, handle });
     }

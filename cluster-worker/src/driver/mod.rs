@@ -4,6 +4,7 @@
 
 mod channel;
 mod clock;
+mod own;
 mod server;
 mod shared;
 mod socket;
@@ -16,17 +17,22 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use cluster_ipc::{Channel, Pressure};
-use cluster_proto::{EncodeError, Field, ListenQuery, Message, SockName, Value, is_internal};
+use cluster_ipc::{Channel, Outgoing, Pressure};
+use cluster_proto::{
+    EncodeError, Field, HandleKind, ListenQuery, Message, SockName, Value, is_internal,
+};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use rustix::io::Errno;
 
 use crate::error::SendError;
-use crate::machine::{HandleId, Input, Machine, Mono, Output, ServerId, State};
+use crate::machine::{HandleId, Input, ListenFailure, Machine, Mono, Output, ServerId, State};
 use crate::setup::Options;
 
 pub(crate) use clock::Clock;
+pub(crate) use own::Own;
+use own::bind;
 use server::Taken;
 pub(crate) use server::{Kind, Server, Stage};
 pub(crate) use shared::Shared;
@@ -35,6 +41,9 @@ pub(crate) use socket::Lent;
 const CHANNEL: Token = Token(0);
 const WAKER: Token = Token(1);
 const FIRST_SERVER: usize = 2;
+
+/// The length of an accept queue, where none was asked for.
+pub(crate) const BACKLOG: i32 = 511;
 
 /// Events of one wake.
 const EVENTS: usize = 128;
@@ -56,6 +65,24 @@ pub(crate) enum News {
     Listening(ServerId),
     ListenFailed(ServerId),
     Closed(ServerId),
+    /// All is written that waited when the pressure was high.
+    Drained,
+    SocketCount(String, u64),
+    SocketsClosed(String),
+}
+
+/// A message from the primary that the application has not received.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) value: Value,
+    pub(crate) handle: Option<InboundHandle>,
+}
+
+#[derive(Debug)]
+pub(crate) struct InboundHandle {
+    pub(crate) kind: HandleKind,
+    pub(crate) fd: OwnedFd,
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Debug)]
@@ -63,8 +90,11 @@ pub(crate) struct Core {
     pub(crate) id: u32,
     pub(crate) machine: Machine,
     pub(crate) servers: BTreeMap<ServerId, Server>,
-    pub(crate) inbox: VecDeque<Value>,
+    pub(crate) inbox: VecDeque<Inbound>,
     inbox_limit: usize,
+    /// Of descriptors, in the inbox.
+    handle_limit: usize,
+    inbox_handles: usize,
     /// Messages that found the inbox full.
     pub(crate) lost: u64,
     /// Descriptors that came beside users' messages, and were closed.
@@ -83,8 +113,14 @@ pub(crate) struct Core {
     handles: BTreeMap<HandleId, OwnedFd>,
     last_handle: u64,
     last_server: u64,
+    /// What goes with the application's message that is just being sent.
+    beside: Option<Outgoing<OwnedFd>>,
     /// How the last message of the application's fared.
     sent: Result<Pressure, SendError>,
+    /// The application was told to wait until all is written.
+    draining: bool,
+    /// What the primary answered to questions about connections; `None` until it has.
+    pub(crate) sockets: BTreeMap<(String, bool), Option<u64>>,
 }
 
 impl Core {
@@ -99,6 +135,8 @@ impl Core {
             servers: BTreeMap::new(),
             inbox: VecDeque::new(),
             inbox_limit: options.inbox_limit,
+            handle_limit: options.handle_limit,
+            inbox_handles: 0,
             lost: 0,
             unexpected: 0,
             failure: None,
@@ -112,7 +150,10 @@ impl Core {
             handles: BTreeMap::new(),
             last_handle: 0,
             last_server: 0,
+            beside: None,
             sent: Ok(Pressure::Low),
+            draining: false,
+            sockets: BTreeMap::new(),
         };
         core.pump();
         core.flush();
@@ -153,6 +194,57 @@ impl Core {
         server
     }
 
+    /// Binds a socket of the worker's own, and listens on it.
+    pub(crate) fn listen_exclusive(
+        &mut self,
+        query: &ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+    ) -> ServerId {
+        let backlog = query.backlog_length();
+        self.listen_own(name(query), kind, max_connections, backlog, bind(query))
+    }
+
+    /// Listens on a socket of the worker's own.
+    pub(crate) fn listen_own(
+        &mut self,
+        name: String,
+        kind: Kind,
+        max_connections: Option<usize>,
+        backlog: i32,
+        own: Result<Own, Errno>,
+    ) -> ServerId {
+        self.last_server += 1;
+        let id = ServerId(self.last_server);
+        self.servers.insert(id, Server::new(name, kind, max_connections));
+        if self.machine.state() == State::Disconnected || !self.machine.is_connected() {
+            self.input(Input::Own { server: id });
+            return id;
+        }
+        let udp = kind == Kind::Udp;
+        let opened = own.and_then(|Own { fd, file }| {
+            let (lent, local) = Lent::prepare(fd, None, backlog, udp)?;
+            self.watch(id, &lent, udp)?;
+            Ok((lent, local, file))
+        });
+        match (opened, self.servers.get_mut(&id)) {
+            (Ok((lent, local, file)), Some(server)) => {
+                server.lent = Some(lent);
+                server.local = local;
+                server.acceptable = !udp;
+                server.file = file;
+                self.input(Input::Own { server: id });
+            }
+            (Err(errno), _) => {
+                let errno = errno.raw_os_error();
+                self.unlist(id, Stage::Failed(ListenFailure::Unusable { errno }));
+                self.tell(News::ListenFailed(id));
+            }
+            (Ok(_), None) => {}
+        }
+        id
+    }
+
     pub(crate) fn close(&mut self, id: ServerId) {
         if let Some(server) = self.servers.get_mut(&id) {
             server.closed_here = true;
@@ -184,7 +276,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn send(&mut self, value: Value) -> Result<Pressure, SendError> {
+    pub(crate) fn send(
+        &mut self,
+        value: Value,
+        handle: Option<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
         if !self.machine.is_connected() || self.link.is_closed() {
             return Err(SendError::Disconnected);
         }
@@ -192,8 +288,54 @@ impl Core {
             return Err(SendError::Encode(EncodeError::Reserved));
         }
         self.sent = Err(SendError::Disconnected);
+        self.beside = handle.map(|mut handle| {
+            // Nobody asks for a report.
+            handle.token = None;
+            handle
+        });
         self.input(Input::Send(value));
-        std::mem::replace(&mut self.sent, Ok(Pressure::Low))
+        self.beside = None;
+        let sent = std::mem::replace(&mut self.sent, Ok(Pressure::Low));
+        self.draining |= sent == Ok(Pressure::High);
+        sent
+    }
+
+    /// The next message for the application.
+    pub(crate) fn take_message(&mut self) -> Option<Inbound> {
+        let inbound = self.inbox.pop_front()?;
+        self.inbox_handles -= usize::from(inbound.handle.is_some());
+        Some(inbound)
+    }
+
+    /// A descriptor that nobody wants.
+    pub(crate) fn refuse_handle(&mut self, handle: Option<InboundHandle>) {
+        let Some(InboundHandle { fd, key, .. }) = handle else { return };
+        self.unexpected += 1;
+        drop(fd);
+        if let Some(key) = key {
+            self.input(Input::SocketClosed(key));
+        }
+    }
+
+    /// Asks the primary about connections that were sent away with that key.
+    pub(crate) fn ask_sockets(&mut self, key: &str, when_closed: bool) -> Result<(), SendError> {
+        if !self.machine.is_connected() || self.link.is_closed() {
+            return Err(SendError::Disconnected);
+        }
+        self.sockets.insert((key.into(), when_closed), None);
+        self.input(Input::AskSockets { key: key.into(), when_closed });
+        Ok(())
+    }
+
+    fn sockets_answered(&mut self, key: String, when_closed: bool, count: u64) {
+        if let Some(answer) = self.sockets.get_mut(&(key.clone(), when_closed)) {
+            *answer = Some(count);
+        }
+        self.tell(if when_closed {
+            News::SocketsClosed(key)
+        } else {
+            News::SocketCount(key, count)
+        });
     }
 
     /// Descriptors that came beside what has none, and were closed.
@@ -331,7 +473,8 @@ impl Core {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Send(message @ Message::User(_)) => {
-                    self.sent = self.link.send_user(&message);
+                    let beside = self.beside.take();
+                    self.sent = self.link.send_user(&message, beside);
                 }
                 Output::Send(message) => self.link.send_own(message),
                 Output::NotSent(_) => self.sent = Err(SendError::Disconnected),
@@ -357,12 +500,14 @@ impl Core {
                     self.tell(News::Closed(server));
                 }
                 Output::Deliver { value, handle } => {
-                    // A descriptor beside a user's message has nowhere to go yet.
-                    let unwanted = handle.and_then(|handle| self.handles.remove(&handle.id));
-                    self.unexpected += u64::from(unwanted.is_some());
-                    drop(unwanted);
-                    self.deliver(value);
+                    let handle = handle.and_then(|handle| {
+                        let fd = self.handles.remove(&handle.id)?;
+                        Some(InboundHandle { kind: handle.kind, fd, key: handle.key })
+                    });
+                    self.deliver(Inbound { value, handle });
                 }
+                Output::SocketCount { key, count } => self.sockets_answered(key, false, count),
+                Output::SocketsClosed { key } => self.sockets_answered(key, true, 0),
                 Output::CloseHandle(handle) => drop(self.handles.remove(&handle)),
                 Output::CloseChannel => {
                     self.link.close();
@@ -381,11 +526,16 @@ impl Core {
         }
     }
 
-    fn deliver(&mut self, value: Value) {
-        if self.inbox.len() < self.inbox_limit {
-            self.inbox.push_back(value);
+    fn deliver(&mut self, inbound: Inbound) {
+        let room = inbound.handle.is_none() || self.inbox_handles < self.handle_limit;
+        if self.inbox.len() < self.inbox_limit && room {
+            self.inbox_handles += usize::from(inbound.handle.is_some());
+            self.inbox.push_back(inbound);
         } else {
             self.lost += 1;
+            // Descriptors that wait to be received are bounded too: a flood must not take all that
+            // this process may have.
+            self.refuse_handle(inbound.handle);
         }
         self.changed = true;
     }
@@ -401,24 +551,15 @@ impl Core {
     }
 
     fn open(&mut self, id: ServerId, handle: HandleId, port: Option<u16>, backlog: i32, udp: bool) {
-        let evented = self.news.is_some();
-        let (Some(fd), Some(server)) = (self.handles.remove(&handle), self.servers.get_mut(&id))
-        else {
+        let Some(fd) = self.handles.remove(&handle) else { return };
+        if !self.servers.contains_key(&id) {
             return;
-        };
+        }
         let opened = Lent::prepare(fd, port, backlog, udp).and_then(|(lent, local)| {
-            // The application of an evented worker waits for its datagrams itself.
-            if !(udp && evented) {
-                let token = Token((id.0 - 1) as usize + FIRST_SERVER);
-                let raw = lent.as_fd().as_raw_fd();
-                self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE).map_err(
-                    |error| {
-                        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
-                    },
-                )?;
-            }
+            self.watch(id, &lent, udp)?;
             Ok((lent, local))
         });
+        let Some(server) = self.servers.get_mut(&id) else { return };
         let input = match opened {
             Ok((lent, local)) => {
                 server.lent = Some(lent);
@@ -429,6 +570,18 @@ impl Core {
             Err(errno) => Input::OpenFailed { server: id, errno: errno.raw_os_error() },
         };
         self.machine.handle_input(self.clock.mono(), input);
+    }
+
+    /// Waits for what comes to a socket that is accepted from here.
+    fn watch(&self, id: ServerId, lent: &Lent, udp: bool) -> Result<(), Errno> {
+        // The application of an evented worker waits for its datagrams itself.
+        if udp && self.news.is_some() {
+            return Ok(());
+        }
+        let token = Token((id.0 - 1) as usize + FIRST_SERVER);
+        let raw = lent.as_fd().as_raw_fd();
+        let registered = self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+        registered.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
     fn listening(&mut self, id: ServerId, sockname: Option<SockName>) {
@@ -448,6 +601,7 @@ impl Core {
         server.ready = 0;
         server.acceptable = false;
         server.retry = None;
+        server.file = None;
         if let Some(lent) = server.lent.take() {
             // Others hold the same socket: closed but not deregistered it would go on to report.
             let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));
@@ -456,7 +610,7 @@ impl Core {
 }
 
 /// What a user would call the address.
-fn name(query: &ListenQuery) -> String {
+pub(crate) fn name(query: &ListenQuery) -> String {
     match (query.primary_fd(), &query.address, query.port) {
         (Some(fd), ..) => format!("the primary's descriptor {fd}"),
         (None, Field::Is(path), Field::Is(..=-1)) => path.clone(),

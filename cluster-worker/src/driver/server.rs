@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use super::own::OwnFile;
 use super::socket::Lent;
 use crate::error::ListenError;
 use crate::machine::{ListenFailure, Mono};
@@ -27,8 +28,10 @@ pub(crate) struct Server {
     /// The application closed it, not a disconnect.
     pub(crate) closed_here: bool,
     pub(crate) local: Option<SocketAddr>,
-    /// The socket, if the primary lent one.
+    /// The socket, if the primary lent one, or it is the worker's own.
     pub(crate) lent: Option<Lent>,
+    /// The file of a socket of the worker's own.
+    pub(crate) file: Option<OwnFile>,
     /// Whether the lent socket may have a connection: it reports that once only.
     pub(crate) acceptable: bool,
     /// The last accept failed, for want of descriptors most likely: when to try again. For the
@@ -66,6 +69,7 @@ impl Server {
             closed_here: false,
             local: None,
             lent: None,
+            file: None,
             acceptable: false,
             retry: None,
             ready: 0,

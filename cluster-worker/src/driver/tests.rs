@@ -90,7 +90,7 @@ fn what_a_primary_does_not_read_is_given_up_too() {
     let options = Options::new().answer_timeout(Duration::from_millis(20));
     let (_primary, shared, server, _connection) = with_a_connection(&options);
     let full = |core: &mut Core| {
-        core.send("x".repeat(100_000).into()).unwrap();
+        core.send("x".repeat(100_000).into(), None).unwrap();
         core.flush();
         !core.is_flushed()
     };

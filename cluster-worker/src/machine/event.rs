@@ -27,6 +27,8 @@ pub struct Handle {
     pub id: HandleId,
     /// Its kind.
     pub kind: HandleKind,
+    /// The key of the sender's server that a connection came from, if that is to be counted.
+    pub key: Option<String>,
 }
 
 /// What happened, or is wanted.
@@ -41,6 +43,12 @@ pub enum Input {
         query: Box<ListenQuery>,
         /// Refuse connections while that many tracked ones are open (`server.maxConnections`).
         max_connections: Option<usize>,
+    },
+    /// The application has a server of its own: the primary is not asked, and a disconnect closes
+    /// it as the others.
+    Own {
+        /// Its number from now on.
+        server: ServerId,
     },
     /// The driver has made the shared socket of [`Output::Open`] ready.
     Opened {
@@ -72,6 +80,17 @@ pub enum Input {
     Ended(ServerId),
     /// The application sends a message.
     Send(Value),
+    /// A connection is closed that came with a message, and that the primary counts by that key.
+    SocketClosed(String),
+    /// The application wants to know of the connections that it sent away with that key.
+    AskSockets {
+        /// The key.
+        key: String,
+        /// When the last has closed; else how many are open.
+        when_closed: bool,
+    },
+    /// The application closes the channel (`process.disconnect()`).
+    CloseChannel,
     /// The application disconnects (`worker.disconnect()`).
     Disconnect,
     /// The application ends the process in good order (`worker.kill()`).
@@ -146,6 +165,18 @@ pub enum Output {
         value: Value,
         /// The descriptor that came with it, the application's from now on.
         handle: Option<Handle>,
+    },
+    /// So many connections are open in the primary of those that were sent with that key.
+    SocketCount {
+        /// The key.
+        key: String,
+        /// How many.
+        count: u64,
+    },
+    /// The last of the connections that were sent with that key has closed.
+    SocketsClosed {
+        /// The key.
+        key: String,
     },
     /// Close this descriptor.
     CloseHandle(HandleId),

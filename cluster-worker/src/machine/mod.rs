@@ -24,20 +24,22 @@ mod config;
 mod event;
 mod indexes;
 mod server;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster_proto::{
-    AddressType, ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey,
-    SocketList, Value, is_internal,
+    AddressType, ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey, Value,
+    is_internal,
 };
 
 pub use config::Config;
 pub use event::{Handle, HandleId, Input, ListenFailure, Output, ServerId};
 use indexes::Indexes;
 use server::{Server, Stage};
+use sockets::Sockets;
 
 /// Time since the driver's start.
 pub type Mono = core::time::Duration;
@@ -77,6 +79,7 @@ pub struct Machine {
     exited_after_disconnect: bool,
     answer_deadline: Option<Mono>,
     unexpected_handles: u64,
+    sockets: Sockets,
     output: VecDeque<Output>,
 }
 
@@ -122,6 +125,7 @@ impl Machine {
             exited_after_disconnect: false,
             answer_deadline: None,
             unexpected_handles: 0,
+            sockets: Sockets::default(),
             output: VecDeque::new(),
         };
         machine.tell(None, ClusterBody::Online);
@@ -134,6 +138,10 @@ impl Machine {
             Input::Listen { server, query, max_connections } => {
                 self.listen(server, query, max_connections);
             }
+            Input::Own { server } => self.own(server),
+            Input::SocketClosed(key) => self.socket_closed(&key),
+            Input::AskSockets { key, when_closed } => self.ask_sockets(key, when_closed),
+            Input::CloseChannel => self.close_at_once(),
             Input::Opened { server, port } => self.opened(server, port),
             Input::OpenFailed { server, errno } => self.open_failed(server, errno),
             Input::CloseServer(server) => self.close_server(server),
@@ -209,6 +217,12 @@ impl Machine {
         self.unexpected_handles
     }
 
+    /// What the primary gave with its answer to a listen: the custom data of the first worker that
+    /// had any (Node keeps the key of TLS tickets so). Null for a server that is none, or has none.
+    pub fn data(&self, server: ServerId) -> Value {
+        self.servers.get(&server).map(|server| server.data.clone()).unwrap_or_default()
+    }
+
     fn tell(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
         let seq = self.seq;
         self.seq += 1;
@@ -233,6 +247,16 @@ impl Machine {
         self.servers.insert(id, Server::new(query, seq, max));
     }
 
+    fn own(&mut self, id: ServerId) {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            self.fail(id, ListenFailure::Disconnected);
+            return;
+        }
+        self.servers.insert(id, Server::own());
+        self.opened.push(id);
+        self.output.push_back(Output::Listening { server: id, sockname: None });
+    }
+
     fn fail(&mut self, server: ServerId, failure: ListenFailure) {
         self.output.push_back(Output::ListenFailed { server, failure });
     }
@@ -255,6 +279,7 @@ impl Machine {
         }
         self.keys.insert(reply.key.clone(), id);
         self.opened.push(id);
+        server.data = reply.data;
         match handle {
             Some(handle) => {
                 let port = server.query.port.value().and_then(|port| u16::try_from(port).ok());
@@ -325,6 +350,11 @@ impl Machine {
             }
             Some(Stage::Opening { .. } | Stage::Open { .. }) => {
                 self.close_opened(id);
+                self.output.push_back(Output::Closed(id));
+            }
+            Some(Stage::Own) => {
+                self.opened.retain(|other| *other != id);
+                self.servers.remove(&id);
                 self.output.push_back(Output::Closed(id));
             }
         }
@@ -412,22 +442,16 @@ impl Machine {
         }
         match message {
             Message::Cluster(message) => self.cluster_message(now, message, handle),
-            Message::User(value) => self.output.push_back(Output::Deliver { value, handle }),
-            // The worker keeps no socket that came with a key, so it can say at once that all are
-            // closed, and a Node primary's `server.close()` does not wait for them.
-            Message::SocketList(SocketList::NotifyClose { key }) => {
-                self.answer_socket_list(SocketList::AllClosed { key }, handle);
+            Message::User(value) => {
+                let handle = handle.map(|handle| self.count_socket(handle));
+                self.output.push_back(Output::Deliver { value, handle });
             }
-            Message::SocketList(SocketList::GetCount { key }) => {
-                self.answer_socket_list(SocketList::Count { key, count: 0 }, handle);
+            Message::SocketList(message) => {
+                self.reject_handle(handle);
+                self.socket_list(message);
             }
             _ => self.reject_handle(handle),
         }
-    }
-
-    fn answer_socket_list(&mut self, answer: SocketList, handle: Option<Handle>) {
-        self.output.push_back(Output::Send(Message::SocketList(answer)));
-        self.reject_handle(handle);
     }
 
     fn cluster_message(&mut self, now: Mono, message: ClusterMessage, handle: Option<Handle>) {
@@ -562,6 +586,13 @@ impl Machine {
         self.awaited.insert(seq, Awaited::ExitedAfterDisconnect);
     }
 
+    /// Whoever goes so does not say it, and is an orphan.
+    fn close_at_once(&mut self) {
+        if self.is_connected() {
+            self.close_channel();
+        }
+    }
+
     fn close_channel(&mut self) {
         self.phase = Phase::Closing;
         self.answer_deadline = None;
@@ -584,7 +615,7 @@ impl Machine {
             }
             match server.stage {
                 Stage::Asking { .. } => self.fail(id, ListenFailure::Disconnected),
-                Stage::Opening { .. } | Stage::Open { .. } => {
+                Stage::Opening { .. } | Stage::Open { .. } | Stage::Own => {
                     self.output.push_back(Output::Closed(id));
                 }
             }

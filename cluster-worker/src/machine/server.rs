@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster_proto::{ListenQuery, ServerKey};
+use cluster_proto::{ListenQuery, ServerKey, Value};
 
 use super::HandleId;
 
@@ -13,6 +13,8 @@ pub(super) struct Server {
     /// Connections that came and nobody has taken, with the `seq` that they are answered by.
     pub(super) queue: VecDeque<(u64, HandleId)>,
     max_connections: Option<usize>,
+    /// What the primary gave with its answer.
+    pub(super) data: Value,
 }
 
 #[derive(Debug)]
@@ -28,11 +30,23 @@ pub(super) enum Stage {
     Open {
         key: ServerKey,
     },
+    /// The primary knows nothing of it.
+    Own,
 }
 
 impl Server {
     pub(super) fn new(query: Box<ListenQuery>, seq: u64, max_connections: Option<usize>) -> Self {
-        Self { query, stage: Stage::Asking { seq }, queue: VecDeque::new(), max_connections }
+        Self {
+            query,
+            stage: Stage::Asking { seq },
+            queue: VecDeque::new(),
+            max_connections,
+            data: Value::Null,
+        }
+    }
+
+    pub(super) fn own() -> Self {
+        Self { stage: Stage::Own, ..Self::new(Box::default(), 0, None) }
     }
 
     /// Whether one more connection may come, beside so many that are open.

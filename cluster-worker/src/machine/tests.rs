@@ -57,7 +57,7 @@ impl Worker {
 
     fn handle(&mut self) -> Handle {
         self.handles += 1;
-        Handle { id: HandleId(self.handles), kind: HandleKind::NetNative }
+        Handle { id: HandleId(self.handles), kind: HandleKind::NetNative, key: None }
     }
 
     fn open(&mut self, server: ServerId, max_connections: Option<usize>) {

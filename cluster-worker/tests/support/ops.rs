@@ -88,6 +88,8 @@ struct World {
     listening: BTreeSet<ServerId>,
     opening: Vec<ServerId>,
     handles: BTreeMap<HandleId, Place>,
+    /// Connections that came with messages and are open.
+    sockets: u64,
     /// Connections by `seq`, and what was answered.
     connections: BTreeMap<u64, Option<bool>>,
     exit_asked: Option<u64>,
@@ -110,6 +112,7 @@ impl World {
             listening: BTreeSet::new(),
             opening: Vec::new(),
             handles: BTreeMap::new(),
+            sockets: 0,
             connections: BTreeMap::new(),
             exit_asked: None,
             worker_seq: 0,
@@ -122,7 +125,7 @@ impl World {
     }
 
     fn step(&mut self, op: u8, bytes: &mut Bytes<'_>) {
-        match op % 20 {
+        match op % 23 {
             0 | 1 => self.listen(bytes),
             2 | 3 => self.answer_listen(bytes),
             4..=7 => {
@@ -155,8 +158,9 @@ impl World {
                 self.input(Input::Send(Object::new().with("cmd", cmd).into()));
             }
             13 => self.input(Input::Disconnect),
-            14 => match bytes.next() % 4 {
+            14 => match bytes.next() % 5 {
                 0 => self.input(Input::Kill),
+                4 => self.input(Input::CloseChannel),
                 1 => self.primary_says(None, ClusterBody::Disconnect, None),
                 2 => {
                     if let Some(seq) = self.exit_asked.take() {
@@ -210,9 +214,30 @@ impl World {
                 self.asked.retain(|seq| *seq != u64::from(ack));
                 self.primary_says(Some(ack.into()), body, handle);
             }
-            _ => {
+            19 => {
                 if let Some(server) = self.server(bytes) {
                     self.input(Input::Track(server));
+                }
+            }
+            20 => {
+                let server = ServerId(self.servers.len() as u64);
+                self.servers.push(server);
+                self.input(Input::Own { server });
+            }
+            21 if self.sockets > 0 => {
+                self.sockets -= 1;
+                self.input(Input::SocketClosed("k".into()));
+            }
+            _ => {
+                let when_closed = bytes.coin();
+                self.input(Input::AskSockets { key: "k".into(), when_closed });
+                if bytes.coin() {
+                    let count = SocketList::Count { key: "k".into(), count: 7 };
+                    let closed = SocketList::AllClosed { key: "k".into() };
+                    for answer in [count, closed] {
+                        let message = Message::SocketList(answer);
+                        self.input(Input::Received { message, handle: None });
+                    }
                 }
             }
         }
@@ -254,7 +279,9 @@ impl World {
     fn handle(&mut self, kind: HandleKind) -> Handle {
         let id = HandleId(self.handles.len() as u64);
         self.handles.insert(id, Place::Elsewhere);
-        Handle { id, kind }
+        // Each connection comes from a server of the primary's, which counts it.
+        let key = (kind == HandleKind::NetSocket).then(|| "k".into());
+        Handle { id, kind, key }
     }
 
     fn primary_says(&mut self, ack: Option<u64>, body: ClusterBody, handle: Option<Handle>) {
@@ -283,6 +310,15 @@ impl World {
             match output {
                 Output::Send(message) => {
                     assert!(!self.closed, "{message:?} after the end");
+                    match &message {
+                        Message::SocketList(SocketList::Count { count, .. }) => {
+                            assert_eq!(*count, self.sockets, "connections that are open here");
+                        }
+                        Message::SocketList(SocketList::AllClosed { .. }) => {
+                            assert_eq!(self.sockets, 0, "connections that are open here");
+                        }
+                        _ => {}
+                    }
                     if let Message::Cluster(message) = message {
                         assert_eq!(message.seq, self.worker_seq, "a gap in seq");
                         self.worker_seq += 1;
@@ -318,6 +354,7 @@ impl World {
                     self.opening.push(server);
                 }
                 Output::Deliver { handle: Some(handle), .. } => {
+                    self.sockets += u64::from(handle.key.is_some());
                     assert_eq!(self.leave(handle.id), Place::Elsewhere);
                 }
                 Output::Listening { server, .. } => {

@@ -1,0 +1,112 @@
+//! Sockets of the worker's own, of which the primary knows nothing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use cluster_proto::{AddressType, Field, ListenQuery, flags};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
+
+/// A socket that was bound here, and the file that goes with it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) fd: OwnedFd,
+    pub(crate) file: Option<OwnFile>,
+}
+
+/// The file of a Unix-domain socket, which goes with the server.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl OwnFile {
+    fn new(path: &Path) -> Option<Self> {
+        Some(Self { path: path.into(), identity: identity(path)? })
+    }
+}
+
+/// Another file of that name is left alone.
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode of a socket's file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    found.file_type().is_socket().then(|| (found.dev(), found.ino()))
+}
+
+/// Binds what the query asks for, in this process.
+pub(crate) fn bind(query: &ListenQuery) -> Result<Own, Errno> {
+    let kind = query.address_type.value();
+    if kind == Some(AddressType::Pipe) {
+        return bind_path(query);
+    }
+    let udp = kind.is_some_and(AddressType::is_udp);
+    let bits = query.flag_bits();
+    let port = query.port.value().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+    let bind_to = |ip: IpAddr| {
+        let family = if ip.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let fd = socket(family, if udp { SocketType::DGRAM } else { SocketType::STREAM })?;
+        let (only, reuse_port) = if udp {
+            (flags::UDP_IPV6_ONLY, flags::UDP_REUSE_PORT)
+        } else {
+            (flags::TCP_IPV6_ONLY, flags::TCP_REUSE_PORT)
+        };
+        if !udp || bits & flags::UDP_REUSE_ADDR != 0 {
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+        }
+        if bits & reuse_port != 0 {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        if ip.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, bits & only != 0)?;
+        }
+        net::bind(&fd, &SocketAddr::new(ip, port))?;
+        Ok(Own { fd, file: None })
+    };
+    match &query.address {
+        Field::Is(address) => bind_to(address.parse().map_err(|_| Errno::INVAL)?),
+        _ => match bind_to(Ipv6Addr::UNSPECIFIED.into()) {
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => bind_to(Ipv4Addr::UNSPECIFIED.into()),
+            done => done,
+        },
+    }
+}
+
+fn bind_path(query: &ListenQuery) -> Result<Own, Errno> {
+    let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
+    let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
+    net::bind(&fd, &SocketAddrUnix::new(path.as_str())?)?;
+    let file = OwnFile::new(Path::new(path));
+    let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
+    let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
+    if readable | writable != 0 {
+        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let mode = std::fs::symlink_metadata(path).map_err(errno)?.permissions().mode();
+        let mode = std::fs::Permissions::from_mode(mode | readable | writable);
+        std::fs::set_permissions(path, mode).map_err(errno)?;
+    }
+    Ok(Own { fd, file })
+}
+
+fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        net::socket_with(family, kind, net::SocketFlags::CLOEXEC, None)
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        let fd = net::socket(family, kind, None)?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(fd)
+    }
+}
