@@ -25,8 +25,8 @@ use crate::Outgoing;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// The socket is in the state its sender left it, which with Node is non-blocking: see
-/// [`set_nonblocking`](Self::set_nonblocking).
+/// The socket is in the state its sender left it, which with Node is non-blocking; think before you
+/// [change](Self::set_nonblocking) that.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnySocket {
@@ -75,6 +75,10 @@ fn family_and_type(fd: BorrowedFd<'_>) -> Option<(AddressFamily, SocketType)> {
 
 impl AnySocket {
     /// Makes calls on it wait, or not.
+    ///
+    /// The mode belongs to the socket and not to the descriptor: as long as the sender holds it too
+    /// (it lets go when it has read the acknowledgement, unless it keeps it open), its calls wait as
+    /// well. A Node process whose socket is made to wait stands still.
     ///
     /// # Errors
     /// What the system says.

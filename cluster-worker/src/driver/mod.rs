@@ -189,7 +189,9 @@ impl Core {
     ) -> ServerId {
         self.last_server += 1;
         let server = ServerId(self.last_server);
-        self.servers.insert(server, Server::new(name(&query), kind, max_connections));
+        let mut opening = Server::new(name(&query), kind, max_connections);
+        opening.access = own::access(&query);
+        self.servers.insert(server, opening);
         self.input(Input::Listen { server, query: Box::new(query), max_connections });
         server
     }
@@ -556,6 +558,9 @@ impl Core {
             return;
         }
         let opened = Lent::prepare(fd, port, backlog, udp).and_then(|(lent, local)| {
+            if let Some(server) = self.servers.get(&id) {
+                own::open_to_all(&server.name, server.access)?;
+            }
             self.watch(id, &lent, udp)?;
             Ok((lent, local))
         });

@@ -87,15 +87,30 @@ fn bind_path(query: &ListenQuery) -> Result<Own, Errno> {
     let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
     net::bind(&fd, &SocketAddrUnix::new(path.as_str())?)?;
     let file = OwnFile::new(Path::new(path));
+    open_to_all(path, access(query))?;
+    Ok(Own { fd, file })
+}
+
+/// What everybody may do with a socket's file, as bits of its mode.
+pub(super) fn access(query: &ListenQuery) -> u32 {
     let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
     let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
-    if readable | writable != 0 {
-        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let mode = std::fs::symlink_metadata(path).map_err(errno)?.permissions().mode();
-        let mode = std::fs::Permissions::from_mode(mode | readable | writable);
-        std::fs::set_permissions(path, mode).map_err(errno)?;
+    readable | writable
+}
+
+/// Gives everybody that access. A Node primary leaves it to the workers if they share the socket;
+/// where it is given already nothing is changed, for a worker may not be the file's owner.
+pub(super) fn open_to_all(path: &str, access: u32) -> Result<(), Errno> {
+    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    if access == 0 {
+        return Ok(());
     }
-    Ok(Own { fd, file })
+    let mode = std::fs::symlink_metadata(path).map_err(errno)?.permissions().mode();
+    if mode & access == access {
+        return Ok(());
+    }
+    let mode = std::fs::Permissions::from_mode(mode | access);
+    std::fs::set_permissions(path, mode).map_err(errno)
 }
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {

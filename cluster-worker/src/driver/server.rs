@@ -30,6 +30,9 @@ pub(crate) struct Server {
     pub(crate) local: Option<SocketAddr>,
     /// The socket, if the primary lent one, or it is the worker's own.
     pub(crate) lent: Option<Lent>,
+    /// What everybody may do with the socket's file (`readableAll`, `writableAll`), as bits of its
+    /// mode.
+    pub(crate) access: u32,
     /// The file of a socket of the worker's own.
     pub(crate) file: Option<OwnFile>,
     /// Whether the lent socket may have a connection: it reports that once only.
@@ -69,6 +72,7 @@ impl Server {
             closed_here: false,
             local: None,
             lent: None,
+            access: 0,
             file: None,
             acceptable: false,
             retry: None,

@@ -1,5 +1,4 @@
 // A Node primary for tests/under_node.rs: runs the Rust worker through one scenario.
-// usage: node primary.cjs BINARY SCENARIO POLICY FOLDER
 'use strict';
 const assert = require('node:assert');
 const cluster = require('node:cluster');
@@ -8,42 +7,7 @@ const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
 const { once } = require('node:events');
-
-const [binary, scenario, policy, folder] = process.argv.slice(2);
-cluster.schedulingPolicy = policy === 'rr' ? cluster.SCHED_RR : cluster.SCHED_NONE;
-
-// cluster.fork() takes no execPath, and starts this one.
-function fork(...args) {
-  cluster.setupPrimary({ exec: 'script', args, execArgv: [] });
-  const node = process.execPath;
-  process.execPath = binary;
-  try {
-    const worker = cluster.fork();
-    worker.log = [];
-    worker.waiting = [];
-    worker.on('message', (message) => {
-      const waiting = worker.waiting.shift();
-      if (waiting) waiting(message);
-      else worker.log.push(message);
-    });
-    worker.gone = once(worker, 'exit');
-    worker.unlinked = once(worker, 'disconnect');
-    return worker;
-  } finally {
-    process.execPath = node;
-  }
-}
-
-function message(worker) {
-  if (worker.log.length) return Promise.resolve(worker.log.shift());
-  return new Promise((resolve) => worker.waiting.push(resolve));
-}
-
-async function exits(worker, code, voluntarily) {
-  const [status] = await Promise.all([worker.gone, worker.unlinked]);
-  assert.deepStrictEqual(status, [code, null]);
-  assert.strictEqual(worker.exitedAfterDisconnect, voluntarily);
-}
+const { exits, folder, fork, message, run } = require('./lib.cjs');
 
 async function get(where) {
   const request = http.get({ host: '127.0.0.1', ...where, agent: false });
@@ -214,13 +178,4 @@ const scenarios = {
   },
 };
 
-scenarios[scenario]().then(
-  () => {
-    assert.deepStrictEqual(Object.keys(cluster.workers), []);
-    process.exit(0);
-  },
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+run(scenarios);
