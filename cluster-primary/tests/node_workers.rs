@@ -9,7 +9,10 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use cluster_primary::{Event, ExitStatus, InspectPort, Object, Placement, Signal};
+use cluster_primary::proto::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use cluster_primary::{
+    Event, ExitStatus, InspectPort, Object, Placement, Serialization, Signal, Value,
+};
 use node::{nodes, own, script, under};
 use support::{Cluster, Folder};
 
@@ -176,5 +179,97 @@ fn inspected_workers_have_ports_of_their_own() {
             let url = inspected[1].as_str().expect("a text");
             assert!(url.starts_with(&format!("ws://127.0.0.1:{port}/")), "{url}");
         }
+    }
+}
+
+/// What a Node worker sends of each kind comes back to it as it went.
+const CLONES: &str = r#"
+const assert = require('node:assert');
+const cycle = { list: [] };
+cycle.list.push(cycle);
+const values = [
+  [undefined], null, -0, NaN, [2n ** 70n], 'x\ud800', new Date(5), /a/gu, [1, , 3],
+  Object.assign([1], { named: true }), new Map([[{ a: 1 }, new Set([1])]]), Object('s'), Object(1n),
+  new ArrayBuffer(4), Buffer.from('bytes'), new Float32Array([1.5]), new DataView(new ArrayBuffer(1)),
+  cycle, Buffer.alloc(2_000_000, 1), new Error('plain'), new TypeError('t', { cause: new URIError('u') }),
+];
+let next = 0;
+const send = () => process.send(values[next]);
+process.on('message', (echo) => {
+  if (echo?.show) return process.send(require('node:util').inspect(echo.show, { depth: 9 }));
+  const value = values[next++];
+  assert.deepStrictEqual(echo, value);
+  if (value instanceof Error) assert.strictEqual(echo.stack, value.stack);
+  if (next < values.length) send();
+  else process.send('all came back');
+});
+send();
+"#;
+
+#[test]
+fn structured_clones_go_both_ways() {
+    for node in nodes() {
+        let folder = Folder::new("clones");
+        let mut settings = under(&node, own(&folder, CLONES));
+        settings.serialization = Serialization::Advanced;
+        let mut cluster = Cluster::with(settings);
+        let worker = cluster.fork();
+        loop {
+            let message = |e: &Event| matches!(e, Event::Message { .. } | Event::Exit { .. });
+            match cluster.until("message", message) {
+                Event::Message { message, .. } if message.as_str() == Some("all came back") => {
+                    break;
+                }
+                Event::Message { message, .. } => {
+                    cluster.primary.send(worker, message).expect("what came can go");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // And what starts here is what it is meant to be there.
+        let error = ErrorValue {
+            class: ErrorClass::RangeError,
+            message: Some("too far".into()),
+            stack: Some("RangeError: too far".into()),
+            cause: Some(Value::from(BigInt::from(-5i64))),
+        };
+        let members = Object::new().with("named", true);
+        for (value, seen) in [
+            (Value::buffer(*b"hi"), "<Buffer 68 69>"),
+            (
+                Rich::Map(vec![("k".into(), Rich::Set(vec![1.into()]).into())]).into(),
+                "Map(1) { 'k' => Set(1) { 1 } }",
+            ),
+            (Rich::Date(0.0).into(), "1970-01-01T00:00:00.000Z"),
+            (Rich::RegExp { source: "a+".into(), flags: "gi".into() }.into(), "/a+/gi"),
+            (BigInt::from(1i128 << 64).into(), "18446744073709551616n"),
+            (
+                vec![Value::undefined(), Rich::Boxed(Box::new(true.into())).into()].into(),
+                "[ undefined, [Boolean: true] ]",
+            ),
+            (
+                Rich::Array { length: 3, elements: vec![(1, 5.into())], members }.into(),
+                "[ <1 empty item>, 5, <1 empty item>, named: true ]",
+            ),
+            (
+                vec![Value::from(Object::new()), Rich::Back(2).into()].into(),
+                "<ref *1> [ {}, [Circular *1] ]",
+            ),
+            (
+                Rich::View { kind: ViewKind::Uint16Array, bytes: vec![1, 0, 2, 0] }.into(),
+                "Uint16Array(2) [ 1, 2 ]",
+            ),
+            (Rich::Utf16(vec![0x61, 0xd800]).into(), "'a\\uD800'"),
+            (error.into(), "RangeError: too far { [cause]: -5n }"),
+        ] {
+            cluster.primary.send(worker, Object::new().with("show", value)).expect("connected");
+            let said = cluster.message(worker);
+            // Nodes differ in how they write hexadecimal digits, spaces, and errors without a place.
+            let plain = said.replace("[RangeError: too far]", "RangeError: too far");
+            let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(plain.to_lowercase(), seen.to_lowercase());
+        }
+        cluster.primary.disconnect_worker(worker);
+        cluster.exit_of(worker);
     }
 }

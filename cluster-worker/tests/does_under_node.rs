@@ -72,3 +72,16 @@ fn closing_under_hand_offs_loses_none_that_another_can_take() {
 fn a_closed_channel_ends_the_process() {
     run("goes_without_a_word");
 }
+
+#[test]
+fn structured_clones_come_back_as_they_went() {
+    run("values+advanced");
+}
+
+#[test]
+fn on_an_advanced_channel_all_is_as_on_one_of_json() {
+    for scenario in ["handles_down", "handles_up", "counts", "both", "addresses", "data", "errors"]
+    {
+        run(&format!("{scenario}+advanced"));
+    }
+}

@@ -34,6 +34,23 @@ async function leave(...workers) {
   await Promise.all(workers.map((worker) => exits(worker, 0, true)));
 }
 
+function values() {
+  const sparse = [1, , 3]; // eslint-disable-line no-sparse-arrays
+  const named = Object.assign([1], { name: 'x' });
+  const vast = [];
+  vast[1_000_000] = 1;
+  return [
+    undefined, null, true, 0, -0, NaN, Infinity, 1.5, 2 ** 31, -(2 ** 31), 2 ** 53,
+    0n, -1n, 2n ** 64n, -(2n ** 200n), '', 'é', '€', '\ud800', 'x'.repeat(70_000), '€'.repeat(40_000),
+    new Date(0), /a+/gi, [], [undefined], sparse, named, vast, {}, { a: { b: undefined } },
+    new Map([[{ k: 1 }, new Set([1, 'two'])], ['k', new Map()]]), new Set([[], {}]),
+    Object(1), Object(true), Object('text'), Object(5n),
+    new ArrayBuffer(3), new Uint8Array([1, 2]), new Int16Array([-1]), new Float64Array([1.5, -0]),
+    new BigUint64Array([1n]), new DataView(new ArrayBuffer(2)), Buffer.from('bytes'),
+    new Uint8ClampedArray([255]), new Uint8Array(0),
+  ];
+}
+
 run({
   async handles_down() {
     const worker = fork();
@@ -179,6 +196,34 @@ run({
     assert.deepStrictEqual(taken, expected);
     assert.deepStrictEqual(got, expected);
     accepting.close();
+    await leave(worker);
+  },
+
+  // What JSON cannot say comes back as it went.
+  async values() {
+    const worker = fork();
+    for (const value of values()) {
+      const answer = await ask(worker, { value });
+      assert.deepStrictEqual(answer, { echo: { value } });
+      if (typeof value === 'object' && value !== null) {
+        assert.strictEqual(answer.echo.value.constructor, value.constructor);
+      }
+    }
+    // Which Node 20 takes for unequal to itself.
+    const { echo: { value: invalid } } = await ask(worker, { value: new Date(NaN) });
+    assert.ok(invalid instanceof Date && Number.isNaN(invalid.getTime()));
+    const cycle = { name: 'cycle', list: [] };
+    cycle.list.push(cycle, cycle.list);
+    const { echo } = await ask(worker, cycle);
+    assert.strictEqual(echo.list[0], echo);
+    assert.strictEqual(echo.list[1], echo.list);
+    const caused = new TypeError('outer', { cause: new RangeError('inner') });
+    const { echo: { value: error } } = await ask(worker, { value: caused });
+    assert.ok(error instanceof TypeError && error.cause instanceof RangeError);
+    assert.deepStrictEqual([error.message, error.cause.message], ['outer', 'inner']);
+    assert.strictEqual(error.stack, caused.stack);
+    const large = Buffer.alloc(3_000_000, 7);
+    assert.deepStrictEqual(await ask(worker, { value: large }), { echo: { value: large } });
     await leave(worker);
   },
 

@@ -5,12 +5,13 @@ const assert = require('node:assert');
 const cluster = require('node:cluster');
 const { once } = require('node:events');
 
-const [binary, scenario, policy, folder] = process.argv.slice(2);
+const [binary, asked, policy, folder] = process.argv.slice(2);
+const [scenario, serialization] = asked.split('+');
 cluster.schedulingPolicy = policy === 'rr' ? cluster.SCHED_RR : cluster.SCHED_NONE;
 
 // cluster.fork() takes no execPath, and starts this one.
 function fork(...args) {
-  cluster.setupPrimary({ exec: 'script', args, execArgv: [] });
+  cluster.setupPrimary({ exec: 'script', args, execArgv: [], serialization });
   const node = process.execPath;
   process.execPath = binary;
   try {
