@@ -57,6 +57,7 @@
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
 
+pub mod control;
 mod driver;
 mod error;
 mod event;

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use cluster_ipc::{Channel, Flush, Recv};
+use cluster_proto::env::Serialization;
 use cluster_proto::{ClusterBody, ClusterMessage, Message};
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -39,6 +40,7 @@ const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 /// What the driver holds of one worker.
 pub(super) struct Child {
     channel: Option<Channel>,
+    pub(super) serialization: Serialization,
     /// Until it has been waited for.
     pub(super) process: Option<Process>,
     pipes: BTreeMap<u32, File>,
@@ -52,8 +54,9 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn new(channel: Channel, process: Process) -> Self {
+    pub(super) fn new(channel: Channel, process: Process, serialization: Serialization) -> Self {
         Self {
+            serialization,
             channel: Some(channel),
             process: Some(process),
             pipes: BTreeMap::new(),

@@ -169,7 +169,7 @@ fn bind_path(
 
 /// The path as it stands, or from the working directory if that is shorter: a socket's address
 /// holds about a hundred bytes.
-fn shortest(path: &Path) -> PathBuf {
+pub(super) fn shortest(path: &Path) -> PathBuf {
     let relative = || {
         let here = std::env::current_dir().ok()?;
         let shared = here.components().zip(path.components()).take_while(|(a, b)| a == b).count();
@@ -232,7 +232,7 @@ fn socket(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
 }
 
 /// A socket that does not block, and does not survive an exec.
-fn make_socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
+pub(super) fn make_socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
     #[cfg(not(target_vendor = "apple"))]
     {
         let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;

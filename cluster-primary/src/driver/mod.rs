@@ -2,6 +2,7 @@
 
 mod child;
 mod clock;
+mod control_socket;
 mod inherited;
 mod inspect;
 mod limits;
@@ -27,13 +28,16 @@ use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::process::Rlimit;
 
+pub(crate) use control_socket::{ControlSocket, is_trusted};
+pub(crate) use socket_file::SocketFile;
+
 pub use remote::{Gone, Remote};
 pub use view::Worker;
 
 use crate::machine::{Input, Machine, WorkerState};
 use crate::{
-    ConnId, Event, ForkError, HandleId, KillError, Mono, ServerId, Settings, Signal, Stats,
-    WorkerId,
+    Address, ConnId, Event, ForkError, HandleId, KillError, Mono, Placement, PolicyName, ServerId,
+    Settings, Signal, Stats, WorkerId,
 };
 use child::Child;
 use clock::Clock;
@@ -41,6 +45,11 @@ use process::Process;
 use remote::Calls;
 use serve::Listener;
 use tokens::{Source, Tokens};
+
+/// A duplicate of this process's descriptor of that number, if it is open.
+pub(crate) fn duplicate(number: RawFd) -> Option<OwnedFd> {
+    inherited::duplicate(number).ok()
+}
 
 /// Readiness that one wake can bring.
 const EVENTS: usize = 256;
@@ -188,7 +197,7 @@ impl Primary {
             }
         };
         let pid = spawned.pid;
-        self.children.insert(id, Child::new(channel, process));
+        self.children.insert(id, Child::new(channel, process, settings.serialization));
         let mut pipes = spawned.pipes.into_iter();
         if let Err(error) = pipes.try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe)) {
             self.children.remove(&id);
@@ -225,6 +234,24 @@ impl Primary {
     /// What is known of a worker, as long as its process or its channel is there.
     pub fn worker_state(&self, id: WorkerId) -> Option<WorkerState> {
         self.machine.worker(id)
+    }
+
+    /// How messages are written on a worker's channel, as long as its process or its channel is
+    /// there: the [settings](Settings::serialization) at its fork.
+    pub fn serialization(&self, id: WorkerId) -> Option<Serialization> {
+        self.children.get(&id).map(|child| child.serialization)
+    }
+
+    /// Where a worker listens by way of this primary, with the ports that are bound.
+    pub fn listening(&self, id: WorkerId) -> Vec<Address> {
+        self.machine.listening(id)
+    }
+
+    /// Sets who accepts connections and who gets one, before the first
+    /// [`setup`](Self::setup) or fork; after that it changes nothing (Node's
+    /// `cluster.schedulingPolicy`).
+    pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
+        self.machine.schedule(placement, policy);
     }
 
     /// What was counted so far.

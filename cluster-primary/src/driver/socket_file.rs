@@ -9,7 +9,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 
 /// The file of a Unix-domain socket.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device, inode, and when it was made, for inodes are used again: another file of that name is
     /// left alone.
@@ -28,7 +28,7 @@ impl SocketFile {
     }
 
     /// Removes the file, unless something else is there by now; whether it is gone.
-    pub(super) fn remove(&self) -> bool {
+    pub(crate) fn remove(&self) -> bool {
         Self::new(&self.path).is_ok_and(|found| found.identity == self.identity)
             && std::fs::remove_file(&self.path).is_ok()
     }

@@ -26,7 +26,7 @@ pub use io::{Bound, Fate, Handle, Input, Output, SendHandle};
 pub use worker::WorkerState;
 
 use crate::event::Address;
-use crate::{ConnId, Event, HandleId, ServerId, Settings, Stats, WorkerId};
+use crate::{ConnId, Event, HandleId, Placement, PolicyName, ServerId, Settings, Stats, WorkerId};
 use server::Server;
 use worker::Worker;
 
@@ -135,6 +135,23 @@ impl Machine {
         let limit = self.settings.limits.max_waiting;
         let open = self.servers.get(&server).filter(|s| s.is_open());
         open.map_or(0, |s| limit.saturating_sub(s.sched.waiting()))
+    }
+
+    /// Where a worker listens, with the ports that are bound.
+    pub fn listening(&self, id: WorkerId) -> Vec<Address> {
+        let Some(worker) = self.workers.get(&id) else { return Vec::new() };
+        let served = worker.servers.keys().filter_map(|server| self.servers.get(server));
+        served.filter(|server| server.workers.contains(&id)).map(Server::bound_address).collect()
+    }
+
+    /// Sets placement and policy, unless they are frozen.
+    pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
+        if !self.frozen {
+            let mut settings = (*self.settings).clone();
+            settings.placement = placement;
+            settings.policy = policy;
+            self.settings = Arc::new(settings);
+        }
     }
 
     /// The settings in force.

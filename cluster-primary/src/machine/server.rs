@@ -56,6 +56,15 @@ impl Server {
         }
     }
 
+    /// Where it listens, with the port that is bound.
+    pub(super) fn bound_address(&self) -> Address {
+        let mut address = self.address.clone();
+        if let Phase::Open { bound: Bound { sockname: Some(name), .. } } = &self.phase {
+            address.port = Some(name.port.into());
+        }
+        address
+    }
+
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }

@@ -1,0 +1,60 @@
+//! The control API: a primary, driven by programs of any language, by JSON-RPC 2.0 on a
+//! Unix-domain socket.
+//!
+//! ```text
+//! client                                            ControlServer            Primary
+//!   │ {"jsonrpc":"2.0","id":1,"method":"subscribe"}      │                      │
+//!   ├───────────────────────────────────────────────────►│                      │
+//!   │ {"jsonrpc":"2.0","id":1,"result":true}             │                      │
+//!   │◄───────────────────────────────────────────────────┤                      │
+//!   │ {"jsonrpc":"2.0","id":2,"method":"fork"}           │                      │
+//!   ├───────────────────────────────────────────────────►│ fork()               │
+//!   │ {…,"id":2,"result":{"worker":1,"pid":3596}}        ├─────────────────────►│
+//!   │◄───────────────────────────────────────────────────┤                      │
+//!   │ {…,"method":"event","params":{"type":"fork",…}}    │ Event::Fork          │
+//!   │◄───────────────────────────────────────────────────┤◄─────────────────────┤
+//! ```
+//! One message a line. The methods and events have the names of `node:cluster`; `docs/control.md`
+//! in the repository lists them, with a client in JavaScript and one in Python.
+//!
+//! [`ControlServer`] has no thread: the loop that owns the [`Primary`](crate::Primary) calls it.
+//!
+//! ```no_run
+//! use cluster_primary::control::ControlServer;
+//! use cluster_primary::{Primary, Settings};
+//!
+//! # fn wait_for(_: &Primary, _: &ControlServer) {}
+//! let mut primary = Primary::new(Settings::default())?;
+//! let mut control = ControlServer::bind("/run/app/control.sock")?;
+//! while !control.asked_to_stop() {
+//!     while let Some(event) = primary.try_event()? {
+//!         control.event(&primary, &event);
+//!     }
+//!     control.process(&mut primary)?;
+//!     // Until one of the two descriptors is readable, or one of the two `poll_timeout`s is over.
+//!     wait_for(&primary, &control);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A hostile client
+//! Whoever may connect may run programs as this user: the socket's mode is 0600, and a peer of
+//! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
+//! one that stops reading is hung up on, and the primary goes on.
+
+mod calls;
+mod params;
+mod render;
+mod rpc;
+mod server;
+mod session;
+
+pub use render::event as event_object;
+pub use server::{ControlError, ControlServer};
+
+/// Reads a line as the server does, and writes the error if it is one: for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_line(line: &[u8]) -> Option<Vec<u8>> {
+    let request = rpc::read(line);
+    request.call.err().map(|failure| rpc::failed(request.id.as_ref(), &failure))
+}

@@ -1,0 +1,309 @@
+//! The methods and their parameters.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cluster_proto::env::Serialization;
+use cluster_proto::{Object, Value};
+use cluster_sched::PolicyName;
+
+use super::rpc::Failure;
+use crate::driver::duplicate;
+use crate::{InspectPort, Placement, Settings, Signal, Stdio, WorkerId};
+
+/// What can be asked for.
+pub(super) enum Call {
+    Subscribe { events: Option<BTreeSet<String>> },
+    Version,
+    SchedulingPolicy { policy: Option<(Placement, PolicyName)> },
+    SetupPrimary { change: Change },
+    Settings,
+    Fork { env: Env },
+    Workers,
+    Send { worker: WorkerId, message: Value },
+    DisconnectWorker { worker: WorkerId },
+    CloseChannel { worker: WorkerId },
+    Kill { worker: WorkerId, signal: Signal },
+    Disconnect,
+    Stop,
+}
+
+type Env = Vec<(OsString, Option<OsString>)>;
+
+/// A change of the settings.
+pub(super) struct Change {
+    steps: Vec<Box<dyn FnOnce(&mut Settings)>>,
+    /// It names a program.
+    pub(super) exec: bool,
+}
+
+impl Change {
+    pub(super) fn apply(self, settings: &mut Settings) {
+        for step in self.steps {
+            step(settings);
+        }
+    }
+}
+
+/// The types of events that can be subscribed to. The last few go beyond Node, and come only to
+/// those who ask for them by name.
+pub(super) const EVENTS: [&str; 10] = [
+    "setup",
+    "fork",
+    "online",
+    "listening",
+    "message",
+    "stdio",
+    "error",
+    "disconnect",
+    "exit",
+    "listenFailed",
+];
+
+/// How many of these Node has too.
+pub(super) const USUAL_EVENTS: usize = 9;
+
+pub(super) fn call(method: &str, params: Object) -> Result<Call, Failure> {
+    let mut params = Params(params);
+    let call = match method {
+        "subscribe" => Call::Subscribe { events: events(params.take("events"))? },
+        "version" => Call::Version,
+        "schedulingPolicy" => Call::SchedulingPolicy { policy: policy(params.take("policy"))? },
+        "setupPrimary" => Call::SetupPrimary { change: change(&mut params)? },
+        "settings" => Call::Settings,
+        "fork" => {
+            let env = params.take("env").map(|env| environment("env", env)).transpose()?;
+            Call::Fork { env: env.unwrap_or_default() }
+        }
+        "workers" => Call::Workers,
+        "send" => Call::Send {
+            worker: params.worker()?,
+            message: params.0.remove("message").ok_or_else(|| unfit("message", "a message"))?,
+        },
+        "disconnectWorker" => Call::DisconnectWorker { worker: params.worker()? },
+        "closeChannel" => Call::CloseChannel { worker: params.worker()? },
+        "kill" => {
+            let worker = params.worker()?;
+            Call::Kill { worker, signal: signal(params.take("signal"))? }
+        }
+        "disconnect" => Call::Disconnect,
+        "stop" => Call::Stop,
+        _ => return Err(Failure::method(method)),
+    };
+    match params.0.iter().next() {
+        None => Ok(call),
+        Some((name, _)) => Err(Failure::params(format!("{method} has no parameter {name:?}"))),
+    }
+}
+
+struct Params(Object);
+
+impl Params {
+    /// A parameter that may be left out, or null.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn worker(&mut self) -> Result<WorkerId, Failure> {
+        let id = self.take("worker").and_then(|id| u32::try_from(id.as_u64()?).ok());
+        id.map(WorkerId).ok_or_else(|| unfit("worker", "a worker's id"))
+    }
+}
+
+fn unfit(name: &str, expected: &str) -> Failure {
+    Failure::params(format!("{name:?} should be {expected}"))
+}
+
+fn events(events: Option<Value>) -> Result<Option<BTreeSet<String>>, Failure> {
+    let Some(events) = events else { return Ok(None) };
+    let names = texts("events", &events)?;
+    match names.iter().find(|name| !EVENTS.contains(&name.as_str())) {
+        Some(name) => Err(Failure::params(format!("there is no event {name:?}"))),
+        None => Ok(Some(names.into_iter().collect())),
+    }
+}
+
+fn policy(policy: Option<Value>) -> Result<Option<(Placement, PolicyName)>, Failure> {
+    Ok(Some(match policy.as_ref().map(Value::as_str) {
+        None => return Ok(None),
+        Some(Some("rr")) => (Placement::Handoff, PolicyName::RoundRobin),
+        Some(Some("none")) => (Placement::Shared, PolicyName::RoundRobin),
+        Some(Some("random")) => (Placement::Handoff, PolicyName::Random),
+        Some(_) => return Err(unfit("policy", "\"rr\", \"none\" or \"random\"")),
+    }))
+}
+
+/// What a signal means that there is not is an error of the verb's, as in Node.
+fn signal(signal: Option<Value>) -> Result<Signal, Failure> {
+    let unknown =
+        |what: String| Failure::verb("ERR_UNKNOWN_SIGNAL", format!("unknown signal: {what}"));
+    match signal {
+        None => Ok(Signal::TERM),
+        Some(Value::String(name)) => name.parse().map_err(|_| unknown(name)),
+        Some(Value::Number(number)) => {
+            let known = number.as_i64().and_then(|n| i32::try_from(n).ok());
+            let known = known.map(Signal::from_number);
+            known
+                .filter(|signal| *signal == Signal::NONE || signal.name().is_some())
+                .ok_or_else(|| unknown(number.to_string()))
+        }
+        Some(_) => Err(unfit("signal", "a signal's name or number")),
+    }
+}
+
+fn text(name: &str, value: &Value) -> Result<String, Failure> {
+    let text = value.as_str().filter(|text| !text.contains('\0'));
+    text.map(str::to_owned).ok_or_else(|| unfit(name, "a string"))
+}
+
+fn texts(name: &str, value: &Value) -> Result<Vec<String>, Failure> {
+    let list = value.as_array().ok_or_else(|| unfit(name, "an array of strings"))?;
+    list.iter().map(|item| text(name, item)).collect()
+}
+
+fn flag(name: &str, value: &Value) -> Result<bool, Failure> {
+    value.as_bool().ok_or_else(|| unfit(name, "true or false"))
+}
+
+fn id(name: &str, value: &Value) -> Result<u32, Failure> {
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+    id.ok_or_else(|| unfit(name, "a user's or group's number"))
+}
+
+fn environment(name: &str, value: Value) -> Result<Env, Failure> {
+    let Value::Object(object) = value else { return Err(unfit(name, "an object")) };
+    object
+        .iter()
+        .map(|(variable, value)| {
+            if variable.is_empty() || variable.contains(['=', '\0']) {
+                return Err(Failure::params(format!("{variable:?} is no variable's name")));
+            }
+            let value = match value {
+                Value::Null => None,
+                // As Node does.
+                Value::Number(n) => Some(n.to_string().into()),
+                Value::Bool(b) => Some(b.to_string().into()),
+                value => Some(text(variable, value)?.into()),
+            };
+            Ok((variable.into(), value))
+        })
+        .collect()
+}
+
+fn change(params: &mut Params) -> Result<Change, Failure> {
+    let mut change = Change { steps: Vec::new(), exec: false };
+    let mut set = |step: Box<dyn FnOnce(&mut Settings)>| change.steps.push(step);
+    let mut exec = false;
+    if let Some(value) = params.take("exec") {
+        let program = PathBuf::from(text("exec", &value)?);
+        exec = true;
+        set(Box::new(move |s| s.exec = program));
+    }
+    if let Some(value) = params.take("args") {
+        let args = texts("args", &value)?.into_iter().map(Into::into).collect();
+        set(Box::new(move |s| s.args = args));
+    }
+    // Null goes back to the default.
+    if let Some(value) = params.0.remove("execPath") {
+        let path = optional(&value, |v| text("execPath", v))?.map(PathBuf::from);
+        set(Box::new(move |s| s.exec_path = path));
+    }
+    if let Some(value) = params.take("execArgv") {
+        let args = texts("execArgv", &value)?.into_iter().map(Into::into).collect();
+        set(Box::new(move |s| s.exec_argv = args));
+    }
+    if let Some(value) = params.0.remove("cwd") {
+        let cwd = optional(&value, |v| text("cwd", v))?.map(PathBuf::from);
+        set(Box::new(move |s| s.cwd = cwd));
+    }
+    if let Some(value) = params.take("env") {
+        let env = environment("env", value)?;
+        set(Box::new(move |s| s.env = env));
+    }
+    if let Some(value) = params.take("serialization") {
+        let serialization = match value.as_str() {
+            Some("json") => Serialization::Json,
+            Some("advanced") => Serialization::Advanced,
+            _ => return Err(unfit("serialization", "\"json\" or \"advanced\"")),
+        };
+        set(Box::new(move |s| s.serialization = serialization));
+    }
+    if let Some(value) = params.take("silent") {
+        let silent = flag("silent", &value)?;
+        set(Box::new(move |s| s.silent = silent));
+    }
+    if let Some(value) = params.0.remove("stdio") {
+        let stdio = optional(&value, stdio)?;
+        set(Box::new(move |s| s.stdio = stdio));
+    }
+    if let Some(value) = params.0.remove("uid") {
+        let uid = optional(&value, |v| id("uid", v))?;
+        set(Box::new(move |s| s.uid = uid));
+    }
+    if let Some(value) = params.0.remove("gid") {
+        let gid = optional(&value, |v| id("gid", v))?;
+        set(Box::new(move |s| s.gid = gid));
+    }
+    if let Some(value) = params.0.remove("inspectPort") {
+        let port = optional(&value, |v| {
+            let port = v.as_u64().and_then(|port| u16::try_from(port).ok());
+            port.ok_or_else(|| unfit("inspectPort", "a port, or null"))
+        })?;
+        set(Box::new(move |s| {
+            s.inspect_port = port.map_or(InspectPort::Count, InspectPort::Fixed);
+        }));
+    }
+    if let Some(value) = params.take("windowsHide") {
+        let hide = flag("windowsHide", &value)?;
+        set(Box::new(move |s| s.windows_hide = hide));
+    }
+    change.exec = exec;
+    Ok(change)
+}
+
+fn optional<T>(
+    value: &Value,
+    read: impl FnOnce(&Value) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    if value.is_null() { Ok(None) } else { read(value).map(Some) }
+}
+
+/// As in Node: an array, or one word for the first three, to which the channel is added.
+fn stdio(value: &Value) -> Result<Vec<Stdio>, Failure> {
+    let entries = match value {
+        Value::String(_) => {
+            vec![stdio_entry(0, value)?, stdio_entry(1, value)?, stdio_entry(2, value)?, Stdio::Ipc]
+        }
+        Value::Array(entries) => {
+            let entries = entries.iter().enumerate().map(|(at, entry)| stdio_entry(at, entry));
+            entries.collect::<Result<_, _>>()?
+        }
+        _ => return Err(unfit("stdio", "an array, or one word")),
+    };
+    Ok(entries)
+}
+
+fn stdio_entry(at: usize, entry: &Value) -> Result<Stdio, Failure> {
+    Ok(match entry {
+        Value::Null if at < 3 => Stdio::Pipe,
+        Value::Null => Stdio::Ignore,
+        Value::Number(number) => {
+            let fd = number.as_i64().and_then(|n| i32::try_from(n).ok()).and_then(duplicate);
+            let no = || Failure::params(format!("the primary has no descriptor {number} open"));
+            Stdio::Fd(Arc::new(fd.ok_or_else(no)?))
+        }
+        entry => match entry.as_str() {
+            Some("pipe" | "overlapped") => Stdio::Pipe,
+            Some("inherit") => Stdio::Inherit,
+            Some("ignore") => Stdio::Ignore,
+            Some("ipc") => Stdio::Ipc,
+            _ => {
+                let what =
+                    "\"pipe\", \"inherit\", \"ignore\", \"ipc\", a descriptor's number or null";
+                return Err(unfit("stdio", &format!("made of {what}")));
+            }
+        },
+    })
+}

@@ -1,0 +1,177 @@
+//! What a primary has to tell, with the API's names.
+
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cluster_proto::{Object, Value};
+
+use crate::{Address, Event, InspectPort, Placement, Primary, Settings, Stdio, WorkerId};
+
+/// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
+/// no name for.
+///
+/// With `tagged` what JSON cannot say of a message is written as
+/// [`Value::to_tagged`] does: for messages of an `advanced` channel.
+pub fn event(event: &Event, tagged: bool) -> Option<Object> {
+    let typed = |name: &str| Object::new().with("type", name);
+    let about = |name: &str, worker: &WorkerId| typed(name).with("worker", worker.0);
+    Some(match event {
+        Event::Setup { settings: set } => typed("setup").with("settings", settings(set)),
+        Event::Fork { worker, pid } => about("fork", worker).with("pid", *pid),
+        Event::Online { worker } => about("online", worker),
+        Event::Listening { worker, address: at } => {
+            about("listening", worker).with("address", address(at))
+        }
+        Event::ListenFailed { worker, address: at, error } => about("listenFailed", worker)
+            .with("address", address(at))
+            .with("code", errno_name(error))
+            .with("message", error.to_string()),
+        Event::Message { worker, message, handle } => {
+            let message = if tagged { message.to_tagged() } else { message.clone() };
+            let mut object = about("message", worker).with("message", message);
+            if let Some(handle) = handle {
+                object.insert("handle", handle.kind.name());
+            }
+            object
+        }
+        Event::Stdio { worker, fd, data } => {
+            about("stdio", worker).with("fd", *fd).with("data", STANDARD.encode(data))
+        }
+        Event::Error { worker, error } => {
+            about("error", worker).with("code", error.code()).with("message", error.to_string())
+        }
+        Event::Disconnect { worker, exited_after_disconnect } => {
+            about("disconnect", worker).with("exitedAfterDisconnect", *exited_after_disconnect)
+        }
+        Event::Exit { worker, status, exited_after_disconnect } => about("exit", worker)
+            .with("code", status.code())
+            .with("signal", status.signal().map(|signal| signal.to_string()))
+            .with("exitedAfterDisconnect", *exited_after_disconnect),
+        _ => return None,
+    })
+}
+
+fn address(address: &Address) -> Object {
+    let kind = address.address_type.map(|kind| match kind.to_string().parse::<i64>() {
+        Ok(number) => Value::from(number),
+        Err(_) => Value::from(kind.to_string()),
+    });
+    let mut object = Object::new()
+        .with("address", address.address.clone())
+        .with("port", address.port)
+        .with("addressType", kind.unwrap_or_default());
+    if let Some(fd) = address.fd {
+        object.insert("fd", fd);
+    }
+    object
+}
+
+/// The name of an `errno`, `ENOENT` say.
+pub(super) fn errno_name(error: &std::io::Error) -> String {
+    use rustix::io::Errno;
+    const NAMES: [(Errno, &str); 24] = [
+        (Errno::NOENT, "ENOENT"),
+        (Errno::ACCESS, "EACCES"),
+        (Errno::PERM, "EPERM"),
+        (Errno::NOTDIR, "ENOTDIR"),
+        (Errno::ISDIR, "EISDIR"),
+        (Errno::NOEXEC, "ENOEXEC"),
+        (Errno::TXTBSY, "ETXTBSY"),
+        (Errno::LOOP, "ELOOP"),
+        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
+        (Errno::TOOBIG, "E2BIG"),
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::NOMEM, "ENOMEM"),
+        (Errno::MFILE, "EMFILE"),
+        (Errno::NFILE, "ENFILE"),
+        (Errno::INVAL, "EINVAL"),
+        (Errno::BADF, "EBADF"),
+        (Errno::IO, "EIO"),
+        (Errno::NOSPC, "ENOSPC"),
+        (Errno::ADDRINUSE, "EADDRINUSE"),
+        (Errno::ADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (Errno::AFNOSUPPORT, "EAFNOSUPPORT"),
+        (Errno::MSGSIZE, "EMSGSIZE"),
+        (Errno::NOTSOCK, "ENOTSOCK"),
+        (Errno::SRCH, "ESRCH"),
+    ];
+    let errno = Errno::from_io_error(error);
+    let named = NAMES.iter().find(|(known, _)| Some(*known) == errno);
+    match (named, errno) {
+        (Some((_, name)), _) => (*name).into(),
+        (None, Some(errno)) => format!("errno {}", errno.raw_os_error()),
+        (None, None) => "ERR_SYSTEM".into(),
+    }
+}
+
+/// The settings in force.
+pub(super) fn settings(settings: &Settings) -> Object {
+    let text = |text: &OsStr| Value::from(text.to_string_lossy().into_owned());
+    let texts = |list: &[std::ffi::OsString]| Value::Array(list.iter().map(|t| text(t)).collect());
+    let env = settings.env.iter().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), value.as_deref().map_or(Value::Null, text))
+    });
+    let stdio = settings.stdio.as_ref().map(|entries| {
+        Value::Array(
+            entries
+                .iter()
+                .map(|entry| match entry {
+                    Stdio::Inherit => "inherit".into(),
+                    Stdio::Ignore => "ignore".into(),
+                    Stdio::Pipe => "pipe".into(),
+                    Stdio::Ipc => "ipc".into(),
+                    Stdio::Fd(fd) => Value::from(i64::from(fd.as_raw_fd())),
+                })
+                .collect(),
+        )
+    });
+    Object::new()
+        .with("exec", text(settings.exec.as_os_str()))
+        .with("args", texts(&settings.args))
+        .with("execPath", settings.exec_path.as_ref().map(|path| text(path.as_os_str())))
+        .with("execArgv", texts(&settings.exec_argv))
+        .with("cwd", settings.cwd.as_ref().map(|path| text(path.as_os_str())))
+        .with("env", Object::from_members(env.collect()))
+        .with("serialization", settings.serialization.to_string())
+        .with("silent", settings.silent)
+        .with("stdio", stdio)
+        .with("uid", settings.uid)
+        .with("gid", settings.gid)
+        .with(
+            "inspectPort",
+            match &settings.inspect_port {
+                InspectPort::Fixed(port) => Some(*port),
+                _ => None,
+            },
+        )
+        .with("windowsHide", settings.windows_hide)
+}
+
+/// Who accepts and who is chosen, in one word as Node has it.
+pub(super) fn policy(settings: &Settings) -> &'static str {
+    match settings.placement {
+        Placement::Shared => "none",
+        _ => settings.policy.as_str(),
+    }
+}
+
+/// The workers in Node's `cluster.workers`.
+pub(super) fn workers(primary: &Primary) -> Value {
+    let worker = |id: WorkerId| {
+        let state = primary.worker_state(id)?;
+        let listening = primary.listening(id).iter().map(|at| address(at).into()).collect();
+        let object = Object::new()
+            .with("id", id.0)
+            .with("pid", state.pid)
+            .with("state", state.state)
+            .with("connected", state.connected)
+            .with("dead", state.dead)
+            .with("exitedAfterDisconnect", state.exited_after_disconnect)
+            .with("listening", Value::Array(listening))
+            .with("connections", state.connections);
+        Some(Value::from(object))
+    };
+    Value::Array(primary.workers().into_iter().filter_map(worker).collect())
+}

@@ -1,0 +1,190 @@
+//! JSON-RPC 2.0, without I/O: a line to a request, and answers to lines.
+
+use cluster_proto::{Object, Value};
+
+use super::params::{self, Call};
+
+/// What a client wants.
+pub(super) struct Request {
+    /// None for a notification, which is not answered. A line that is no request at all is
+    /// answered under `null`.
+    pub(super) id: Option<Value>,
+    pub(super) call: Result<Call, Failure>,
+}
+
+/// Why there is no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    code: i64,
+    message: String,
+    /// A name for programs: `ERR_…`, or that of an errno.
+    name: Option<String>,
+}
+
+impl Failure {
+    /// The line is no JSON.
+    fn parse(what: impl std::fmt::Display) -> Self {
+        Self { code: -32700, message: format!("not a line of JSON: {what}"), name: None }
+    }
+
+    /// It is no request.
+    fn request(what: &str) -> Self {
+        Self { code: -32600, message: format!("not a request: {what}"), name: None }
+    }
+
+    /// There is no such method.
+    pub(super) fn method(name: &str) -> Self {
+        Self { code: -32601, message: format!("there is no method {name:?}"), name: None }
+    }
+
+    /// The parameters do not fit.
+    pub(super) fn params(what: impl Into<String>) -> Self {
+        Self { code: -32602, message: what.into(), name: None }
+    }
+
+    /// The verb could not be carried out.
+    pub(super) fn verb(name: impl Into<String>, message: impl std::fmt::Display) -> Self {
+        Self { code: -32000, message: message.to_string(), name: Some(name.into()) }
+    }
+}
+
+/// The longest line, in bytes.
+pub(super) const MAX_LINE: usize = 64 << 20;
+
+/// What is answered to a line that is longer.
+pub(super) fn too_long() -> Failure {
+    Failure::parse(format_args!("it is longer than {MAX_LINE} bytes"))
+}
+
+/// Reads a line, without its newline.
+pub(super) fn read(line: &[u8]) -> Request {
+    let no_request = |failure| Request { id: Some(Value::Null), call: Err(failure) };
+    let value: Value = match serde_json::from_slice(line) {
+        Ok(value) => value,
+        Err(error) => return no_request(Failure::parse(error)),
+    };
+    let mut object = match value {
+        Value::Object(object) => object,
+        Value::Array(_) => return no_request(Failure::request("batches are not taken")),
+        _ => return no_request(Failure::request("it should be an object")),
+    };
+    let id = object.remove("id");
+    let call = call(&mut object, id.as_ref());
+    // Who sends nonsense without an `id` is told so all the same: it may have meant a request.
+    let id = if call.as_ref().is_err_and(|f| f.code == -32600) {
+        Some(id.filter(|id| is_id(id)).unwrap_or_default())
+    } else {
+        id
+    };
+    Request { id, call }
+}
+
+fn is_id(id: &Value) -> bool {
+    matches!(id, Value::Null | Value::Number(_) | Value::String(_))
+}
+
+fn call(object: &mut Object, id: Option<&Value>) -> Result<Call, Failure> {
+    if object.member("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Err(Failure::request("\"jsonrpc\" should be \"2.0\""));
+    }
+    if id.is_some_and(|id| !is_id(id)) {
+        return Err(Failure::request("\"id\" should be a string, a number or null"));
+    }
+    let Some(Value::String(method)) = object.remove("method") else {
+        return Err(Failure::request("\"method\" should be a string"));
+    };
+    let params = match object.remove("params") {
+        None => Object::new(),
+        Some(Value::Object(params)) => params,
+        Some(Value::Array(list)) if list.is_empty() => Object::new(),
+        Some(Value::Array(_)) => return Err(Failure::params("parameters go by name: an object")),
+        Some(_) => return Err(Failure::request("\"params\" should be an object")),
+    };
+    params::call(&method, params)
+}
+
+fn line(object: Object) -> Vec<u8> {
+    // Nothing but JSON's own values goes in.
+    let mut line = serde_json::to_vec(&Value::from(object)).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn head() -> Object {
+    Object::new().with("jsonrpc", "2.0")
+}
+
+/// The answer to a request.
+pub(super) fn result(id: &Value, result: Value) -> Vec<u8> {
+    line(head().with("id", id.clone()).with("result", result))
+}
+
+/// The answer to one that failed.
+pub(super) fn failed(id: Option<&Value>, failure: &Failure) -> Vec<u8> {
+    let mut error =
+        Object::new().with("code", failure.code).with("message", failure.message.as_str());
+    if let Some(name) = &failure.name {
+        error.insert("data", Object::new().with("code", name.as_str()));
+    }
+    line(head().with("id", id.cloned().unwrap_or_default()).with("error", error))
+}
+
+/// An event.
+pub(super) fn notification(params: Object) -> Vec<u8> {
+    line(head().with("method", "event").with("params", params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> String {
+        let request = read(text.as_bytes());
+        let failure = request.call.expect_err("it is nonsense");
+        String::from_utf8(failed(request.id.as_ref(), &failure)).expect("JSON")
+    }
+
+    #[test]
+    fn nonsense_has_json_rpcs_own_errors() {
+        for (text, id, code) in [
+            ("", "null", -32700),
+            ("{", "null", -32700),
+            ("\u{1}", "null", -32700),
+            ("[]", "null", -32600),
+            (r#"[{"jsonrpc":"2.0","id":1,"method":"version"}]"#, "null", -32600),
+            ("7", "null", -32600),
+            (r#"{"id":5}"#, "5", -32600),
+            (r#"{"jsonrpc":"1.0","id":5,"method":"version"}"#, "5", -32600),
+            (r#"{"jsonrpc":"2.0","id":{},"method":"version"}"#, "null", -32600),
+            (r#"{"jsonrpc":"2.0","id":"a","method":1}"#, "\"a\"", -32600),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"version","params":1}"#, "5", -32600),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"dance"}"#, "5", -32601),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"send","params":[1]}"#, "5", -32602),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"send","params":{}}"#, "5", -32602),
+        ] {
+            let said = answer(text);
+            assert!(said.contains(&format!("\"id\":{id},")), "{text}: {said}");
+            assert!(said.contains(&format!("\"code\":{code},")), "{text}: {said}");
+        }
+        assert!(read(b"\xff").call.is_err());
+    }
+
+    #[test]
+    fn notifications_have_no_id() {
+        let request = read(br#"{"jsonrpc":"2.0","method":"version"}"#);
+        assert!(request.id.is_none() && request.call.is_ok());
+        let request = read(br#"{"jsonrpc":"2.0","id":null,"method":"version"}"#);
+        assert_eq!(request.id, Some(Value::Null), "null is an id, if a poor one");
+    }
+
+    #[test]
+    fn failures_of_a_verb_have_names() {
+        let failure = Failure::verb("ENOENT", "no such program");
+        let line = String::from_utf8(failed(Some(&7.into()), &failure)).expect("JSON");
+        assert_eq!(
+            line,
+            "{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":-32000,\"message\":\"no such \
+             program\",\"data\":{\"code\":\"ENOENT\"}}}\n"
+        );
+    }
+}

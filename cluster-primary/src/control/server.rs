@@ -1,0 +1,307 @@
+//! The socket, and the clients that have connected to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cluster_proto::Value;
+use cluster_proto::env::Serialization;
+use mio::net::UnixListener;
+use mio::{Events, Interest, Poll, Token};
+
+use super::calls::{self, Outcome};
+use super::render;
+use super::rpc::{self, Request};
+use super::session::Session;
+use crate::driver::{ControlSocket, SocketFile};
+use crate::{Event, Primary};
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// Clients at a time.
+const MAX_CLIENTS: usize = 1024;
+
+/// Clients that are taken in before others have their turn.
+const ACCEPTS_PER_WAKE: usize = 64;
+
+/// The control API of one primary; see the [module](super).
+pub struct ControlServer {
+    poll: Poll,
+    ready: Events,
+    listener: UnixListener,
+    file: SocketFile,
+    clients: BTreeMap<usize, Session>,
+    /// Clients that may have more to say: no new edge comes for it.
+    pending: BTreeSet<usize>,
+    more_clients: bool,
+    last_client: usize,
+    /// Who waits for all workers to have disconnected, and under which id.
+    disconnecting: Vec<(usize, Option<Value>)>,
+    has_program: bool,
+    stop: bool,
+    first_is_gone: bool,
+}
+
+/// Why there is no control API.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Another primary is there already, or something else is.
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The socket could not be made.
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { path } => write!(
+                f,
+                "the control socket {} is in use: another primary is there, or another file",
+                path.display()
+            ),
+            Self::Socket { path, error } => {
+                write!(f, "cannot make the control socket {}: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::InUse { .. } => None,
+            Self::Socket { error, .. } => Some(error),
+        }
+    }
+}
+
+impl ControlServer {
+    /// Listens at that path, in mode 0600. The file of a primary that was killed is replaced.
+    ///
+    /// # Errors
+    /// [`ControlError`] names the path.
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, ControlError> {
+        let path = path.as_ref();
+        let socket = ControlSocket::bind(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ControlError::InUse { path: path.into() },
+            _ => ControlError::Socket { path: path.into(), error },
+        })?;
+        let failed = |error| ControlError::Socket { path: path.into(), error };
+        let poll = Poll::new().map_err(failed)?;
+        let mut listener = UnixListener::from_std(OwnedFd::from(socket.fd).into());
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(failed)?;
+        Ok(Self {
+            poll,
+            ready: Events::with_capacity(128),
+            listener,
+            file: socket.file,
+            clients: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            more_clients: false,
+            last_client: 0,
+            disconnecting: Vec::new(),
+            has_program: true,
+            stop: false,
+            first_is_gone: false,
+        })
+    }
+
+    /// The settings name no program yet: until a client has set `exec` to fork is an error that says
+    /// so.
+    #[must_use]
+    pub fn without_program(mut self) -> Self {
+        self.has_program = false;
+        self
+    }
+
+    /// Takes what clients have to say, a bounded amount of it, carries it out, and writes what waits
+    /// for them.
+    ///
+    /// # Errors
+    /// If the system's poll fails.
+    pub fn process(&mut self, primary: &mut Primary) -> io::Result<()> {
+        match self.poll.poll(&mut self.ready, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &self.ready {
+            if event.token() == LISTENER {
+                self.more_clients = true;
+                continue;
+            }
+            let Some(client) = self.clients.get_mut(&event.token().0) else { continue };
+            // Of one that is closed altogether what it said last is still heard.
+            client.leaving |= event.is_write_closed() || event.is_error();
+            self.pending.insert(event.token().0);
+        }
+        if std::mem::take(&mut self.more_clients) {
+            self.accept();
+        }
+        for id in std::mem::take(&mut self.pending) {
+            self.serve(primary, id);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
+    /// their order.
+    pub fn event(&mut self, primary: &Primary, event: &Event) {
+        if let Event::Disconnected = event {
+            for (client, id) in std::mem::take(&mut self.disconnecting) {
+                let Some(client) = self.clients.get_mut(&client) else { continue };
+                client.awaits -= 1;
+                if let Some(id) = id {
+                    client.say(&rpc::result(&id, true.into()));
+                }
+            }
+        }
+        let advanced = Some(Serialization::Advanced);
+        let tagged = matches!(event, Event::Message { worker, .. }
+            if primary.serialization(*worker) == advanced);
+        if self.clients.values().all(Session::wants_nothing) {
+            return;
+        }
+        let Some(object) = render::event(event, tagged) else { return };
+        let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let line = rpc::notification(object);
+        for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
+            client.say(&line);
+        }
+        self.flush();
+    }
+
+    /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        (self.more_clients || !self.pending.is_empty()).then_some(Duration::ZERO)
+    }
+
+    /// Whether a client has called `stop`.
+    pub fn asked_to_stop(&self) -> bool {
+        self.stop
+    }
+
+    /// Whether the first client that ever connected has gone.
+    pub fn first_client_is_gone(&self) -> bool {
+        self.first_is_gone
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_WAKE {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                // Out of descriptors, say: whoever waits does so until another client comes.
+                Err(_) => return,
+            };
+            if self.clients.len() >= MAX_CLIENTS || !crate::driver::is_trusted(&stream) {
+                continue;
+            }
+            self.last_client += 1;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut stream, Token(self.last_client), both).is_ok() {
+                self.clients.insert(self.last_client, Session::new(stream));
+            }
+        }
+        self.more_clients = true;
+    }
+
+    fn serve(&mut self, primary: &mut Primary, id: usize) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let (requests, more) = client.read();
+        if more {
+            self.pending.insert(id);
+        } else if client.leaving {
+            client.hung_up();
+        }
+        for request in requests {
+            let Request { id: answer_to, call } = request;
+            let outcome = call.and_then(|call| calls::perform(primary, call, self.has_program));
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            let result = match outcome {
+                Ok(Outcome::Result(result)) => Ok(result),
+                Ok(Outcome::HasProgram(settings)) => {
+                    self.has_program = true;
+                    Ok(settings)
+                }
+                Ok(Outcome::Subscribed(events)) => {
+                    client.subscribe(events);
+                    Ok(true.into())
+                }
+                Ok(Outcome::Stop) => {
+                    self.stop = true;
+                    Ok(true.into())
+                }
+                Ok(Outcome::WhenDisconnected) => {
+                    client.awaits += 1;
+                    self.disconnecting.push((id, answer_to));
+                    continue;
+                }
+                Err(failure) => Err(failure),
+            };
+            match (answer_to, result) {
+                (Some(to), Ok(result)) => client.say(&rpc::result(&to, result)),
+                (Some(to), Err(failure)) => client.say(&rpc::failed(Some(&to), &failure)),
+                // A notification is not answered.
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Writes what goes without waiting, and lets go of clients that are gone.
+    fn flush(&mut self) {
+        let mut over = Vec::new();
+        for (id, client) in &mut self.clients {
+            client.flush();
+            if client.is_over() && !self.pending.contains(id) {
+                over.push(*id);
+            }
+        }
+        for id in over {
+            if let Some(mut client) = self.clients.remove(&id) {
+                let _gone = self.poll.registry().deregister(client.stream());
+            }
+            self.disconnecting.retain(|(waiting, _)| *waiting != id);
+            self.first_is_gone |= id == 1;
+        }
+    }
+}
+
+/// The poll's own descriptor: readable when a client has something to say.
+impl AsRawFd for ControlServer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        // Answers that wait are the last chance to be heard.
+        for client in self.clients.values_mut() {
+            client.flush();
+        }
+        let _gone = self.file.remove();
+    }
+}
+
+impl fmt::Debug for ControlServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlServer")
+            .field("clients", &self.clients.len())
+            .finish_non_exhaustive()
+    }
+}
