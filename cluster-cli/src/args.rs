@@ -18,6 +18,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(Box<Run>),
+    Serve(Serve),
+    Ctl(Ctl),
     /// The worker of the demo.
     #[command(hide = true)]
     DemoWorker {
@@ -88,6 +90,19 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// How messages are written on the workers' channels: json, or advanced (structured clones)
+    #[arg(long, value_name = "KIND", default_value = "json", value_parser = ["json", "advanced"])]
+    pub(crate) serialization: String,
+
+    /// Where programs drive this cluster by the control API (see cluster ctl); default: a socket in
+    /// the user's own folder, by --name
+    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// The cluster's name, by which cluster ctl finds it [default: the program's, and the process id]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
+
     /// Where the demo listens
     #[arg(
         long,
@@ -100,4 +115,113 @@ pub(crate) struct Run {
     /// The program and its arguments
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     pub(crate) program: Vec<OsString>,
+}
+
+/// Start a primary without workers, to be driven by programs of any language.
+///
+/// They connect to the control socket, and speak JSON-RPC 2.0, a message a line: setupPrimary, fork,
+/// send, disconnect, kill, and so on, with the names of node:cluster, and its events come back. It
+/// ends when one of them calls stop, or at Ctrl-C (SIGTERM).
+#[derive(Debug, Parser)]
+pub(crate) struct Serve {
+    /// The control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: PathBuf,
+
+    /// End when the first client to have connected goes away; workers exit at that, as when any
+    /// primary dies
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// How long workers may take to leave gracefully before they are killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) grace: u64,
+
+    /// Print what happens as JSON, an event a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look at a running cluster, and drive it.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one.
+#[derive(Debug, Parser)]
+pub(crate) struct Ctl {
+    /// The cluster's control socket
+    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// The cluster's name
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
+
+    /// Print results and events as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) order: Order,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Order {
+    /// List the workers
+    Ls,
+    /// Print events as they happen: all, or those of these types (message, exit, …)
+    Events {
+        #[arg(value_name = "TYPE")]
+        types: Vec<String>,
+    },
+    /// Send a worker a message
+    Send {
+        worker: u32,
+        /// JSON
+        message: String,
+        /// The message is text, whatever it looks like
+        #[arg(long)]
+        text: bool,
+    },
+    /// Send a worker a signal; 0 only asks whether it is there
+    Kill {
+        worker: u32,
+        #[arg(default_value = "SIGTERM")]
+        signal: String,
+    },
+    /// Have a worker, or all of them, finish their connections and leave
+    Disconnect { worker: Option<u32> },
+    /// Close a worker's channel; it exits at that
+    CloseChannel { worker: u32 },
+    /// Fork one more worker
+    Fork {
+        /// Variables for it; a NAME alone removes one
+        #[arg(value_name = "NAME=VALUE")]
+        env: Vec<String>,
+    },
+    /// Change the settings for future workers
+    Setup {
+        /// JSON: {"exec": "server.js", "args": [], …}
+        settings: String,
+    },
+    /// Print the settings for future workers
+    Settings,
+    /// End the cluster gracefully
+    Stop,
+    /// Say what is running there
+    Version,
+    /// Call any method of the control API
+    Call {
+        method: String,
+        /// JSON
+        #[arg(default_value = "{}")]
+        params: String,
+    },
+}
+
+/// A name that is a file's too.
+fn name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > 60 || !text.chars().all(plain) || text.starts_with('.') {
+        return Err("a name is made of letters, digits, -, _ and ., at most 60".into());
+    }
+    Ok(text.into())
 }

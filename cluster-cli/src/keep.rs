@@ -50,6 +50,11 @@ impl Keeper {
         self.alive.insert(worker, Life { born: now, listened: false });
     }
 
+    /// A worker that somebody else has forked is kept as well.
+    pub(crate) fn adopt(&mut self, now: Mono, worker: WorkerId) {
+        self.alive.entry(worker).or_insert(Life { born: now, listened: false });
+    }
+
     /// The worker serves.
     pub(crate) fn started(&mut self, worker: WorkerId) {
         if let Some(life) = self.alive.get_mut(&worker) {

@@ -1,10 +1,13 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
 mod args;
+mod ctl;
 mod demo;
 mod keep;
+mod place;
 mod report;
 mod run;
+mod serve;
 mod wake;
 
 use std::process::ExitCode;
@@ -17,6 +20,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     match args.verb {
         Verb::Run(run) => run::run(*run),
+        Verb::Serve(serve) => serve::serve(serve),
+        Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::DemoWorker { address } => demo::serve(&address),
     }
 }

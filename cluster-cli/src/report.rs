@@ -1,11 +1,11 @@
 //! Says what happens: in lines for people, or in JSON for machines.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use cluster_primary::{Address, Event, Object, Primary, Signal, Value, WorkerId};
+use cluster_primary::control::event_object;
+use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
 
 /// Where what happens is said.
 pub(crate) struct Report {
@@ -20,7 +20,9 @@ impl Report {
     /// What a primary saw.
     pub(crate) fn event(&self, primary: &Primary, event: &Event) {
         if self.json {
-            if let Some(object) = as_object(event) {
+            let advanced = matches!(event, Event::Message { worker, .. }
+                if primary.serialization(*worker) == Some(Serialization::Advanced));
+            if let Some(object) = event_object(event, advanced) {
                 print(object);
             }
             return;
@@ -90,6 +92,22 @@ impl Report {
         }
     }
 
+    /// Where the cluster can be driven.
+    pub(crate) fn control(&self, path: &Path) {
+        if self.json {
+            print(typed("control").with("path", path.to_string_lossy().into_owned()));
+        }
+    }
+
+    /// Something went wrong without which it goes on.
+    pub(crate) fn warning(&self, what: &str) {
+        if self.json {
+            print(typed("warning").with("message", what));
+        } else {
+            say(&format!("warning: {what}"));
+        }
+    }
+
     /// All workers left of their own will.
     pub(crate) fn nobody_left(&self) {
         if self.json {
@@ -121,56 +139,4 @@ fn print(object: Object) {
 
 fn typed(name: &str) -> Object {
     Object::new().with("type", name)
-}
-
-/// An event with the names of the control API.
-fn as_object(event: &Event) -> Option<Object> {
-    let about = |name: &str, worker: &WorkerId| typed(name).with("worker", worker.0);
-    Some(match event {
-        Event::Setup { .. } => typed("setup"),
-        Event::Fork { worker, pid } => about("fork", worker).with("pid", *pid),
-        Event::Online { worker } => about("online", worker),
-        Event::Listening { worker, address } => {
-            about("listening", worker).with("address", address_object(address))
-        }
-        Event::ListenFailed { worker, address, error } => about("listenFailed", worker)
-            .with("address", address_object(address))
-            .with("message", error.to_string()),
-        Event::Message { worker, message, handle } => {
-            let mut object = about("message", worker).with("message", message.clone());
-            if let Some(handle) = handle {
-                object.insert("handle", handle.kind.name());
-            }
-            object
-        }
-        Event::Stdio { worker, fd, data } => {
-            about("stdio", worker).with("fd", *fd).with("data", STANDARD.encode(data))
-        }
-        Event::Error { worker, error } => {
-            about("error", worker).with("code", error.code()).with("message", error.to_string())
-        }
-        Event::Disconnect { worker, exited_after_disconnect } => {
-            about("disconnect", worker).with("exitedAfterDisconnect", *exited_after_disconnect)
-        }
-        Event::Exit { worker, status, exited_after_disconnect } => about("exit", worker)
-            .with("code", status.code())
-            .with("signal", status.signal().map(|s| s.to_string()))
-            .with("exitedAfterDisconnect", *exited_after_disconnect),
-        _ => return None,
-    })
-}
-
-fn address_object(address: &Address) -> Object {
-    let kind = address.address_type.map(|t| match t.to_string().parse::<i64>() {
-        Ok(number) => Value::from(number),
-        Err(_) => Value::from(t.to_string()),
-    });
-    let mut object = Object::new()
-        .with("address", address.address.clone())
-        .with("port", address.port)
-        .with("addressType", kind.unwrap_or_default());
-    if let Some(fd) = address.fd {
-        object.insert("fd", fd);
-    }
-    object
 }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use cluster_primary::{Event, Mono, Placement, Primary, Settings, Signal, WorkerId};
+use cluster_primary::control::{ControlError, ControlServer};
+use cluster_primary::{Event, Mono, Placement, Primary, Serialization, Settings, Signal, WorkerId};
 
 use crate::args::{Args, Run};
 use crate::keep::{Keeper, Verdict};
+use crate::place;
 use crate::report::Report;
 use crate::wake::Wake;
 
@@ -21,7 +24,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 const EVENTS_PER_PASS: usize = 256;
 
 /// Exit statuses; `--help` explains them.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 const KILLED: u8 = 3;
 
 pub(crate) fn run(args: Run) -> ExitCode {
@@ -33,16 +36,57 @@ pub(crate) fn run(args: Run) -> ExitCode {
     let report = Report::new(args.json);
     let grace = Duration::from_secs(args.grace);
     let workers = args.workers.unwrap_or_else(parallelism);
-    let outcome = Runner::new(settings(args), grace, report).and_then(|mut runner| {
-        runner.start(workers);
-        runner.run()
-    });
+    let control = match control(&args, &report) {
+        Ok(control) => control,
+        Err(error) => {
+            report.failure(&error.to_string());
+            return ExitCode::from(FAILED);
+        }
+    };
+    let ends = Ends::WithTheLastWorker;
+    let outcome =
+        Runner::new(settings(args), grace, report, control, ends).and_then(|mut runner| {
+            runner.start(workers);
+            runner.run()
+        });
     match outcome {
         Ok(code) => code,
         Err(error) => {
             Report::new(false).failure(&error.to_string());
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// The control API, where it was asked for, else where `cluster ctl` looks for it. Without the
+/// latter a cluster can do.
+fn control(args: &Run, report: &Report) -> Result<Option<ControlServer>, ControlError> {
+    if let Some(path) = &args.control {
+        let control = ControlServer::bind(path)?;
+        report.control(path);
+        return Ok(Some(control));
+    }
+    let folder = match place::make_folder() {
+        Ok(folder) => folder,
+        Err(error) if args.name.is_none() => {
+            report.warning(&format!("cluster ctl will not find this cluster: {error}"));
+            return Ok(None);
+        }
+        Err(error) => return Err(ControlError::Socket { path: place::folder(), error }),
+    };
+    let program = args.program.first().map(Path::new);
+    let name = args.name.clone().unwrap_or_else(|| place::default_name(program));
+    let path = place::of_name(&folder, &name);
+    match ControlServer::bind(&path) {
+        Ok(control) => {
+            report.control(&path);
+            Ok(Some(control))
+        }
+        Err(error) if args.name.is_none() => {
+            report.warning(&format!("cluster ctl will not find this cluster: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -69,11 +113,27 @@ fn settings(args: Run) -> Settings {
     settings.exec_argv = args.exec_arg;
     settings.cwd = args.cwd;
     settings.silent = args.json;
+    if args.serialization == "advanced" {
+        settings.serialization = Serialization::Advanced;
+    }
     settings
 }
 
-struct Runner {
+/// What ends it, but for whoever asks it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// It keeps its workers; when all have left of their own will there is nothing to keep.
+    WithTheLastWorker,
+    /// Nothing.
+    WhenAsked,
+    /// The first client of the control API goes away.
+    WithFirstClient,
+}
+
+pub(crate) struct Runner {
     primary: Primary,
+    control: Option<ControlServer>,
+    ends: Ends,
     wake: Wake,
     keeper: Keeper,
     report: Report,
@@ -98,12 +158,20 @@ struct Ending {
 }
 
 impl Runner {
-    fn new(settings: Settings, grace: Duration, report: Report) -> io::Result<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        grace: Duration,
+        report: Report,
+        control: Option<ControlServer>,
+        ends: Ends,
+    ) -> io::Result<Self> {
         let primary = Primary::new(settings)?;
-        let wake = Wake::new(&primary)?;
+        let wake = Wake::new(&primary, control.as_ref())?;
         let keeper = Keeper::default();
         Ok(Self {
             primary,
+            control,
+            ends,
             wake,
             keeper,
             report,
@@ -166,13 +234,19 @@ impl Runner {
         }
     }
 
-    fn run(&mut self) -> io::Result<ExitCode> {
+    pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
         loop {
             // A worker that talks without end must not keep anything else from happening.
             for _ in 0..EVENTS_PER_PASS {
                 let Some(event) = self.primary.try_event()? else { break };
                 self.report.event(&self.primary, &event);
+                if let Some(control) = &mut self.control {
+                    control.event(&self.primary, &event);
+                }
                 self.handle(event);
+            }
+            if self.listen_to_clients()? {
+                return Ok(self.status());
             }
             for _ in 0..self.wake.signals() {
                 self.asked_to_end();
@@ -185,7 +259,8 @@ impl Runner {
             }
             self.end_if_late(now);
             let nobody = self.primary.is_over();
-            let nobody_comes = self.ending.is_some() || self.keeper.next_due().is_none();
+            let nobody_comes =
+                self.ending.is_some() || (self.keeps() && self.keeper.next_due().is_none());
             if nobody && nobody_comes && self.primary.poll_timeout().is_none() {
                 if self.ending.is_none() {
                     self.report.nobody_left();
@@ -197,14 +272,33 @@ impl Runner {
                 None => self.keeper.next_due(),
             };
             let due = due.map(|at| at.saturating_sub(self.wake.now()));
-            let patience = [due, self.primary.poll_timeout()].into_iter().flatten().min();
+            let control = self.control.as_ref().and_then(ControlServer::poll_timeout);
+            let patience = [due, self.primary.poll_timeout(), control].into_iter().flatten().min();
             self.wake.wait(patience)?;
         }
+    }
+
+    /// Whether dead workers are replaced.
+    fn keeps(&self) -> bool {
+        self.ends == Ends::WithTheLastWorker
+    }
+
+    /// Does what clients of the control API want; whether that is to end at once.
+    fn listen_to_clients(&mut self) -> io::Result<bool> {
+        let Some(control) = &mut self.control else { return Ok(false) };
+        control.process(&mut self.primary)?;
+        let stop = control.asked_to_stop();
+        let orphaned = self.ends == Ends::WithFirstClient && control.first_client_is_gone();
+        if stop {
+            self.end();
+        }
+        Ok(orphaned)
     }
 
     fn handle(&mut self, event: Event) {
         let now = self.wake.now();
         match event {
+            Event::Fork { worker, .. } if self.keeps() => self.keeper.adopt(now, worker),
             Event::Online { worker } => {
                 self.online.insert(worker);
             }
@@ -219,7 +313,7 @@ impl Runner {
                 self.keeper.left(worker);
                 self.online.remove(&worker);
             }
-            Event::Exit { worker, status, .. } if self.ending.is_none() => {
+            Event::Exit { worker, status, .. } if self.ending.is_none() && self.keeps() => {
                 let verdict = self.keeper.died(now, worker);
                 let mut what = format!("worker {worker} died ({status})");
                 if !self.online.remove(&worker) {

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use cluster_primary::control::ControlServer;
 use cluster_primary::{Mono, Primary};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
@@ -12,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 const PRIMARY: Token = Token(0);
 const SIGNALS: Token = Token(1);
+const CONTROL: Token = Token(2);
 
 /// The loop's one place to wait.
 pub(crate) struct Wake {
@@ -22,8 +24,9 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// Watches the primary's descriptor, and the signals that ask for the end.
-    pub(crate) fn new(primary: &Primary) -> io::Result<Self> {
+    /// Watches the primary's descriptor, that of the control API, and the signals that ask for the
+    /// end.
+    pub(crate) fn new(primary: &Primary, control: Option<&ControlServer>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -35,6 +38,10 @@ impl Wake {
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let fd = primary.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), PRIMARY, Interest::READABLE)?;
+        if let Some(control) = control {
+            let fd = control.as_raw_fd();
+            poll.registry().register(&mut SourceFd(&fd), CONTROL, Interest::READABLE)?;
+        }
         Ok(Self { poll, events: Events::with_capacity(8), signals, start: start() })
     }
 

@@ -1,0 +1,64 @@
+//! Where control sockets are.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// The user's folder of control sockets: under `$XDG_RUNTIME_DIR`, else under the system's temporary
+/// folder by the user's number.
+pub(crate) fn folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir).join("cluster"),
+        None => std::env::temp_dir().join(format!("cluster-{}", user())),
+    }
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The folder, made if need be: in mode 0700, and nobody else's.
+pub(crate) fn make_folder() -> io::Result<PathBuf> {
+    let folder = folder();
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // Somebody else may have been there first.
+    let found = std::fs::symlink_metadata(&folder)?;
+    if !found.is_dir() || found.uid() != user() || found.mode() & 0o077 != 0 {
+        let what = format!("{} is not a folder of this user's alone", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    Ok(folder)
+}
+
+/// The socket of the cluster with that name.
+pub(crate) fn of_name(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.sock"))
+}
+
+/// The name of a cluster that was given none: its program's, and the primary's process id.
+pub(crate) fn default_name(program: Option<&Path>) -> String {
+    let stem = program.and_then(|p| p.file_stem()?.to_str()).unwrap_or("demo");
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let stem: String = stem.chars().map(plain).take(40).collect();
+    format!("{stem}-{}", std::process::id())
+}
+
+/// The clusters that are there: their names, and their sockets. Files of those that are gone are not
+/// counted.
+pub(crate) fn live() -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder()).into_iter().flatten().flatten();
+    let mut live: Vec<_> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".sock")?.to_owned();
+            UnixStream::connect(&path).is_ok().then_some((name, path))
+        })
+        .collect();
+    live.sort();
+    live
+}
