@@ -110,7 +110,11 @@ fn rich_to_tagged(rich: &Rich) -> Object {
             tagged("Utf16", Value::Array(units.iter().map(|unit| (*unit).into()).collect()))
         }
         Rich::Date(time) if time.is_nan() => tagged("Date", Value::Null),
-        Rich::Date(time) => tagged("Date", Value::from(*time).to_tagged()),
+        // Whole ones as whole numbers: that is how people know them.
+        Rich::Date(time) => match Number::from(*time).as_i64() {
+            Some(whole) if whole != 0 || time.is_sign_positive() => tagged("Date", whole),
+            _ => tagged("Date", Value::from(*time).to_tagged()),
+        },
         Rich::RegExp { source, flags } => {
             tagged("RegExp", source.as_str()).with("flags", flags.as_str())
         }

@@ -1,0 +1,500 @@
+//! `cluster serve`, `cluster run --control` and `cluster ctl`, from outside.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes};
+
+fn serve(path: &Path, options: &[&str]) -> Cluster {
+    let served = Cluster::start(cluster().arg("serve").arg("--control").arg(path).args(options));
+    // It is there before it can be connected to, which clients wait for themselves.
+    eventually("its socket is there", || path.exists().then_some(()));
+    served
+}
+
+/// A client that knows nothing but lines.
+struct Client {
+    lines: BufReader<UnixStream>,
+    last: u64,
+    events: Vec<Value>,
+}
+
+impl Client {
+    fn connect(path: &Path) -> Self {
+        let stream = eventually("somebody listens", || UnixStream::connect(path).ok());
+        stream.set_read_timeout(Some(support::PATIENCE)).expect("a socket");
+        Self { lines: BufReader::new(stream), last: 0, events: Vec::new() }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.lines.get_mut().write_all(text.as_bytes()).expect("it reads");
+    }
+
+    fn read(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).expect("a line of JSON")),
+            Err(error) => panic!("no line: {error}"),
+        }
+    }
+
+    /// Sends a request; its answer, which must be the next line that is no event.
+    fn request(&mut self, method: &str, params: Value) -> Value {
+        self.last += 1;
+        let id = self.last;
+        self.write(&format!(
+            "{}\n",
+            json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+        ));
+        loop {
+            let line = self.read().expect("it does not hang up");
+            if line["method"] == "event" {
+                self.events.push(line["params"].clone());
+                continue;
+            }
+            assert_eq!(line["id"], id, "{line}");
+            return line;
+        }
+    }
+
+    #[track_caller]
+    fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.request(method, params);
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    #[track_caller]
+    fn fails(&mut self, method: &str, params: Value) -> (i64, Value) {
+        let answer = self.request(method, params);
+        let error = &answer["error"];
+        assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()), "{answer}");
+        (error["code"].as_i64().expect("a code"), error["data"]["code"].clone())
+    }
+
+    /// Waits for an event, and takes all that came before it.
+    fn until(&mut self, kind: &str) -> Value {
+        loop {
+            if !self.events.is_empty() {
+                let event = self.events.remove(0);
+                if event["type"] == kind {
+                    return event;
+                }
+                continue;
+            }
+            let line = self.read().expect("it does not hang up");
+            assert_eq!(line["method"], "event", "{line}");
+            self.events.push(line["params"].clone());
+        }
+    }
+}
+
+/// A worker that echoes messages, and listens if it is told to.
+fn worker(folder: &Folder) -> PathBuf {
+    let path = folder.0.join("worker.cjs");
+    let script = "
+        const net = require('node:net');
+        process.on('message', (message) => {
+          if (message?.listen) {
+            net.createServer((socket) => socket.end('hi')).listen(0, '127.0.0.1');
+          } else if (message?.sendHandle) {
+            process.send('with a handle', net.connect(message.sendHandle));
+          } else process.send({ echo: message, env: process.env.FROM_FORK ?? null });
+        });
+        console.log('printed');
+    ";
+    std::fs::write(&path, script).expect("a file");
+    path
+}
+
+#[test]
+fn a_primary_is_driven_through_a_workers_life() {
+    for node in nodes() {
+        let folder = Folder::new("life");
+        let path = folder.0.join("control");
+        let mut served = serve(&path, &[]);
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut client = Client::connect(&path);
+        let version = client.call("version", json!({}));
+        assert_eq!((&version["program"], &version["protocol"]), (&json!("cluster"), &json!(1)));
+        assert_eq!(client.call("subscribe", json!({})), true);
+        assert_eq!(client.fails("fork", json!({})), (-32000, json!("ERR_NO_EXEC")));
+        assert_eq!(client.call("schedulingPolicy", json!({})), "rr");
+        assert_eq!(client.call("schedulingPolicy", json!({"policy": "none"})), "none");
+        let set = json!({"exec": worker(&folder), "execPath": node, "silent": true});
+        let settings = client.call("setupPrimary", set);
+        assert_eq!((&settings["silent"], &settings["args"]), (&json!(true), &json!([])));
+        assert_eq!(client.until("setup")["settings"], settings);
+        // Frozen by now.
+        assert_eq!(client.call("schedulingPolicy", json!({"policy": "rr"})), "none");
+        // What is not named stays.
+        let settings = client.call("setupPrimary", json!({"args": ["a"], "inspectPort": 0}));
+        assert_eq!((&settings["silent"], &settings["args"]), (&json!(true), &json!(["a"])));
+        assert_eq!(client.call("settings", json!({})), settings);
+
+        let forked = client.call("fork", json!({"env": {"FROM_FORK": "x", "HOME": null}}));
+        let pid = forked["pid"].as_i64().expect("a pid");
+        assert_eq!(forked["worker"], 1);
+        // The answer came before the events that the call caused.
+        client.events.retain(|event| event["type"] != "setup");
+        assert!(client.events.iter().all(|event| event["type"] != "fork"), "{:?}", client.events);
+        assert_eq!(client.until("fork"), json!({"type": "fork", "worker": 1, "pid": pid}));
+        assert_eq!(client.until("online"), json!({"type": "online", "worker": 1}));
+        let printed = client.until("stdio");
+        assert_eq!((&printed["fd"], &printed["data"]), (&json!(1), &json!("cHJpbnRlZAo=")));
+        assert_eq!(client.call("send", json!({"worker": 1, "message": {"listen": true}})), true);
+        let listening = client.until("listening");
+        assert_eq!(listening["address"]["address"], "127.0.0.1");
+        assert_eq!(listening["address"]["addressType"], 4);
+        let workers = client.call("workers", json!({}));
+        assert_eq!(workers[0]["id"], 1);
+        assert_eq!(workers[0]["pid"], pid);
+        assert_eq!(workers[0]["state"], "listening");
+        assert_eq!(workers[0]["connected"], true);
+        assert_eq!(workers[0]["dead"], false);
+        assert_eq!(workers[0]["exitedAfterDisconnect"], Value::Null);
+        assert_eq!(workers[0]["listening"][0]["port"], listening["address"]["port"]);
+
+        for message in [json!(null), json!([1, {"a": []}]), json!("text"), json!({"$type": "mine"})]
+        {
+            assert_eq!(client.call("send", json!({"worker": 1, "message": message})), true);
+            let echo = client.until("message");
+            assert_eq!(echo["message"], json!({"echo": message, "env": "x"}));
+            assert_eq!(echo.get("handle"), None);
+        }
+        let near = UnixListener::bind(folder.0.join("peer")).expect("a socket");
+        let order = json!({"worker": 1, "message": {"sendHandle": folder.0.join("peer")}});
+        client.call("send", order);
+        let with = client.until("message");
+        assert_eq!(
+            (&with["message"], &with["handle"]),
+            (&json!("with a handle"), &json!("net.Socket"))
+        );
+        // It is closed here: the other end sees that.
+        let (mut peer, _) = near.accept().expect("it connected");
+        assert_eq!(peer.read(&mut [0; 1]).expect("it closes"), 0);
+
+        assert_eq!(client.call("kill", json!({"worker": 1, "signal": 0})), true);
+        assert_eq!(
+            client.fails("kill", json!({"worker": 1, "signal": "SIGFOO"})),
+            (-32000, json!("ERR_UNKNOWN_SIGNAL"))
+        );
+        assert_eq!(
+            client.fails("kill", json!({"worker": 1, "signal": 12345})),
+            (-32000, json!("ERR_UNKNOWN_SIGNAL"))
+        );
+        assert_eq!(client.call("kill", json!({"worker": 9})), false);
+        assert_eq!(client.call("kill", json!({"worker": 1})), true);
+        assert_eq!(
+            client.until("disconnect"),
+            json!({"type": "disconnect", "worker": 1, "exitedAfterDisconnect": false})
+        );
+        assert_eq!(
+            client.until("exit"),
+            json!({"type": "exit", "worker": 1, "code": null, "signal": "SIGTERM", "exitedAfterDisconnect": false})
+        );
+        assert_eq!(client.call("workers", json!({})), json!([]));
+        assert_eq!(
+            client.fails("send", json!({"worker": 1, "message": 1})),
+            (-32000, json!("ERR_IPC_CHANNEL_CLOSED"))
+        );
+        assert_eq!(
+            client.fails("disconnectWorker", json!({"worker": 1})),
+            (-32000, json!("ERR_WORKER_NOT_FOUND"))
+        );
+
+        assert_eq!(client.call("fork", json!({}))["worker"], 2);
+        client.until("online");
+        assert_eq!(client.call("disconnectWorker", json!({"worker": 2})), true);
+        assert_eq!(client.until("exit")["exitedAfterDisconnect"], true);
+        assert_eq!(client.call("fork", json!({}))["worker"], 3);
+        client.until("online");
+        assert_eq!(client.call("closeChannel", json!({"worker": 3})), true);
+        assert_eq!(client.until("exit")["exitedAfterDisconnect"], false);
+
+        for _ in 0..2 {
+            client.call("fork", json!({}));
+            client.until("online");
+        }
+        client.events.clear();
+        assert_eq!(client.call("disconnect", json!({})), true);
+        let gone = client.events.iter().filter(|event| event["type"] == "disconnect").count();
+        assert_eq!(gone, 2, "its answer comes last: {:?}", client.events);
+        assert_eq!(client.call("stop", json!({})), true);
+        assert_eq!(served.wait().code(), Some(0));
+        assert!(!path.exists(), "its file goes with it");
+    }
+}
+
+#[test]
+fn structured_clones_are_described_in_json() {
+    for node in nodes() {
+        let folder = Folder::new("clones");
+        let path = folder.0.join("control");
+        let _served = serve(&path, &[]);
+        let mut client = Client::connect(&path);
+        client.call("subscribe", json!({"events": ["message", "online"]}));
+        client.call(
+            "setupPrimary",
+            json!({"exec": worker(&folder), "execPath": node, "serialization": "advanced"}),
+        );
+        client.call("fork", json!({}));
+        client.until("online");
+        for message in [
+            json!({"$type": "Buffer", "value": "aGk="}),
+            json!({"list": [{"$type": "undefined"}, {"$type": "BigInt", "value": "-ff"}]}),
+            json!({"$type": "Map", "value": [["k", {"$type": "Date", "value": 5}]]}),
+            json!({"$type": "Object", "value": {"$type": "mine"}}),
+        ] {
+            client.call("send", json!({"worker": 1, "message": message}));
+            assert_eq!(client.until("message")["message"]["echo"], message);
+        }
+        let odd = json!({"worker": 1, "message": {"$type": "Teapot"}});
+        assert_eq!(client.fails("send", odd).0, -32602);
+    }
+}
+
+#[test]
+fn nonsense_is_answered_and_changes_nothing() {
+    let folder = Folder::new("nonsense");
+    let path = folder.0.join("control");
+    let mut served = serve(&path, &[]);
+    let mut client = Client::connect(&path);
+    for (line, code) in [
+        ("{", -32700),
+        ("\u{0}", -32700),
+        ("[]", -32600),
+        ("[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}]", -32600),
+        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"dance\"}", -32601),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"send\",\"params\":{\"worker\":\"x\",\"message\":1}}",
+            -32602,
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"setupPrimary\",\"params\":{\"exce\":\"x\"}}",
+            -32602,
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"setupPrimary\",\"params\":{\"stdio\":[\"tape\"]}}",
+            -32602,
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"setupPrimary\",\"params\":{\"stdio\":[7777]}}",
+            -32602,
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"subscribe\",\"params\":{\"events\":[\"fart\"]}}",
+            -32602,
+        ),
+    ] {
+        client.write(&format!("{line}\n"));
+        let answer = client.read().expect("an answer");
+        assert_eq!(answer["error"]["code"], code, "{line}: {answer}");
+    }
+    // Notifications are carried out and not answered.
+    client.write("{\"jsonrpc\":\"2.0\",\"method\":\"setupPrimary\",\"params\":{\"exec\":\"no-such-program\"}}\n");
+    assert_eq!(client.call("settings", json!({}))["exec"], "no-such-program");
+    assert_eq!(client.fails("fork", json!({})), (-32000, json!("ENOENT")));
+    // A line without end is not kept, and the next one is heard.
+    let mut chunk = "x".repeat(1 << 20);
+    for _ in 0..66 {
+        client.write(&chunk);
+    }
+    chunk.clear();
+    client.write("\n");
+    assert_eq!(client.read().expect("an answer")["error"]["code"], -32700);
+    assert_eq!(client.call("version", json!({}))["protocol"], 1);
+    // Who has said all is still answered.
+    client.write("{\"jsonrpc\":\"2.0\",\"id\":\"last\",\"method\":\"version\"}");
+    client.lines.get_mut().shutdown(std::net::Shutdown::Write).expect("a socket");
+    assert_eq!(client.read().expect("an answer")["id"], "last");
+    assert_eq!(client.read(), None);
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_stops_reading_is_cut_off_and_the_others_go_on() {
+    for node in nodes().into_iter().take(1) {
+        let folder = Folder::new("deaf");
+        let path = folder.0.join("control");
+        let _served = serve(&path, &[]);
+        let mut deaf = Client::connect(&path);
+        deaf.call("subscribe", json!({"events": ["message"]}));
+        let mut client = Client::connect(&path);
+        client.call("subscribe", json!({"events": ["message", "online"]}));
+        client.call("setupPrimary", json!({"exec": worker(&folder), "execPath": node}));
+        client.call("fork", json!({}));
+        client.until("online");
+        let text = "x".repeat(1 << 20);
+        for _ in 0..40 {
+            client.call("send", json!({"worker": 1, "message": text}));
+            assert_eq!(client.until("message")["message"]["echo"], text);
+        }
+        // It was sent what its socket held, and then hung up on.
+        let mut heard = 0;
+        while let Some(line) = deaf.read_or_end() {
+            heard += line.len();
+        }
+        assert!(heard < 20 << 20, "{heard} bytes");
+        client.call("version", json!({}));
+    }
+}
+
+impl Client {
+    /// What comes until the end, broken off as it may be.
+    fn read_or_end(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(line),
+        }
+    }
+}
+
+#[test]
+fn many_come_and_go() {
+    let folder = Folder::new("many");
+    let path = folder.0.join("control");
+    let served = serve(&path, &[]);
+    let before = served.descriptors();
+    for _ in 0..300 {
+        let mut client = Client::connect(&path);
+        assert_eq!(client.call("workers", json!({})), json!([]));
+    }
+    eventually("they are let go of", || (served.descriptors() <= before).then_some(()));
+}
+
+#[test]
+fn with_once_it_ends_with_its_first_client_and_so_do_the_workers() {
+    for node in nodes() {
+        let folder = Folder::new("once");
+        let path = folder.0.join("control");
+        let mut served = serve(&path, &["--once"]);
+        let mut client = Client::connect(&path);
+        client.call("setupPrimary", json!({"exec": worker(&folder), "execPath": node}));
+        let pid = client.call("fork", json!({}))["pid"].as_i64().expect("a pid");
+        let mut second = Client::connect(&path);
+        second.call("version", json!({}));
+        drop(second);
+        assert_eq!(client.call("version", json!({}))["protocol"], 1, "the second does not matter");
+        drop(client);
+        served.wait();
+        assert_gone(&[i32::try_from(pid).expect("a pid")]);
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let folder = Folder::new("stale");
+    let path = folder.0.join("control");
+    drop(UnixListener::bind(&path).expect("a socket"));
+    let served = serve(&path, &[]);
+    let second = cluster().arg("serve").arg("--control").arg(&path).output().expect("it runs");
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("is in use") && said.contains(path.to_str().expect("text")), "{said}");
+    Client::connect(&path).call("version", json!({}));
+    drop(served);
+}
+
+fn ctl(arguments: &[&str]) -> Output {
+    cluster().arg("ctl").args(arguments).stdin(Stdio::null()).output().expect("it runs")
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
+    let name = format!("ctl-test-{}", std::process::id());
+    let run = ["run", "-n", "2", "--demo-listen", "127.0.0.1:0", "--name", &name];
+    let mut running = Cluster::start(cluster().args(run));
+    let address = running.listening(2);
+    let order = |arguments: &[&str]| ctl(&[&["--name", &name], arguments].concat());
+    let table = said(&order(&["ls"]));
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains(&address.to_string()), "{table}");
+    let json: Value = serde_json::from_str(&said(&order(&["--json", "ls"]))).expect("JSON");
+    assert_eq!(json[1]["id"], 2);
+    assert!(said(&order(&["version"])).starts_with("cluster "));
+
+    let mut events = cluster();
+    events.args(["ctl", "--name", &name, "events", "exit", "fork"]).stdout(Stdio::piped());
+    let mut events = events.spawn().expect("it runs");
+    let lines = support::Lines::default();
+    lines.collect(events.stdout.take().expect("a pipe"));
+    // It has subscribed when it tells of something.
+    let mut last = 2;
+    eventually("an event", || {
+        said(&order(&["fork", "A=1"]));
+        last += 1;
+        lines.all().iter().any(|l| l.contains("fork")).then_some(())
+    });
+    assert_eq!(said(&order(&["kill", "1", "SIGKILL"])), "signalled\n");
+    lines.wait_for(1, |l| l == "worker 1 exit: signal SIGKILL");
+    running.err.wait_for(1, |l| l.contains("worker 1 died (signal SIGKILL); starting another"));
+    assert_eq!(said(&order(&["send", "2", "{\"x\": 1}"])), "sent\n");
+    assert_eq!(said(&order(&["disconnect", "2"])), "told to disconnect\n");
+    running.err.wait_for(1, |l| l == "cluster: worker 2 left (code 0)");
+
+    for (arguments, expected) in [
+        (&["kill", "3", "SIGFOO"][..], "unknown signal"),
+        (&["send", "99", "1"], "ERR_IPC_CHANNEL_CLOSED"),
+        (&["send", "3", "hello"], "--text"),
+        (&["call", "dance"], "no method"),
+        (&["setup", "{\"exce\": 1}"], "exce"),
+    ] {
+        let refused = order(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(why.contains(expected), "{arguments:?}: {why}");
+    }
+    let nowhere = ctl(&["--control", "/no/such/socket", "ls"]);
+    let why = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(why.contains("/no/such/socket") && why.contains("is the cluster running?"), "{why}");
+
+    assert_eq!(said(&order(&["stop"])), "ending\n");
+    assert_eq!(running.wait().code(), Some(0));
+    let _over = events.wait();
+}
+
+#[test]
+fn the_clients_of_the_documentation_work() {
+    let mut clients: Vec<(PathBuf, &str)> =
+        nodes().into_iter().map(|node| (node, "docs/clients/client.cjs")).collect();
+    if Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        clients.push(("python3".into(), "docs/clients/client.py"));
+    } else {
+        println!("skipped: there is no python3");
+    }
+    for (program, client) in clients {
+        let folder = Folder::new("clients");
+        let path = folder.0.join("control");
+        let mut served = serve(&path, &[]);
+        let ran = Command::new(&program)
+            .args([file(client), path, file("docs/clients/server.cjs")])
+            .output()
+            .expect("it runs");
+        let said = said(&ran);
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines[0].starts_with("worker 1 listens on port "), "{said}");
+        assert!(lines[1].starts_with("worker 2 listens on port "), "{said}");
+        assert!(lines[2].starts_with("worker 1: ") && lines[2].contains("who are you?"), "{said}");
+        assert!(said.contains("ERR_UNKNOWN_SIGNAL"), "{said}");
+        assert!(said.contains("all have disconnected"), "{said}");
+        assert_eq!(served.wait().code(), Some(0), "{program:?}");
+    }
+}
