@@ -32,9 +32,11 @@ pub(super) enum Call {
 
 type Env = Vec<(OsString, Option<OsString>)>;
 
+type Step = Box<dyn FnOnce(&mut Settings)>;
+
 /// A change of the settings.
 pub(super) struct Change {
-    steps: Vec<Box<dyn FnOnce(&mut Settings)>>,
+    steps: Vec<Step>,
     /// It names a program.
     pub(super) exec: bool,
 }
@@ -194,7 +196,7 @@ fn environment(name: &str, value: Value) -> Result<Env, Failure> {
 
 fn change(params: &mut Params) -> Result<Change, Failure> {
     let mut change = Change { steps: Vec::new(), exec: false };
-    let mut set = |step: Box<dyn FnOnce(&mut Settings)>| change.steps.push(step);
+    let mut set = |step: Step| change.steps.push(step);
     let mut exec = false;
     if let Some(value) = params.take("exec") {
         let program = PathBuf::from(text("exec", &value)?);

@@ -72,7 +72,7 @@ pub(super) fn read(line: &[u8]) -> Request {
     let call = call(&mut object, id.as_ref());
     // Who sends nonsense without an `id` is told so all the same: it may have meant a request.
     let id = if call.as_ref().is_err_and(|f| f.code == -32600) {
-        Some(id.filter(|id| is_id(id)).unwrap_or_default())
+        Some(id.filter(is_id).unwrap_or_default())
     } else {
         id
     };
@@ -140,7 +140,7 @@ mod tests {
 
     fn answer(text: &str) -> String {
         let request = read(text.as_bytes());
-        let failure = request.call.expect_err("it is nonsense");
+        let failure = request.call.err().expect("it is nonsense");
         String::from_utf8(failed(request.id.as_ref(), &failure)).expect("JSON")
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl ControlServer {
         })?;
         let failed = |error| ControlError::Socket { path: path.into(), error };
         let poll = Poll::new().map_err(failed)?;
-        let mut listener = UnixListener::from_std(OwnedFd::from(socket.fd).into());
+        let mut listener = UnixListener::from_std(socket.fd.into());
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(failed)?;
         Ok(Self {
             poll,
