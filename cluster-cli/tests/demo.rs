@@ -100,5 +100,6 @@ fn json_tells_the_whole_life_a_line_an_event() {
     );
     let types: Vec<_> =
         cluster.out.all().iter().map(|l| l.split('"').nth(3).expect("a type").to_owned()).collect();
-    assert_eq!(types, ["setup", "fork", "online", "listening", "ending", "disconnect", "exit"]);
+    // Where it is to be driven from is told before all.
+    assert_eq!(types, ["control", "setup", "fork", "online", "listening", "ending", "disconnect", "exit"]);
 }

@@ -42,9 +42,25 @@ impl Terminal {
     }
 }
 
+/// The command as a shell runs it, which stays until a line is typed: when a session's leader ends,
+/// the kernel throws away what nobody has read from the terminal yet.
+fn in_a_shell(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap : INT; "$@"; echo "status $?"; read -r _"#, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// Starts it on a terminal, presses Ctrl-C once it serves, and waits for a graceful end.
-fn press_ctrl_c(mut command: Command, workers: usize) {
+fn press_ctrl_c(command: Command, workers: usize) {
     let terminal = Terminal::new();
+    let mut command = in_a_shell(&command);
     terminal.give_to(&mut command);
     let mut child = command.spawn().unwrap();
     drop(command);
@@ -61,9 +77,11 @@ fn press_ctrl_c(mut command: Command, workers: usize) {
         lines.wait_for(workers, |l| l.contains(") started")).iter().filter_map(pid).collect();
 
     ours.write_all(b"\x03").unwrap();
-    let status = eventually("it ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0), "{:#?}", lines.all());
+    let status = lines.wait_for(1, |l| l.starts_with("status "));
+    assert_eq!(status[0].trim_end(), "status 0", "{:#?}", lines.all());
     lines.wait_for(workers, |l| l.contains(" left (code 0)"));
+    ours.write_all(b"\n").unwrap();
+    eventually("the shell ends", || child.try_wait().unwrap());
     assert_gone(&pids);
 }
 
