@@ -101,5 +101,8 @@ fn json_tells_the_whole_life_a_line_an_event() {
     let types: Vec<_> =
         cluster.out.all().iter().map(|l| l.split('"').nth(3).expect("a type").to_owned()).collect();
     // Where it is to be driven from is told before all.
-    assert_eq!(types, ["control", "setup", "fork", "online", "listening", "ending", "disconnect", "exit"]);
+    assert_eq!(
+        types,
+        ["control", "setup", "fork", "online", "listening", "ending", "disconnect", "exit"]
+    );
 }

@@ -61,8 +61,9 @@ fn read_message(value: Value, wraps: usize) -> Result<Message, DecodeError> {
         return Ok(Message::User(value));
     }
     let Value::Object(mut object) = value else { unreachable!("it was one above") };
-    // With `advanced` Node says of some members that they are undefined.
-    object.retain(|value| !value.is_undefined());
+    // With `advanced` Node says of some members that they are undefined. What is in `msg` is the
+    // user's.
+    object.retain(|name, value| name == "msg" || !value.is_undefined());
     let cmd = object.member(CMD).and_then(Value::as_str).unwrap_or_default();
     let key = || match object.member("key") {
         Some(Value::String(key)) => Ok(key.clone()),

@@ -225,6 +225,17 @@ impl Number {
             Repr::Float(n) => n,
         }
     }
+
+    /// Whether a double holds it as it is: what JavaScript has no number for needs a
+    /// [`BigInt`](crate::BigInt).
+    #[cfg(feature = "advanced")]
+    pub(crate) fn is_exact_as_f64(self) -> bool {
+        match self.0 {
+            Repr::Unsigned(n) => n as f64 as u128 == u128::from(n),
+            Repr::Negative(n) => n as f64 as i128 == i128::from(n),
+            Repr::Float(_) => true,
+        }
+    }
 }
 
 /// `n` without its fraction, for `n` in the range of `i64` or `u64` (`f64::trunc` needs std).
@@ -350,8 +361,8 @@ impl Object {
         self.0
     }
 
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Value) -> bool) {
-        self.0.retain(|(_, value)| keep(value));
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Value) -> bool) {
+        self.0.retain(|(name, value)| keep(name, value));
     }
 
     /// How many members there are.

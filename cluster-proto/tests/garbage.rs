@@ -122,7 +122,8 @@ proptest! {
     ) {
         prop_assume!(!cluster_proto::is_internal(&value));
         let mut frame = Vec::new();
-        Advanced.encode(&Message::User(value), &mut frame).unwrap();
+        // A number that JavaScript has not.
+        prop_assume!(Advanced.encode(&Message::User(value), &mut frame).is_ok());
         let mut payload = frame.split_off(4);
         damage(&mut payload, &faults);
         advanced_messages::run(&payload);

@@ -43,6 +43,15 @@ fn round_trip(codec: &dyn Codec, message: &Message) -> Message {
     codec.decode(&payload(codec, &frame)).expect("what was encoded can be decoded")
 }
 
+/// A structured clone of it is the same, or it has a number that JavaScript has not.
+fn clones(message: Message) -> Result<(), TestCaseError> {
+    match encode(&Advanced, &message) {
+        Ok(frame) => prop_assert_eq!(Advanced.decode(&payload(&Advanced, &frame)), Ok(message)),
+        Err(error) => prop_assert!(error.to_string().contains("use a BigInt"), "{error}"),
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -63,17 +72,16 @@ proptest! {
 
     #[test]
     fn structured_clones_give_back_every_message(message in arbitrary::message()) {
-        prop_assert_eq!(round_trip(&Advanced, &message), message);
+        clones(message)?;
     }
 
     #[test]
     fn what_json_cannot_say_survives_where_it_can_be_said(value in arbitrary::rich_value()) {
         prop_assume!(!cluster_proto::is_internal(&value));
         let message = Message::User(value);
-        prop_assert_eq!(&round_trip(&Advanced, &message), &message);
         prop_assert_eq!(&round_trip(&Postcard, &message), &message);
-        let within = message.clone().with_handle(HandleKind::NetSocket);
-        prop_assert_eq!(round_trip(&Advanced, &within), within);
+        clones(message.clone().with_handle(HandleKind::NetSocket))?;
+        clones(message)?;
     }
 
     #[test]

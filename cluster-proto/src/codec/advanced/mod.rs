@@ -24,7 +24,8 @@ use crate::value::MAX_DEPTH;
 /// refused by name: `SharedArrayBuffer`s and WebAssembly modules, which no channel carries, and a
 /// typed array whose `ArrayBuffer` another one shows too (Node never sends one so).
 ///
-/// A whole number beyond 2³¹ arrives as the nearest double, as every number of JavaScript's does.
+/// A number is a double, as every one of JavaScript's is: a whole number that no double holds (beyond
+/// ±2⁵³ most) is refused instead of rounded; a [`BigInt`](crate::BigInt) holds any.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Advanced;
 

@@ -60,7 +60,7 @@ impl Writer<'_> {
             Value::Null => self.byte(tag::NULL),
             Value::Bool(true) => self.byte(tag::TRUE),
             Value::Bool(false) => self.byte(tag::FALSE),
-            Value::Number(n) => self.number(*n),
+            Value::Number(n) => return self.number(*n),
             Value::String(text) => return self.string(text),
             Value::Array(items) => {
                 self.begin(tag::DENSE_ARRAY);
@@ -97,7 +97,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn number(&mut self, n: Number) {
+    fn number(&mut self, n: Number) -> Written {
+        if !n.is_exact_as_f64() {
+            return Err(format!("JavaScript has no number {n}, it would be rounded: use a BigInt"));
+        }
         // V8 keeps -0 apart, as a double.
         let whole = n.as_i64().filter(|whole| *whole != 0 || n.as_f64().is_sign_positive());
         match whole.and_then(|whole| i32::try_from(whole).ok()) {
@@ -107,6 +110,7 @@ impl Writer<'_> {
                 self.double(n.as_f64());
             }
         }
+        Ok(())
     }
 
     fn int32(&mut self, n: i32) {
