@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::base64;
 use crate::log::{Direction, Entry, Kind};
+use crate::node::Node;
 use crate::scenarios::{ALL, Form, Scenario};
 
 /// How long one scenario may take.
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     }
     let mut failed = 0;
     for node in &args.node {
-        let major = major_version(node)?;
+        let major = Node::at(node)?.major();
         for scenario in ALL {
             let wanted = args.only.is_empty() || args.only.iter().any(|o| o == scenario.name);
             let applies = scenario.majors.is_empty() || scenario.majors.contains(&major);
@@ -74,15 +75,6 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn major_version(node: &Path) -> io::Result<u32> {
-    let output = Command::new(node).arg("--version").output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim()
-        .strip_prefix('v')
-        .and_then(|version| version.split('.').next()?.parse().ok())
-        .ok_or_else(|| io::Error::other(format!("{}: not a Node", node.display())))
 }
 
 struct Recording<'a> {

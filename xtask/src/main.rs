@@ -5,10 +5,12 @@ mod architecture;
 mod base64;
 mod bench;
 mod ci;
+mod compat;
 mod fuzz;
 mod golden;
 mod inherited;
 mod log;
+mod node;
 mod relay;
 mod scenarios;
 mod step;
@@ -36,6 +38,14 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Record channels between real Node processes as golden transcripts.
     Golden(golden::Args),
+    /// Play the same scenarios with Node and with ours, on both sides, and compare.
+    Compat(compat::Args),
+    /// The primary of such a play; a stage starts it, nobody types it.
+    #[command(hide = true)]
+    CompatPrimary,
+    /// The worker of such a play; its primary starts it, nobody types it.
+    #[command(hide = true)]
+    CompatWorker(compat::WorkerArgs),
     /// Stand between a Node primary and a Node worker; `golden` starts it, nobody types it.
     #[command(hide = true)]
     Relay(relay::Args),
@@ -47,6 +57,9 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Golden(args) => golden::run(&args),
+        Chore::Compat(args) => compat::run(&args),
+        Chore::CompatPrimary => compat::primary(),
+        Chore::CompatWorker(args) => compat::worker(&args),
         Chore::Relay(args) => relay::run(&args),
     };
     outcome.unwrap_or_else(|error| {

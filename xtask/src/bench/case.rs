@@ -2,37 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::WORKERS;
 use super::server::Server;
+use crate::node::Node;
 use crate::step;
-
-/// A Node and its version.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    path: PathBuf,
-    version: String,
-}
-
-impl Node {
-    /// # Errors
-    /// If there is none.
-    pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        let lack = |why: &dyn fmt::Display| {
-            io::Error::other(format!("{}: no Node that runs: {why}", path.display()))
-        };
-        let output = Command::new(path).arg("--version").output().map_err(|e| lack(&e))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        match said.trim().strip_prefix('v') {
-            Some(version) if output.status.success() => {
-                Ok(Self { path: path.to_owned(), version: version.to_owned() })
-            }
-            _ => Err(lack(&output.status)),
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Case {

@@ -10,13 +10,13 @@ mod load;
 mod server;
 mod table;
 
-use std::env;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::node::{self, Node};
 use crate::{step, targets};
-use case::{Case, Node};
+use case::Case;
 use load::Load;
 use table::Sample;
 
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
         micro(args.quick)?;
     }
     if args.only != Some(Part::Micro) {
-        e2e(&nodes(args)?, if args.quick { &QUICK } else { &FULL })?;
+        e2e(&node::in_use(&args.node)?, if args.quick { &QUICK } else { &FULL })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,18 +123,4 @@ fn measure(case: &Case, effort: &Effort) -> io::Result<Sample> {
         primary: micros(before.0, after.0),
         workers: micros(before.1, after.1),
     })
-}
-
-fn nodes(args: &Args) -> io::Result<Vec<Node>> {
-    if !args.node.is_empty() {
-        return args.node.iter().map(|path| Node::at(path)).collect();
-    }
-    if let Some(list) = env::var_os("CLUSTER_TEST_NODES") {
-        return env::split_paths(&list).map(|path| Node::at(&path)).collect();
-    }
-    let found = Node::at("node".as_ref());
-    if let Err(error) = &found {
-        println!("!!! NOT COMPARED with Node: {error}");
-    }
-    Ok(found.into_iter().collect())
 }

@@ -1,0 +1,264 @@
+//! Ways to listen, who gets the connections, and what goes wrong.
+
+use serde_json::{Value, json};
+
+use super::{BOTH, LOCAL, RR, Scenario, cluster, end, gone, listen, share};
+use crate::compat::cast::Policy;
+use crate::compat::stage::{Played, Stage, taken_port};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario { name: "rotation", policies: RR, play: rotation },
+    Scenario { name: "any-port", policies: BOTH, play: any_port },
+    Scenario { name: "any-port-twice", policies: BOTH, play: any_port_twice },
+    Scenario { name: "every-host", policies: BOTH, play: every_host },
+    Scenario { name: "one-listens-for-long", policies: BOTH, play: one_listens_for_long },
+    Scenario { name: "close-and-listen-again", policies: BOTH, play: close_and_listen_again },
+    Scenario { name: "close-while-others-listen", policies: BOTH, play: close_while_others_listen },
+    Scenario { name: "port-in-use", policies: BOTH, play: port_in_use },
+    Scenario { name: "another-may-retry", policies: BOTH, play: another_may_retry },
+    Scenario { name: "address-of-nobody", policies: BOTH, play: address_of_nobody },
+    Scenario { name: "exclusive", policies: BOTH, play: exclusive },
+    Scenario { name: "unix-path", policies: BOTH, play: unix_path },
+    Scenario { name: "unix-path-in-use", policies: BOTH, play: unix_path_in_use },
+    Scenario { name: "unix-path-nowhere", policies: BOTH, play: unix_path_nowhere },
+    Scenario { name: "descriptor-of-nobody", policies: BOTH, play: descriptor_of_nobody },
+    Scenario { name: "datagrams", policies: BOTH, play: datagrams },
+    Scenario { name: "datagrams-6", policies: BOTH, play: datagrams_6 },
+    Scenario { name: "datagrams-in-use", policies: BOTH, play: datagrams_in_use },
+];
+
+fn local(port: &Value) -> Value {
+    json!({ "host": LOCAL, "port": port })
+}
+
+/// Listens on a port that the system chooses; which.
+fn first(stage: &mut Stage<'_>, worker: u32, id: &str) -> Played<Value> {
+    Ok(listen(stage, worker, id, local(&json!(0)))?["port"].clone())
+}
+
+fn rotation(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 3)?;
+    let port = share(stage, &[1, 2, 3])?;
+    for _ in 0..9 {
+        stage.client(LOCAL, &port)?;
+    }
+    end(stage, &[1, 2, 3])
+}
+
+/// Connects until every one of them has answered, in whatever order the kernel wakes them.
+fn all_answer(stage: &mut Stage<'_>, port: &Value, workers: &[u32]) -> Played {
+    if stage.play.policy == Policy::Rr {
+        for _ in workers {
+            stage.client(LOCAL, port)?;
+        }
+    }
+    Ok(())
+}
+
+fn any_port(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    // Two workers that ask for any port get the same.
+    let port = share(stage, &[1, 2])?;
+    all_answer(stage, &port, &[1, 2])?;
+    end(stage, &[1, 2])
+}
+
+fn any_port_twice(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    // Two servers of one worker that ask for any port get two.
+    let one = first(stage, 1, "one")?;
+    let other = first(stage, 1, "other")?;
+    stage.client(LOCAL, &one)?;
+    stage.client(LOCAL, &other)?;
+    end(stage, &[1])
+}
+
+fn every_host(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    for (id, host, from) in [
+        ("loopback", json!(LOCAL), &[LOCAL][..]),
+        ("loopback 6", json!("::1"), &["::1"]),
+        ("every 4", json!("0.0.0.0"), &[LOCAL]),
+        ("every", Value::Null, &[LOCAL, "::1"]),
+    ] {
+        let mut options = json!({ "port": 0 });
+        if !host.is_null() {
+            options["host"] = host;
+        }
+        let port = listen(stage, 1, id, options)?["port"].clone();
+        for from in from {
+            stage.client(from, &port)?;
+        }
+    }
+    let six = json!({ "host": "::", "port": 0, "ipv6Only": true });
+    let port = listen(stage, 1, "only 6", six)?["port"].clone();
+    stage.client("::1", &port)?;
+    stage.client(LOCAL, &port)?;
+    end(stage, &[1])
+}
+
+fn one_listens_for_long(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    let port = share(stage, &[1, 2])?;
+    // Who came later stays when the first has gone, and who comes then shares with it.
+    stage.primary(json!({ "do": "kill", "worker": 1, "signal": "SIGKILL" }))?;
+    gone(stage, 1)?;
+    stage.client(LOCAL, &port)?;
+    super::fork(stage)?;
+    share(stage, &[3])?;
+    all_answer(stage, &port, &[2, 3])?;
+    end(stage, &[2, 3])
+}
+
+fn close_and_listen_again(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    let port = first(stage, 1, "one")?;
+    stage.client(LOCAL, &port)?;
+    stage.worker(1, json!({ "do": "close", "id": "one" }))?;
+    // The primary closes the port when it hears of it; to listen again waits behind that.
+    listen(stage, 1, "two", local(&port))?;
+    stage.client(LOCAL, &port)?;
+    end(stage, &[1])
+}
+
+fn close_while_others_listen(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    let port = share(stage, &[1, 2])?;
+    stage.worker(1, json!({ "do": "close", "id": "s" }))?;
+    // What the worker says now, the primary hears after the closing.
+    stage.worker(1, json!({ "do": "send", "message": "closed" }))?;
+    stage.sees(1, "message")?;
+    for _ in 0..3 {
+        stage.client(LOCAL, &port)?;
+    }
+    share(stage, &[1])?;
+    all_answer(stage, &port, &[1, 2])?;
+    end(stage, &[1, 2])
+}
+
+fn port_in_use(stage: &mut Stage<'_>) -> Played {
+    let (_taken, port) = taken_port()?;
+    cluster(stage, 1)?;
+    listen(stage, 1, "s", local(&json!(port)))?;
+    end(stage, &[1])
+}
+
+fn another_may_retry(stage: &mut Stage<'_>) -> Played {
+    let (taken, port) = taken_port()?;
+    cluster(stage, 2)?;
+    listen(stage, 1, "s", local(&json!(port)))?;
+    drop(taken);
+    listen(stage, 2, "s", local(&json!(port)))?;
+    stage.client(LOCAL, &json!(port))?;
+    listen(stage, 1, "again", local(&json!(port)))?;
+    end(stage, &[1, 2])
+}
+
+fn address_of_nobody(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    // Of TEST-NET-1, which no machine has.
+    listen(stage, 1, "s", json!({ "host": "192.0.2.1", "port": 0 }))?;
+    end(stage, &[1])
+}
+
+fn exclusive(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    let own = json!({ "host": LOCAL, "port": 0, "exclusive": true });
+    let order = |id: &str, mut options: Value| {
+        options["do"] = "listen".into();
+        options["id"] = id.into();
+        options
+    };
+    // The primary hears nothing of these.
+    let one = stage.worker(1, order("one", own.clone()))?["port"].clone();
+    let two = stage.worker(2, order("two", own))?["port"].clone();
+    stage.client(LOCAL, &one)?;
+    stage.client(LOCAL, &two)?;
+    let taken = json!({ "host": LOCAL, "port": one, "exclusive": true });
+    stage.worker(2, order("taken", taken))?;
+    // They are the workers' own: no disconnect ends them.
+    stage.worker(1, json!({ "do": "close", "id": "one" }))?;
+    stage.worker(2, json!({ "do": "close", "id": "two" }))?;
+    end(stage, &[1, 2])
+}
+
+fn unix_path(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    let path = stage.folder().join("server");
+    listen(stage, 1, "s", json!({ "path": path }))?;
+    stage.client_of_path(&path)?;
+    listen(stage, 2, "s", json!({ "path": path }))?;
+    if stage.play.policy == Policy::Rr {
+        for _ in 0..4 {
+            stage.client_of_path(&path)?;
+        }
+    }
+    end(stage, &[1, 2])?;
+    stage.finding(format!("the path is there: {}", path.exists()));
+    Ok(())
+}
+
+fn unix_path_in_use(stage: &mut Stage<'_>) -> Played {
+    let path = stage.folder().join("taken");
+    let taken = std::os::unix::net::UnixListener::bind(&path)?;
+    cluster(stage, 1)?;
+    listen(stage, 1, "s", json!({ "path": path }))?;
+    drop(taken);
+    end(stage, &[1])
+}
+
+fn unix_path_nowhere(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    let path = stage.folder().join("nowhere/server");
+    listen(stage, 1, "s", json!({ "path": path }))?;
+    end(stage, &[1])
+}
+
+fn descriptor_of_nobody(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    listen(stage, 1, "s", json!({ "fd": 10_000 }))?;
+    end(stage, &[1])
+}
+
+fn bind(stage: &mut Stage<'_>, worker: u32, id: &str, options: Value) -> Played<Value> {
+    let mut order = json!({ "do": "bind", "id": id });
+    for (name, value) in options.as_object().into_iter().flatten() {
+        order[name] = value.clone();
+    }
+    let is = stage.worker(worker, order)?;
+    if is["error"].is_null() {
+        stage.sees(worker, "listening")?;
+    }
+    Ok(is)
+}
+
+fn datagrams(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    let options = json!({ "type": "udp4", "host": LOCAL, "port": 0 });
+    let port = bind(stage, 1, "s", options)?["port"].clone();
+    stage.datagram(LOCAL, &port)?;
+    // As long as one has it, it stays open.
+    super::fork(stage)?;
+    bind(stage, 2, "s", json!({ "type": "udp4", "host": LOCAL, "port": 0 }))?;
+    stage.worker(1, json!({ "do": "close", "id": "s" }))?;
+    stage.worker(1, json!({ "do": "send", "message": "closed" }))?;
+    stage.sees(1, "message")?;
+    stage.datagram(LOCAL, &port)?;
+    end(stage, &[1, 2])
+}
+
+fn datagrams_6(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    let options = json!({ "type": "udp6", "host": "::1", "port": 0 });
+    let port = bind(stage, 1, "s", options)?["port"].clone();
+    stage.datagram("::1", &port)?;
+    end(stage, &[1])
+}
+
+fn datagrams_in_use(stage: &mut Stage<'_>) -> Played {
+    let taken = std::net::UdpSocket::bind((LOCAL, 0))?;
+    let port = taken.local_addr()?.port();
+    cluster(stage, 1)?;
+    bind(stage, 1, "s", json!({ "type": "udp4", "host": LOCAL, "port": port }))?;
+    end(stage, &[1])
+}

@@ -1,0 +1,402 @@
+//! One play of a scenario: a primary and its workers in a folder of their own, told what to do one
+//! thing after the other, and all that they say written down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
+
+use super::cast::{Pair, Policy};
+use super::names::Names;
+use super::trace::{Note, Party};
+use crate::node::Node;
+use crate::step;
+
+/// The environment variable in which an actor finds the socket of its stage.
+pub(super) const STAGE: &str = "COMPAT_STAGE";
+
+/// After this long nothing more is expected to happen.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is played, and by whom.
+#[derive(Clone, Copy)]
+pub(super) struct Play<'a> {
+    pub(super) node: &'a Node,
+    pub(super) policy: Policy,
+    pub(super) pair: Pair,
+}
+
+/// Why a scenario did not go on.
+#[derive(Debug)]
+pub(super) struct Stall(pub(super) String);
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<io::Error> for Stall {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+pub(super) type Played<T = ()> = Result<T, Stall>;
+
+/// See the module.
+pub(super) struct Stage<'a> {
+    pub(super) play: Play<'a>,
+    folder: PathBuf,
+    listener: UnixListener,
+    primary: Child,
+    actors: Vec<Actor>,
+    names: Names,
+    notes: Vec<Note>,
+    /// The notes that were waited for, so that each is waited for once.
+    seen: BTreeMap<(Party, String), usize>,
+    /// What is not answered yet, by its number.
+    open: BTreeMap<u64, (Party, Value)>,
+    answers: VecDeque<(u64, Value)>,
+    last: u64,
+}
+
+struct Actor {
+    stream: UnixStream,
+    read: Vec<u8>,
+    party: Option<Party>,
+    over: bool,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn open(play: Play<'a>, folder: PathBuf) -> Played<Self> {
+        fs::create_dir_all(&folder)?;
+        let path = folder.join("stage");
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        let output = fs::File::create(folder.join("output"))?;
+        let mut command = play.pair.primary(play.node, play.policy)?;
+        command.env(STAGE, &path).current_dir(&folder);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let primary = command.spawn()?;
+        let mut stage = Self {
+            play,
+            listener,
+            primary,
+            actors: Vec::new(),
+            names: Names::new(&folder),
+            folder,
+            notes: Vec::new(),
+            seen: BTreeMap::new(),
+            open: BTreeMap::new(),
+            answers: VecDeque::new(),
+            last: 0,
+        };
+        stage.until("the primary", |stage| stage.actor(Party::Primary).map(drop))?;
+        Ok(stage)
+    }
+
+    /// A folder for what the scenario needs.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Has the primary do something; its answer.
+    pub(super) fn primary(&mut self, order: Value) -> Played<Value> {
+        self.order(Party::Primary, order)
+    }
+
+    /// Has a worker do something, once it is there; its answer.
+    pub(super) fn worker(&mut self, worker: u32, order: Value) -> Played<Value> {
+        self.order(Party::Worker(worker), order)
+    }
+
+    /// Has somebody begin to do something that needs others: see [`answer`](Self::answer).
+    pub(super) fn begin(&mut self, party: Party, mut order: Value) -> Played<u64> {
+        self.until(&format!("{party}"), |stage| stage.actor(party).map(drop))?;
+        self.last += 1;
+        let n = self.last;
+        self.open.insert(n, (party, order.clone()));
+        order["n"] = n.into();
+        let actor = self.actor(party).ok_or_else(|| Stall(format!("{party} is gone")))?;
+        actor.stream.write_all(format!("{order}\n").as_bytes())?;
+        Ok(n)
+    }
+
+    /// Waits for the answer to what was begun.
+    pub(super) fn answer(&mut self, n: u64) -> Played<Value> {
+        let what = format!("an answer to {:?}", self.open.get(&n));
+        self.until(&what, |stage| {
+            let at = stage.answers.iter().position(|(answered, _)| *answered == n)?;
+            stage.answers.remove(at).map(|(_, is)| is)
+        })
+    }
+
+    fn order(&mut self, party: Party, order: Value) -> Played<Value> {
+        let n = self.begin(party, order)?;
+        self.answer(n)
+    }
+
+    /// Waits until the primary has noted an event of a worker's life once more.
+    pub(super) fn sees(&mut self, worker: u32, event: &str) -> Played {
+        self.noted(Party::Primary, Some(worker), event)
+    }
+
+    /// Waits until the primary has noted an event that is no worker's once more.
+    pub(super) fn sees_itself(&mut self, event: &str) -> Played {
+        self.noted(Party::Primary, None, event)
+    }
+
+    /// Waits until a worker has noted an event once more.
+    pub(super) fn worker_sees(&mut self, worker: u32, event: &str) -> Played {
+        self.noted(Party::Worker(worker), Some(worker), event)
+    }
+
+    fn noted(&mut self, by: Party, about: Option<u32>, event: &str) -> Played {
+        let key = (by, format!("{about:?} {event}"));
+        let before = self.seen.get(&key).copied().unwrap_or(0);
+        let what = format!("{event} of {about:?} at {by}");
+        self.until(&what, |stage| {
+            let it = |note: &&Note| note.by == by && note.about == about && note.what == event;
+            (stage.notes.iter().filter(it).count() > before).then_some(())
+        })?;
+        self.seen.insert(key, before + 1);
+        Ok(())
+    }
+
+    /// Waits until a worker's process has gone.
+    pub(super) fn gone(&mut self, worker: u32) -> Played {
+        let party = Party::Worker(worker);
+        self.until(&format!("the end of {party}"), |stage| {
+            let mut its = stage.actors.iter().filter(|actor| actor.party == Some(party));
+            its.next().is_some_and(|actor| actor.over).then_some(())
+        })
+    }
+
+    /// Connects to that port as a client, and reads all that it is told.
+    pub(super) fn client(&mut self, host: &str, port: &Value) -> Played<String> {
+        let told = read_from(host, port).unwrap_or_else(|error| format!("{:?}", error.kind()));
+        self.client_says(&json!({ "host": host, "port": port }), &told);
+        Ok(told)
+    }
+
+    /// Connects to that path as a client, and reads all that it is told.
+    pub(super) fn client_of_path(&mut self, path: &Path) -> Played<String> {
+        let read = || {
+            let mut told = String::new();
+            let mut stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.read_to_string(&mut told)?;
+            io::Result::Ok(told)
+        };
+        let told = read().unwrap_or_else(|error| format!("{:?}", error.kind()));
+        self.client_says(&json!({ "path": path }), &told);
+        Ok(told)
+    }
+
+    /// Sends datagrams to that port until one is answered: what a datagram is worth before anybody
+    /// listens.
+    pub(super) fn datagram(&mut self, host: &str, port: &Value) -> Played<String> {
+        let told = ask_by_datagram(host, port).unwrap_or_else(|e| format!("{:?}", e.kind()));
+        self.client_says(&json!({ "udp": host, "port": port }), &told);
+        Ok(told)
+    }
+
+    /// Writes down what a client saw, under the name of what it did.
+    pub(super) fn client_says(&mut self, did: &Value, saw: &str) {
+        let text = format!("connect {} -> {saw:?}", self.names.shown(did));
+        self.notes.push(Note { by: Party::Client, about: None, what: "connect".into(), text });
+    }
+
+    /// Writes down what the scenario itself found.
+    pub(super) fn finding(&mut self, text: impl Into<String>) {
+        let what = "finding".into();
+        self.notes.push(Note { by: Party::Client, about: None, what, text: text.into() });
+    }
+
+    /// Ends it: the primary is told to go, every process is awaited, and all that was noted given.
+    pub(super) fn close(mut self) -> Played<Vec<Note>> {
+        self.primary(json!({ "do": "quit" }))?;
+        self.until("the end of all", |stage| {
+            stage.actors.iter().all(|actor| actor.over).then_some(())
+        })?;
+        let status: ExitStatus = self.primary.wait()?;
+        if !status.success() {
+            return Err(Stall(format!("the primary ended with {status}")));
+        }
+        Ok(std::mem::take(&mut self.notes))
+    }
+
+    /// What was noted, and what was printed, for somebody who looks why it stalled.
+    pub(super) fn report(&self) -> String {
+        let mut report: String = self.notes.iter().map(|note| format!("    {note}\n")).collect();
+        let output = fs::read(self.folder.join("output")).unwrap_or_default();
+        for line in String::from_utf8_lossy(&output).lines() {
+            report.push_str(&format!("    | {line}\n"));
+        }
+        report
+    }
+
+    fn actor(&mut self, party: Party) -> Option<&mut Actor> {
+        self.actors.iter_mut().find(|actor| actor.party == Some(party))
+    }
+
+    /// Listens to the actors until that is so.
+    fn until<T>(&mut self, what: &str, mut is: impl FnMut(&mut Self) -> Option<T>) -> Played<T> {
+        let deadline = now() + PATIENCE;
+        loop {
+            if let Some(is) = is(self) {
+                return Ok(is);
+            }
+            if !self.turn(deadline)? {
+                return Err(Stall(format!("{what} never came")));
+            }
+        }
+    }
+
+    /// Waits for somebody to say something, and takes it down; whether that was in time.
+    fn turn(&mut self, deadline: Instant) -> Played<bool> {
+        let left = deadline.saturating_duration_since(now());
+        let left = Timespec::try_from(left).map_err(|_| Stall("no such time".into()))?;
+        let open = self.actors.iter().filter(|actor| !actor.over);
+        let open = open.map(|actor| PollFd::new(&actor.stream, PollFlags::IN));
+        let listener = PollFd::new(&self.listener, PollFlags::IN);
+        let mut all: Vec<PollFd<'_>> = std::iter::once(listener).chain(open).collect();
+        if poll(&mut all, Some(&left)).map_err(io::Error::from)? == 0 {
+            return Ok(false);
+        }
+        drop(all);
+        while let Ok((stream, _)) = self.listener.accept() {
+            stream.set_nonblocking(true)?;
+            self.actors.push(Actor { stream, read: Vec::new(), party: None, over: false });
+        }
+        for index in 0..self.actors.len() {
+            self.actors[index].fill()?;
+            while let Some(line) = self.actors[index].line() {
+                let line = serde_json::from_str(&line).map_err(|error| {
+                    Stall(format!("{line:?} is no line of an actor's: {error}"))
+                })?;
+                self.heard(index, line)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn heard(&mut self, index: usize, line: Value) -> Played {
+        let actor = &mut self.actors[index];
+        let Some(by) = actor.party else {
+            actor.party = match (line["hello"].as_str(), line["id"].as_u64()) {
+                (Some("worker"), Some(id)) => {
+                    Some(Party::Worker(id.try_into().map_err(|_| Stall(format!("worker {id}")))?))
+                }
+                _ => Some(Party::Primary),
+            };
+            return Ok(());
+        };
+        let its_own = match by {
+            Party::Worker(id) => Some(id),
+            Party::Primary | Party::Client => None,
+        };
+        let worker = |members: &Value| members["worker"].as_u64().and_then(|id| id.try_into().ok());
+        if let Some(n) = line["n"].as_u64() {
+            // Who dies of an order may answer twice.
+            let Some((_, order)) = self.open.remove(&n) else { return Ok(()) };
+            let is = line["is"].clone();
+            // Of a fork the answer tells which worker it is about.
+            let about = its_own.or_else(|| worker(&order)).or_else(|| worker(&is));
+            let what = order["do"].as_str().unwrap_or_default().to_owned();
+            let text = self.names.shown_answer(&order, &is);
+            self.notes.push(Note { by, about, what, text });
+            self.answers.push_back((n, is));
+            return Ok(());
+        }
+        let about = its_own.or_else(|| worker(&line));
+        let what = line["event"].as_str().unwrap_or_default().to_owned();
+        let text = self.names.shown_event(&line);
+        self.notes.push(Note { by, about, what, text });
+        Ok(())
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        // The workers go with their primary.
+        let _gone = self.primary.kill();
+        let _reaped = self.primary.wait();
+        let _left = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Actor {
+    fn fill(&mut self) -> Played {
+        let mut buf = [0; 4096];
+        while !self.over {
+            match self.stream.read(&mut buf) {
+                Ok(0) => self.over = true,
+                Ok(read) => self.read.extend_from_slice(&buf[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A process that was killed, with an order unread.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => self.over = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let end = self.read.iter().position(|byte| *byte == b'\n')?;
+        let line = self.read.drain(..=end).collect::<Vec<u8>>();
+        Some(String::from_utf8_lossy(&line).into_owned())
+    }
+}
+
+fn number(port: &Value) -> io::Result<u16> {
+    let port = port.as_u64().and_then(|port| port.try_into().ok());
+    port.ok_or_else(|| io::Error::other("nothing listens there"))
+}
+
+fn read_from(host: &str, port: &Value) -> io::Result<String> {
+    let mut stream = TcpStream::connect((host, number(port)?))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut told = String::new();
+    stream.read_to_string(&mut told)?;
+    Ok(told)
+}
+
+fn ask_by_datagram(host: &str, port: &Value) -> io::Result<String> {
+    let port = number(port)?;
+    let here = if host.contains(':') { "::1" } else { "127.0.0.1" };
+    let socket = UdpSocket::bind((here, 0))?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let deadline = now() + PATIENCE;
+    let mut buf = [0; 1024];
+    loop {
+        // One to a port that is not bound yet brings an error back.
+        let _lost = socket.send_to(b"who is there?", (host, port));
+        match socket.recv(&mut buf) {
+            Ok(length) => return Ok(String::from_utf8_lossy(&buf[..length]).into_owned()),
+            Err(_) if now() < deadline => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A TCP port of the loopback that somebody else listens on.
+pub(super) fn taken_port() -> io::Result<(std::net::TcpListener, u16)> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+fn now() -> Instant {
+    step::now()
+}
