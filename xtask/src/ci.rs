@@ -7,10 +7,13 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 
 use crate::tally::Tally;
-use crate::{bench, fuzz, step};
+use crate::{bench, compat, fuzz, step};
 
 /// How long each fuzz target runs.
 const SMOKE_SECONDS: u32 = 5;
+
+/// How often Node and ours are compared.
+const COMPARED: u32 = 3;
 
 const DENY: [&str; 3] = ["--", "-D", "warnings"];
 
@@ -21,7 +24,8 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     step::run(step::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     fuzz_smoke()?;
     bench::smoke()?;
-    let outcome = tests()?;
+    let mut outcome = tests()?;
+    compared(&mut outcome)?;
     let took = begun.elapsed().as_secs();
     println!("ci took {} min {} s", took / 60, took % 60);
     println!("{} passed, {} failed", outcome.tally.passed, outcome.tally.failed);
@@ -33,15 +37,37 @@ fn fuzz_smoke() -> io::Result<()> {
     const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
     step::run(step::cargo(["fmt"]).args(MANIFEST).arg("--check"))?;
     if !fuzz::is_available() {
-        let lack = "there is no cargo-fuzz (`cargo install cargo-fuzz --locked`)";
-        if env::var_os("CI").is_some_and(|ci| ci == "true") {
-            return Err(io::Error::other(lack));
-        }
-        println!("!!! NOT FUZZED: {lack}. CI would fail here.");
-        return Ok(());
+        return no_excuse(
+            "NOT FUZZED: there is no cargo-fuzz (`cargo install cargo-fuzz --locked`)",
+        );
     }
     step::run(step::cargo(["clippy"]).args(MANIFEST).args(DENY))?;
     fuzz::run(&fuzz::Args::all(SMOKE_SECONDS)).map(drop)
+}
+
+/// Node and ours, compared: each trace counts as a test.
+fn compared(outcome: &mut Tested) -> io::Result<()> {
+    println!("==> cargo xtask compat --repeat {COMPARED}");
+    let begun = step::now();
+    let summary = compat::compare(&compat::Args::all(COMPARED))?;
+    println!("{summary}");
+    println!("    took {:.1} s", begun.elapsed().as_secs_f64());
+    if summary.passed() == 0 {
+        no_excuse("NOT COMPARED: there is no Node")?;
+    }
+    outcome.tally.passed += summary.passed();
+    outcome.tally.failed += summary.failed();
+    outcome.succeeded &= summary.failed() == 0;
+    Ok(())
+}
+
+/// Says what could not be done. For CI that is a failure.
+fn no_excuse(lack: &str) -> io::Result<()> {
+    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+        return Err(io::Error::other(lack.to_owned()));
+    }
+    println!("!!! {lack}. CI would fail here.");
+    Ok(())
 }
 
 struct Tested {

@@ -26,7 +26,7 @@ use std::thread;
 
 use crate::node::{self, Node};
 use cast::{Pair, Policy, Side};
-use declared::Setting;
+use declared::{COMMUTING, Commuting, DIFFERENCES, Difference, Setting};
 use scenarios::Scenario;
 use stage::{Play, Stage};
 pub(crate) use summary::Summary;
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Play so many at a time [default: as many as there are processors]
     #[arg(long, value_name = "PLAYS")]
     jobs: Option<NonZeroUsize>,
-    /// Name the scenarios, and play none
+    /// Name the scenarios and what may differ, and play nothing
     #[arg(long)]
     list: bool,
     /// Print every trace
@@ -85,15 +85,30 @@ pub(crate) fn worker(args: &WorkerArgs) -> io::Result<ExitCode> {
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     if args.list {
-        for scenario in scenarios::all() {
-            let policies: Vec<_> = scenario.policies.iter().map(Policy::to_string).collect();
-            println!("{} ({})", scenario.name, policies.join(", "));
-        }
+        print!("{}", list());
         return Ok(ExitCode::SUCCESS);
     }
     let summary = compare(args)?;
     println!("{summary}");
     Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is played, and what may differ; in Markdown, for the documentation.
+fn list() -> String {
+    let mut list = String::from("| scenario | policies |\n| --- | --- |\n");
+    for scenario in scenarios::all() {
+        let policies: Vec<_> = scenario.policies.iter().map(Policy::to_string).collect();
+        list += &format!("| {} | {} |\n", scenario.name, policies.join(", "));
+    }
+    list += "\n| whose order means nothing | noted by | because |\n| --- | --- | --- |\n";
+    for Commuting { by, pair: [one, other], because } in COMMUTING {
+        list += &format!("| `{one}`, `{other}` | {by} | {because} |\n");
+    }
+    list += "\n| difference | in | where | because |\n| --- | --- | --- | --- |\n";
+    for Difference { id, scenario, shows, because, .. } in DIFFERENCES {
+        list += &format!("| `{id}` | {scenario} | {shows} | {because} |\n");
+    }
+    list
 }
 
 /// Plays and compares; each difference is printed when it shows.
@@ -177,13 +192,16 @@ impl Unit<'_> {
             let lines: String = trace.iter().map(|note| format!("    {note}\n")).collect();
             println!("{}\n{lines}", self.title(pair));
         }
-        let Some(node_s) = node_s else {
-            // The first of the pairs is Node with Node.
-            *node_s = Some(trace);
-            return Ok(Vec::new());
+        let node_s = match node_s {
+            Some(node_s) => node_s,
+            None if pair == Pair::NODE => {
+                *node_s = Some(trace);
+                return Ok(Vec::new());
+            }
+            None => return Err("  Node itself did not play it to the end\n".into()),
         };
-        let setting = Setting { pair, policy: self.policy, major: self.node.major() };
-        let (expected, declared) = declared::expected(self.scenario.name, &setting, node_s);
+        let setting = Setting { pair, major: self.node.major() };
+        let (expected, declared) = declared::expected(self.scenario.name, &setting, node_s)?;
         match diff(&canonical(expected), &trace) {
             None => Ok(declared),
             Some(diff) => Err(diff),
@@ -209,5 +227,26 @@ impl Unit<'_> {
         let ours = pair.primary == Side::Rust || pair.worker == Side::Rust;
         let with = if ours { "compared with" } else { "itself, of" };
         format!("{} ({policy}), {pair}, {with} Node {}", scenario.name, node.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the documentation says of the suite is what the suite does.
+    #[test]
+    fn the_documentation_lists_what_is_played_and_what_may_differ() {
+        let documentation = include_str!("../../../docs/compat.md");
+        for line in list().lines() {
+            assert!(documentation.contains(line), "docs/compat.md lacks (compat --list):\n{line}");
+        }
+    }
+
+    #[test]
+    fn differences_are_declared_of_scenarios_that_there_are() {
+        for Difference { id, scenario, .. } in DIFFERENCES {
+            assert!(scenarios::all().any(|known| known.name == *scenario), "{id}");
+        }
     }
 }

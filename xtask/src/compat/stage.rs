@@ -24,7 +24,7 @@ use crate::step;
 pub(super) const STAGE: &str = "COMPAT_STAGE";
 
 /// After this long nothing more is expected to happen.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is played, and by whom.
 #[derive(Clone, Copy)]
@@ -131,13 +131,20 @@ impl<'a> Stage<'a> {
         Ok(n)
     }
 
-    /// Waits for the answer to what was begun.
+    /// Waits for the answer to what was begun; for none of who has gone.
     pub(super) fn answer(&mut self, n: u64) -> Played<Value> {
-        let what = format!("an answer to {:?}", self.open.get(&n));
+        let what = match self.open.get(&n) {
+            Some((party, order)) => format!("an answer of {party} to {order}"),
+            None => format!("answer {n}"),
+        };
         self.until(&what, |stage| {
-            let at = stage.answers.iter().position(|(answered, _)| *answered == n)?;
-            stage.answers.remove(at).map(|(_, is)| is)
-        })
+            if let Some(at) = stage.answers.iter().position(|(answered, _)| *answered == n) {
+                return stage.answers.remove(at).map(|(_, is)| Ok(is));
+            }
+            let party = stage.open.get(&n)?.0;
+            let over = stage.actor(party)?.over;
+            over.then(|| Err(Stall(format!("{party} ended before it gave {what}"))))
+        })?
     }
 
     fn order(&mut self, party: Party, order: Value) -> Played<Value> {
@@ -190,12 +197,10 @@ impl<'a> Stage<'a> {
 
     /// Connects to that path as a client, and reads all that it is told.
     pub(super) fn client_of_path(&mut self, path: &Path) -> Played<String> {
-        let read = || {
-            let mut told = String::new();
-            let mut stream = UnixStream::connect(path)?;
+        let read = || -> io::Result<String> {
+            let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            stream.read_to_string(&mut told)?;
-            io::Result::Ok(told)
+            read_all(stream)
         };
         let told = read().unwrap_or_else(|error| format!("{:?}", error.kind()));
         self.client_says(&json!({ "path": path }), &told);
@@ -365,8 +370,20 @@ fn number(port: &Value) -> io::Result<u16> {
 }
 
 fn read_from(host: &str, port: &Value) -> io::Result<String> {
-    let mut stream = TcpStream::connect((host, number(port)?))?;
+    let stream = TcpStream::connect((host, number(port)?))?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    read_all(stream)
+}
+
+/// A client of that port of 127.0.0.1.
+pub(super) fn connect(port: &Value) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, number(port)?))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// All that a client is told.
+pub(super) fn read_all(mut stream: impl Read) -> io::Result<String> {
     let mut told = String::new();
     stream.read_to_string(&mut told)?;
     Ok(told)

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -25,12 +26,14 @@ pub(in crate::compat) fn run(args: &[String]) -> Result<ExitCode, Box<dyn Error>
     };
     let link = Arc::new(Link::open(&json!({ "hello": "worker", "id": worker.id() }))?);
     let sockets = Arc::new(Mutex::new(Sockets::new(format!("worker {}", worker.id()))));
+    let killed = Arc::new(AtomicBool::new(false));
     let mut actor = Actor {
         worker: worker.clone(),
         link: Arc::clone(&link),
         sockets: Arc::clone(&sockets),
         servers: HashMap::new(),
         args: args.to_vec(),
+        killed: Arc::clone(&killed),
     };
     let orders = link.orders()?;
     thread::spawn(move || {
@@ -49,6 +52,12 @@ pub(in crate::compat) fn run(args: &[String]) -> Result<ExitCode, Box<dyn Error>
         let message = tagged(&received.message);
         link.note("message", json!({ "message": message, "handle": handle }));
     }
+    if killed.load(Ordering::Acquire) {
+        // The process ends in the middle of `Worker::kill`.
+        loop {
+            thread::park();
+        }
+    }
     link.note("disconnect", json!({}));
     Ok(ExitCode::SUCCESS)
 }
@@ -62,6 +71,8 @@ struct Actor {
     /// How to close what listens, by the name that the stage gave it.
     servers: HashMap<String, Box<dyn Fn() + Send>>,
     args: Vec<String>,
+    /// It has been told to kill itself.
+    killed: Arc<AtomicBool>,
 }
 
 impl Actor {
@@ -128,6 +139,7 @@ impl Actor {
             }
             "kill" => {
                 self.link.answer(n, &Value::Null);
+                self.killed.store(true, Ordering::Release);
                 worker.kill()
             }
             "exit" => {

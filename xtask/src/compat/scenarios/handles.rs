@@ -1,13 +1,12 @@
 //! Descriptors beside messages, both ways.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use super::{RR, Scenario, cluster, end};
-use crate::compat::stage::{Played, Stage};
+use super::{LOCAL, RR, Scenario, cluster, end};
+use crate::compat::stage::{Played, Stage, connect, read_all};
 use crate::compat::trace::Party;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -63,23 +62,12 @@ fn make(stage: &mut Stage<'_>, way: Way, id: &str, kind: &str) -> Played<Value> 
     Ok(way.order(stage, json!({ "do": "make", "id": id, "kind": kind }))?["port"].clone())
 }
 
-fn connect(port: &Value) -> Played<TcpStream> {
-    let port = port.as_u64().and_then(|port| port.try_into().ok()).unwrap_or(0);
-    Ok(TcpStream::connect(("127.0.0.1", port))?)
-}
-
-fn read_all(mut stream: impl Read) -> Played<String> {
-    let mut told = String::new();
-    stream.read_to_string(&mut told)?;
-    Ok(told)
-}
-
 fn listener(stage: &mut Stage<'_>, way: Way) -> Played {
     cluster(stage, 1)?;
     let port = make(stage, way, "l", "listener")?;
     way.send(stage, "l", json!("serve this"), false)?;
-    stage.client("127.0.0.1", &port)?;
-    stage.client("127.0.0.1", &port)?;
+    stage.client(LOCAL, &port)?;
+    stage.client(LOCAL, &port)?;
     way.order(stage, json!({ "do": "state", "worker": 1 }))?;
     leave(stage)
 }
@@ -130,7 +118,7 @@ fn datagrams(stage: &mut Stage<'_>, way: Way) -> Played {
     cluster(stage, 1)?;
     let port = make(stage, way, "u", "udp")?;
     way.send(stage, "u", json!("answer there"), false)?;
-    stage.datagram("127.0.0.1", &port)?;
+    stage.datagram(LOCAL, &port)?;
     leave(stage)
 }
 
@@ -165,7 +153,7 @@ fn at_once(stage: &mut Stage<'_>) -> Played {
         stage.worker_sees(1, "message")?;
     }
     for port in ports {
-        stage.client("127.0.0.1", &port)?;
+        stage.client(LOCAL, &port)?;
     }
     leave(stage)
 }

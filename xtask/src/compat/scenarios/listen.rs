@@ -1,10 +1,13 @@
 //! Ways to listen, who gets the connections, and what goes wrong.
 
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
-use super::{BOTH, LOCAL, RR, Scenario, cluster, end, gone, listen, share};
+use super::{BOTH, LOCAL, NONE, RR, Scenario, cluster, end, gone, listen, share};
 use crate::compat::cast::Policy;
-use crate::compat::stage::{Played, Stage, taken_port};
+use crate::compat::stage::{Played, Stage, connect, read_all, taken_port};
+use crate::compat::trace::Party;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "rotation", policies: RR, play: rotation },
@@ -14,8 +17,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "one-listens-for-long", policies: BOTH, play: one_listens_for_long },
     Scenario { name: "close-and-listen-again", policies: BOTH, play: close_and_listen_again },
     Scenario { name: "close-while-others-listen", policies: BOTH, play: close_while_others_listen },
+    Scenario { name: "same-listen-twice", policies: RR, play: same_listen_twice },
     Scenario { name: "port-in-use", policies: BOTH, play: port_in_use },
-    Scenario { name: "another-may-retry", policies: BOTH, play: another_may_retry },
+    Scenario { name: "close-in-flight", policies: BOTH, play: close_in_flight },
+    Scenario { name: "another-may-retry", policies: RR, play: another_may_retry },
+    Scenario { name: "another-may-retry-shared", policies: NONE, play: another_may_retry_shared },
     Scenario { name: "address-of-nobody", policies: BOTH, play: address_of_nobody },
     Scenario { name: "exclusive", policies: BOTH, play: exclusive },
     Scenario { name: "unix-path", policies: BOTH, play: unix_path },
@@ -93,7 +99,8 @@ fn every_host(stage: &mut Stage<'_>) -> Played {
     let six = json!({ "host": "::", "port": 0, "ipv6Only": true });
     let port = listen(stage, 1, "only 6", six)?["port"].clone();
     stage.client("::1", &port)?;
-    stage.client(LOCAL, &port)?;
+    // Somebody else may have that port of 127.0.0.1.
+    stage.client("127.0.0.2", &port)?;
     end(stage, &[1])
 }
 
@@ -143,14 +150,58 @@ fn port_in_use(stage: &mut Stage<'_>) -> Played {
     end(stage, &[1])
 }
 
-fn another_may_retry(stage: &mut Stage<'_>) -> Played {
+/// Two servers of one worker ask for the same port in the same words. (A worker of Node 24 or later
+/// that shares sockets dies of it.)
+fn same_listen_twice(stage: &mut Stage<'_>) -> Played {
+    let (taken, port) = taken_port()?;
+    drop(taken);
+    cluster(stage, 1)?;
+    let port = json!(port);
+    listen(stage, 1, "one", local(&port))?;
+    listen(stage, 1, "two", local(&port))?;
+    stage.worker(1, json!({ "do": "state" }))?;
+    end(stage, &[1])
+}
+
+/// One cannot listen; then another can.
+fn another_retries(stage: &mut Stage<'_>) -> Played<Value> {
     let (taken, port) = taken_port()?;
     cluster(stage, 2)?;
-    listen(stage, 1, "s", local(&json!(port)))?;
+    let port = json!(port);
+    listen(stage, 1, "s", local(&port))?;
     drop(taken);
-    listen(stage, 2, "s", local(&json!(port)))?;
-    stage.client(LOCAL, &json!(port))?;
-    listen(stage, 1, "again", local(&json!(port)))?;
+    listen(stage, 2, "s", local(&port))?;
+    stage.client(LOCAL, &port)?;
+    Ok(port)
+}
+
+fn another_may_retry(stage: &mut Stage<'_>) -> Played {
+    let port = another_retries(stage)?;
+    // And with it the first.
+    listen(stage, 1, "again", local(&port))?;
+    end(stage, &[1, 2])
+}
+
+/// Where Node's workers share a socket, one that listens a second time on what failed dies.
+fn another_may_retry_shared(stage: &mut Stage<'_>) -> Played {
+    another_retries(stage)?;
+    end(stage, &[1, 2])
+}
+
+/// Whoever connects while one of two closes is served by the other.
+fn close_in_flight(stage: &mut Stage<'_>) -> Played {
+    const CLIENTS: usize = 40;
+    cluster(stage, 2)?;
+    let port = share(stage, &[1, 2])?;
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&port)).collect::<Result<_, _>>()?;
+    let closing = stage.begin(Party::Worker(1), json!({ "do": "close", "id": "s" }))?;
+    let more: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&port)).collect::<Result<_, _>>()?;
+    let mut served = 0;
+    for client in clients.into_iter().chain(more) {
+        served += usize::from(read_all(client)?.starts_with("worker "));
+    }
+    stage.finding(format!("served: {served} of {}", 2 * CLIENTS));
+    stage.answer(closing)?;
     end(stage, &[1, 2])
 }
 

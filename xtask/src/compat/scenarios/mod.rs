@@ -19,6 +19,7 @@ pub(super) struct Scenario {
 }
 
 const RR: &[Policy] = &[Policy::Rr];
+const NONE: &[Policy] = &[Policy::None];
 const BOTH: &[Policy] = &[Policy::Rr, Policy::None];
 
 /// Every scenario.
