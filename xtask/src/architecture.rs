@@ -1,15 +1,56 @@
-//! Holds `ARCHITECTURE.md` to the files that it names.
+//! Holds `ARCHITECTURE.md` and `docs/node-cluster.md` to the tests that they name.
 
 use std::path::Path;
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 #[test]
 fn the_tests_that_it_names_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace");
-    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("it is there");
+    let text = read("ARCHITECTURE.md");
     let named: Vec<_> =
         text.split('`').filter(|s| s.contains("/tests/") && s.ends_with(".rs")).collect();
     assert!(named.len() > 20, "{named:?}");
     for name in named {
-        assert!(root.join(name).is_file(), "ARCHITECTURE.md names {name}, which is not there");
+        assert!(root().join(name).is_file(), "ARCHITECTURE.md names {name}, which is not there");
     }
+}
+
+/// `primary/verbs::messages_go_both_ways` is a function in `cluster-primary/tests/verbs.rs`,
+/// `compat/rotation` a scenario.
+fn exists(name: &str) -> Option<bool> {
+    if let Some(scenario) = name.strip_prefix("compat/") {
+        return Some(read("docs/compat.md").contains(&format!("| {scenario} |")));
+    }
+    let (file, test) = name.split_once("::")?;
+    let (of, file) = file.split_once('/')?;
+    let path = format!("cluster-{of}/tests/{file}.rs");
+    let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    Some(text.contains(&format!("fn {test}(")))
+}
+
+#[test]
+fn each_row_of_what_node_has_names_a_test_that_exists() {
+    let text = read("docs/node-cluster.md");
+    let mut rows = 0;
+    let lines: Vec<&str> = text.lines().collect();
+    for (line, next) in lines.iter().zip(lines.iter().skip(1).chain([&""])) {
+        let heads = next.starts_with("| ---") || line.starts_with("| ---");
+        if !line.starts_with('|') || heads {
+            continue;
+        }
+        rows += 1;
+        let named: Vec<_> =
+            line.split('`').filter_map(|name| Some((name, exists(name)?))).collect();
+        for (name, exists) in &named {
+            assert!(exists, "docs/node-cluster.md names {name}, which is not there");
+        }
+        assert!(!named.is_empty() || line.contains("Windows only"), "no test is named in {line}");
+    }
+    assert!(rows > 80, "{rows} rows");
 }

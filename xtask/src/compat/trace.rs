@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn what_is_about_all_is_in_order_with_each() {
-        let one = vec![primary(1, "disconnect"), primary(0, "disconnected")];
-        let other = vec![primary(0, "disconnected"), primary(1, "disconnect")];
+        let one = vec![primary(1, "online"), primary(0, "disconnected")];
+        let other = vec![primary(0, "disconnected"), primary(1, "online")];
         assert_ne!(canonical(one), canonical(other));
     }
 
