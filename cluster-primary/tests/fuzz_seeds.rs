@@ -1,14 +1,16 @@
-//! Replays the seeds of the fuzz target `primary_ops`, and some thousands of random runs.
+//! Replays the seeds of the fuzz targets, and some thousands of random runs.
 
+#[path = "fuzz/control_lines.rs"]
+mod control_lines;
 #[path = "support/ops.rs"]
 mod ops;
 
 use std::fs;
 use std::path::Path;
 
-#[test]
-fn the_committed_seeds_pass() {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/primary_ops");
+/// Has the target run each of its seeds.
+fn replay(target: &str, run: impl Fn(&Path, &[u8])) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let Ok(entries) = fs::read_dir(&seeds) else {
         println!("skipped: {} is not there (a packaged crate?)", seeds.display());
         return;
@@ -17,11 +19,33 @@ fn the_committed_seeds_pass() {
     for entry in entries {
         let path = entry.unwrap().path();
         println!("{}", path.display()); // shown when it fails
-        let report = ops::run(&fs::read(&path).unwrap());
-        assert!(!report.outputs.is_empty(), "{} does nothing", path.display());
+        run(&path, &fs::read(&path).unwrap());
         count += 1;
     }
     assert!(count > 0, "no seeds in {}", seeds.display());
+}
+
+#[test]
+fn the_committed_seeds_pass() {
+    replay("primary_ops", |path, seed| {
+        let report = ops::run(seed);
+        assert!(!report.outputs.is_empty(), "{} does nothing", path.display());
+    });
+}
+
+#[test]
+fn the_committed_lines_pass() {
+    replay("control_lines", |path, seed| {
+        let report = control_lines::run(seed);
+        let expected = match path.file_name().and_then(|name| name.to_str()) {
+            // Behind the last line's end there is an empty one.
+            Some("calls") => (11, 1),
+            // Two more are wrong only when they are tried.
+            Some("mistakes") => (3, 12),
+            _ => return,
+        };
+        assert_eq!((report.requests, report.errors), expected, "{}", path.display());
+    });
 }
 
 #[test]
