@@ -42,6 +42,7 @@ pub enum Value {
 static NULL: Value = Value::Null;
 
 /// How deep arrays and objects may nest in a message: as deep as `serde_json` reads them.
+#[cfg(any(feature = "serde", feature = "advanced", feature = "tagged"))]
 pub(crate) const MAX_DEPTH: usize = 127;
 
 impl Value {

@@ -182,10 +182,7 @@ impl EventedWorker {
         max_connections: Option<usize>,
         exclusive: bool,
     ) -> ServerId {
-        self.shared.with(|core| match exclusive {
-            true => core.listen_exclusive(&query, kind, max_connections),
-            false => core.listen(query, kind, max_connections),
-        })
+        self.shared.with(|core| core.serve(query, kind, max_connections, exclusive))
     }
 
     /// The custom data of a server; see [`Listener::data`](crate::Listener::data).

@@ -144,10 +144,8 @@ impl Worker {
         max_connections: Option<usize>,
         exclusive: bool,
     ) -> Result<ServerId, ListenError> {
-        let server = self.shared.with(|core| match exclusive {
-            true => core.listen_exclusive(&query, kind, max_connections),
-            false => core.listen(query, kind, max_connections),
-        });
+        let open = |core: &mut Core| core.serve(query, kind, max_connections, exclusive);
+        let server = self.shared.with(open);
         self.opened(server)
     }
 

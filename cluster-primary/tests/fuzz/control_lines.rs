@@ -6,12 +6,12 @@ use cluster_primary::proto::{Codec, Json, Message, Value};
 
 /// What happened to the lines.
 #[derive(Default)]
-pub struct Report {
-    pub requests: u64,
-    pub errors: u64,
+pub(crate) struct Report {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
 }
 
-pub fn run(bytes: &[u8]) -> Report {
+pub(crate) fn run(bytes: &[u8]) -> Report {
     let mut report = Report::default();
     for line in bytes.split(|byte| *byte == b'\n') {
         let Some(answer) = fuzz_line(line) else {

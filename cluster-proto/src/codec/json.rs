@@ -1,14 +1,13 @@
 //! Node's own encoding: a JSON text a line.
 
-use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Codec, check_sendable, too_deep};
+use super::{Codec, sendable_value};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
-use crate::value::{MAX_DEPTH, Value};
+use crate::value::Value;
 
 /// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
 ///
@@ -25,14 +24,7 @@ impl Codec for Json {
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        check_sendable(message)?;
-        let value = match message {
-            Message::User(value) => Cow::Borrowed(value),
-            other => Cow::Owned(other.to_value()),
-        };
-        if !value.nests_within(MAX_DEPTH) {
-            return Err(too_deep(ENCODING));
-        }
+        let value = sendable_value(message, ENCODING)?;
         if value.is_undefined() {
             let what = "undefined by itself has no form in it".into();
             return Err(EncodeError::Unsupported { encoding: ENCODING, what });

@@ -7,6 +7,8 @@ mod json;
 #[cfg(feature = "postcard")]
 mod postcard;
 
+#[cfg(any(feature = "json", feature = "advanced"))]
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::deframe::Framing;
@@ -14,6 +16,8 @@ use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
 #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 use crate::object::{MAX_WRAPS, is_internal};
+#[cfg(any(feature = "json", feature = "advanced"))]
+use crate::value::{MAX_DEPTH, Value};
 
 #[cfg(feature = "advanced")]
 pub use advanced::Advanced;
@@ -52,6 +56,20 @@ fn check_sendable(message: &Message) -> Result<(), EncodeError> {
         }
     }
     Err(EncodeError::NestedHandle)
+}
+
+/// The object that Node sends for a message, if an encoding of such may hold it.
+#[cfg(any(feature = "json", feature = "advanced"))]
+fn sendable_value<'a>(
+    message: &'a Message,
+    encoding: &'static str,
+) -> Result<Cow<'a, Value>, EncodeError> {
+    check_sendable(message)?;
+    let value = match message {
+        Message::User(value) => Cow::Borrowed(value),
+        other => Cow::Owned(other.to_value()),
+    };
+    if value.nests_within(MAX_DEPTH) { Ok(value) } else { Err(too_deep(encoding)) }
 }
 
 /// What `encoding` says of a message that its reader would not take.

@@ -181,7 +181,21 @@ impl Core {
         (machine.state(), connected, machine.exited_after_disconnect(), machine.poll_timeout())
     }
 
-    pub(crate) fn listen(
+    /// Listens by way of the primary, or, exclusively, on a socket of the worker's own.
+    pub(crate) fn serve(
+        &mut self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+        exclusive: bool,
+    ) -> ServerId {
+        match exclusive {
+            true => self.listen_exclusive(&query, kind, max_connections),
+            false => self.listen(query, kind, max_connections),
+        }
+    }
+
+    fn listen(
         &mut self,
         query: ListenQuery,
         kind: Kind,
@@ -197,7 +211,7 @@ impl Core {
     }
 
     /// Binds a socket of the worker's own, and listens on it.
-    pub(crate) fn listen_exclusive(
+    fn listen_exclusive(
         &mut self,
         query: &ListenQuery,
         kind: Kind,

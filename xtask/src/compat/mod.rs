@@ -1,6 +1,6 @@
 //! `cargo xtask compat`: the same scenarios over the four pairs of Node and Rust, and what differs.
 //!
-//! A [stage](stage) starts a primary, Node's (`xtask/compat/primary.cjs`) or [ours](actor), with
+//! A [stage] starts a primary, Node's (`xtask/compat/primary.cjs`) or [ours](actor), with
 //! workers likewise, has them do a [scenario](scenarios), and writes down what each does and sees.
 //! The [traces](trace) of the pairs are compared with that of Node with Node; what may differ is
 //! [declared].

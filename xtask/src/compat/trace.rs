@@ -3,7 +3,7 @@
 //! Notes of one process keep their order, but for two kinds of pairs: those that the primary makes
 //! about different workers, and those that [`declared::COMMUTING`] lists. Notes of different
 //! processes have none. Two traces are the same if one can be turned into the other by swapping
-//! neighbours that have no order, which is so if and only if their [canonical](canonical) forms are
+//! neighbours that have no order, which is so if and only if their [canonical] forms are
 //! equal (Mazurkiewicz traces, by their lexicographic normal form).
 
 use std::fmt::{self, Write};

@@ -6,15 +6,13 @@ mod tag;
 mod tests;
 mod write;
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Codec, check_sendable, too_deep};
+use super::{Codec, sendable_value};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
-use crate::value::MAX_DEPTH;
 
 /// Node's `serialization: 'advanced'`: V8's structured clone at version 15, as Node 20 to 26 write
 /// and read it, behind four bytes of big-endian length.
@@ -42,14 +40,7 @@ impl Codec for Advanced {
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        check_sendable(message)?;
-        let value = match message {
-            Message::User(value) => Cow::Borrowed(value),
-            other => Cow::Owned(other.to_value()),
-        };
-        if !value.nests_within(MAX_DEPTH) {
-            return Err(too_deep(ENCODING));
-        }
+        let value = sendable_value(message, ENCODING)?;
         let start = out.len();
         let written = write::frame(&value, out);
         if written.is_err() {

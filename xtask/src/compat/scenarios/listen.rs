@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use super::{BOTH, LOCAL, NONE, RR, Scenario, cluster, end, gone, listen, share};
+use super::{BOTH, LOCAL, NONE, RR, Scenario, cluster, end, gone, listen, open, share};
 use crate::compat::cast::Policy;
 use crate::compat::stage::{Played, Stage, connect, read_all, taken_port};
 use crate::compat::trace::Party;
@@ -272,15 +272,7 @@ fn descriptor_of_nobody(stage: &mut Stage<'_>) -> Played {
 }
 
 fn bind(stage: &mut Stage<'_>, worker: u32, id: &str, options: Value) -> Played<Value> {
-    let mut order = json!({ "do": "bind", "id": id });
-    for (name, value) in options.as_object().into_iter().flatten() {
-        order[name] = value.clone();
-    }
-    let is = stage.worker(worker, order)?;
-    if is["error"].is_null() {
-        stage.sees(worker, "listening")?;
-    }
-    Ok(is)
+    open(stage, worker, "bind", id, options)
 }
 
 fn datagrams(stage: &mut Stage<'_>) -> Played {

@@ -54,7 +54,11 @@ fn cluster(stage: &mut Stage<'_>, workers: u32) -> Played {
 
 /// Has a worker listen, and waits until the primary knows if it does; what it says.
 fn listen(stage: &mut Stage<'_>, worker: u32, id: &str, options: Value) -> Played<Value> {
-    let mut order = json!({ "do": "listen", "id": id });
+    open(stage, worker, "listen", id, options)
+}
+
+fn open(stage: &mut Stage<'_>, worker: u32, verb: &str, id: &str, options: Value) -> Played<Value> {
+    let mut order = json!({ "do": verb, "id": id });
     for (name, value) in options.as_object().into_iter().flatten() {
         order[name] = value.clone();
     }
