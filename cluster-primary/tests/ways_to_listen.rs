@@ -187,6 +187,51 @@ fn paths_are_served_with_the_access_that_was_asked_for() {
     });
 }
 
+/// All that can connect there while nobody accepts.
+fn fill(path: &Path) -> Vec<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let address = SocketAddrUnix::new(path).expect("it fits");
+    let mut connected = Vec::new();
+    loop {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let client = client.expect("a socket");
+        match connect(&client, &address) {
+            Ok(()) => connected.push(client),
+            Err(rustix::io::Errno::AGAIN) => return connected,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_queue_is_as_long_as_the_backlog_that_was_asked_for() {
+    each(|asking| {
+        let folder = Folder::new(&format!("listen-backlog-{}", asking.placement));
+        let worker = asking.fork();
+        let path = folder.0.join("short");
+        let options = Object::new().with("path", path.to_str()).with("backlog", 3);
+        let answer = asking.listen(worker, options);
+        assert!(answer["error"].is_null(), "{answer:?}");
+        // The primary accepts nothing while nobody asks it for events; a worker that shares the
+        // socket must be kept from it.
+        let pid = asking.cluster.primary.worker(worker).expect("it lives").pid();
+        let stat = format!("/proc/{pid}/stat");
+        asking.cluster.primary.kill(worker, "SIGSTOP".parse().unwrap()).expect("it may be sent");
+        let stopped = || std::fs::read_to_string(&stat).expect("it lives").contains(") T ");
+        while !stopped() {
+            std::thread::yield_now();
+        }
+        // Linux lets in one more than the backlog says.
+        let clients = fill(&path);
+        assert_eq!(clients.len(), 3 + 1);
+        asking.cluster.primary.kill(worker, "SIGCONT".parse().unwrap()).expect("it may be sent");
+        assert_eq!(asking.who_serves_path(&path), worker);
+        drop(clients);
+    });
+}
+
 #[test]
 fn a_relative_path_is_seen_from_the_worker() {
     each(|asking| {
