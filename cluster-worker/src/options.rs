@@ -83,10 +83,12 @@ impl ListenOptions {
         self
     }
 
-    /// Asks for `SO_REUSEPORT` (`reusePort`). Default: false.
+    /// Asks for `SO_REUSEPORT` (`reusePort`). Such a socket is [exclusive](Self::exclusive), as in
+    /// Node: workers that listen on the same port share it by the kernel's choice. Default: false.
     #[must_use]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
+        self.exclusive |= reuse;
         self
     }
 

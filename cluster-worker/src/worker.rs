@@ -230,13 +230,25 @@ impl Worker {
 
     fn ask_sockets(&self, key: &str, when_closed: bool) -> Result<Option<u64>, SendError> {
         let question = (key.to_owned(), when_closed);
-        self.shared.with(|core| core.ask_sockets(key, when_closed))?;
+        let before = self.shared.with(|core| {
+            core.ask_sockets(key, when_closed)?;
+            let asked = core.sockets.entry(question.clone()).or_default();
+            asked.waiting += 1;
+            Ok(asked.answers)
+        })?;
         let answered = self.shared.wait(None, |core| match core.sockets.get(&question) {
-            Some(None) if core.machine.is_connected() => None,
-            Some(answer) => Some(*answer),
-            None => Some(None),
+            Some(asked) if asked.answers > before => Some(Some(asked.count)),
+            Some(_) if core.machine.is_connected() => None,
+            _ => Some(None),
         });
-        self.shared.with(|core| core.sockets.remove(&question));
+        self.shared.with(|core| {
+            if let Some(asked) = core.sockets.get_mut(&question) {
+                asked.waiting -= 1;
+                if asked.waiting == 0 {
+                    core.sockets.remove(&question);
+                }
+            }
+        });
         Ok(answered.ok().flatten().flatten())
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use cluster_proto::{ClusterBody, Message};
+use cluster_proto::{ClusterBody, Message, SocketList};
 use cluster_worker::{ListenError, Options, Pressure, RecvError, SendError, Worker};
 use primary::{LIMIT, Primary, readable};
 
@@ -329,4 +329,28 @@ fn descriptors_that_nobody_wants_are_closed_and_counted() {
     drop(primary);
     assert_eq!(worker.recv().unwrap(), None);
     assert_eq!(worker.unexpected_handles(), 2, "also when the channel is closed");
+}
+
+#[test]
+fn who_asks_for_counts_at_once_is_answered_each() {
+    const EACH: usize = 200;
+    let (mut primary, worker) = start(&Options::new());
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let worker = worker.clone();
+            thread::spawn(move || {
+                (0..EACH).all(|_| worker.count_sockets("key").unwrap() == Some(3))
+            })
+        })
+        .collect();
+    for _ in 0..4 * EACH {
+        let Some(Message::SocketList(SocketList::GetCount { key })) = primary.recv() else {
+            panic!("it asks")
+        };
+        let count = Message::SocketList(SocketList::Count { key, count: 3 });
+        primary.channel.send(&count, None).unwrap();
+        primary.channel.flush().unwrap();
+    }
+    assert!(asking.into_iter().all(|asking| asking.join().unwrap()));
 }

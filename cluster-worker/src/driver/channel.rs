@@ -136,8 +136,9 @@ impl Core {
             if channel.wants_write() {
                 continue;
             }
-            // What is held is not written: nobody may go on who waits for it.
-            if !self.link.held.is_empty() {
+            // What is held, here or behind a descriptor that is not acknowledged yet, is not
+            // written: nobody may go on who waits for it.
+            if !self.link.held.is_empty() || channel.queued_bytes() > 0 {
                 self.link.blocked = true;
                 if self.link.given_up {
                     self.close_channel(None);
@@ -153,8 +154,14 @@ impl Core {
             }
             // Whoever waits for what was accepted to be written can go on.
             self.changed |= std::mem::take(&mut self.link.blocked);
-            // All is written that can be: what the closing still waits for is the peer's answers.
-            if !self.link.closing || !channel.is_idle() {
+            // All is written: what the closing still waits for is the peer's answers.
+            if !self.link.closing {
+                return;
+            }
+            if !channel.is_idle() {
+                if self.link.given_up {
+                    self.close_channel(None);
+                }
                 return;
             }
             // A connection that came in the meantime is refused rather than lost.
@@ -168,7 +175,7 @@ impl Core {
     /// Whether everything has been written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.link.held.is_empty()
-            && self.link.channel.as_ref().is_none_or(|channel| !channel.wants_write())
+            && self.link.channel.as_ref().is_none_or(|channel| channel.queued_bytes() == 0)
     }
 
     /// Reads up to so many messages, and says how many there were.

@@ -85,6 +85,16 @@ pub(crate) struct InboundHandle {
     pub(crate) key: Option<String>,
 }
 
+/// A question about connections, asked by whoever waits for its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) waiting: usize,
+    /// How many answers there were since somebody waits.
+    pub(crate) answers: u64,
+    /// The last answer.
+    pub(crate) count: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) id: u32,
@@ -119,8 +129,8 @@ pub(crate) struct Core {
     sent: Result<Pressure, SendError>,
     /// The application was told to wait until all is written.
     draining: bool,
-    /// What the primary answered to questions about connections; `None` until it has.
-    pub(crate) sockets: BTreeMap<(String, bool), Option<u64>>,
+    /// The questions about connections to which somebody waits for an answer.
+    pub(crate) sockets: BTreeMap<(String, bool), Asked>,
 }
 
 impl Core {
@@ -338,14 +348,14 @@ impl Core {
         if !self.machine.is_connected() || self.link.is_closed() {
             return Err(SendError::Disconnected);
         }
-        self.sockets.insert((key.into(), when_closed), None);
         self.input(Input::AskSockets { key: key.into(), when_closed });
         Ok(())
     }
 
     fn sockets_answered(&mut self, key: String, when_closed: bool, count: u64) {
-        if let Some(answer) = self.sockets.get_mut(&(key.clone(), when_closed)) {
-            *answer = Some(count);
+        if let Some(asked) = self.sockets.get_mut(&(key.clone(), when_closed)) {
+            asked.answers += 1;
+            asked.count = count;
         }
         self.tell(if when_closed {
             News::SocketsClosed(key)

@@ -46,6 +46,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Binds what the query asks for, in this process.
 pub(crate) fn bind(query: &ListenQuery) -> Result<Own, Errno> {
+    // That number is the primary's.
+    if query.fd.value().is_some_and(|fd| fd >= 0) {
+        return Err(Errno::INVAL);
+    }
     let kind = query.address_type.value();
     if kind == Some(AddressType::Pipe) {
         return bind_path(query);

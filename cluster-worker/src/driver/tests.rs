@@ -114,3 +114,46 @@ fn nothing_counts_as_written_while_a_frame_is_held() {
     assert!(!core.is_flushed());
     assert_eq!(core.link.flushes(), before);
 }
+
+/// A worker that has sent a descriptor and a message behind it, and its primary, who has not
+/// acknowledged the descriptor.
+fn with_a_message_behind_a_descriptor(options: &Options) -> (Primary, Core, u64) {
+    let (mut primary, mut core) = core(options);
+    core.flush();
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    let before = core.link.flushes();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    core.send("with".into(), Some(socket.into())).unwrap();
+    core.send("behind".into(), None).unwrap();
+    core.flush();
+    (primary, core, before)
+}
+
+#[test]
+fn nothing_counts_as_written_behind_a_descriptor() {
+    let (mut primary, core, before) = with_a_message_behind_a_descriptor(&Options::new());
+    assert!(!core.is_flushed());
+    assert_eq!(core.link.flushes(), before);
+    assert_eq!(primary.recv(), Some(Message::User("with".into())));
+    primary.channel.flush().unwrap();
+    let shared = Shared::new(core);
+    shared.wait(Some(LIMIT), |core| core.is_flushed().then_some(())).unwrap().expect("in time");
+    assert!(shared.with(|core| core.link.flushes()) > before);
+    assert_eq!(primary.recv(), Some(Message::User("behind".into())));
+}
+
+#[test]
+fn a_descriptor_that_is_never_acknowledged_is_given_up() {
+    let options = Options::new().answer_timeout(Duration::from_millis(20));
+    let (_primary, core, _) = with_a_message_behind_a_descriptor(&options);
+    let shared = Shared::new(core);
+    shared.with(|core| core.input(Input::Disconnect));
+    let leader = waiter(&shared, is_gone);
+    leader.recv_timeout(LIMIT).expect("the channel is closed");
+}
+
+#[test]
+fn a_descriptor_of_the_primarys_cannot_be_the_workers_own() {
+    let query = ListenOptions::new().primary_fd(3).query().unwrap();
+    assert_eq!(own::bind(&query).unwrap_err(), rustix::io::Errno::INVAL);
+}
