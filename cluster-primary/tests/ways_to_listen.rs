@@ -189,7 +189,9 @@ fn paths_are_served_with_the_access_that_was_asked_for() {
 
 /// All that can connect there while nobody accepts.
 fn fill(path: &Path) -> Vec<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
     let address = SocketAddrUnix::new(path).expect("it fits");
     let mut connected = Vec::new();
     loop {

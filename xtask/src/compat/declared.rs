@@ -75,7 +75,7 @@ pub(super) fn commute(by: Party, a: &str, b: &str) -> bool {
 pub(super) struct Difference {
     /// What it is called in the documentation.
     pub(super) id: &'static str,
-    pub(super) scenario: &'static str,
+    pub(super) scenarios: &'static [&'static str],
     /// Where it shows.
     pub(super) shows: Where,
     /// How what Node does becomes what is expected.
@@ -122,7 +122,7 @@ impl fmt::Display for Where {
 enum Edit {
     /// This text of a note by that.
     Replace(&'static str, &'static str),
-    /// The note of this text is not there.
+    /// The notes of this text that are not the primary's are not there.
     Without(&'static str),
     /// Before the note of this text there is one of the primary's about a worker.
     Before(&'static str, u32, &'static str),
@@ -132,25 +132,46 @@ enum Edit {
 pub(super) const DIFFERENCES: &[Difference] = &[
     Difference {
         id: "kill-is-silent",
-        scenario: "worker-kills-itself",
+        scenarios: &["worker-kills-itself"],
         shows: Where::RustWorkers,
         edits: &[Edit::Without("disconnect")],
         because: "`Worker::kill` ends the process where it is called, and does not return; Node's \
                   goes through the event loop once more, with a `disconnect` event",
     },
     Difference {
+        id: "orphans-are-silent",
+        scenarios: &["primary-closes-channel", "worker-closes-channel", "primary-goes-first"],
+        shows: Where::RustWorkers,
+        edits: &[Edit::Without("disconnect")],
+        because: "a worker whose channel closes exits at once, unless `Options::exit_when_orphaned` \
+                  says that it shall not: then `recv` returns `None`, which is Node's event",
+    },
+    Difference {
+        id: "exclusive-servers-close",
+        scenarios: &["exclusive"],
+        shows: Where::RustWorkers,
+        edits: &[
+            Edit::Replace(r#""worker 2, two\n""#, r#""ConnectionRefused""#),
+            Edit::Replace(r#""worker 1, one\n""#, r#""ConnectionRefused""#),
+            Edit::Without(r#"close {"id":"one"} -> null"#),
+            Edit::Without(r#"close {"id":"two"} -> null"#),
+        ],
+        because: "a worker that disconnects closes its own servers too, and ends; Node's are served \
+                  on by a worker that nobody can reach any more",
+    },
+    Difference {
         id: "retry-shares",
-        scenario: "another-may-retry",
+        scenarios: &["another-may-retry"],
         shows: Where::Before(24),
         edits: &[
             Edit::Replace(
-                r#"listen {"host":"127.0.0.1","id":"again","port":"port 1"} -> {"error":"EADDRINUSE"}"#,
-                r#"listen {"host":"127.0.0.1","id":"again","port":"port 1"} -> {"address":"127.0.0.1","port":"port 1"}"#,
+                r#"listen {"host":"HOST","id":"again","port":"port 1"} -> {"error":"EADDRINUSE"}"#,
+                r#"listen {"host":"HOST","id":"again","port":"port 1"} -> {"address":"HOST","port":"port 1"}"#,
             ),
             Edit::Before(
                 "disconnectAll -> null",
                 1,
-                r#"listening {"address":"127.0.0.1","addressType":4,"port":"port 1","worker":1}"#,
+                r#"listening {"address":"HOST","addressType":4,"port":"port 1","worker":1}"#,
             ),
         ],
         because: "a worker whose listen failed may listen once more where another does by now; \
@@ -158,17 +179,17 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         id: "shared-failure-is-told",
-        scenario: "another-may-retry-shared",
+        scenarios: &["another-may-retry-shared"],
         shows: Where::All,
         edits: &[
             Edit::Replace(
-                r#"listen {"host":"127.0.0.1","id":"s","port":"port 1"} -> {"error":"EADDRINUSE"}"#,
-                r#"listen {"host":"127.0.0.1","id":"s","port":"port 1"} -> {"address":"127.0.0.1","port":"port 1"}"#,
+                r#"listen {"host":"HOST","id":"s","port":"port 1"} -> {"error":"EADDRINUSE"}"#,
+                r#"listen {"host":"HOST","id":"s","port":"port 1"} -> {"address":"HOST","port":"port 1"}"#,
             ),
             Edit::Before(
                 "disconnectAll -> null",
                 2,
-                r#"listening {"address":"127.0.0.1","addressType":4,"port":"port 1","worker":2}"#,
+                r#"listening {"address":"HOST","addressType":4,"port":"port 1","worker":2}"#,
             ),
             Edit::Replace(r#""ConnectionRefused""#, r#""worker 2, s\n""#),
         ],
@@ -189,7 +210,7 @@ pub(super) fn expected(
     let mut notes = node_s.to_vec();
     let mut ids = Vec::new();
     for difference in DIFFERENCES {
-        if difference.scenario != scenario || !difference.shows.includes(setting) {
+        if !difference.scenarios.contains(&scenario) || !difference.shows.includes(setting) {
             continue;
         }
         ids.push(difference.id);
@@ -204,27 +225,26 @@ pub(super) fn expected(
 }
 
 impl Edit {
-    /// Makes it once; whether there was something to edit.
+    /// Makes it; whether there was something to edit.
     fn make(&self, notes: &mut Vec<Note>) -> bool {
-        let looked_for = match self {
-            Self::Replace(text, _) | Self::Without(text) | Self::Before(text, ..) => text,
-        };
-        let mut places = (0..notes.len()).filter(|at| notes[*at].text.contains(looked_for));
-        let Some(place) = (match self {
-            // Several workers may have failed at it; the last of them need not.
-            Self::Replace(..) => places.next_back(),
-            Self::Without(_) => places.find(|at| notes[*at].by != Party::Primary),
-            Self::Before(..) => places.next(),
-        }) else {
-            return false;
-        };
         match self {
-            Self::Replace(from, to) => notes[place].text = notes[place].text.replace(from, to),
-            Self::Without(_) => drop(notes.remove(place)),
-            Self::Before(_, worker, text) => {
-                let what = text.split(' ').next().unwrap_or_default().to_owned();
+            // Several may have met the same; the last of them fares differently.
+            Self::Replace(from, to) => match notes.iter_mut().rfind(|n| n.text.contains(from)) {
+                Some(note) => note.text = note.text.replace(from, to),
+                None => return false,
+            },
+            Self::Without(text) => {
+                let before = notes.len();
+                notes.retain(|note| note.by == Party::Primary || note.text != *text);
+                return notes.len() < before;
+            }
+            Self::Before(text, worker, inserted) => {
+                let Some(place) = notes.iter().position(|note| note.text == *text) else {
+                    return false;
+                };
+                let what = inserted.split(' ').next().unwrap_or_default().to_owned();
                 let (by, about) = (Party::Primary, Some(*worker));
-                notes.insert(place, Note { by, about, what, text: (*text).to_owned() });
+                notes.insert(place, Note { by, about, what, text: (*inserted).to_owned() });
             }
         }
         true

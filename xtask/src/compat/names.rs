@@ -2,12 +2,14 @@
 //! of descriptors, folders.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 pub(super) struct Names {
     folder: String,
+    host: String,
     /// What was met under a member's name, in the order in which it was met.
     met: BTreeMap<&'static str, Vec<i64>>,
 }
@@ -16,8 +18,14 @@ pub(super) struct Names {
 const RENAMED: [&str; 3] = ["port", "pid", "fd"];
 
 impl Names {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_string_lossy().into_owned(), met: BTreeMap::new() }
+    pub(super) fn new(folder: &Path, host: Ipv4Addr) -> Self {
+        let folder = folder.to_string_lossy().into_owned();
+        Self { folder, host: host.to_string(), met: BTreeMap::new() }
+    }
+
+    /// The numbers of that kind are met anew.
+    pub(super) fn forget(&mut self, kind: &str) {
+        self.met.remove(kind);
     }
 
     pub(super) fn shown(&mut self, value: &Value) -> String {
@@ -54,6 +62,7 @@ impl Names {
                 Value::Object(renamed.collect())
             }
             Value::Array(items) => items.iter().map(|item| self.renamed("", item)).collect(),
+            Value::String(text) if *text == self.host => "HOST".into(),
             Value::String(text) => text.replace(&self.folder, "FOLDER").into(),
             Value::Number(number) => {
                 let known = RENAMED.iter().find(|known| **known == name);
@@ -94,14 +103,14 @@ mod tests {
 
     #[test]
     fn the_same_number_has_the_same_name_and_another_another() {
-        let mut names = Names::new(Path::new("/tmp/x"));
+        let mut names = Names::new(Path::new("/tmp/x"), Ipv4Addr::new(127, 9, 9, 9));
         let answer = names.shown_answer(
-            &json!({ "do": "listen", "port": 0, "path": "/tmp/x/y" }),
+            &json!({ "do": "listen", "host": "127.9.9.9", "port": 0, "path": "/tmp/x/y" }),
             &json!({ "port": 4711, "pid": 4711 }),
         );
         assert_eq!(
             answer,
-            r#"listen {"path":"FOLDER/y","port":0} -> {"pid":"pid 1","port":"port 1"}"#
+            r#"listen {"host":"HOST","path":"FOLDER/y","port":0} -> {"pid":"pid 1","port":"port 1"}"#
         );
         let event = json!({ "event": "listening", "a": { "port": 4712 }, "b": { "port": 4711 } });
         assert_eq!(
@@ -113,7 +122,7 @@ mod tests {
 
     #[test]
     fn no_port_and_any_port_keep_their_numbers() {
-        let mut names = Names::new(Path::new("/tmp/x"));
+        let mut names = Names::new(Path::new("/tmp/x"), Ipv4Addr::new(127, 9, 9, 9));
         assert_eq!(names.shown(&json!({ "port": -1 })), r#"{"port":-1}"#);
         assert_eq!(names.shown(&json!({ "fd": 1, "data": "x" })), r#"{"data":"x","fd":1}"#);
     }

@@ -32,6 +32,18 @@ pub(super) struct Play<'a> {
     pub(super) node: &'a Node,
     pub(super) policy: Policy,
     pub(super) pair: Pair,
+    /// Tells it from the others that are played at the same time.
+    pub(super) number: usize,
+}
+
+impl Play<'_> {
+    /// An address of the loopback that is this play's own, so that no other has its ports. (Their
+    /// numbers differ by the process too: two suites may run.)
+    fn host(&self) -> Ipv4Addr {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let number = self.number % 250;
+        Ipv4Addr::new(127, 1 + high % 250, low, 1 + number as u8)
+    }
 }
 
 /// Why a scenario did not go on.
@@ -92,7 +104,7 @@ impl<'a> Stage<'a> {
             listener,
             primary,
             actors: Vec::new(),
-            names: Names::new(&folder),
+            names: Names::new(&folder, play.host()),
             folder,
             notes: Vec::new(),
             seen: BTreeMap::new(),
@@ -102,6 +114,16 @@ impl<'a> Stage<'a> {
         };
         stage.until("the primary", |stage| stage.actor(Party::Primary).map(drop))?;
         Ok(stage)
+    }
+
+    /// The address to listen on.
+    pub(super) fn host(&self) -> String {
+        self.play.host().to_string()
+    }
+
+    /// Ports that were met are met anew: another address may have the same.
+    pub(super) fn forget_ports(&mut self) {
+        self.names.forget("port");
     }
 
     /// A folder for what the scenario needs.
@@ -188,31 +210,42 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Connects to that port as a client, and reads all that it is told.
-    pub(super) fn client(&mut self, host: &str, port: &Value) -> Played<String> {
+    /// Connects to that port as a client, and writes down all that it is told.
+    pub(super) fn client(&mut self, host: &str, port: &Value) -> Played {
         let told = read_from(host, port).unwrap_or_else(|error| format!("{:?}", error.kind()));
         self.client_says(&json!({ "host": host, "port": port }), &told);
-        Ok(told)
+        Ok(())
     }
 
-    /// Connects to that path as a client, and reads all that it is told.
-    pub(super) fn client_of_path(&mut self, path: &Path) -> Played<String> {
+    /// As [`client`](Self::client) of a server that several workers share: which of them it was is
+    /// the kernel's choice, and not written down.
+    pub(super) fn client_of_some(&mut self, port: &Value) -> Played {
+        let host = self.host();
+        let told = read_from(&host, port).unwrap_or_else(|error| format!("{:?}", error.kind()));
+        self.client_says(&json!({ "host": host, "port": port }), &some_worker(&told));
+        Ok(())
+    }
+
+    /// Connects to that path as a client, and writes down all that it is told; not by which worker,
+    /// if that is the kernel's choice.
+    pub(super) fn client_of_path(&mut self, path: &Path, of_some: bool) -> Played {
         let read = || -> io::Result<String> {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             read_all(stream)
         };
         let told = read().unwrap_or_else(|error| format!("{:?}", error.kind()));
+        let told = if of_some { some_worker(&told) } else { told };
         self.client_says(&json!({ "path": path }), &told);
-        Ok(told)
+        Ok(())
     }
 
     /// Sends datagrams to that port until one is answered: what a datagram is worth before anybody
     /// listens.
-    pub(super) fn datagram(&mut self, host: &str, port: &Value) -> Played<String> {
+    pub(super) fn datagram(&mut self, host: &str, port: &Value) -> Played {
         let told = ask_by_datagram(host, port).unwrap_or_else(|e| format!("{:?}", e.kind()));
         self.client_says(&json!({ "udp": host, "port": port }), &told);
-        Ok(told)
+        Ok(())
     }
 
     /// Writes down what a client saw, under the name of what it did.
@@ -236,6 +269,10 @@ impl<'a> Stage<'a> {
         let status: ExitStatus = self.primary.wait()?;
         if !status.success() {
             return Err(Stall(format!("the primary ended with {status}")));
+        }
+        let output = fs::read_to_string(self.folder.join("output"))?;
+        if !output.is_empty() {
+            return Err(Stall(format!("an actor complained:\n{output}")));
         }
         Ok(std::mem::take(&mut self.notes))
     }
@@ -312,8 +349,9 @@ impl<'a> Stage<'a> {
         };
         let worker = |members: &Value| members["worker"].as_u64().and_then(|id| id.try_into().ok());
         if let Some(n) = line["n"].as_u64() {
-            // Who dies of an order may answer twice.
-            let Some((_, order)) = self.open.remove(&n) else { return Ok(()) };
+            let Some((_, order)) = self.open.remove(&n) else {
+                return Err(Stall(format!("{by} answered what it was not asked: {line}")));
+            };
             let is = line["is"].clone();
             // Of a fork the answer tells which worker it is about.
             let about = its_own.or_else(|| worker(&order)).or_else(|| worker(&is));
@@ -375,9 +413,9 @@ fn read_from(host: &str, port: &Value) -> io::Result<String> {
     read_all(stream)
 }
 
-/// A client of that port of 127.0.0.1.
-pub(super) fn connect(port: &Value) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, number(port)?))?;
+/// A client of that port.
+pub(super) fn connect(host: &str, port: &Value) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, number(port)?))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
@@ -391,7 +429,7 @@ pub(super) fn read_all(mut stream: impl Read) -> io::Result<String> {
 
 fn ask_by_datagram(host: &str, port: &Value) -> io::Result<String> {
     let port = number(port)?;
-    let here = if host.contains(':') { "::1" } else { "127.0.0.1" };
+    let here = if host.contains(':') { "::1" } else { host };
     let socket = UdpSocket::bind((here, 0))?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     let deadline = now() + PATIENCE;
@@ -407,11 +445,12 @@ fn ask_by_datagram(host: &str, port: &Value) -> io::Result<String> {
     }
 }
 
-/// A TCP port of the loopback that somebody else listens on.
-pub(super) fn taken_port() -> io::Result<(std::net::TcpListener, u16)> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = listener.local_addr()?.port();
-    Ok((listener, port))
+/// What a client was told, without the number of the worker.
+fn some_worker(told: &str) -> String {
+    match told.strip_prefix("worker ").and_then(|rest| rest.split_once(',')) {
+        Some((_, rest)) => format!("some worker,{rest}"),
+        None => told.to_owned(),
+    }
 }
 
 fn now() -> Instant {

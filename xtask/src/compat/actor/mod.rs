@@ -20,3 +20,12 @@ fn errno_name(errno: i32) -> String {
     let name = NAMES.iter().find(|(known, _)| known.raw_os_error() == errno);
     name.map_or_else(|| errno.to_string(), |(_, name)| (*name).to_owned())
 }
+
+/// A thread that panics ends its actor, and so the play.
+fn abort_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        std::process::abort();
+    }));
+}

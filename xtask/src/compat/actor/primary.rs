@@ -17,6 +17,7 @@ use super::sockets::Sockets;
 use crate::compat::cast::Program;
 
 pub(in crate::compat) fn run() -> io::Result<ExitCode> {
+    super::abort_on_panic();
     let program = Program::from_env()?;
     let mut settings = Settings::new(program.exec);
     settings.exec_path = Some(program.exec_path.into());

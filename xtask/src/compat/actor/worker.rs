@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use cluster_worker::{
-    ListenError, ListenOptions, Listener, Options, SendError, UdpOptions, UnixOptions, Worker,
+    ListenError, ListenOptions, Listener, SendError, UdpOptions, UnixOptions, Worker,
 };
 use serde_json::{Value, json};
 
@@ -20,8 +20,8 @@ use super::link::{Link, Order, error, tagged, untagged};
 use super::sockets::Sockets;
 
 pub(in crate::compat) fn run(args: &[String]) -> Result<ExitCode, Box<dyn Error>> {
-    // It notes that the primary is gone before it goes too.
-    let Some(worker) = Options::new().exit_when_orphaned(false).from_env()? else {
+    super::abort_on_panic();
+    let Some(worker) = Worker::from_env()? else {
         return Err("a primary starts this program".into());
     };
     let link = Arc::new(Link::open(&json!({ "hello": "worker", "id": worker.id() }))?);
@@ -232,9 +232,6 @@ fn listen_options(order: &Value) -> Result<ListenOptions, Box<dyn Error>> {
     }
     if let Some(fd) = order["fd"].as_u64() {
         options = options.primary_fd(fd.try_into()?);
-    }
-    if let Some(backlog) = order["backlog"].as_u64() {
-        options = options.backlog(backlog.try_into()?);
     }
     Ok(options)
 }

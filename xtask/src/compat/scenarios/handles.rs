@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use super::{LOCAL, RR, Scenario, cluster, end};
+use super::{RR, Scenario, cluster, end};
 use crate::compat::stage::{Played, Stage, connect, read_all};
 use crate::compat::trace::Party;
 
@@ -23,6 +23,9 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "descriptors-at-once", policies: RR, play: at_once },
     Scenario { name: "messages-behind-a-descriptor", policies: RR, play: behind },
 ];
+
+/// Where actors make what they send.
+const LOCAL: &str = "127.0.0.1";
 
 #[derive(Clone, Copy)]
 enum Way {
@@ -81,7 +84,7 @@ fn leave(stage: &mut Stage<'_>) -> Played {
 fn connection(stage: &mut Stage<'_>, way: Way) -> Played {
     cluster(stage, 1)?;
     let port = make(stage, way, "c", "connection")?;
-    let client = connect(&port)?;
+    let client = connect(LOCAL, &port)?;
     way.send(stage, "c", json!({ "with": "a connection" }), false)?;
     let told = read_all(client)?;
     stage.client_says(&json!({ "port": port }), &told);
@@ -103,7 +106,7 @@ fn unix(stage: &mut Stage<'_>, way: Way) -> Played {
 fn kept(stage: &mut Stage<'_>, way: Way) -> Played {
     cluster(stage, 1)?;
     let port = make(stage, way, "c", "connection")?;
-    let mut client = BufReader::new(connect(&port)?);
+    let mut client = BufReader::new(connect(LOCAL, &port)?);
     way.send(stage, "c", json!("ours too"), true)?;
     let mut told = String::new();
     client.read_line(&mut told)?;

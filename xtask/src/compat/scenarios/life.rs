@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BOTH, LOCAL, RR, Scenario, cluster, end, fork, gone, setup, share};
+use super::{BOTH, RR, Scenario, client, cluster, end, fork, gone, setup, share};
 use crate::compat::stage::{Played, Stage};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -72,7 +72,7 @@ fn policy_is_frozen(stage: &mut Stage<'_>) -> Played {
     // The primary still accepts: strict rotation shows it.
     let port = share(stage, &[1, 2])?;
     for _ in 0..4 {
-        stage.client(LOCAL, &port)?;
+        client(stage, &port)?;
     }
     end(stage, &[1, 2])
 }
@@ -110,11 +110,11 @@ fn primary_disconnects(stage: &mut Stage<'_>) -> Played {
     stage.primary(json!({ "do": "disconnect", "worker": 1 }))?;
     gone(stage, 1)?;
     for _ in 0..3 {
-        stage.client(LOCAL, &port)?;
+        client(stage, &port)?;
     }
     stage.primary(json!({ "do": "disconnect", "worker": 2 }))?;
     gone(stage, 2)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     Ok(())
 }
 
@@ -124,10 +124,10 @@ fn worker_disconnects(stage: &mut Stage<'_>) -> Played {
     stage.worker(2, json!({ "do": "disconnect" }))?;
     stage.worker_sees(2, "disconnect")?;
     gone(stage, 2)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     stage.worker(1, json!({ "do": "disconnect" }))?;
     gone(stage, 1)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     stage.primary(json!({ "do": "workers" }))?;
     Ok(())
 }
@@ -145,10 +145,10 @@ fn worker_exits(stage: &mut Stage<'_>) -> Played {
     let port = share(stage, &[1, 2])?;
     stage.worker(1, json!({ "do": "exit", "code": 7 }))?;
     gone(stage, 1)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     stage.worker(2, json!({ "do": "exit", "code": 0 }))?;
     gone(stage, 2)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     // The next one has the next number.
     fork(stage)?;
     end(stage, &[3])
@@ -183,7 +183,7 @@ fn disconnect_of_all(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 3)?;
     let port = share(stage, &[1, 2])?;
     end(stage, &[1, 2, 3])?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     stage.primary(json!({ "do": "workers" }))?;
     Ok(())
 }

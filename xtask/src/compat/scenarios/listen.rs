@@ -1,12 +1,14 @@
 //! Ways to listen, who gets the connections, and what goes wrong.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use super::{BOTH, LOCAL, NONE, RR, Scenario, cluster, end, gone, listen, open, share};
-use crate::compat::cast::Policy;
-use crate::compat::stage::{Played, Stage, connect, read_all, taken_port};
+use super::{
+    BOTH, NONE, RR, Scenario, client, cluster, end, gone, listen, local, open, settled, share,
+};
+use crate::compat::cast::{Policy, Side};
+use crate::compat::stage::{Played, Stage, connect, read_all};
 use crate::compat::trace::Party;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -33,29 +35,34 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "datagrams-in-use", policies: BOTH, play: datagrams_in_use },
 ];
 
-fn local(port: &Value) -> Value {
-    json!({ "host": LOCAL, "port": port })
+/// A port of the play's own address that somebody else listens on.
+fn taken_port(stage: &Stage<'_>) -> Played<(TcpListener, Value)> {
+    let listener = TcpListener::bind((stage.host(), 0))?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, json!(port)))
 }
 
 /// Listens on a port that the system chooses; which.
 fn first(stage: &mut Stage<'_>, worker: u32, id: &str) -> Played<Value> {
-    Ok(listen(stage, worker, id, local(&json!(0)))?["port"].clone())
+    let options = local(stage, &json!(0));
+    Ok(listen(stage, worker, id, options)?["port"].clone())
 }
 
 fn rotation(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 3)?;
     let port = share(stage, &[1, 2, 3])?;
     for _ in 0..9 {
-        stage.client(LOCAL, &port)?;
+        client(stage, &port)?;
     }
     end(stage, &[1, 2, 3])
 }
 
-/// Connects until every one of them has answered, in whatever order the kernel wakes them.
+/// As many clients as workers: in turn, or whom the kernel wakes.
 fn all_answer(stage: &mut Stage<'_>, port: &Value, workers: &[u32]) -> Played {
-    if stage.play.policy == Policy::Rr {
-        for _ in workers {
-            stage.client(LOCAL, port)?;
+    for _ in workers {
+        match stage.play.policy {
+            Policy::Rr => client(stage, port)?,
+            Policy::None => stage.client_of_some(port)?,
         }
     }
     Ok(())
@@ -74,33 +81,37 @@ fn any_port_twice(stage: &mut Stage<'_>) -> Played {
     // Two servers of one worker that ask for any port get two.
     let one = first(stage, 1, "one")?;
     let other = first(stage, 1, "other")?;
-    stage.client(LOCAL, &one)?;
-    stage.client(LOCAL, &other)?;
+    client(stage, &one)?;
+    client(stage, &other)?;
     end(stage, &[1])
 }
 
 fn every_host(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
+    let local = stage.host();
     for (id, host, from) in [
-        ("loopback", json!(LOCAL), &[LOCAL][..]),
-        ("loopback 6", json!("::1"), &["::1"]),
-        ("every 4", json!("0.0.0.0"), &[LOCAL]),
-        ("every", Value::Null, &[LOCAL, "::1"]),
+        ("loopback", Some(local.as_str()), &[local.as_str()][..]),
+        ("loopback 6", Some("::1"), &["::1"]),
+        ("every 4", Some("0.0.0.0"), &[&local]),
+        ("every", None, &[&local, "::1"]),
+        ("every 6", Some("::"), &[&local, "::1"]),
     ] {
+        stage.forget_ports();
         let mut options = json!({ "port": 0 });
-        if !host.is_null() {
-            options["host"] = host;
+        if let Some(host) = host {
+            options["host"] = host.into();
         }
         let port = listen(stage, 1, id, options)?["port"].clone();
         for from in from {
             stage.client(from, &port)?;
         }
+        stage.worker(1, json!({ "do": "close", "id": id }))?;
     }
+    stage.forget_ports();
     let six = json!({ "host": "::", "port": 0, "ipv6Only": true });
     let port = listen(stage, 1, "only 6", six)?["port"].clone();
     stage.client("::1", &port)?;
-    // Somebody else may have that port of 127.0.0.1.
-    stage.client("127.0.0.2", &port)?;
+    stage.client(&local, &port)?;
     end(stage, &[1])
 }
 
@@ -110,7 +121,8 @@ fn one_listens_for_long(stage: &mut Stage<'_>) -> Played {
     // Who came later stays when the first has gone, and who comes then shares with it.
     stage.primary(json!({ "do": "kill", "worker": 1, "signal": "SIGKILL" }))?;
     gone(stage, 1)?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
+    settled(stage, 2)?;
     super::fork(stage)?;
     share(stage, &[3])?;
     all_answer(stage, &port, &[2, 3])?;
@@ -120,11 +132,12 @@ fn one_listens_for_long(stage: &mut Stage<'_>) -> Played {
 fn close_and_listen_again(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
     let port = first(stage, 1, "one")?;
-    stage.client(LOCAL, &port)?;
+    client(stage, &port)?;
     stage.worker(1, json!({ "do": "close", "id": "one" }))?;
     // The primary closes the port when it hears of it; to listen again waits behind that.
-    listen(stage, 1, "two", local(&port))?;
-    stage.client(LOCAL, &port)?;
+    let options = local(stage, &port);
+    listen(stage, 1, "two", options)?;
+    client(stage, &port)?;
     end(stage, &[1])
 }
 
@@ -136,49 +149,54 @@ fn close_while_others_listen(stage: &mut Stage<'_>) -> Played {
     stage.worker(1, json!({ "do": "send", "message": "closed" }))?;
     stage.sees(1, "message")?;
     for _ in 0..3 {
-        stage.client(LOCAL, &port)?;
+        client(stage, &port)?;
     }
+    settled(stage, 2)?;
     share(stage, &[1])?;
     all_answer(stage, &port, &[1, 2])?;
     end(stage, &[1, 2])
 }
 
 fn port_in_use(stage: &mut Stage<'_>) -> Played {
-    let (_taken, port) = taken_port()?;
+    let (_taken, port) = taken_port(stage)?;
     cluster(stage, 1)?;
-    listen(stage, 1, "s", local(&json!(port)))?;
+    let options = local(stage, &port);
+    listen(stage, 1, "s", options)?;
     end(stage, &[1])
 }
 
 /// Two servers of one worker ask for the same port in the same words. (A worker of Node 24 or later
 /// that shares sockets dies of it.)
 fn same_listen_twice(stage: &mut Stage<'_>) -> Played {
-    let (taken, port) = taken_port()?;
+    let (taken, port) = taken_port(stage)?;
     drop(taken);
     cluster(stage, 1)?;
-    let port = json!(port);
-    listen(stage, 1, "one", local(&port))?;
-    listen(stage, 1, "two", local(&port))?;
+    let options = local(stage, &port);
+    listen(stage, 1, "one", options)?;
+    let options = local(stage, &port);
+    listen(stage, 1, "two", options)?;
     stage.worker(1, json!({ "do": "state" }))?;
     end(stage, &[1])
 }
 
 /// One cannot listen; then another can.
 fn another_retries(stage: &mut Stage<'_>) -> Played<Value> {
-    let (taken, port) = taken_port()?;
+    let (taken, port) = taken_port(stage)?;
     cluster(stage, 2)?;
-    let port = json!(port);
-    listen(stage, 1, "s", local(&port))?;
+    let options = local(stage, &port);
+    listen(stage, 1, "s", options)?;
     drop(taken);
-    listen(stage, 2, "s", local(&port))?;
-    stage.client(LOCAL, &port)?;
+    let options = local(stage, &port);
+    listen(stage, 2, "s", options)?;
+    client(stage, &port)?;
     Ok(port)
 }
 
 fn another_may_retry(stage: &mut Stage<'_>) -> Played {
     let port = another_retries(stage)?;
     // And with it the first.
-    listen(stage, 1, "again", local(&port))?;
+    let options = local(stage, &port);
+    listen(stage, 1, "again", options)?;
     end(stage, &[1, 2])
 }
 
@@ -193,9 +211,12 @@ fn close_in_flight(stage: &mut Stage<'_>) -> Played {
     const CLIENTS: usize = 40;
     cluster(stage, 2)?;
     let port = share(stage, &[1, 2])?;
-    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&port)).collect::<Result<_, _>>()?;
+    let host = stage.host();
+    let clients: Vec<TcpStream> =
+        (0..CLIENTS).map(|_| connect(&host, &port)).collect::<Result<_, _>>()?;
     let closing = stage.begin(Party::Worker(1), json!({ "do": "close", "id": "s" }))?;
-    let more: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&port)).collect::<Result<_, _>>()?;
+    let more: Vec<TcpStream> =
+        (0..CLIENTS).map(|_| connect(&host, &port)).collect::<Result<_, _>>()?;
     let mut served = 0;
     for client in clients.into_iter().chain(more) {
         served += usize::from(read_all(client)?.starts_with("worker "));
@@ -214,7 +235,7 @@ fn address_of_nobody(stage: &mut Stage<'_>) -> Played {
 
 fn exclusive(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 2)?;
-    let own = json!({ "host": LOCAL, "port": 0, "exclusive": true });
+    let own = json!({ "host": stage.host(), "port": 0, "exclusive": true });
     let order = |id: &str, mut options: Value| {
         options["do"] = "listen".into();
         options["id"] = id.into();
@@ -223,26 +244,33 @@ fn exclusive(stage: &mut Stage<'_>) -> Played {
     // The primary hears nothing of these.
     let one = stage.worker(1, order("one", own.clone()))?["port"].clone();
     let two = stage.worker(2, order("two", own))?["port"].clone();
-    stage.client(LOCAL, &one)?;
-    stage.client(LOCAL, &two)?;
-    let taken = json!({ "host": LOCAL, "port": one, "exclusive": true });
+    client(stage, &one)?;
+    client(stage, &two)?;
+    let taken = json!({ "host": stage.host(), "port": one, "exclusive": true });
     stage.worker(2, order("taken", taken))?;
-    // They are the workers' own: no disconnect ends them.
-    stage.worker(1, json!({ "do": "close", "id": "one" }))?;
-    stage.worker(2, json!({ "do": "close", "id": "two" }))?;
-    end(stage, &[1, 2])
+    // A disconnect of Node's does not close them, and they keep it from ending.
+    stage.primary(json!({ "do": "disconnectAll" }))?;
+    for (worker, id, port) in [(1, "one", one), (2, "two", two)] {
+        stage.sees(worker, "disconnect")?;
+        client(stage, &port)?;
+        if stage.play.pair.worker == Side::Node {
+            stage.worker(worker, json!({ "do": "close", "id": id }))?;
+        }
+        stage.sees(worker, "exit")?;
+        stage.gone(worker)?;
+    }
+    stage.sees_itself("disconnected")
 }
 
 fn unix_path(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 2)?;
     let path = stage.folder().join("server");
     listen(stage, 1, "s", json!({ "path": path }))?;
-    stage.client_of_path(&path)?;
+    stage.client_of_path(&path, false)?;
+    settled(stage, 1)?;
     listen(stage, 2, "s", json!({ "path": path }))?;
-    if stage.play.policy == Policy::Rr {
-        for _ in 0..4 {
-            stage.client_of_path(&path)?;
-        }
+    for _ in 0..4 {
+        stage.client_of_path(&path, stage.play.policy == Policy::None)?;
     }
     end(stage, &[1, 2])?;
     stage.finding(format!("the path is there: {}", path.exists()));
@@ -277,16 +305,16 @@ fn bind(stage: &mut Stage<'_>, worker: u32, id: &str, options: Value) -> Played<
 
 fn datagrams(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
-    let options = json!({ "type": "udp4", "host": LOCAL, "port": 0 });
+    let options = json!({ "type": "udp4", "host": stage.host(), "port": 0 });
     let port = bind(stage, 1, "s", options)?["port"].clone();
-    stage.datagram(LOCAL, &port)?;
+    stage.datagram(&stage.host(), &port)?;
     // As long as one has it, it stays open.
     super::fork(stage)?;
-    bind(stage, 2, "s", json!({ "type": "udp4", "host": LOCAL, "port": 0 }))?;
+    bind(stage, 2, "s", json!({ "type": "udp4", "host": stage.host(), "port": 0 }))?;
     stage.worker(1, json!({ "do": "close", "id": "s" }))?;
     stage.worker(1, json!({ "do": "send", "message": "closed" }))?;
     stage.sees(1, "message")?;
-    stage.datagram(LOCAL, &port)?;
+    stage.datagram(&stage.host(), &port)?;
     end(stage, &[1, 2])
 }
 
@@ -299,9 +327,9 @@ fn datagrams_6(stage: &mut Stage<'_>) -> Played {
 }
 
 fn datagrams_in_use(stage: &mut Stage<'_>) -> Played {
-    let taken = std::net::UdpSocket::bind((LOCAL, 0))?;
+    let taken = std::net::UdpSocket::bind((stage.host(), 0))?;
     let port = taken.local_addr()?.port();
     cluster(stage, 1)?;
-    bind(stage, 1, "s", json!({ "type": "udp4", "host": LOCAL, "port": port }))?;
+    bind(stage, 1, "s", json!({ "type": "udp4", "host": stage.host(), "port": port }))?;
     end(stage, &[1])
 }

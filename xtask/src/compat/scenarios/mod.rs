@@ -69,14 +69,29 @@ fn open(stage: &mut Stage<'_>, worker: u32, verb: &str, id: &str, options: Value
     Ok(is)
 }
 
-const LOCAL: &str = "127.0.0.1";
+/// To listen on that port of the play's own address.
+fn local(stage: &Stage<'_>, port: &Value) -> Value {
+    json!({ "host": stage.host(), "port": port })
+}
+
+/// A client of that port of the play's own address.
+fn client(stage: &mut Stage<'_>, port: &Value) -> Played {
+    let host = stage.host();
+    stage.client(&host, port)
+}
+
+/// Waits until the primary knows all that the worker has said so far: that it took a connection, say.
+fn settled(stage: &mut Stage<'_>, worker: u32) -> Played {
+    stage.worker(worker, json!({ "do": "send", "message": "settled" }))?;
+    stage.sees(worker, "message")
+}
 
 /// Has workers listen on a port of the loopback that the system chooses, all on the same: they share
 /// what they ask for in the same words. Which port it is.
 fn share(stage: &mut Stage<'_>, workers: &[u32]) -> Played<Value> {
     let mut port = Value::Null;
     for worker in workers {
-        port = listen(stage, *worker, "s", json!({ "host": LOCAL, "port": 0 }))?["port"].clone();
+        port = listen(stage, *worker, "s", local(stage, &json!(0)))?["port"].clone();
     }
     Ok(port)
 }
