@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use cluster_primary::{Object, Value};
 
 use crate::args::{Ctl, Order};
@@ -14,21 +18,26 @@ use crate::place;
 
 const FAILED: u8 = 1;
 
+/// How long a cluster may take to answer what it can answer at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;
     let outcome = find(&args).and_then(|path| Client::connect(&path)).and_then(|mut client| {
         if let Order::Events { types } = &args.order {
-            return client.events(types, json);
+            return client.events(types, json).map(|()| false);
         }
         let (method, params) = call(&args.order)?;
         let result = client.call(method, params)?;
         let text = if json { line(&result) } else { describe(&args.order, &result) };
         print(&text)?;
-        Ok(())
+        Ok(matches!(args.order, Order::Kill { .. }) && result.as_bool() == Some(false))
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Trouble::Said(what)) => {
+        Ok(false) => ExitCode::SUCCESS,
+        // Nobody was there to be signalled, which has been said.
+        Ok(true) => ExitCode::from(FAILED),
+        Err(Trouble::Said(what) | Trouble::Unreadable(what)) => {
             eprintln!("cluster ctl: {what}");
             ExitCode::from(FAILED)
         }
@@ -40,6 +49,8 @@ pub(crate) fn ctl(args: Ctl) -> ExitCode {
 /// Why it did not work.
 enum Trouble {
     Said(String),
+    /// A line that was not understood.
+    Unreadable(String),
     Unheard,
 }
 
@@ -60,16 +71,17 @@ fn find(args: &Ctl) -> Result<PathBuf, Trouble> {
     if let Some(path) = &args.control {
         return Ok(path.clone());
     }
+    let folder = place::our_folder().map_err(|error| trouble(error.to_string()))?;
     if let Some(name) = &args.name {
-        return Ok(place::of_name(&place::folder(), name));
+        return Ok(place::of_name(&folder, name));
     }
-    let live = place::live();
+    let live = place::live(&folder);
     match &live[..] {
         [(_, path)] => Ok(path.clone()),
         [] => Err(trouble(format!(
-            "no cluster of this user's is running ({} has no live socket); name another's by \
-             --control PATH",
-            place::folder().display()
+            "no cluster is found: {} has no live socket. One that was started with --control is \
+             found by that: cluster ctl --control PATH",
+            folder.display()
         ))),
         several => {
             let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
@@ -88,15 +100,20 @@ struct Client {
 
 impl Client {
     fn connect(path: &Path) -> Result<Self, Trouble> {
-        let stream = UnixStream::connect(path).map_err(|error| {
+        let no_socket = std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket());
+        let stream = place::connect(path).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => "; is the cluster running?",
+                _ if no_socket => "; it is no socket",
                 io::ErrorKind::ConnectionRefused => "; its cluster has gone",
                 io::ErrorKind::PermissionDenied => "; it is another user's",
                 _ => "",
             };
             trouble(format!("cannot connect to {}: {error}{hint}", path.display()))
         })?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|error| trouble(format!("cannot use {}: {error}", path.display())))?;
         Ok(Self { path: path.into(), lines: BufReader::new(stream) })
     }
 
@@ -119,14 +136,26 @@ impl Client {
         let path = || self.path.display();
         match read {
             Ok(0) => Ok(None),
-            Ok(_) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(|error| trouble(format!("{} does not speak JSON: {error}", path()))),
+            Ok(_) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(trouble(format!("{} does not answer", path())))
+            }
             Err(error) => Err(trouble(format!("cannot read from {}: {error}", path()))),
         }
     }
 
+    /// From here on it may take as long as it takes.
+    fn wait_for_ever(&self) -> Result<(), Trouble> {
+        let set = self.lines.get_ref().set_read_timeout(None);
+        set.map_err(|error| trouble(format!("cannot use {}: {error}", self.path.display())))
+    }
+
     fn call(&mut self, method: &str, params: Object) -> Result<Value, Trouble> {
+        if method == "disconnect" {
+            self.wait_for_ever()?;
+        }
         self.send(method, params)?;
         match self.receive()? {
             None => Err(trouble("the primary has hung up; is it another user's?")),
@@ -149,10 +178,22 @@ impl Client {
         }
         self.call("subscribe", params)?;
         let mut names = BTreeMap::new();
-        while let Some(notification) = self.receive()? {
+        self.wait_for_ever()?;
+        loop {
+            let notification = match self.receive() {
+                Ok(Some(notification)) => notification,
+                Ok(None) => break,
+                // One that cannot be read, for it nests too deep, is not the last.
+                Err(Trouble::Unreadable(what)) => {
+                    eprintln!("cluster ctl: an event was left out: {what}");
+                    continue;
+                }
+                Err(trouble) => return Err(trouble),
+            };
             let event = &notification["params"];
             print(&if json { line(event) } else { tell(event, &mut names) })?;
         }
+        eprintln!("cluster ctl: the cluster has gone, or has hung up");
         Ok(())
     }
 }
@@ -292,7 +333,9 @@ fn tell(event: &Value, pids: &mut BTreeMap<u64, String>) -> String {
         "listening" => address(&event["address"]),
         "message" => line(&event["message"]),
         "stdio" => {
-            format!("{}: {}", line(&event["fd"]), event["data"].as_str().unwrap_or_default())
+            let data = BASE64.decode(event["data"].as_str().unwrap_or_default());
+            let text = String::from_utf8_lossy(&data.unwrap_or_default()).into_owned();
+            format!("{}: {}", line(&event["fd"]), line(&text.trim_end().into()))
         }
         "error" => event["message"].as_str().unwrap_or_default().into(),
         "exit" => match event["signal"].as_str() {

@@ -22,11 +22,22 @@ fn user() -> u32 {
 pub(crate) fn make_folder() -> io::Result<PathBuf> {
     let folder = folder();
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+        }
         _ => {}
     }
-    // Somebody else may have been there first.
-    let found = std::fs::symlink_metadata(&folder)?;
+    our_folder()
+}
+
+/// The folder, if it is nobody else's: somebody may have been there first, to listen to what is said
+/// to our clusters. One that is not there is nobody's.
+pub(crate) fn our_folder() -> io::Result<PathBuf> {
+    let folder = folder();
+    let found = match std::fs::symlink_metadata(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folder),
+        found => found?,
+    };
     if !found.is_dir() || found.uid() != user() || found.mode() & 0o077 != 0 {
         let what = format!("{} is not a folder of this user's alone", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
@@ -49,16 +60,34 @@ pub(crate) fn default_name(program: Option<&Path>) -> String {
 
 /// The clusters that are there: their names, and their sockets. Files of those that are gone are not
 /// counted.
-pub(crate) fn live() -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(folder()).into_iter().flatten().flatten();
+pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut live: Vec<_> = entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
         .filter_map(|entry| {
             let path = entry.path();
             let name = path.file_name()?.to_str()?.strip_suffix(".sock")?.to_owned();
-            UnixStream::connect(&path).is_ok().then_some((name, path))
+            connect(&path).is_ok().then_some((name, path))
         })
         .collect();
     live.sort();
     live
+}
+
+/// Connects to a control socket, however long its path is: an address holds about a hundred bytes.
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(error);
+            };
+            // This program does nothing else, and nothing of it is elsewhere.
+            let before = std::env::current_dir()?;
+            std::env::set_current_dir(folder)?;
+            let connected = UnixStream::connect(name);
+            std::env::set_current_dir(before)?;
+            connected
+        }
+        connected => connected,
+    }
 }

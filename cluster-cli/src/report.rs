@@ -8,6 +8,7 @@ use cluster_primary::control::event_object;
 use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
 
 /// Where what happens is said.
+#[derive(Clone, Copy)]
 pub(crate) struct Report {
     json: bool,
 }
@@ -96,6 +97,15 @@ impl Report {
     pub(crate) fn control(&self, path: &Path) {
         if self.json {
             print(typed("control").with("path", path.to_string_lossy().into_owned()));
+        }
+    }
+
+    /// As [`control`](Self::control), of one that does nothing else until it is driven.
+    pub(crate) fn ready(&self, path: &Path) {
+        if self.json {
+            self.control(path);
+        } else {
+            say(&format!("ready: driven by whoever connects to {}", path.display()));
         }
     }
 

@@ -348,6 +348,9 @@ impl Runner {
         self.ending =
             Some(Ending { next, signal: Signal::TERM, killed: false, asked_twice: false });
         self.primary.disconnect();
+        if let Some(control) = &mut self.control {
+            control.end_forks();
+        }
     }
 
     /// The first time gracefully; whoever asks again means it.

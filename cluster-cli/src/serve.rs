@@ -23,8 +23,11 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
     let ends = if args.once { Ends::WithFirstClient } else { Ends::WhenAsked };
     let mut settings = Settings::default();
     settings.args = Vec::new();
-    let outcome = Runner::new(settings, grace, report, Some(control), ends)
-        .and_then(|mut runner| runner.run());
+    let outcome =
+        Runner::new(settings, grace, report, Some(control), ends).and_then(|mut runner| {
+            report.ready(&args.control);
+            runner.run()
+        });
     outcome.unwrap_or_else(|error| {
         Report::new(false).failure(&error.to_string());
         ExitCode::from(FAILED)

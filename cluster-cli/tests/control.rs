@@ -14,8 +14,7 @@ use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes};
 
 fn serve(path: &Path, options: &[&str]) -> Cluster {
     let served = Cluster::start(cluster().arg("serve").arg("--control").arg(path).args(options));
-    // It is there before it can be connected to, which clients wait for themselves.
-    eventually("its socket is there", || path.exists().then_some(()));
+    served.err.wait_for(1, |line| line.contains("ready"));
     served
 }
 
@@ -380,6 +379,9 @@ fn with_once_it_ends_with_its_first_client_and_so_do_the_workers() {
         let folder = Folder::new("once");
         let path = folder.0.join("control");
         let mut served = serve(&path, &["--once"]);
+        // Who only looks whether somebody is there is no client.
+        let second = cluster().arg("serve").arg("--control").arg(&path).output().expect("it runs");
+        assert_eq!(second.status.code(), Some(1));
         let mut client = Client::connect(&path);
         client.call("setupPrimary", json!({"exec": worker(&folder), "execPath": node}));
         let pid = client.call("fork", json!({}))["pid"].as_i64().expect("a pid");
@@ -496,5 +498,133 @@ fn the_clients_of_the_documentation_work() {
         assert!(said.contains("ERR_UNKNOWN_SIGNAL"), "{said}");
         assert!(said.contains("all have disconnected"), "{said}");
         assert_eq!(served.wait().code(), Some(0), "{program:?}");
+    }
+}
+
+/// What is said last counts, with or without a newline, though its speaker has closed his half.
+#[test]
+fn who_closes_a_half_is_answered_and_harms_nobody() {
+    let folder = Folder::new("half");
+    let path = folder.0.join("control");
+    let _served = serve(&path, &[]);
+    for last in ["", "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"version\"}", "{\"jsonrpc"] {
+        let mut client = Client::connect(&path);
+        client.write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"subscribe\"}\n");
+        client.write(last);
+        client.lines.get_ref().shutdown(std::net::Shutdown::Write).expect("it is open");
+        assert_eq!(client.read().expect("an answer")["result"], true);
+        if !last.is_empty() {
+            assert!(client.read().is_some(), "an answer to {last}");
+        }
+        drop(client);
+        assert!(Client::connect(&path).call("version", json!({})).is_object());
+    }
+}
+
+#[test]
+fn the_last_words_of_a_worker_are_told() {
+    for node in nodes() {
+        let folder = Folder::new("last-words");
+        let path = folder.0.join("control");
+        let script = folder.0.join("worker.cjs");
+        let text = "process.send({ map: new Map([[1, 2n]]) }); process.exit();";
+        std::fs::write(&script, text).expect("a file");
+        let served = serve(&path, &[]);
+        let mut client = Client::connect(&path);
+        client.call("subscribe", json!({}));
+        let set = json!({"exec": script, "execPath": node, "serialization": "advanced"});
+        client.call("setupPrimary", set);
+        let forked = client.call("fork", json!({}));
+        // All that it does waits for the primary.
+        served.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", forked["pid"]);
+        eventually("the worker has died", || {
+            let stat = std::fs::read_to_string(&stat).ok()?;
+            stat.contains(") Z ").then_some(())
+        });
+        served.signal(Signal::CONT);
+        let message = client.until("message")["message"].clone();
+        let expected = json!([[1, {"$type": "BigInt", "value": "2"}]]);
+        assert_eq!(message["map"], json!({"$type": "Map", "value": expected}));
+        client.until("exit");
+    }
+}
+
+#[test]
+fn each_disconnect_is_answered_when_those_before_it_have_gone() {
+    for node in nodes() {
+        let folder = Folder::new("rounds");
+        let path = folder.0.join("control");
+        let _served = serve(&path, &[]);
+        let mut client = Client::connect(&path);
+        client.call("subscribe", json!({}));
+        client.call("setupPrimary", json!({"exec": worker(&folder), "execPath": node}));
+        let call = |id: u32, method: &str| {
+            format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": method}))
+        };
+        client.events.clear();
+        client.write(&[call(11, "disconnect"), call(12, "fork"), call(13, "disconnect")].concat());
+        let mut seen = Vec::new();
+        while !seen.contains(&"13".to_owned()) {
+            let line = client.read().expect("it does not hang up");
+            let event = line["params"]["type"].as_str().map(str::to_owned);
+            seen.push(event.unwrap_or_else(|| line["id"].to_string()));
+        }
+        let place = |name: &str| seen.iter().position(|s| s == name);
+        assert!(place("11") < place("13"), "{seen:?}");
+        assert!(place("disconnect").is_some_and(|at| Some(at) < place("13")), "{seen:?}");
+    }
+}
+
+#[test]
+fn what_ends_forks_nothing() {
+    let folder = Folder::new("ends");
+    let path = folder.0.join("control");
+    let mut served = serve(&path, &[]);
+    let mut client = Client::connect(&path);
+    client.call("setupPrimary", json!({"exec": "/bin/sleep", "args": ["1000"]}));
+    client.write("{\"jsonrpc\":\"2.0\",\"id\":91,\"method\":\"stop\"}\n{\"jsonrpc\":\"2.0\",\"id\":92,\"method\":\"fork\"}\n");
+    assert_eq!(client.read().expect("an answer")["result"], true);
+    assert_eq!(client.read().expect("an answer")["error"]["data"]["code"], "ERR_ENDING");
+    assert_eq!(served.wait().code(), Some(0));
+}
+
+#[test]
+fn who_reads_hears_all_to_the_end() {
+    for node in nodes() {
+        let folder = Folder::new("all");
+        let path = folder.0.join("control");
+        let mut served = serve(&path, &[]);
+        let mut client = Client::connect(&path);
+        client.call("setupPrimary", json!({"exec": worker(&folder), "execPath": node}));
+        client.call("fork", json!({}));
+        let mut listener = Client::connect(&path);
+        listener.call("subscribe", json!({}));
+        client.call("subscribe", json!({"events": ["message"]}));
+        // More than a socket holds.
+        client.call("send", json!({"worker": 1, "message": "x".repeat(3_000_000)}));
+        client.until("message");
+        client.call("stop", json!({}));
+        listener.until("message");
+        listener.until("exit");
+        assert_eq!(served.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn who_waits_for_a_descriptor_gets_one() {
+    let folder = Folder::new("few");
+    let path = folder.0.join("control");
+    let command = cluster();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 24; exec \"$@\"", "sh"]).arg(command.get_program());
+    let _served = Cluster::start(limited.arg("serve").arg("--control").arg(&path));
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(&path)).collect();
+    for client in &mut clients {
+        client.write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}\n");
+    }
+    // Each is answered when those before it have gone.
+    for mut client in clients {
+        assert_eq!(client.read().expect("an answer")["id"], 1);
     }
 }

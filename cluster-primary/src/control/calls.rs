@@ -12,8 +12,10 @@ use crate::{ForkError, KillError, Primary, SendError, WorkerId};
 /// What came of a call.
 pub(super) enum Outcome {
     Result(Value),
-    /// The answer follows when every worker has disconnected.
-    WhenDisconnected,
+    /// The answer follows when every worker has disconnected: with that event of its kind.
+    WhenDisconnected {
+        round: u64,
+    },
     /// From here on the client is told of events.
     Subscribed(Option<std::collections::BTreeSet<String>>),
     /// The settings name a program now.
@@ -23,11 +25,7 @@ pub(super) enum Outcome {
 }
 
 /// Carries a call out.
-pub(super) fn perform(
-    primary: &mut Primary,
-    call: Call,
-    has_program: bool,
-) -> Result<Outcome, Failure> {
+pub(super) fn perform(primary: &mut Primary, call: Call) -> Result<Outcome, Failure> {
     let done = |value: Value| Ok(Outcome::Result(value));
     match call {
         Call::Subscribe { events } => Ok(Outcome::Subscribed(events)),
@@ -51,10 +49,6 @@ pub(super) fn perform(
             if has_program { Ok(Outcome::HasProgram(settings)) } else { done(settings) }
         }
         Call::Settings => done(render::settings(primary.settings()).into()),
-        Call::Fork { .. } if !has_program => Err(Failure::verb(
-            "ERR_NO_EXEC",
-            "there is no program to run: call setupPrimary with an exec first",
-        )),
         Call::Fork { env } => {
             let worker = primary.fork_with(env).map_err(|error| fork_failure(&error))?;
             let pid = primary.worker_state(worker).map(|state| state.pid);
@@ -82,8 +76,9 @@ pub(super) fn perform(
             done(killed.into())
         }
         Call::Disconnect => {
+            let round = primary.disconnects().over + 1;
             primary.disconnect();
-            Ok(Outcome::WhenDisconnected)
+            Ok(Outcome::WhenDisconnected { round })
         }
         Call::Stop => Ok(Outcome::Stop),
     }

@@ -198,42 +198,45 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
     let mut change = Change { steps: Vec::new(), exec: false };
     let mut set = |step: Step| change.steps.push(step);
     let mut exec = false;
-    if let Some(value) = params.take("exec") {
+    if let Some(value) = params.0.remove("exec") {
         let program = PathBuf::from(text("exec", &value)?);
         exec = true;
         set(Box::new(move |s| s.exec = program));
     }
-    if let Some(value) = params.take("args") {
-        let args = texts("args", &value)?.into_iter().map(Into::into).collect();
+    // Null goes back to the default.
+    if let Some(value) = params.0.remove("args") {
+        let args = optional(&value, |v| texts("args", v))?.unwrap_or_default();
+        let args = args.into_iter().map(Into::into).collect();
         set(Box::new(move |s| s.args = args));
     }
-    // Null goes back to the default.
     if let Some(value) = params.0.remove("execPath") {
         let path = optional(&value, |v| text("execPath", v))?.map(PathBuf::from);
         set(Box::new(move |s| s.exec_path = path));
     }
-    if let Some(value) = params.take("execArgv") {
-        let args = texts("execArgv", &value)?.into_iter().map(Into::into).collect();
+    if let Some(value) = params.0.remove("execArgv") {
+        let args = optional(&value, |v| texts("execArgv", v))?.unwrap_or_default();
+        let args = args.into_iter().map(Into::into).collect();
         set(Box::new(move |s| s.exec_argv = args));
     }
     if let Some(value) = params.0.remove("cwd") {
         let cwd = optional(&value, |v| text("cwd", v))?.map(PathBuf::from);
         set(Box::new(move |s| s.cwd = cwd));
     }
-    if let Some(value) = params.take("env") {
-        let env = environment("env", value)?;
+    if let Some(value) = params.0.remove("env") {
+        let env = if value.is_null() { Env::new() } else { environment("env", value)? };
         set(Box::new(move |s| s.env = env));
     }
-    if let Some(value) = params.take("serialization") {
+    if let Some(value) = params.0.remove("serialization") {
         let serialization = match value.as_str() {
             Some("json") => Serialization::Json,
+            None if value.is_null() => Serialization::default(),
             Some("advanced") => Serialization::Advanced,
             _ => return Err(unfit("serialization", "\"json\" or \"advanced\"")),
         };
         set(Box::new(move |s| s.serialization = serialization));
     }
-    if let Some(value) = params.take("silent") {
-        let silent = flag("silent", &value)?;
+    if let Some(value) = params.0.remove("silent") {
+        let silent = optional(&value, |v| flag("silent", v))?.unwrap_or_default();
         set(Box::new(move |s| s.silent = silent));
     }
     if let Some(value) = params.0.remove("stdio") {
@@ -257,8 +260,8 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
             s.inspect_port = port.map_or(InspectPort::Count, InspectPort::Fixed);
         }));
     }
-    if let Some(value) = params.take("windowsHide") {
-        let hide = flag("windowsHide", &value)?;
+    if let Some(value) = params.0.remove("windowsHide") {
+        let hide = optional(&value, |v| flag("windowsHide", v))?.unwrap_or_default();
         set(Box::new(move |s| s.windows_hide = hide));
     }
     change.exec = exec;
@@ -275,7 +278,7 @@ fn optional<T>(
 /// As in Node: an array, or one word for the first three, to which the channel is added.
 fn stdio(value: &Value) -> Result<Vec<Stdio>, Failure> {
     let entries = match value {
-        Value::String(_) => {
+        Value::String(word) if word != "ipc" => {
             vec![stdio_entry(0, value)?, stdio_entry(1, value)?, stdio_entry(2, value)?, Stdio::Ipc]
         }
         Value::Array(entries) => {

@@ -104,8 +104,10 @@ fn call(object: &mut Object, id: Option<&Value>) -> Result<Call, Failure> {
 }
 
 fn line(object: Object) -> Vec<u8> {
-    // Nothing but JSON's own values goes in.
-    let mut line = serde_json::to_vec(&Value::from(object)).unwrap_or_default();
+    let object = Value::from(object);
+    // What JSON has no form for should have been described before; it is better late than lost.
+    let line = serde_json::to_vec(&object).or_else(|_| serde_json::to_vec(&object.to_tagged()));
+    let mut line = line.unwrap_or_default();
     line.push(b'\n');
     line
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token};
 
 use super::calls::{self, Outcome};
+use super::params::Call;
 use super::render;
-use super::rpc::{self, Request};
+use super::rpc::{self, Failure, Request};
 use super::session::Session;
-use crate::driver::{ControlSocket, SocketFile};
+use crate::driver::{Clock, ControlSocket, SocketFile};
 use crate::{Event, Primary};
 
 const LISTENER: Token = Token(usize::MAX);
@@ -26,6 +28,12 @@ const MAX_CLIENTS: usize = 1024;
 
 /// Clients that are taken in before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
+
+/// How long it is until clients are taken in again when there were no descriptors for them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long clients have to read what waits for them when the server goes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The control API of one primary; see the [module](super).
 pub struct ControlServer {
@@ -37,20 +45,39 @@ pub struct ControlServer {
     /// Clients that may have more to say: no new edge comes for it.
     pending: BTreeSet<usize>,
     more_clients: bool,
+    /// Clients wait, for whom there was no descriptor.
+    accept_again: bool,
     last_client: usize,
-    /// Who waits for all workers to have disconnected, and under which id.
-    disconnecting: Vec<(usize, Option<Value>)>,
+    /// The first that ever said something.
+    first_client: Option<usize>,
+    disconnecting: Vec<Waiter>,
     has_program: bool,
     stop: bool,
+    /// Nothing can be forked any more.
+    ending: bool,
     first_is_gone: bool,
+}
+
+/// Who waits for all workers to have disconnected.
+struct Waiter {
+    client: usize,
+    /// What to answer to.
+    id: Option<Value>,
+    /// The `Disconnected` event that means it.
+    round: u64,
 }
 
 /// Why there is no control API.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Another primary is there already, or something else is.
+    /// Somebody listens there already.
     InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file is there that is no socket.
+    Occupied {
         /// Where.
         path: PathBuf,
     },
@@ -68,7 +95,12 @@ impl fmt::Display for ControlError {
         match self {
             Self::InUse { path } => write!(
                 f,
-                "the control socket {} is in use: another primary is there, or another file",
+                "the control socket {} is in use: another primary listens there",
+                path.display()
+            ),
+            Self::Occupied { path } => write!(
+                f,
+                "cannot make the control socket {}: another file is there, which is no socket",
                 path.display()
             ),
             Self::Socket { path, error } => {
@@ -81,7 +113,7 @@ impl fmt::Display for ControlError {
 impl std::error::Error for ControlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::InUse { .. } => None,
+            Self::InUse { .. } | Self::Occupied { .. } => None,
             Self::Socket { error, .. } => Some(error),
         }
     }
@@ -95,6 +127,9 @@ impl ControlServer {
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, ControlError> {
         let path = path.as_ref();
         let socket = ControlSocket::bind(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse if is_no_socket(path) => {
+                ControlError::Occupied { path: path.into() }
+            }
             io::ErrorKind::AddrInUse => ControlError::InUse { path: path.into() },
             _ => ControlError::Socket { path: path.into(), error },
         })?;
@@ -110,10 +145,13 @@ impl ControlServer {
             clients: BTreeMap::new(),
             pending: BTreeSet::new(),
             more_clients: false,
+            accept_again: false,
             last_client: 0,
+            first_client: None,
             disconnecting: Vec::new(),
             has_program: true,
             stop: false,
+            ending: false,
             first_is_gone: false,
         })
     }
@@ -146,7 +184,7 @@ impl ControlServer {
             client.leaving |= event.is_write_closed() || event.is_error();
             self.pending.insert(event.token().0);
         }
-        if std::mem::take(&mut self.more_clients) {
+        if std::mem::take(&mut self.more_clients) | std::mem::take(&mut self.accept_again) {
             self.accept();
         }
         for id in std::mem::take(&mut self.pending) {
@@ -160,7 +198,12 @@ impl ControlServer {
     /// their order.
     pub fn event(&mut self, primary: &Primary, event: &Event) {
         if let Event::Disconnected = event {
-            for (client, id) in std::mem::take(&mut self.disconnecting) {
+            let told = primary.disconnects().told;
+            let (over, waiting) = std::mem::take(&mut self.disconnecting)
+                .into_iter()
+                .partition(|waiter: &Waiter| waiter.round <= told);
+            self.disconnecting = waiting;
+            for Waiter { client, id, .. } in over {
                 let Some(client) = self.clients.get_mut(&client) else { continue };
                 client.awaits -= 1;
                 if let Some(id) = id {
@@ -185,7 +228,10 @@ impl ControlServer {
 
     /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        (self.more_clients || !self.pending.is_empty()).then_some(Duration::ZERO)
+        if self.more_clients || !self.pending.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.accept_again.then_some(ACCEPT_PAUSE)
     }
 
     /// Whether a client has called `stop`.
@@ -193,7 +239,12 @@ impl ControlServer {
         self.stop
     }
 
-    /// Whether the first client that ever connected has gone.
+    /// The cluster is about to end: from here on nothing can be forked.
+    pub fn end_forks(&mut self) {
+        self.ending = true;
+    }
+
+    /// Whether the first client that ever said something has gone.
     pub fn first_client_is_gone(&self) -> bool {
         self.first_is_gone
     }
@@ -205,8 +256,11 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                // Out of descriptors, say: whoever waits does so until another client comes.
-                Err(_) => return,
+                // Out of descriptors, say. For those who wait now no new edge comes.
+                Err(_) => {
+                    self.accept_again = true;
+                    return;
+                }
             };
             if self.clients.len() >= MAX_CLIENTS || !crate::driver::is_trusted(&stream) {
                 continue;
@@ -223,6 +277,9 @@ impl ControlServer {
     fn serve(&mut self, primary: &mut Primary, id: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let (requests, more) = client.read();
+        if client.has_spoken {
+            self.first_client.get_or_insert(id);
+        }
         if more {
             self.pending.insert(id);
         } else if client.leaving {
@@ -230,7 +287,7 @@ impl ControlServer {
         }
         for request in requests {
             let Request { id: answer_to, call } = request;
-            let outcome = call.and_then(|call| calls::perform(primary, call, self.has_program));
+            let outcome = call.and_then(|call| self.perform(primary, call));
             let Some(client) = self.clients.get_mut(&id) else { return };
             let result = match outcome {
                 Ok(Outcome::Result(result)) => Ok(result),
@@ -246,9 +303,9 @@ impl ControlServer {
                     self.stop = true;
                     Ok(true.into())
                 }
-                Ok(Outcome::WhenDisconnected) => {
+                Ok(Outcome::WhenDisconnected { round }) => {
                     client.awaits += 1;
-                    self.disconnecting.push((id, answer_to));
+                    self.disconnecting.push(Waiter { client: id, id: answer_to, round });
                     continue;
                 }
                 Err(failure) => Err(failure),
@@ -260,6 +317,21 @@ impl ControlServer {
                 (None, _) => {}
             }
         }
+    }
+
+    fn perform(&self, primary: &mut Primary, call: Call) -> Result<Outcome, Failure> {
+        if let Call::Fork { .. } = call {
+            if self.ending || self.stop {
+                return Err(Failure::verb("ERR_ENDING", "the cluster is ending"));
+            }
+            if !self.has_program {
+                return Err(Failure::verb(
+                    "ERR_NO_EXEC",
+                    "there is no program to run: call setupPrimary with an exec first",
+                ));
+            }
+        }
+        calls::perform(primary, call)
     }
 
     /// Writes what goes without waiting, and lets go of clients that are gone.
@@ -274,11 +346,15 @@ impl ControlServer {
         for id in over {
             if let Some(mut client) = self.clients.remove(&id) {
                 let _gone = self.poll.registry().deregister(client.stream());
+                self.first_is_gone |= self.first_client == Some(id);
             }
-            self.disconnecting.retain(|(waiting, _)| *waiting != id);
-            self.first_is_gone |= id == 1;
+            self.disconnecting.retain(|waiter| waiter.client != id);
         }
     }
+}
+
+fn is_no_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
 }
 
 /// The poll's own descriptor: readable when a client has something to say.
@@ -290,9 +366,20 @@ impl AsRawFd for ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
-        // Answers that wait are the last chance to be heard.
-        for client in self.clients.values_mut() {
-            client.flush();
+        // What waits now is the last that clients hear: those who read get all of it.
+        let clock = Clock::start();
+        loop {
+            for client in self.clients.values_mut() {
+                client.flush();
+            }
+            let left = clock.until(LAST_WORDS);
+            if left.is_zero() || !self.clients.values().any(Session::has_output) {
+                break;
+            }
+            match self.poll.poll(&mut self.ready, Some(left)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                _ => {}
+            }
         }
         let _gone = self.file.remove();
     }

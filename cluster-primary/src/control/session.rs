@@ -28,6 +28,8 @@ pub(super) struct Session {
     output: VecDeque<u8>,
     /// The types of events that it wants.
     subscription: BTreeSet<String>,
+    /// It has said something: who only looks whether somebody listens here says nothing.
+    pub(super) has_spoken: bool,
     /// It will say nothing more, but may still listen.
     said_all: bool,
     gone: bool,
@@ -46,6 +48,7 @@ impl Session {
             skipping: false,
             output: VecDeque::new(),
             subscription: BTreeSet::new(),
+            has_spoken: false,
             said_all: false,
             gone: false,
             leaving: false,
@@ -100,6 +103,7 @@ impl Session {
                     requests.push(rpc::read(&std::mem::take(&mut self.input)));
                 }
                 self.input.clear();
+                self.searched = 0;
                 return (requests, false);
             }
             if left == 0 {
@@ -109,6 +113,7 @@ impl Session {
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.said_all = true,
                 Ok(length) => {
+                    self.has_spoken = true;
                     self.input.extend_from_slice(&chunk[..length]);
                     left = left.saturating_sub(length);
                 }
@@ -140,6 +145,10 @@ impl Session {
             };
             let line: Vec<u8> = self.input.drain(..=at).collect();
             self.searched = 0;
+            // One long line must not hold its memory for as long as its client stays.
+            if self.input.capacity() > READ_PER_WAKE && self.input.len() <= READ_PER_WAKE {
+                self.input.shrink_to(READ_PER_WAKE);
+            }
             if std::mem::take(&mut self.skipping) {
                 continue;
             }
@@ -160,6 +169,11 @@ impl Session {
         if !self.gone {
             self.output.extend(line);
         }
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn has_output(&self) -> bool {
+        !self.gone && !self.output.is_empty()
     }
 
     /// Writes what goes without waiting.

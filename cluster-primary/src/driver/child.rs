@@ -242,7 +242,9 @@ impl Primary {
 
     fn forget_if_over(&mut self, worker: WorkerId) {
         if self.children.get(&worker).is_some_and(|c| c.channel.is_none() && c.process.is_none()) {
-            self.children.remove(&worker);
+            if let Some(child) = self.children.remove(&worker) {
+                self.departed.insert(worker, child.serialization);
+            }
             self.unflushed.remove(&worker);
         }
     }

@@ -28,6 +28,7 @@ use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::process::Rlimit;
 
+pub(crate) use clock::Clock;
 pub(crate) use control_socket::{ControlSocket, is_trusted};
 pub(crate) use socket_file::SocketFile;
 
@@ -40,7 +41,6 @@ use crate::{
     Settings, Signal, Stats, WorkerId,
 };
 use child::Child;
-use clock::Clock;
 use process::Process;
 use remote::Calls;
 use serve::Listener;
@@ -80,6 +80,10 @@ pub struct Primary {
     last_handle: u64,
     last_send: u64,
     events: VecDeque<Event>,
+    /// How messages of workers were written that are gone, as long as events of theirs may wait.
+    departed: BTreeMap<WorkerId, Serialization>,
+    /// The `Disconnected` events that were taken.
+    disconnects_told: u64,
     /// Sources that may have more than was taken of them: no new edge comes for it.
     pending: BTreeSet<Source>,
     /// Workers for whom something waits to be written.
@@ -94,6 +98,12 @@ pub struct Primary {
     accept_pauses: u64,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
+}
+
+/// See [`Primary::disconnects`].
+pub(crate) struct Disconnects {
+    pub(crate) over: u64,
+    pub(crate) told: u64,
 }
 
 impl Primary {
@@ -123,6 +133,8 @@ impl Primary {
             last_handle: 0,
             last_send: 0,
             events: VecDeque::new(),
+            departed: BTreeMap::new(),
+            disconnects_told: 0,
             pending: BTreeSet::new(),
             unflushed: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -237,9 +249,11 @@ impl Primary {
     }
 
     /// How messages are written on a worker's channel, as long as its process or its channel is
-    /// there: the [settings](Settings::serialization) at its fork.
+    /// there, or events of its wait to be taken: the [settings](Settings::serialization) at its
+    /// fork.
     pub fn serialization(&self, id: WorkerId) -> Option<Serialization> {
-        self.children.get(&id).map(|child| child.serialization)
+        let child = self.children.get(&id).map(|child| child.serialization);
+        child.or_else(|| self.departed.get(&id).copied())
     }
 
     /// Where a worker listens by way of this primary, with the ports that are bound.
@@ -313,8 +327,7 @@ impl Primary {
     /// If the system's poll fails.
     pub fn next_event(&mut self) -> io::Result<Option<Event>> {
         loop {
-            self.settle();
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.take_event() {
                 return Ok(Some(event));
             }
             if self.is_over() {
@@ -331,8 +344,7 @@ impl Primary {
     pub fn next_event_within(&mut self, patience: Duration) -> io::Result<Option<Event>> {
         let deadline = self.clock.now() + patience;
         loop {
-            self.settle();
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.take_event() {
                 return Ok(Some(event));
             }
             let left = self.clock.until(deadline);
@@ -352,11 +364,27 @@ impl Primary {
     /// # Errors
     /// If the system's poll fails.
     pub fn try_event(&mut self) -> io::Result<Option<Event>> {
-        self.settle();
-        if self.events.is_empty() {
-            self.turn(Some(Duration::ZERO))?;
+        if let Some(event) = self.take_event() {
+            return Ok(Some(event));
         }
-        Ok(self.events.pop_front())
+        self.turn(Some(Duration::ZERO))?;
+        Ok(self.take_event())
+    }
+
+    fn take_event(&mut self) -> Option<Event> {
+        self.settle();
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.departed.clear();
+        }
+        self.disconnects_told += u64::from(matches!(event, Some(Event::Disconnected)));
+        event
+    }
+
+    /// How often all workers have disconnected because all were told to, and how many of the events
+    /// that say so were taken.
+    pub(crate) fn disconnects(&self) -> Disconnects {
+        Disconnects { over: self.machine.disconnects(), told: self.disconnects_told }
     }
 
     /// How long a loop of one's own may wait at the most before it calls

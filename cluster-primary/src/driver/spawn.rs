@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cluster_proto::env::WorkerEnv;
+use rustix::io::Errno;
 use rustix::process::Rlimit;
 
 use crate::settings::WORKER_VARIABLES;
@@ -72,9 +73,17 @@ pub(super) fn spawn(
 /// Whether a process can have it for its working directory; to read it is not needed for that.
 fn enterable(folder: &Path) -> io::Result<()> {
     if !std::fs::metadata(folder)?.is_dir() {
-        return Err(ErrorKind::NotADirectory.into());
+        return Err(Errno::NOTDIR.into());
     }
     Ok(rustix::fs::access(folder, rustix::fs::Access::EXEC_OK)?)
+}
+
+/// Whether it is a file that can be read. (A pipe would make us wait for whoever writes to it.)
+fn readable(script: &Path) -> io::Result<()> {
+    if !std::fs::metadata(script)?.is_file() {
+        return Err(Errno::INVAL.into());
+    }
+    File::open(script).map(drop)
 }
 
 /// The command line: `interpreter exec_argv… exec args…`, or `exec args…`.
@@ -83,7 +92,7 @@ fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkErr
         Some(interpreter) => {
             if settings.is_script() {
                 let script = settings.cwd.as_deref().unwrap_or(Path::new("")).join(&settings.exec);
-                File::open(&script)
+                readable(&script)
                     .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
             }
             let mut command = Command::new(interpreter);

@@ -93,10 +93,16 @@ impl Machine {
         }
     }
 
+    /// How often all workers have disconnected because they were all told to.
+    pub(crate) fn disconnects(&self) -> u64 {
+        self.disconnects
+    }
+
     pub(super) fn finish_disconnecting(&mut self) {
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
         if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
             self.disconnecting = false;
+            self.disconnects += 1;
             self.event(Event::Disconnected);
         }
     }

@@ -51,6 +51,8 @@ pub struct Machine {
     handoffs: BTreeMap<(WorkerId, u64), (ServerId, ConnId)>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
+    /// How often all have disconnected.
+    disconnects: u64,
     output: VecDeque<Output>,
     stats: Stats,
 }
@@ -70,6 +72,7 @@ impl Machine {
             keys: BTreeMap::new(),
             handoffs: BTreeMap::new(),
             disconnecting: false,
+            disconnects: 0,
             output: VecDeque::new(),
             stats: Stats::default(),
         }
