@@ -202,8 +202,9 @@ impl<T: Transport> Channel<T> {
     }
 
     /// Has [`poll_mark`](Self::poll_mark) report `token` when all that was sent so far has been
-    /// written (and the handles among it answered): Node's callback of `send()`. If the channel
-    /// closes before, there is no report.
+    /// written: Node's callback of `send()`. A mark behind a handle that the gate waits for (always,
+    /// with a `gate_window` of one) waits for its answer too. If the channel closes before, there is
+    /// no report.
     pub fn mark(&mut self, token: u64) {
         self.sender.mark(token);
     }

@@ -122,6 +122,10 @@ impl<H> Sender<H> {
             return Ok(self.submit(FrameClass::Plain, Frame::Plain(bytes)));
         };
         let resend = outgoing.resend();
+        if resend && !message.can_be_sent_again() {
+            let what = "it nests too deep to be sent again with its handle".into();
+            return Err(EncodeError::Unsupported { encoding: "a resend", what }.into());
+        }
         let bytes = self.encode(&Message::Handle(HandleMessage {
             kind: outgoing.kind,
             key: outgoing.key,
@@ -493,7 +497,7 @@ fn wrap(wire: Wire, frame: &[u8]) -> Vec<u8> {
     let encoded = codec
         .decode(wire.payload(frame))
         .map(|first| codec.encode(&first.with_handle(HandleKind::NetNative), &mut again));
-    // `encode` made it, and one more wrapping is within what every encoding holds.
+    // `encode` made it, and `send` saw that one more wrapping is within what every encoding holds.
     assert!(matches!(encoded, Ok(Ok(()))), "a frame of ours is not readable: {encoded:?}");
     again
 }

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use crate::error::DecodeError;
 use crate::{
     AddressType, Backlog, ClusterBody, ClusterMessage, DgramType, Family, Field, HandleKind,
-    HandleMessage, ListenQuery, ListenReply, Message, Object, ServerKey, SockName, SocketList,
-    Value,
+    HandleMessage, ListenQuery, ListenReply, Message, Object, Rich, ServerKey, SockName,
+    SocketList, Value,
 };
 
 const CMD: &str = "cmd";
@@ -21,9 +21,24 @@ pub(crate) const MAX_WRAPS: usize = 2;
 
 /// Whether Node would take it for a message of the protocol's own.
 pub fn is_internal(value: &Value) -> bool {
-    value[CMD]
-        .as_str()
-        .is_some_and(|cmd| cmd.len() > INTERNAL_PREFIX.len() && cmd.starts_with(INTERNAL_PREFIX))
+    let long = |cmd: &str| cmd.len() > INTERNAL_PREFIX.len() && cmd.starts_with(INTERNAL_PREFIX);
+    let members = match value {
+        Value::Object(object) => object,
+        // To JavaScript an array is an object too.
+        Value::Rich(rich) => match &**rich {
+            Rich::Array { members, .. } => members,
+            _ => return false,
+        },
+        _ => return false,
+    };
+    match members.member(CMD) {
+        Some(Value::String(cmd)) => long(cmd),
+        Some(Value::Rich(rich)) => match &**rich {
+            Rich::Utf16(units) => long(&String::from_utf16_lossy(units)),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 impl Message {
@@ -55,12 +70,15 @@ fn command(cmd: &str) -> Object {
 }
 
 fn read_message(value: Value, wraps: usize) -> Result<Message, DecodeError> {
-    let Value::Object(object) = value else { return Ok(Message::User(value)) };
-    let value = Value::Object(object);
     if !is_internal(&value) {
         return Ok(Message::User(value));
     }
-    let Value::Object(mut object) = value else { unreachable!("it was one above") };
+    let Value::Object(mut object) = value else { return Err(member("cmd", "in an object")) };
+    // They part company here: one that refers to another would refer to nothing, or to something
+    // else where it goes next.
+    if !object.iter().all(|(_, value)| value.refers_within_itself()) {
+        return Err(member("msg", "a value by itself, as is every member"));
+    }
     // With `advanced` Node says of some members that they are undefined. What is in `msg` is the
     // user's.
     object.retain(|name, value| name == "msg" || !value.is_undefined());

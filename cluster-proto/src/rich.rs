@@ -309,6 +309,32 @@ impl Rich {
         boxed.into_iter().chain(pairs).chain(items).chain(error).chain(array)
     }
 
+    /// Whether it is an object to which another part of the value may refer.
+    fn is_object(&self) -> bool {
+        match self {
+            Self::Undefined | Self::BigInt(_) | Self::Utf16(_) | Self::Back(_) => false,
+            Self::Date(_)
+            | Self::RegExp { .. }
+            | Self::Boxed(_)
+            | Self::Map(_)
+            | Self::Set(_)
+            | Self::Error(_)
+            | Self::ArrayBuffer { .. }
+            | Self::View { .. }
+            | Self::Array { .. } => true,
+        }
+    }
+
+    /// As [`Value::refers_within`].
+    pub(crate) fn refers_within(&self, objects: &mut u32) -> bool {
+        if let Self::Back(distance) = self {
+            return (1..=*objects).contains(distance);
+        }
+        // What a boxed value holds is part of its object.
+        *objects += u32::from(self.is_object());
+        self.parts().all(|part| part.refers_within(objects))
+    }
+
     /// Whether JavaScript would take it for true in a condition.
     pub(crate) fn is_truthy(&self) -> bool {
         match self {
@@ -321,7 +347,12 @@ impl Rich {
     /// As for a value.
     #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
     pub(crate) fn nests_within(&self, levels: usize) -> bool {
-        self.parts().all(|part| levels > 0 && part.nests_within(levels - 1))
+        match self {
+            Self::Map(_) | Self::Set(_) | Self::Error(_) | Self::Array { .. } => {
+                levels > 0 && self.parts().all(|part| part.nests_within(levels - 1))
+            }
+            _ => self.parts().all(|part| part.nests_within(levels)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
@@ -200,10 +201,45 @@ impl<'de> Visitor<'de> for PartsSeed {
         let texts = seq.next_element()?.ok_or_else(short)?;
         // At the last level only what holds nothing may stand.
         let values = match self.depth {
-            0 => seq.next_element_seed(Items { depth: 1 })?.filter(Vec::is_empty),
+            0 => seq.next_element_seed(NoItems)?,
             depth => seq.next_element_seed(Items { depth })?,
         };
         Ok(Parts { kind, bytes, texts, values: values.ok_or_else(short)? })
+    }
+}
+
+/// An empty list. What stands in another is not looked at: it may nest without end.
+struct NoItems;
+
+impl<'de> DeserializeSeed<'de> for NoItems {
+    type Value = Vec<Value>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Vec<Value>, D::Error> {
+        d.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoItems {
+    type Value = Vec<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an empty list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Value>, A::Error> {
+        match seq.next_element_seed(Refused)? {
+            None => Ok(Vec::new()),
+            Some(never) => match never {},
+        }
+    }
+}
+
+/// A value where none may be.
+struct Refused;
+
+impl<'de> DeserializeSeed<'de> for Refused {
+    type Value = Infallible;
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<Infallible, D::Error> {
+        Err(D::Error::custom("it nests too deep"))
     }
 }
 

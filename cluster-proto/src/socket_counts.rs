@@ -7,6 +7,8 @@ use crate::SocketList;
 
 /// Keys that are counted at a time: a peer makes them up.
 const MAX_KEYS: usize = 4096;
+/// Node's are `4:[2001:db8::1]:8000` or so, or a path.
+const MAX_KEY: usize = 1024;
 
 /// Counts the connections that a peer sent away from its `net.Server`s (`net.Socket` with a `key`),
 /// and answers its questions about them, so that its `server.getConnections()` and `server.close()`
@@ -38,8 +40,12 @@ struct Entry {
 
 impl SocketCounts {
     /// A connection with that key came. False if it is not counted, since there are 4,096 other
-    /// keys already: then do not say [`closed`](Self::closed) for it.
+    /// keys already, or this one is longer than 1,024 bytes: then do not say
+    /// [`closed`](Self::closed) for it.
     pub fn opened(&mut self, key: &str) -> bool {
+        if key.len() > MAX_KEY {
+            return false;
+        }
         if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(key) {
             self.keys.retain(|_, entry| entry.open > 0 || entry.awaited);
             if self.keys.len() >= MAX_KEYS {

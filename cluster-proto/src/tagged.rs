@@ -73,8 +73,9 @@ impl Value {
     /// The value that [`to_tagged`](Self::to_tagged) wrote so.
     ///
     /// # Errors
-    /// [`TaggedError`] for a `$type` that is not known, or whose members do not fit, and if it nests
-    /// deeper than 127 levels.
+    /// [`TaggedError`] for a `$type` that is not known, or whose members do not fit, and if the
+    /// description nests deeper than 508 levels. (The value that it describes may nest deeper than
+    /// 127, and is refused when it is sent.)
     pub fn from_tagged(tagged: Value) -> Result<Value, TaggedError> {
         read(tagged, MAX_DEPTH * 4)
     }
@@ -209,7 +210,7 @@ impl fmt::Display for TaggedError {
         match self {
             Self::UnknownType { name } => write!(f, "there is no $type {name:?}"),
             Self::Unfit { name } => {
-                write!(f, "the members beside the $type {name:?} are not what it needs")
+                write!(f, "the $type {name:?} needs {}", needs(name))
             }
             Self::TooDeep => f.write_str("it nests too deep"),
         }
@@ -217,6 +218,25 @@ impl fmt::Display for TaggedError {
 }
 
 impl core::error::Error for TaggedError {}
+
+/// What stands beside a `$type`.
+fn needs(name: &str) -> &'static str {
+    match name {
+        "Number" => "a \"value\" of \"NaN\", \"Infinity\", \"-Infinity\" or \"-0\"",
+        "BigInt" => "a \"value\" of hexadecimal digits, \"-ff\" say",
+        "Utf16" => "a \"value\" that is an array of code units",
+        "Date" => "a \"value\" in milliseconds since 1970, or null",
+        "RegExp" => "a \"value\" that is its source, and \"flags\"",
+        "Map" => "a \"value\" that is an array of arrays of a key and a value each",
+        "Set" => "a \"value\" that is an array",
+        "Array" => "a \"value\" of [index, value] each, a \"length\" and \"members\"",
+        "ArrayBuffer" => "a \"value\" in base64, with padding, and perhaps \"maxByteLength\"",
+        "reference" => "a \"value\" that counts objects back from here",
+        "Object" => "a \"value\" that is an object",
+        "Boxed" => "a \"value\"",
+        _ => "a \"value\" in base64, with padding, of as many bytes as its elements take",
+    }
+}
 
 fn read(value: Value, depth: usize) -> Result<Value, TaggedError> {
     let Some(depth) = depth.checked_sub(1) else { return Err(TaggedError::TooDeep) };
@@ -257,7 +277,12 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
     if name == "undefined" {
         return Ok(Value::undefined());
     }
-    let value = value.ok_or_else(unfit)?;
+    let Some(value) = value else {
+        return Err(match KNOWN.contains(&name.as_str()) || is_view(&name) {
+            true => unfit(),
+            false => TaggedError::UnknownType { name },
+        });
+    };
     if let Some(kind) = ViewKind::ALL.iter().find(|kind| kind.name() == name) {
         return Ok(Rich::View { kind: *kind, bytes: bytes(&value).ok_or_else(unfit)? }.into());
     }
@@ -269,7 +294,11 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
         ("BigInt", Value::String(digits)) => big_int(&digits).ok_or_else(unfit)?.into(),
         ("Utf16", Value::Array(units)) => {
             let units = units.iter().map(|unit| u16::try_from(unit.as_u64()?).ok());
-            Rich::Utf16(units.collect::<Option<_>>().ok_or_else(unfit)?).into()
+            let units: Vec<u16> = units.collect::<Option<_>>().ok_or_else(unfit)?;
+            match String::from_utf16(&units) {
+                Ok(text) => text.into(),
+                Err(_) => Rich::Utf16(units).into(),
+            }
         }
         ("Date", Value::Null) => Rich::Date(f64::NAN).into(),
         ("Date", time) => Rich::Date(read(time, depth)?.as_f64().ok_or_else(unfit)?).into(),
@@ -320,11 +349,29 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
         }
         ("reference", value) => Rich::Back(index(&value).ok_or_else(unfit)?).into(),
         ("Object", Value::Object(object)) => read_members(object, depth)?.into(),
-        ("Number" | "BigInt" | "Utf16" | "RegExp" | "Map" | "Set" | "Array" | "Object", _) => {
-            return Err(unfit());
-        }
+        (known, _) if KNOWN.contains(&known) => return Err(unfit()),
         _ => return Err(TaggedError::UnknownType { name }),
     })
+}
+
+/// The types that need a `value`, but for views.
+const KNOWN: [&str; 12] = [
+    "Number",
+    "BigInt",
+    "Utf16",
+    "Date",
+    "RegExp",
+    "Boxed",
+    "Map",
+    "Set",
+    "ArrayBuffer",
+    "Array",
+    "reference",
+    "Object",
+];
+
+fn is_view(name: &str) -> bool {
+    ViewKind::ALL.iter().any(|kind| kind.name() == name)
 }
 
 fn index(value: &Value) -> Option<u32> {

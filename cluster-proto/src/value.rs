@@ -120,6 +120,27 @@ impl Value {
         }
     }
 
+    /// Whether each reference in it is to an object that begins in it.
+    pub(crate) fn refers_within_itself(&self) -> bool {
+        self.refers_within(&mut 0)
+    }
+
+    /// As that, behind so many objects; counts them on.
+    pub(crate) fn refers_within(&self, objects: &mut u32) -> bool {
+        match self {
+            Self::Array(items) => {
+                *objects += 1;
+                items.iter().all(|item| item.refers_within(objects))
+            }
+            Self::Object(object) => {
+                *objects += 1;
+                object.iter().all(|(_, value)| value.refers_within(objects))
+            }
+            Self::Rich(rich) => rich.refers_within(objects),
+            _ => true,
+        }
+    }
+
     /// Whether JavaScript would take it for true in a condition.
     pub fn is_truthy(&self) -> bool {
         match self {

@@ -230,3 +230,12 @@ fn postcard_lets_nothing_pass_in_a_guise() {
     assert!(Postcard.decode(&postcard_object(INTERNAL, "x")).is_err());
     assert!(Postcard.decode(&postcard_object(USER, "NODE_X")).is_err());
 }
+
+/// A value within a value, without end, in an encoding that says of nothing how deep it goes.
+#[test]
+fn rich_values_that_nest_without_end_are_an_error() {
+    for unit in [&[8, 7, 0, 0, 1][..], &[8, 5, 0, 0, 1], &[8, 6, 0, 0, 1], &[6, 1]] {
+        let payload = [&[0, 5][..], &unit.repeat(200_000), &[0]].concat();
+        assert!(Postcard.decode(&payload).is_err());
+    }
+}

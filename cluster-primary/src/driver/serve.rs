@@ -4,7 +4,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use cluster_ipc::Outgoing;
-use cluster_proto::{HandleKind, ListenQuery, Message};
+use cluster_proto::env::Serialization;
+use cluster_proto::{
+    Advanced, ClusterBody, ClusterMessage, Codec, HandleKind, Json, ListenQuery, Message, Value,
+};
 use cluster_sched::Mono;
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -117,9 +120,10 @@ impl Primary {
             },
         };
         // If its channel is closed, the machine has been told, or will be.
-        let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) else {
-            return;
-        };
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let serialization = child.serialization;
+        let Some(channel) = child.channel() else { return };
+        let message = with_data_that_arrives(message, serialization);
         let hand_off = outgoing.as_ref().and_then(|o| o.token);
         match channel.send(&message, outgoing) {
             Ok(_) => {
@@ -255,6 +259,56 @@ impl Drop for Primary {
         let open: Vec<_> = self.listeners.keys().copied().collect();
         for server in open {
             self.close_listener(server);
+        }
+    }
+}
+
+/// The message; a server's custom data left out where the worker's channel cannot carry it. Another
+/// worker gave it, whose channel may carry other things, and nobody else must suffer from that.
+fn with_data_that_arrives(mut message: Message, serialization: Serialization) -> Message {
+    let unencodable = |message: &Message| {
+        let codec: &dyn Codec = match serialization {
+            Serialization::Advanced => &Advanced,
+            _ => &Json,
+        };
+        codec.encode(message, &mut Vec::new()).is_err()
+    };
+    let has_data = matches!(&message, Message::Cluster(ClusterMessage {
+        body: ClusterBody::ListenReply(reply), ..
+    }) if reply.data != Value::Null);
+    if has_data
+        && unencodable(&message)
+        && let Message::Cluster(ClusterMessage { body: ClusterBody::ListenReply(reply), .. }) =
+            &mut message
+    {
+        reply.data = Value::Null;
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_proto::ListenReply;
+
+    use super::*;
+
+    #[test]
+    fn data_that_a_channel_cannot_carry_is_left_out_of_the_answer_there() {
+        let reply = |data: Value| {
+            let reply = ListenReply { errno: None, key: "k".into(), data, sockname: None };
+            Message::cluster(1, Some(2), ClusterBody::ListenReply(Box::new(reply)))
+        };
+        let [json, advanced] = [Serialization::Json, Serialization::Advanced];
+        for (data, lost_by) in [
+            (Value::from("a ticket's key"), None),
+            (Value::buffer(*b"a ticket's key"), Some(json)),
+            (Value::from(u64::MAX), Some(advanced)),
+        ] {
+            for serialization in [json, advanced] {
+                let lost = lost_by == Some(serialization);
+                let expected = reply(if lost { Value::Null } else { data.clone() });
+                assert_eq!(with_data_that_arrives(reply(data.clone()), serialization), expected);
+            }
         }
     }
 }

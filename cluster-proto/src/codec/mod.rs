@@ -44,6 +44,19 @@ pub trait Codec {
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError>;
 }
 
+#[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
+impl Message {
+    /// Whether it nests so little that every encoding holds it beside a handle that is sent again,
+    /// which wraps it twice (see [`Gate`](crate::Gate)).
+    pub fn can_be_sent_again(&self) -> bool {
+        let levels = crate::value::MAX_DEPTH - MAX_WRAPS;
+        match self {
+            Self::User(value) => value.nests_within(levels),
+            other => other.to_value().nests_within(levels),
+        }
+    }
+}
+
 /// Refuses what must not be sent in any encoding.
 #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 fn check_sendable(message: &Message) -> Result<(), EncodeError> {

@@ -18,7 +18,8 @@ use crate::message::Message;
 /// and read it, behind four bytes of big-endian length.
 ///
 /// Beyond JSON it carries what [`Rich`](crate::Rich) holds. Versions 13 to 15 are read. Nesting is
-/// limited to 127 levels, those of the message around a value included. What cannot be read is
+/// limited to 127 levels, those of the message around a value included, and the number of values that
+/// take more than a few bytes here to a million and one for each eight bytes. What cannot be read is
 /// refused by name: `SharedArrayBuffer`s and WebAssembly modules, which no channel carries, and a
 /// typed array whose `ArrayBuffer` another one shows too (Node never sends one so).
 ///

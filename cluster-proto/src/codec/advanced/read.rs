@@ -9,11 +9,22 @@ use super::{OLDEST, VERSION, tag};
 use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 use crate::value::{MAX_DEPTH, Number, Object, Value};
 
+/// As many values of those that take much memory for a byte may stand in any message; beyond these one
+/// for eight bytes.
+const MANY: usize = 1 << 20;
+
 type Read<T> = Result<T, String>;
 
 /// Reads a frame's payload.
 pub(super) fn value(payload: &[u8]) -> Read<Value> {
-    let mut reader = Reader { bytes: payload, at: 0, version: 0, objects: 0, numbers: Vec::new() };
+    let mut reader = Reader {
+        bytes: payload,
+        at: 0,
+        version: 0,
+        objects: 0,
+        numbers: Vec::new(),
+        rich_left: MANY + payload.len() / 8,
+    };
     if reader.byte()? != tag::VERSION {
         return Err("it does not begin with a version".into());
     }
@@ -37,6 +48,8 @@ struct Reader<'a> {
     objects: u32,
     /// Which of these each number on the wire means.
     numbers: Vec<u32>,
+    /// How many values may follow that take a hundred times their bytes.
+    rich_left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -111,7 +124,7 @@ impl<'a> Reader<'a> {
             tag::OBJECT => {
                 self.begin();
                 let members = self.members(tag::END_OBJECT, deeper(depth)?)?;
-                Object::from_members(members).into()
+                distinct(members)?.into()
             }
             tag::DENSE_ARRAY => self.dense_array(deeper(depth)?)?,
             tag::SPARSE_ARRAY => self.sparse_array(deeper(depth)?)?,
@@ -120,6 +133,8 @@ impl<'a> Reader<'a> {
     }
 
     fn rich(&mut self, tag: u8, depth: usize) -> Read<Value> {
+        let left = self.rich_left.checked_sub(1);
+        self.rich_left = left.ok_or("too many small values for its length")?;
         Ok(match tag {
             tag::UNDEFINED => Rich::Undefined,
             tag::BIG_INT => Rich::BigInt(self.big_int()?),
@@ -291,8 +306,10 @@ impl<'a> Reader<'a> {
                 None => members.push((name, value)),
             }
         }
-        elements.sort_by_key(|(index, _)| *index);
-        elements.dedup_by_key(|(index, _)| *index);
+        // V8 writes them so, and what one left out would shift what references count.
+        if !elements.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err("an array's elements are not in their order".into());
+        }
         self.array(length, elements, members)
     }
 
@@ -308,7 +325,7 @@ impl<'a> Reader<'a> {
         if members.is_empty() && elements.len() == length as usize {
             return Ok(Value::Array(elements.into_iter().map(|(_, value)| value).collect()));
         }
-        Ok(Rich::Array { length, elements, members: Object::from_members(members) }.into())
+        Ok(Rich::Array { length, elements, members: distinct(members)? }.into())
     }
 
     fn error(&mut self, depth: usize) -> Read<Rich> {
@@ -318,9 +335,9 @@ impl<'a> Reader<'a> {
         loop {
             // Here no gap is filled: a tag of an error's own is next.
             match self.byte()? {
-                tag::error::MESSAGE => error.message = Some(self.text()?),
-                tag::error::STACK => error.stack = Some(self.text()?),
-                tag::error::CAUSE => error.cause = Some(self.value(depth)?),
+                tag::error::MESSAGE => once(&mut error.message, self.text()?)?,
+                tag::error::STACK => once(&mut error.stack, self.text()?)?,
+                tag::error::CAUSE => once(&mut error.cause, self.value(depth)?)?,
                 tag::error::END => return Ok(Rich::Error(Box::new(error))),
                 byte => error.class = class(byte)?,
             }
@@ -372,7 +389,12 @@ impl<'a> Reader<'a> {
             tag::HOST_PLAIN => {
                 // An object of Node's own and its plain copy have a number each, and mean the same.
                 self.numbers.push(self.objects);
-                self.value(deeper(depth)?)
+                let before = self.objects;
+                let copy = self.value(deeper(depth)?)?;
+                if self.objects == before {
+                    return Err("an object of the host's that is none".into());
+                }
+                Ok(copy)
             }
             other => Err(format!("an unknown object of the host's (number {other})")),
         }
@@ -381,6 +403,21 @@ impl<'a> Reader<'a> {
 
 fn deeper(depth: usize) -> Read<usize> {
     depth.checked_sub(1).ok_or_else(|| "it nests too deep".into())
+}
+
+/// The members, if none is there twice.
+fn distinct(members: Vec<(String, Value)>) -> Read<Object> {
+    let count = members.len();
+    let object = Object::from_members(members);
+    if object.len() == count { Ok(object) } else { Err("a member that is there twice".into()) }
+}
+
+/// Sets what is set once.
+fn once(part: &mut Option<Value>, value: Value) -> Read<()> {
+    match part.replace(value) {
+        None => Ok(()),
+        Some(_) => Err("an error with two of one kind".into()),
+    }
 }
 
 fn class(byte: u8) -> Read<ErrorClass> {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
-use crate::value::{Object, Value};
+use crate::value::{MAX_DEPTH, Object, Value};
 
 fn written(value: impl Into<Value>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -170,4 +170,93 @@ fn members_that_are_undefined_are_none_to_the_protocol() {
     let Ok(Message::Cluster(message)) = Message::from_value(text.into()) else { panic!() };
     let crate::ClusterBody::QueryServer(query) = message.body else { panic!() };
     assert_eq!(query, Box::default());
+}
+
+/// That many arrays around it.
+fn within(levels: usize, value: impl Into<Value>) -> Value {
+    (0..levels).fold(value.into(), |inner, _| Value::Array(vec![inner]))
+}
+
+#[test]
+fn what_holds_nothing_counts_as_a_level_where_it_could_hold_something() {
+    let empty: [(Value, usize); 6] = [
+        (Rich::Set(vec![]).into(), 1),
+        (Rich::Map(vec![]).into(), 1),
+        (ErrorValue::default().into(), 1),
+        (Rich::Array { length: 1, elements: vec![], members: Object::new() }.into(), 1),
+        (Rich::Boxed(Box::new(true.into())).into(), 0),
+        (Rich::Date(0.0).into(), 0),
+    ];
+    for (value, own) in empty {
+        let fits = Message::User(within(MAX_DEPTH - own, value.clone()));
+        let mut frame = Vec::new();
+        Advanced.encode(&fits, &mut frame).unwrap();
+        assert_eq!(Advanced.decode(&frame[4..]), Ok(fits));
+        let deeper = Message::User(within(MAX_DEPTH - own + 1, value));
+        assert!(Advanced.encode(&deeper, &mut frame).is_err(), "{deeper:?}");
+    }
+}
+
+#[test]
+fn what_is_there_twice_or_out_of_order_is_refused() {
+    // {a: {}, a: []}, a sparse array of 1 and 0, an error with two causes.
+    for bytes in
+        [&b"o\"\x01ao{\0\"\x01aA\0$\0\0{\x02"[..], b"a\x03I\x020I\x000@\x02\x03", b"rc0c0."]
+    {
+        assert!(matches!(read(bytes), Err(DecodeError::Malformed { .. })), "{bytes:?}");
+    }
+    assert!(read(b"a\x03I\x000I\x020@\x02\x03").is_ok());
+    assert!(read(b"rc0.").is_ok());
+}
+
+#[test]
+fn a_host_s_object_is_an_object() {
+    assert!(read(b"\\\x01o{\0").is_ok());
+    assert!(read(b"\\\x01I\x02").is_err());
+}
+
+#[test]
+fn a_number_that_is_an_object_is_not_rounded_either() {
+    let boxed = Rich::Boxed(Box::new(u64::MAX.into()));
+    assert!(Advanced.encode(&Message::User(boxed.into()), &mut Vec::new()).is_err());
+}
+
+/// The parts of a protocol's message go different ways: none may refer to another.
+#[test]
+fn what_refers_to_another_part_of_a_message_is_refused() {
+    let head = || Object::new().with("cmd", "NODE_CLUSTER").with("seq", 1);
+    let query = head().with("act", "queryServer");
+    let object = || Value::from(Object::new());
+    let itself = within(1, Rich::Back(1));
+    assert!(Message::from_value(query.clone().with("data", itself.clone()).into()).is_ok());
+    for data in [Rich::Back(1).into(), Rich::Back(2).into(), within(1, Rich::Back(2))] {
+        let message = query.clone().with("x", object()).with("data", data);
+        assert!(Message::from_value(message.into()).is_err());
+    }
+    let handle = Object::new().with("cmd", "NODE_HANDLE").with("type", "net.Native");
+    assert!(Message::from_value(handle.clone().with("msg", itself).into()).is_ok());
+    let outside = handle.with("x", object()).with("msg", Rich::Back(1));
+    assert!(Message::from_value(outside.into()).is_err());
+}
+
+/// Node looks at the member of any object, be it an array, and at any string.
+#[test]
+fn what_poses_as_the_protocol_s_is_not_a_users() {
+    let members = || Object::new().with("cmd", "NODE_HANDLE_ACK");
+    let array = Rich::Array { length: 0, elements: vec![], members: members() };
+    assert!(Advanced.encode(&Message::User(array.into()), &mut Vec::new()).is_err());
+    assert!(read(b"A\0\"\x03cmd\"\x0fNODE_HANDLE_ACK$\x01\0").is_err());
+    let units = "NODE_HANDLE_ACK".encode_utf16().collect();
+    let object = Object::new().with("cmd", Rich::Utf16(units));
+    assert!(Advanced.encode(&Message::User(object.into()), &mut Vec::new()).is_err());
+}
+
+#[test]
+fn many_small_values_are_too_many() {
+    let unit = b"y";
+    let count = 4 << 20;
+    let mut bytes = vec![b'\''];
+    bytes.extend(unit.repeat(count));
+    let error = read(&bytes).unwrap_err();
+    assert!(alloc::format!("{error}").contains("too many small values"), "{error}");
 }

@@ -98,9 +98,7 @@ impl Writer<'_> {
     }
 
     fn number(&mut self, n: Number) -> Written {
-        if !n.is_exact_as_f64() {
-            return Err(format!("JavaScript has no number {n}, it would be rounded: use a BigInt"));
-        }
+        exact(n)?;
         // V8 keeps -0 apart, as a double.
         let whole = n.as_i64().filter(|whole| *whole != 0 || n.as_f64().is_sign_positive());
         match whole.and_then(|whole| i32::try_from(whole).ok()) {
@@ -246,6 +244,7 @@ impl Writer<'_> {
             Value::Bool(true) => self.begin(tag::TRUE_OBJECT),
             Value::Bool(false) => self.begin(tag::FALSE_OBJECT),
             Value::Number(n) => {
+                exact(*n)?;
                 self.begin(tag::NUMBER_OBJECT);
                 self.double(n.as_f64());
             }
@@ -305,4 +304,11 @@ impl Writer<'_> {
         self.out.extend_from_slice(bytes);
         Ok(())
     }
+}
+
+fn exact(n: Number) -> Written {
+    if n.is_exact_as_f64() {
+        return Ok(());
+    }
+    Err(format!("JavaScript has no number {n}, it would be rounded: use a BigInt"))
 }
