@@ -4,7 +4,7 @@ mod support;
 
 use std::os::unix::net::UnixStream;
 
-use cluster_ipc::proto::HandleKind;
+use cluster_ipc::proto::{HandleKind, Message, Value};
 use cluster_ipc::{Channel, ChannelConfig, HandleAnswer, Outgoing, RecvError};
 use support::{
     ACK, NACK, channel_and_raw, drain, handle_frame, is_closed, raw_send, raw_text, tracer, user,
@@ -131,4 +131,24 @@ fn an_acknowledgement_in_a_handle_is_refused() {
     let frame = handle_frame("net.Native", ACK.trim_end());
     raw_send(&raw, frame.as_bytes(), &[&tracer().1]);
     assert!(matches!(channel.recv(), Err(RecvError::UnexpectedAnswer)));
+}
+
+/// Sent again it is wrapped twice: there must be room for that from the beginning.
+#[test]
+fn what_could_not_be_sent_again_is_refused_with_its_handle() {
+    let nested = |levels| (1..levels).fold(Value::Array(Vec::new()), |v, _| vec![v].into());
+    for (levels, fits) in [(125, true), (126, false)] {
+        let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
+        let (mut reader, writer) = tracer();
+        let outgoing = Outgoing::new(HandleKind::NetSocket, writer);
+        let sent = channel.send(&Message::User(nested(levels)), Some(outgoing));
+        assert_eq!(sent.is_ok(), fits, "{sent:?}");
+        channel.flush().unwrap();
+        if fits {
+            assert_eq!(raw_text(&raw).1, 1);
+            assert_eq!(tell(&mut channel, &raw, NACK).1, 1);
+        } else {
+            assert!(is_closed(&mut reader) && channel.is_idle());
+        }
+    }
 }

@@ -24,6 +24,10 @@ class Cluster extends EventEmitter {
       if (error) reject(Object.assign(new Error(error.message), { code: error.data?.code }));
       else resolve(result);
     });
+    this.#socket.on('close', () => {
+      for (const { reject } of this.#calls.values()) reject(new Error('the primary has gone'));
+      this.emit('close');
+    });
   }
 
   // Calls a method; resolves to its result.
@@ -45,16 +49,14 @@ async function main(path, script) {
   cluster.on('exit', ({ worker, code, signal }) => console.log(`worker ${worker} exit:`, signal ?? code));
 
   await cluster.call('setupPrimary', { exec: script });
-  for (let n = 0; n < 2; n++) {
-    const listening = once(cluster, 'listening');
-    const { worker } = await cluster.call('fork', { env: { GREETING: 'hello' } });
-    const [{ address }] = await listening;
-    console.log(`worker ${worker} listens on port ${address.port}`);
-  }
+  const listening = once(cluster, 'listening');
+  const { worker } = await cluster.call('fork', { env: { GREETING: 'hello' } });
+  const [{ address }] = await listening;
+  console.log(`worker ${worker} listens on port ${address.port}`);
   const answered = once(cluster, 'message');
-  await cluster.call('send', { worker: 1, message: { question: 'who are you?' } });
+  await cluster.call('send', { worker, message: { question: 'who are you?' } });
   await answered;
-  await cluster.call('kill', { worker: 9, signal: 'SIGFOO' }).catch(({ code }) => console.log(code));
+  await cluster.call('kill', { worker, signal: 'SIGFOO' }).catch(({ code }) => console.log(code));
   await cluster.call('disconnect');
   console.log('all have disconnected');
   await cluster.call('stop');

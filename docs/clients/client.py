@@ -59,15 +59,14 @@ def main(path, script):
     cluster = Cluster(path)
     cluster.call("subscribe", events=["listening", "message", "exit"])
     cluster.call("setupPrimary", exec=script)
-    for _ in range(2):
-        worker = cluster.call("fork", env={"GREETING": "hello"})["worker"]
-        port = cluster.event("listening")["address"]["port"]
-        print(f"worker {worker} listens on port {port}")
-    cluster.call("send", worker=1, message={"question": "who are you?"})
+    worker = cluster.call("fork", env={"GREETING": "hello"})["worker"]
+    port = cluster.event("listening")["address"]["port"]
+    print(f"worker {worker} listens on port {port}")
+    cluster.call("send", worker=worker, message={"question": "who are you?"})
     message = cluster.event("message")
-    print(f"worker {message['worker']}: {message['message']}")
+    print(f"worker {worker}: {message['message']}")
     try:
-        cluster.call("kill", worker=9, signal="SIGFOO")
+        cluster.call("kill", worker=worker, signal="SIGFOO")
     except ClusterError as error:
         print(error.code)
     cluster.call("disconnect")
