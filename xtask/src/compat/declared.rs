@@ -43,8 +43,8 @@ pub(super) const COMMUTING: &[Commuting] = &[
     Commuting {
         by: By::Primary,
         pair: ["disconnected", "disconnect"],
-        because: "Node calls back from within the last of the two events of the last worker, ours after \
-                  its `disconnect`",
+        because: "Node calls back when its list of workers is empty, which `disconnect()` makes it \
+                  early; ours waits for every worker's `disconnect`",
     },
     Commuting {
         by: By::Any,

@@ -64,6 +64,7 @@ fn before_online(stage: &mut Stage<'_>) -> Played {
     for _ in 0..3 {
         stage.worker_sees(1, "message")?;
     }
+    stage.sees(1, "online")?;
     end(stage, &[1])
 }
 
