@@ -48,6 +48,31 @@ fn messages_are_echoed() {
     }
 }
 
+/// What begins with `NODE_` is the protocol's: no program sees it, at either end.
+#[test]
+fn the_protocols_own_messages_reach_no_program() {
+    for node in nodes() {
+        let folder = support::Folder::new("internal");
+        let path = folder.0.join("says.cjs");
+        let text = "for (const cmd of ['NODE_', 'NODE_X', 'NODE_CLUSTER_X', 'mine']) \
+                    process.send({ cmd });";
+        std::fs::write(&path, text).expect("a file");
+        let mut cluster = Cluster::with(under(&node, path));
+        let worker = cluster.fork();
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|cmd| cmd != "mine") {
+            let message = |e: &Event| matches!(e, Event::Message { .. });
+            let Event::Message { message, .. } = cluster.until("message", message) else {
+                unreachable!("it was waited for")
+            };
+            seen.push(message["cmd"].as_str().unwrap_or_default().to_owned());
+        }
+        assert_eq!(seen, ["NODE_", "mine"]);
+        let reserved = Object::new().with("cmd", "NODE_X");
+        assert!(cluster.primary.send(worker, reserved).is_err());
+    }
+}
+
 #[test]
 fn each_serves_in_turn_and_leaves_when_told() {
     for node in nodes() {

@@ -294,6 +294,21 @@ fn errors_reach_the_worker_that_asked_and_another_may_try_again() {
     });
 }
 
+/// With shared sockets a Node worker of today dies of it under Node's own primary.
+#[test]
+fn the_same_listen_twice_is_an_error_and_no_end() {
+    each(|asking| {
+        let worker = asking.fork();
+        let port = asking.port(worker, tcp("127.0.0.1", 0));
+        for _ in 0..2 {
+            let answer = asking.listen(worker, tcp("127.0.0.1", port));
+            assert_eq!(answer["error"].as_str(), Some("EADDRINUSE"), "{answer:?}");
+        }
+        let options = tcp("127.0.0.1", 0);
+        assert_ne!(asking.port(worker, options), port, "it lives on");
+    });
+}
+
 #[test]
 fn a_path_in_use_or_nowhere_is_said() {
     each(|asking| {

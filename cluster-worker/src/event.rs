@@ -154,7 +154,7 @@ impl EventedWorker {
     /// [`ListenError::Address`] if the address cannot be read or resolved.
     pub fn listen(&mut self, at: impl Into<ListenOptions>) -> Result<ServerId, ListenError> {
         let options = at.into();
-        Ok(self.open(options.query()?, Kind::Tcp, options.max_connections, options.exclusive))
+        Ok(self.open(options.query()?, Kind::Tcp, options.max_connections, options.is_exclusive()))
     }
 
     /// Asks for a Unix-domain server; [`Event::Listening`] or [`Event::ListenFailed`] will tell.
@@ -172,7 +172,7 @@ impl EventedWorker {
     /// [`ListenError::Address`] if the address cannot be read or resolved.
     pub fn bind_udp(&mut self, at: impl Into<UdpOptions>) -> Result<ServerId, ListenError> {
         let options = at.into();
-        Ok(self.open(options.query()?, Kind::Udp, None, options.exclusive))
+        Ok(self.open(options.query()?, Kind::Udp, None, options.is_exclusive()))
     }
 
     fn open(

@@ -88,7 +88,6 @@ impl ListenOptions {
     #[must_use]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
-        self.exclusive |= reuse;
         self
     }
 
@@ -122,6 +121,11 @@ impl ListenOptions {
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = Some(connections);
         self
+    }
+
+    /// Whether the primary is not asked.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive || self.reuse_port
     }
 
     /// What the primary is asked. Resolves the host, if it is a name.
@@ -402,7 +406,6 @@ impl UdpOptions {
     #[must_use]
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
-        self.exclusive |= reuse;
         self
     }
 
@@ -412,6 +415,11 @@ impl UdpOptions {
     pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
         self
+    }
+
+    /// Whether the primary is not asked.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive || self.reuse_port
     }
 
     /// What the primary is asked. Resolves the host, if it is a name.

@@ -74,7 +74,8 @@ impl Worker {
     pub fn listen(&self, at: impl Into<ListenOptions>) -> Result<TcpListener, ListenError> {
         let options = at.into();
         let query = options.query()?;
-        let server = self.open(query, Kind::Tcp, options.max_connections, options.exclusive)?;
+        let server =
+            self.open(query, Kind::Tcp, options.max_connections, options.is_exclusive())?;
         Ok(Listener::<TcpStream>::new(Arc::clone(&self.shared), server))
     }
 
@@ -99,7 +100,7 @@ impl Worker {
         let options = at.into();
         let query = options.query()?;
         let address = query.address.to_string();
-        let server = self.open(query, Kind::Udp, None, options.exclusive)?;
+        let server = self.open(query, Kind::Udp, None, options.is_exclusive())?;
         // It is gone already if a disconnect came in between.
         UdpSocket::new(Arc::clone(&self.shared), server)
             .ok_or(ListenError::Disconnected { address })

@@ -354,3 +354,22 @@ fn who_asks_for_counts_at_once_is_answered_each() {
     }
     assert!(asking.into_iter().all(|asking| asking.join().unwrap()));
 }
+
+#[test]
+fn a_flush_ends_when_all_is_written_and_pressure_tells_to_wait() {
+    let (mut primary, worker) = start(&Options::new());
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    let mut sent = 0;
+    while worker.send("x".repeat(100_000)).unwrap() == Pressure::Low || sent < 20 {
+        sent += 1;
+    }
+    let flushing = {
+        let worker = worker.clone();
+        thread::spawn(move || worker.flush())
+    };
+    for _ in 0..=sent {
+        assert!(matches!(primary.recv(), Some(Message::User(_))));
+    }
+    flushing.join().unwrap().unwrap();
+    assert_eq!(worker.send("more"), Ok(Pressure::Low));
+}

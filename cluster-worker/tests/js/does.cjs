@@ -315,6 +315,10 @@ run({
     assert.ok(await refused({ port: given.port }));
     const datagrams = (worker) => ask(worker, { do: 'bind', id: 'u', host: '127.0.0.1', port: 0, exclusive: true });
     assert.notStrictEqual((await datagrams(one)).port, (await datagrams(two)).port);
+    const either = (worker, port) =>
+      ask(worker, { do: 'bind', id: 'r', host: '127.0.0.1', port, reusePort: true });
+    const { port } = await either(one, 0);
+    assert.strictEqual((await either(two, port)).port, port);
     assert.strictEqual(told, 0, 'the primary knows nothing of it');
     await leave(one, two);
     assert.ok(await refused({ port: first.port }));
