@@ -52,6 +52,8 @@ impl Writer<'_> {
     }
 
     fn double(&mut self, n: f64) {
+        // JavaScript has one NaN.
+        let n = if n.is_nan() { f64::NAN } else { n };
         self.out.extend_from_slice(&n.to_le_bytes());
     }
 
