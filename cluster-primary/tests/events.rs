@@ -200,3 +200,18 @@ fn an_id_is_never_used_again() {
     cluster.machine.next_worker();
     assert_eq!(cluster.fork(), WorkerId(4));
 }
+
+#[test]
+fn who_is_forked_next_takes_the_lowest_place_that_is_free() {
+    let mut cluster = Cluster::new();
+    let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
+    let slot = |cluster: &Cluster, worker| cluster.machine.worker(worker).map(|w| w.slot);
+    assert_eq!(workers.map(|worker| slot(&cluster, worker)), [Some(0), Some(1), Some(2)]);
+    cluster.input(Input::ChannelClosed { worker: workers[1] });
+    let fourth = cluster.fork();
+    assert_eq!(slot(&cluster, fourth), Some(3), "the second one's process is still there");
+    let status = cluster_primary::ExitStatus::Code(0);
+    cluster.input(Input::Exited { worker: workers[1], status });
+    let fifth = cluster.fork();
+    assert_eq!(slot(&cluster, fifth), Some(1));
+}

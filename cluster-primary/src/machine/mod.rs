@@ -237,8 +237,19 @@ impl Machine {
     fn forked(&mut self, worker: WorkerId, pid: u32) {
         // Node's fork calls setupPrimary().
         self.setup((*self.settings).clone());
-        self.workers.insert(worker, Worker::new(pid));
+        let slot = self.free_slot();
+        self.workers.insert(worker, Worker::new(pid, slot));
         self.event(Event::Fork { worker, pid });
+    }
+
+    /// The lowest place that no worker has.
+    fn free_slot(&self) -> u32 {
+        let mut taken: Vec<_> = self.workers.values().map(|worker| worker.slot).collect();
+        taken.sort_unstable();
+        (0..)
+            .zip(taken)
+            .find(|(place, slot)| place != slot)
+            .map_or_else(|| self.workers.len().try_into().unwrap_or(u32::MAX), |(place, _)| place)
     }
 
     fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {

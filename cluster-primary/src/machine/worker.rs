@@ -10,6 +10,8 @@ use crate::{ExitStatus, ServerId};
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) pid: u32,
+    /// See [`WorkerState::slot`].
+    pub(super) slot: u32,
     /// Node's `worker.state`.
     pub(super) phase: &'static str,
     pub(super) connected: bool,
@@ -49,9 +51,10 @@ pub(super) enum Disconnect {
 }
 
 impl Worker {
-    pub(super) fn new(pid: u32) -> Self {
+    pub(super) fn new(pid: u32, slot: u32) -> Self {
         Self {
             pid,
+            slot,
             phase: "none",
             connected: true,
             status: None,
@@ -71,6 +74,7 @@ impl Worker {
     pub(super) fn state(&self) -> WorkerState {
         WorkerState {
             pid: self.pid,
+            slot: self.slot,
             state: self.phase,
             connected: self.connected,
             dead: self.status.is_some(),
@@ -86,6 +90,10 @@ impl Worker {
 pub struct WorkerState {
     /// Its process id.
     pub pid: u32,
+    /// Its place among the workers, from 0: the lowest that was free when it was forked. Who replaces
+    /// it takes the same one, and with it what goes by places (clients that stick, a socket of its
+    /// own in the kernel).
+    pub slot: u32,
     /// Node's `worker.state`: `none`, `online`, `listening`, `disconnected` or `dead`.
     pub state: &'static str,
     /// Whether its channel is open (`isConnected()`).
