@@ -39,6 +39,9 @@ pub const VERSION: u32 = 1;
 /// (`SCM_MAX_FD`).
 pub const MAX_CONNECTIONS: usize = 253;
 
+/// The most answers in one frame.
+pub const MAX_ANSWERS: usize = 1024;
+
 /// The longest payload of a [`Batch`], in bytes.
 pub const MAX_BATCH: usize = 64 << 10;
 
@@ -150,6 +153,7 @@ pub fn write_connections(key: &str, seqs: impl IntoIterator<Item = u64>, out: &m
 pub struct OpenAnswers {
     start: usize,
     next: Answer,
+    count: usize,
 }
 
 impl OpenAnswers {
@@ -157,14 +161,15 @@ impl OpenAnswers {
     pub fn begin(first: Answer, out: &mut Vec<u8>) -> Self {
         let start = begin(ANSWERS, out);
         put(first.seq, out);
-        let mut open = Self { start, next: Answer { seq: first.seq, ack: 0, accepted: false } };
+        let next = Answer { seq: first.seq, ack: 0, accepted: false };
+        let mut open = Self { start, next, count: 0 };
         let _first = open.push(first, out);
         open
     }
 
     /// Adds an answer to the frame, which still ends the buffer; false if it needs one of its own.
     pub fn push(&mut self, answer: Answer, out: &mut Vec<u8>) -> bool {
-        if answer.seq != self.next.seq || out.len() - self.start > MAX_BATCH / 2 {
+        if answer.seq != self.next.seq || self.count == MAX_ANSWERS {
             return false;
         }
         let far = answer.ack.wrapping_sub(self.next.ack).cast_signed();
@@ -172,6 +177,7 @@ impl OpenAnswers {
         put(zigzag << 1 | u64::from(answer.accepted), out);
         end(self.start, out);
         self.next = Answer { seq: answer.seq + 1, ..answer };
+        self.count += 1;
         true
     }
 }
@@ -207,6 +213,11 @@ fn take(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
         }
     }
     Err(malformed("a number that has no end"))
+}
+
+/// How many numbers there are: each ends with the byte that has no higher bit.
+fn count(numbers: &[u8]) -> usize {
+    numbers.iter().filter(|byte| **byte & 0x80 == 0).count()
 }
 
 fn malformed(what: &str) -> DecodeError {
@@ -245,8 +256,7 @@ impl<'a> Batch<'a> {
                 let length = length.ok_or_else(|| malformed("a key that has no end"))?;
                 let (key, entries) = rest.split_at(length);
                 let key = core::str::from_utf8(key).map_err(|_| malformed("a key not in UTF-8"))?;
-                // An entry ends with the byte that has no higher bit.
-                let count = entries.iter().filter(|byte| **byte & 0x80 == 0).count();
+                let count = count(entries);
                 if count == 0 || count > MAX_CONNECTIONS {
                     return Err(malformed("too many connections, or none"));
                 }
@@ -254,6 +264,9 @@ impl<'a> Batch<'a> {
             }
             ANSWERS => {
                 let seq = take(&mut rest)?;
+                if count(rest) > MAX_ANSWERS {
+                    return Err(malformed("too many answers"));
+                }
                 Ok(Self::Answers(Answers { next: Answer { seq, ack: 0, accepted: false }, rest }))
             }
             _ => Err(malformed("no batch")),
@@ -366,7 +379,8 @@ mod tests {
         }
         let many = [&[CONNECTIONS, 0][..], &[1; MAX_CONNECTIONS + 1]].concat();
         assert!(Batch::read(&many).is_err());
-        assert!(Batch::read(&[&[ANSWERS][..], &[0; MAX_BATCH]].concat()).is_err());
+        assert!(Batch::read(&[&[ANSWERS][..], &[0; MAX_ANSWERS + 2]].concat()).is_err());
+        assert!(Batch::read(&[&[ANSWERS][..], &[0x80; MAX_BATCH]].concat()).is_err());
     }
 
     #[test]
