@@ -57,14 +57,15 @@ impl Queue {
         }
     }
 
-    /// Takes back a tail to which nothing was appended after all.
-    pub(crate) fn drop_empty_tail(&mut self) {
-        if let Some(Item::Plain(tail)) = self.items.back_mut()
-            && tail.is_empty()
-        {
-            let tail = std::mem::take(tail);
-            self.items.pop_back();
-            self.recycle(tail);
+    /// Takes back what was appended to the tail behind so many bytes.
+    pub(crate) fn cut_tail(&mut self, length: usize) {
+        if let Some(Item::Plain(tail)) = self.items.back_mut() {
+            tail.truncate(length);
+            if tail.is_empty() {
+                let tail = std::mem::take(tail);
+                self.items.pop_back();
+                self.recycle(tail);
+            }
         }
     }
 

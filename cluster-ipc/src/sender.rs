@@ -192,8 +192,7 @@ impl<H> Sender<H> {
                 Ok(self.pressure())
             }
             Err(error) => {
-                self.queue.tail().truncate(start);
-                self.queue.drop_empty_tail();
+                self.queue.cut_tail(start);
                 Err(error)
             }
         }

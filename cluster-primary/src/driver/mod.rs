@@ -12,11 +12,12 @@ mod remote;
 mod send;
 mod serve;
 mod socket_file;
+mod sorted;
 mod spawn;
 mod tokens;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -44,6 +45,7 @@ use child::Child;
 use process::Process;
 use remote::Calls;
 use serve::Listener;
+use sorted::Sorted;
 use tokens::{Source, Tokens};
 
 /// A duplicate of this process's descriptor of that number, if it is open.
@@ -74,7 +76,7 @@ pub struct Primary {
     calls: Arc<Calls>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
-    conns: HashMap<ConnId, Arc<OwnedFd>>,
+    conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
@@ -85,12 +87,15 @@ pub struct Primary {
     /// The `Disconnected` events that were taken.
     disconnects_told: u64,
     /// Sources that may have more than was taken of them: no new edge comes for it.
-    pending: BTreeSet<Source>,
+    pending: Sorted<Source>,
     /// Workers for whom something waits to be written.
-    unflushed: BTreeSet<WorkerId>,
+    unflushed: Sorted<WorkerId>,
+    /// Workers to whom the user has sent something since the last turn, so that what follows may
+    /// wait for more of it.
+    sent_to: Sorted<WorkerId>,
     /// Workers for whom the system refused to write (too many descriptors in flight, say), and
     /// when that is tried again.
-    refused: BTreeSet<WorkerId>,
+    refused: Sorted<WorkerId>,
     flush_again: Option<Mono>,
     /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
     full_wake: bool,
@@ -118,8 +123,11 @@ impl Primary {
         let calls = Calls::new(poll.registry(), tokens.token(Source::Calls))?;
         // Lots are drawn by whoever says so; that two primaries draw different ones is enough.
         let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let descriptor_limit = limits::raise();
+        let mut machine = Machine::new(settings, seed);
+        machine.limit_descriptors(limits::for_hand_offs());
         Ok(Self {
-            machine: Machine::new(settings, seed),
+            machine,
             poll,
             ready: Events::with_capacity(EVENTS),
             tokens,
@@ -135,12 +143,13 @@ impl Primary {
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
-            pending: BTreeSet::new(),
-            unflushed: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            pending: Sorted::default(),
+            unflushed: Sorted::default(),
+            sent_to: Sorted::default(),
+            refused: Sorted::default(),
             flush_again: None,
             full_wake: false,
-            descriptor_limit: limits::raise(),
+            descriptor_limit,
             accept_pauses: 0,
             unexpected_handles: 0,
         })
@@ -192,7 +201,9 @@ impl Primary {
             .wire(wire)
             .max_frame(limits.max_frame)
             .high_water(limits.high_water)
-            .queue_limit(limits.queue_limit);
+            .queue_limit(limits.queue_limit)
+            .native(true)
+            .gate_window(limits.max_window as usize);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
 
@@ -390,7 +401,8 @@ impl Primary {
     /// How long a loop of one's own may wait at the most before it calls
     /// [`try_event`](Self::try_event); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.full_wake || self.has_pending() || !self.events.is_empty() {
+        let unwritten = !self.unflushed.is_empty();
+        if self.full_wake || self.has_pending() || unwritten || !self.events.is_empty() {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
@@ -406,6 +418,7 @@ impl Primary {
 
     /// One wake: waits, then does a bounded amount of work.
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        self.sent_to.clear();
         let timeout = [patience, self.poll_timeout()].into_iter().flatten().min();
         match self.poll.poll(&mut self.ready, timeout) {
             Ok(()) => {}
@@ -426,9 +439,11 @@ impl Primary {
             self.flush_again = None;
             self.unflushed.append(&mut self.refused);
         }
-        for source in std::mem::take(&mut self.pending) {
-            self.service(now, source);
+        let sources = self.pending.take();
+        for source in &sources {
+            self.service(now, *source);
         }
+        self.pending.give_back(sources);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())
