@@ -71,7 +71,12 @@ fn answer(stream: &mut Tracked<Stream>) -> bool {
     match stream.read(&mut [0; 1024]) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
         // Whoever leaves early, or does not read, harms nobody else.
-        Ok(asked) if asked > 0 => drop(stream.write(ANSWER)),
+        Ok(asked) if asked > 0 => {
+            let _written = stream.write(ANSWER);
+            // As HTTP servers do that close: the client need not wait for whoever else holds the
+            // connection, such as a primary that is about to let go of it.
+            let _ended = rustix::net::shutdown(&**stream, rustix::net::Shutdown::Write);
+        }
         _ => {}
     }
     true

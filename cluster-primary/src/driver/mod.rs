@@ -16,6 +16,7 @@ mod sorted;
 mod spawn;
 mod tokens;
 mod view;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ pub(crate) use socket_file::SocketFile;
 
 pub use remote::{Gone, Remote};
 pub use view::Worker;
+pub use watch::WatchId;
 
 use crate::machine::{Input, Machine, WorkerState};
 use crate::{
@@ -86,6 +88,10 @@ pub struct Primary {
     departed: BTreeMap<WorkerId, Serialization>,
     /// The `Disconnected` events that were taken.
     disconnects_told: u64,
+    /// Descriptors of others, and those of them that became readable.
+    watched: BTreeMap<WatchId, RawFd>,
+    readable: Sorted<WatchId>,
+    last_watch: u32,
     /// Sources that may have more than was taken of them: no new edge comes for it.
     pending: Sorted<Source>,
     /// Workers for whom something waits to be written.
@@ -143,6 +149,9 @@ impl Primary {
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
+            watched: BTreeMap::new(),
+            readable: Sorted::default(),
+            last_watch: 0,
             pending: Sorted::default(),
             unflushed: Sorted::default(),
             sent_to: Sorted::default(),
@@ -209,7 +218,7 @@ impl Primary {
 
         let id = self.machine.next_worker();
         let spawned = spawn::spawn(&settings, id, &env, theirs, &self.descriptor_limit)?;
-        let registered = self.watch(id, spawned.pid, &mut channel);
+        let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
             Err(error) => {
@@ -231,7 +240,12 @@ impl Primary {
         Ok(id)
     }
 
-    fn watch(&mut self, id: WorkerId, pid: u32, channel: &mut Channel) -> io::Result<Process> {
+    fn watch_worker(
+        &mut self,
+        id: WorkerId,
+        pid: u32,
+        channel: &mut Channel,
+    ) -> io::Result<Process> {
         let registry = self.poll.registry();
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
@@ -473,6 +487,10 @@ impl Primary {
             }
             Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
             Source::Listener(server) => self.accept(now, server),
+            Source::Watched(id) => {
+                self.readable.insert(id);
+                false
+            }
         };
         if more {
             self.pending.insert(source);

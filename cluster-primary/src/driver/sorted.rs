@@ -25,10 +25,13 @@ impl<T: Ord + Copy> Sorted<T> {
         place.is_err()
     }
 
-    pub(super) fn remove(&mut self, value: &T) {
-        if let Ok(place) = self.values.binary_search(value) {
+    /// Takes a value out; whether it was there.
+    pub(super) fn remove(&mut self, value: &T) -> bool {
+        let place = self.values.binary_search(value);
+        if let Ok(place) = place {
             self.values.remove(place);
         }
+        place.is_ok()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,7 +77,7 @@ mod tests {
         for value in [3, 1, 2, 3, 1] {
             set.insert(value);
         }
-        set.remove(&2);
+        assert!(set.remove(&2) && !set.remove(&2));
         let taken = set.take();
         assert_eq!(taken, [1, 3]);
         assert!(set.is_empty());
