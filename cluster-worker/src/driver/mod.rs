@@ -128,6 +128,8 @@ pub(crate) struct Core {
     beside: Option<Outgoing<OwnedFd>>,
     /// How the last message of the application's fared.
     sent: Result<Pressure, SendError>,
+    /// It has sent something since its loop last looked. For the evented front-end only.
+    pub(crate) gathering: bool,
     /// The application was told to wait until all is written.
     draining: bool,
     /// The questions about connections to which somebody waits for an answer.
@@ -163,6 +165,7 @@ impl Core {
             last_server: 0,
             beside: None,
             sent: Ok(Pressure::Low),
+            gathering: false,
             draining: false,
             sockets: BTreeMap::new(),
         };
