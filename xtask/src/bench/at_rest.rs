@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::case::{Case, Start, Who};
+use super::peers::Peers;
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::Column;
@@ -30,13 +31,14 @@ pub(crate) fn columns(bench: &Bench) -> Vec<Column> {
     of_size("RSS").chain(of_size("PSS")).chain(of_size("dirty")).chain([further]).collect()
 }
 
-/// A primary whose workers are small Rust programs, whoever's primary it is: a thousand of those a
-/// machine can hold.
+/// A primary whose workers are small Rust programs, whoever's primary it is (but PM2's): a thousand of
+/// those a machine can hold.
 pub(crate) struct AtRest(Case);
 
-pub(crate) fn all(nodes: &[Node]) -> Vec<AtRest> {
-    let nodes = nodes.iter().cloned().map(Who::Node);
-    nodes.chain([Who::Ours]).map(|who| AtRest(Case::new(who, "handoff"))).collect()
+pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<AtRest> {
+    let pm2 = peers.pm2.iter().zip(nodes).map(|(pm2, node)| Who::Pm2(pm2.clone(), node.clone()));
+    let who = nodes.iter().cloned().map(Who::Node).chain(pm2).chain([Who::Ours]);
+    who.map(|who| AtRest(Case::new(who, "handoff"))).collect()
 }
 
 impl Row for AtRest {
@@ -44,7 +46,8 @@ impl Row for AtRest {
         let row = self.0.row(Part::Memory);
         let title = match &self.0.who {
             Who::Node(node) => format!("Node {}", node.version),
-            _ => "cluster run".to_owned(),
+            Who::Ours => "cluster run".to_owned(),
+            _ => row.title,
         };
         Measured { title, node: None, ..row }
     }
@@ -52,6 +55,8 @@ impl Row for AtRest {
     fn measure(&self, bench: &Bench) -> io::Result<Vec<(String, f64)>> {
         let sizes = match &self.0.who {
             Who::Node(_) => bench.effort.at_rest_in_node,
+            // It starts what it knows to start: Node.
+            Who::Pm2(..) => &bench.effort.at_rest_in_node[..1],
             _ => bench.effort.at_rest,
         };
         let mut metrics = Vec::new();
@@ -67,7 +72,7 @@ impl Row for AtRest {
                 metrics.push((format!("{name}, {workers} workers"), value as f64));
             }
         }
-        if let (Some((few, then)), Some((many, now))) = (resident.first(), resident.last()) {
+        if let [(few, then), .., (many, now)] = resident[..] {
             metrics.push((PER_WORKER.to_owned(), (now - then) / (many - few)));
         }
         Ok(metrics)

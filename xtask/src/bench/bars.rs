@@ -162,6 +162,14 @@ impl Bar {
         Self { what, measure, limit, digits: 2 }
     }
 
+    /// The part that measures it.
+    pub(crate) fn part(&self) -> Option<Part> {
+        match &self.measure {
+            Measure::Plain(key) => Some(key.part),
+            Measure::Ratios(ratios) => ratios.first().map(|ratio| ratio.of.part),
+        }
+    }
+
     pub(crate) fn judge(&self, samples: &Samples) -> Judged {
         let measured = match &self.measure {
             Measure::Plain(key) => samples.median(key),
@@ -283,6 +291,11 @@ mod tests {
         // Without one of ours nothing is said.
         let bar = judged(&samples(Part::Messages, &values[1..]), "Rust ↔ Rust: round trips");
         assert_eq!(bar.measured, None);
+    }
+
+    #[test]
+    fn every_bar_belongs_to_a_part() {
+        assert!(all(&[node()]).iter().all(|bar| bar.part().is_some()));
     }
 
     #[test]

@@ -187,7 +187,8 @@ fn lines(stderr: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim().to_owned();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim().trim_start_matches("error: ").to_owned();
             if !line.is_empty() {
                 let _not_the_first = sender.try_send(line);
             }
@@ -249,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_know_the_placement_is_told_from_one_that_fails() {
-        let error = Cluster::start(&mut shell("echo no kernel >&2; echo help >&2; exit 2"), 1);
+        let error =
+            Cluster::start(&mut shell("echo error: no kernel >&2; echo help >&2; exit 2"), 1);
         let error = error.unwrap_err();
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unsupported, "no kernel".into()));
     }

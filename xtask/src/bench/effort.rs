@@ -46,6 +46,6 @@ pub(crate) const QUICK: Effort = Effort {
     talk: Duration::from_millis(40),
     starts: [2, 4],
     at_rest: &[2, 20],
-    at_rest_in_node: &[2, 4],
+    at_rest_in_node: &[2, 20],
     refusing: Duration::from_millis(500),
 };

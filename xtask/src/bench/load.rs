@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The same of one that may lose some.
 const LESS_PATIENCE: Duration = Duration::from_secs(2);
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\n";
 /// The length of a good answer's body: the worker's process id, right-aligned, and a line feed.
 const BODY: usize = 12;

@@ -1,12 +1,14 @@
 //! Users' messages between a primary and a worker.
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::case::script;
 use super::peers::Peers;
+use super::processes::printed;
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::{Better, Column};
@@ -31,6 +33,9 @@ pub(crate) const SERIALIZATIONS: [&str; 2] = ["json", "advanced"];
 pub(crate) fn columns() -> Vec<Column> {
     METRICS.iter().map(|(_, name)| Column::plain(*name, 0).against_peers(Better::More)).collect()
 }
+
+/// For what comes before and after the measurements.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who talks to whom.
 #[derive(Clone, Debug)]
@@ -132,12 +137,9 @@ impl Row for Pair {
     fn measure(&self, bench: &Bench) -> io::Result<Vec<(String, f64)>> {
         let mut command = self.command(bench);
         cluster_worker::scrub(&mut command);
-        // It ends by itself, and at Ctrl-C as we do; its worker ends with it.
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err(io::Error::other(format!("it ended with {}", output.status)));
-        }
-        metrics(&output.stdout)
+        // Twice three measurements, and what warms them up.
+        let patience = PATIENCE + bench.effort.talk * 12;
+        metrics(&printed(&mut command, patience)?)
     }
 }
 

@@ -17,6 +17,7 @@ mod load;
 mod machine;
 mod memory;
 mod messages;
+mod notes;
 mod peers;
 mod pm2;
 mod processes;
@@ -51,6 +52,7 @@ pub(crate) use talk::{
 use crate::{node, step, targets};
 use effort::Effort;
 use machine::Machine;
+use notes::Notes;
 use peers::Peers;
 use programs::Programs;
 use report::Report;
@@ -188,10 +190,11 @@ fn micro(quick: bool) -> io::Result<()> {
 fn measure(args: &Args) -> io::Result<ExitCode> {
     interrupt::watch()?;
     let nodes = node::in_use(&args.node)?;
-    let (peers, mut notes) = match &args.peers {
-        Some(folder) if folder.as_os_str() == "none" => (Peers::default(), Vec::new()),
-        Some(folder) => peers::find(&std::path::absolute(folder)?),
-        None => peers::find(&step::target_dir().join("bench-peers")),
+    let mut notes = Notes::default();
+    let peers = match &args.peers {
+        Some(folder) if folder.as_os_str() == "none" => Peers::default(),
+        Some(folder) => peers::find(&std::path::absolute(folder)?, &mut notes),
+        None => peers::find(&step::target_dir().join("bench-peers"), &mut notes),
     };
     let mut effort = if args.quick { effort::QUICK } else { effort::FULL };
     effort.rounds = args.rounds.map_or(effort.rounds, usize::from);
@@ -210,13 +213,14 @@ fn measure(args: &Args) -> io::Result<ExitCode> {
         rounds::play(bench_, startup::all(&nodes, &peers), to, say)?;
     }
     if args.wants(Part::Memory) {
-        rounds::play(bench_, at_rest::all(&nodes), to, say)?;
+        rounds::play(bench_, at_rest::all(&nodes, &peers), to, say)?;
     }
     if args.wants(Part::Refusing) {
         rounds::play(bench_, refusing::all(&nodes), to, say)?;
     }
 
-    let bars = bars::all(&nodes);
+    let mut bars = bars::all(&nodes);
+    bars.retain(|bar| bar.part().is_some_and(|part| args.wants(part)));
     let report = Report { bench: &bench, quick: args.quick, machine, samples, bars, notes };
     println!("\n{}", report.text());
     if let Some(file) = &args.json {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::notes::Notes;
 use crate::node::{self, Node};
 use crate::step;
 
@@ -30,24 +31,22 @@ pub(crate) struct Pm2 {
 /// How long npm waits for an answer, in milliseconds, and how often it asks again.
 const NPM_WAITS: [&str; 2] = ["--fetch-timeout=60000", "--fetch-retries=1"];
 
-/// Those in a folder, into which they are installed first if they are not there; and what to tell
-/// about those that cannot be had.
-pub(crate) fn find(folder: &Path) -> (Peers, Vec<String>) {
-    let mut notes = Vec::new();
+/// Those in a folder, into which they are installed first if they are not there.
+pub(crate) fn find(folder: &Path, notes: &mut Notes) -> Peers {
     let mut peers = installed(folder);
     if peers.bun.is_none() || peers.pm2.is_none() {
-        if let Err(error) = install(folder) {
-            notes.push(format!("npm could not install the peers: {error}"));
-        }
+        let why = match install(folder) {
+            Err(error) => format!("npm could not install it: {error}"),
+            Ok(()) => "it does not run here".to_owned(),
+        };
         peers = installed(folder);
+        for (name, is_there) in [("Bun", peers.bun.is_some()), ("PM2", peers.pm2.is_some())] {
+            if !is_there {
+                notes.left_out(name.to_owned(), why.clone());
+            }
+        }
     }
-    if peers.bun.is_none() {
-        notes.push("Bun is left out: it is not there".to_owned());
-    }
-    if peers.pm2.is_none() {
-        notes.push("PM2 is left out: it is not there".to_owned());
-    }
-    (peers, notes)
+    peers
 }
 
 /// By name, from whatever registry npm is set to.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::bars::{self, Bar, Judged};
 use super::machine::Machine;
+use super::notes::Notes;
 use super::samples::Samples;
 use super::table::of_part;
 use super::{
@@ -21,7 +22,7 @@ pub(crate) struct Report<'a> {
     pub(crate) machine: Machine,
     pub(crate) samples: Samples,
     pub(crate) bars: Vec<Bar>,
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Notes,
 }
 
 const PAGE: &str = "docs/bench.md";
@@ -78,11 +79,10 @@ impl Report<'_> {
         for (words, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {
             text.push_str(&format!("\n{words}\n\n{table}"));
         }
-        text.push_str(&format!("\n{}", bars::render(&self.judged())));
-        if !self.notes.is_empty() {
-            text.push('\n');
-            text.extend(self.notes.iter().map(|note| format!("- {note}\n")));
+        if !self.bars.is_empty() {
+            text.push_str(&format!("\n{}", bars::render(&self.judged())));
         }
+        text.extend(self.notes.lines().iter().map(|note| format!("\n{note}\n")));
         text
     }
 
@@ -105,7 +105,7 @@ impl Report<'_> {
             "rounds": self.bench.effort.rounds,
             "samples": samples.collect::<Value>(),
             "bars": bars.collect::<Value>(),
-            "notes": self.notes,
+            "notes": self.notes.lines(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::notes::Notes;
 use super::samples::{Measured, Samples};
 use super::{Bench, interrupt};
 
@@ -23,7 +24,7 @@ pub(crate) fn play<R: Row>(
     bench: &Bench,
     rows: Vec<R>,
     samples: &mut Samples,
-    notes: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> io::Result<()> {
     let mut rows: Vec<(Measured, R)> = rows.into_iter().map(|row| (row.row(), row)).collect();
     rows.retain(|(named, _)| bench.is_selected(&named.id));
@@ -42,12 +43,11 @@ pub(crate) fn play<R: Row>(
                 // If it was us, it was nobody's fault.
                 Err(error) => {
                     interrupt::check()?;
-                    let what = format!("{part}: {title}: {error}");
+                    let what = format!("{part}: {title}");
                     if error.kind() != io::ErrorKind::Unsupported && !named.peer {
-                        return Err(io::Error::new(error.kind(), what));
+                        return Err(io::Error::new(error.kind(), format!("{what}: {error}")));
                     }
-                    notes.push(format!("left out of {what}"));
-                    eprintln!("!!! left out of {what}");
+                    notes.left_out(what, error.to_string());
                 }
             }
         }
@@ -97,18 +97,18 @@ mod tests {
             fake("new", false, Some(io::ErrorKind::Unsupported)),
             fake("bad peer", true, Some(io::ErrorKind::ConnectionReset)),
         ];
-        let (mut samples, mut notes) = (Samples::default(), Vec::new());
+        let (mut samples, mut notes) = (Samples::default(), Notes::default());
         play(&bench, rows.iter().collect(), &mut samples, &mut notes).unwrap();
         assert_eq!(rows.map(|row| row.measured.get()), [3, 1, 1]);
         assert_eq!(samples.rows(Part::Memory).map(|row| &row.id).collect::<Vec<_>>(), ["good"]);
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert_eq!(notes.lines().len(), 2);
     }
 
     #[test]
     fn ours_may_not_fail() {
         let bench = Bench::for_tests(3);
         let bad = fake("ours", false, Some(io::ErrorKind::ConnectionReset));
-        let error = play(&bench, vec![&bad], &mut Samples::default(), &mut Vec::new());
+        let error = play(&bench, vec![&bad], &mut Samples::default(), &mut Notes::default());
         assert!(error.unwrap_err().to_string().starts_with("memory: ours: "));
     }
 }

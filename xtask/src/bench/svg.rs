@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::Part;
 use super::connections::{PRIMARY, RATE, WORKER};
-use super::samples::{Key, Samples};
+use super::samples::{Key, Measured, Samples};
 
-const LABELS: f64 = 236.0;
+const LABELS: f64 = 290.0;
 const PANEL: f64 = 300.0;
 const GAP: f64 = 24.0;
 /// Beside the longest bar, for its number.
@@ -40,7 +40,7 @@ text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-seri
 
 struct Row<'a> {
     title: &'a str,
-    node: Option<&'a str>,
+    group: Group<'a>,
     peer: bool,
     primary: f64,
     workers: f64,
@@ -56,7 +56,7 @@ pub(crate) fn draw(samples: &Samples) -> Option<String> {
                 |metric: &str| samples.median(&Key::new(Part::Connections, &row.id, metric));
             Some(Row {
                 title: &row.title,
-                node: row.node.as_deref(),
+                group: group(row),
                 peer: row.peer,
                 primary: median(PRIMARY)?,
                 workers: median(WORKER)?,
@@ -74,7 +74,7 @@ pub(crate) fn draw(samples: &Samples) -> Option<String> {
     let mut body = String::new();
     let mut y = HEAD;
     for (n, row) in rows.iter().enumerate() {
-        if n > 0 && (row.node, row.node.is_none() && row.peer) != group(&rows[n - 1]) {
+        if n > 0 && row.group != rows[n - 1].group {
             y += PAUSE;
         }
         let (bar, base) = (y + (ROW - BAR) / 2.0, y + ROW / 2.0 + 4.0);
@@ -119,9 +119,22 @@ pub(crate) fn draw(samples: &Samples) -> Option<String> {
     Some(text)
 }
 
-/// What a row has in common with its neighbours: its Node, or that it is another's.
-fn group<'a>(row: &Row<'a>) -> (Option<&'a str>, bool) {
-    (row.node, row.node.is_none() && row.peer)
+/// What rows have in common that stand together.
+#[derive(PartialEq)]
+enum Group<'a> {
+    Node(&'a str),
+    Others,
+    Ours,
+    Bare,
+}
+
+fn group(row: &Measured) -> Group<'_> {
+    match &row.node {
+        Some(version) => Group::Node(version),
+        None if row.peer => Group::Others,
+        None if row.id.starts_with("bare") => Group::Bare,
+        None => Group::Ours,
+    }
 }
 
 fn heads(cost_at: f64, rate_at: f64) -> String {
@@ -135,10 +148,12 @@ fn heads(cost_at: f64, rate_at: f64) -> String {
     };
     format!(
         "<text class=\"head\" x=\"{cost_at}\" y=\"{first}\">CPU per connection, µs</text>\n{}{}\
+         <text class=\"quiet\" x=\"{}\" y=\"{second}\">less is better</text>\n\
          <text class=\"head\" x=\"{rate_at}\" y=\"{first}\">connections/s</text>\n\
          <text class=\"quiet\" x=\"{rate_at}\" y=\"{second}\">more is better</text>\n",
         legend("primary", cost_at, "primary"),
-        legend("workers", cost_at + 80.0, "workers; less is better"),
+        legend("workers", cost_at + 80.0, "workers"),
+        cost_at + 164.0,
     )
 }
 
@@ -155,7 +170,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::samples::Measured;
 
     fn drawn(rows: &[(&str, f64, f64, f64)]) -> Option<String> {
         let mut samples = Samples::default();
