@@ -53,7 +53,8 @@ pub(crate) fn find(folder: &Path, notes: &mut Notes) -> Peers {
 fn install(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut npm = Command::new("npm");
-    npm.arg("install").arg("--prefix").arg(folder);
+    // Whatever is said of it names no folder of this machine's.
+    npm.current_dir(folder).args(["install", "--prefix", "."]);
     npm.args(["--no-save", "--no-audit", "--no-fund", "--loglevel=error"]).args(NPM_WAITS);
     step::run(npm.args(["bun", "pm2"]).stdin(Stdio::null()))
 }
