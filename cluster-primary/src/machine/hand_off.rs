@@ -9,7 +9,7 @@ use super::server::{Phase, Server};
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
-    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId) {
+    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
         let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
         if !self.servers.get(&id).is_some_and(takes) {
@@ -21,7 +21,7 @@ impl Machine {
             self.drop_conn(conn, Fate::Shed(ShedReason::Full));
             return;
         }
-        self.place_input(now, id, Place::Arrive { conn });
+        self.place_input(now, id, Place::Arrive { conn, client });
     }
 
     pub(super) fn answered(
