@@ -15,7 +15,7 @@
 //! ```text
 //!  listener      driver                                Scheduler                  worker
 //!     | accept     |                                       |                         |
-//!     |----------->| handle_input(now, Arrive{conn})       |                         |
+//!     |----------->| handle_input(now, Arrive{conn,client})|                         |
 //!     |            |-------------------------------------->|  head of the free list  |
 //!     |            |       poll_output: Assign{conn,worker}|                         |
 //!     |            |<--------------------------------------|                         |

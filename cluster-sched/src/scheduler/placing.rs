@@ -3,6 +3,7 @@
 use super::Scheduler;
 use crate::conn::{Conns, State};
 use crate::line::{Line, Ticket};
+use crate::member::Member;
 use crate::parking::Verdict;
 use crate::slab::At;
 use crate::{Choice, InputError, Mono, Output, Policy, ShedReason, Standing};
@@ -160,7 +161,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     }
 
     fn has_room(&self, worker: W) -> bool {
-        self.members.get(&worker).is_some_and(|member| member.has_room())
+        self.members.get(&worker).is_some_and(Member::has_room)
     }
 
     /// `worker` has become ready: of those that wait for it and those that wait for anybody it takes
