@@ -405,7 +405,7 @@ impl World {
         let conn = ConnId(self.conns.len() as u64 + 1);
         self.conns.insert(conn, Place::Here);
         // A third without an address.
-        let client = (conn.0 % 3 != 0).then_some(conn.0 as u32 % 7);
+        let client = (!conn.0.is_multiple_of(3)).then_some(conn.0 as u32 % 7);
         self.input(Input::Accepted { server, conn, client });
     }
 
