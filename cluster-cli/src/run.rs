@@ -173,8 +173,8 @@ impl Runner {
         control: Option<ControlServer>,
         ends: Ends,
     ) -> io::Result<Self> {
-        let primary = Primary::new(settings)?;
-        let wake = Wake::new(&primary, control.as_ref())?;
+        let mut primary = Primary::new(settings)?;
+        let wake = Wake::new(&mut primary, control.as_ref())?;
         let keeper = Keeper::default();
         Ok(Self {
             primary,
@@ -245,18 +245,20 @@ impl Runner {
     pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
         loop {
             // A worker that talks without end must not keep anything else from happening.
+            let mut told = false;
             for _ in 0..EVENTS_PER_PASS {
-                let Some(event) = self.primary.try_event()? else { break };
+                let Some(event) = self.primary.ready_event() else { break };
+                told = true;
                 self.report.event(&self.primary, &event);
                 if let Some(control) = &mut self.control {
                     control.event(&self.primary, &event);
                 }
                 self.handle(event);
             }
-            if self.listen_to_clients()? {
+            if self.listen_to_clients(told)? {
                 return Ok(self.status());
             }
-            for _ in 0..self.wake.signals() {
+            for _ in 0..self.wake.signals(&mut self.primary) {
                 self.asked_to_end();
             }
             let now = self.wake.now();
@@ -282,7 +284,7 @@ impl Runner {
             let due = due.map(|at| at.saturating_sub(self.wake.now()));
             let control = self.control.as_ref().and_then(ControlServer::poll_timeout);
             let patience = [due, self.primary.poll_timeout(), control].into_iter().flatten().min();
-            self.wake.wait(patience)?;
+            self.primary.wait(patience)?;
         }
     }
 
@@ -292,9 +294,13 @@ impl Runner {
     }
 
     /// Does what clients of the control API want; whether that is to end at once.
-    fn listen_to_clients(&mut self) -> io::Result<bool> {
+    /// (`told`: they have been sent events.)
+    fn listen_to_clients(&mut self, told: bool) -> io::Result<bool> {
         let Some(control) = &mut self.control else { return Ok(false) };
-        control.process(&mut self.primary)?;
+        let called = self.wake.control(&mut self.primary);
+        if told || called || control.poll_timeout().is_some() {
+            control.process(&mut self.primary)?;
+        }
         let stop = control.asked_to_stop();
         let orphaned = self.ends == Ends::WithFirstClient && control.first_client_is_gone();
         if stop {

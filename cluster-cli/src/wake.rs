@@ -1,48 +1,34 @@
-//! Waits for the primary, for signals, and for time.
+//! Signals, clients of the control API, and time.
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use cluster_primary::control::ControlServer;
-use cluster_primary::{Mono, Primary};
-use mio::net::UnixStream;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use cluster_primary::{Mono, Primary, WatchId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-const PRIMARY: Token = Token(0);
-const SIGNALS: Token = Token(1);
-const CONTROL: Token = Token(2);
-
-/// The loop's one place to wait.
+/// What the primary's wait ends for, beside its own business.
 pub(crate) struct Wake {
-    poll: Poll,
-    events: Events,
     signals: UnixStream,
+    asked: WatchId,
+    control: Option<WatchId>,
     start: Instant,
 }
 
 impl Wake {
-    /// Watches the primary's descriptor, that of the control API, and the signals that ask for the
-    /// end.
-    pub(crate) fn new(primary: &Primary, control: Option<&ControlServer>) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
+    /// Watches the descriptor of the control API, and the signals that ask for the end.
+    pub(crate) fn new(primary: &mut Primary, control: Option<&ControlServer>) -> io::Result<Self> {
+        let (signals, theirs) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        let mut signals = UnixStream::from_std(ours);
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
         }
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let fd = primary.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), PRIMARY, Interest::READABLE)?;
-        if let Some(control) = control {
-            let fd = control.as_raw_fd();
-            poll.registry().register(&mut SourceFd(&fd), CONTROL, Interest::READABLE)?;
-        }
-        Ok(Self { poll, events: Events::with_capacity(8), signals, start: start() })
+        let asked = primary.watch(signals.as_raw_fd())?;
+        let control = control.map(|control| primary.watch(control.as_raw_fd())).transpose()?;
+        Ok(Self { signals, asked, control, start: start() })
     }
 
     /// The time since the start.
@@ -50,20 +36,19 @@ impl Wake {
         self.start.elapsed()
     }
 
-    /// Waits until there is something to do, no longer than that.
-    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, patience) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
+    /// Whether a client of the control API has something to say.
+    pub(crate) fn control(&self, primary: &mut Primary) -> bool {
+        self.control.is_some_and(|control| primary.take_ready(control))
     }
 
     /// How often the end was asked for since the last call.
-    pub(crate) fn signals(&mut self) -> usize {
-        let mut bytes = [0; 64];
+    pub(crate) fn signals(&mut self, primary: &mut Primary) -> usize {
         let mut count = 0;
-        while let Ok(length @ 1..) = self.signals.read(&mut bytes) {
-            count += length;
+        if primary.take_ready(self.asked) {
+            let mut bytes = [0; 64];
+            while let Ok(length @ 1..) = self.signals.read(&mut bytes) {
+                count += length;
+            }
         }
         count
     }

@@ -1,8 +1,10 @@
 //! The channel: both halves on one transport.
 
+use std::cell::RefCell;
 use std::io;
 
-use cluster_proto::{Deframer, HandleKind, Message};
+use cluster_proto::native::{self, Batch};
+use cluster_proto::{ClusterBody, Deframer, HandleKind, Message};
 
 use crate::config::{ChannelConfig, Wire};
 use crate::error::{RecvError, SendError};
@@ -11,9 +13,16 @@ use crate::pairing::{Found, Pairing};
 use crate::sender::{Answer, MAX_ANSWERS, Sender};
 use crate::socket::Socket;
 use crate::transport::Transport;
+use crate::unpack::Unpacked;
 
 /// How much is read at once, in bytes.
 const READ: usize = 64 << 10;
+
+thread_local! {
+    /// What is read goes through here: nothing of it is left between two calls, and a thread has
+    /// any number of channels.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::default();
+}
 
 /// A channel of messages, some with a handle beside them, over a [`Transport`].
 ///
@@ -29,8 +38,9 @@ pub struct Channel<T: Transport = Socket> {
     wire: Wire,
     deframer: Deframer,
     pairing: Pairing<T::Handle>,
+    unpacked: Unpacked<T::Handle>,
+    native: bool,
     max_handles: usize,
-    buf: Box<[u8]>,
     /// What a read brought; empty between calls, kept for its memory.
     arrived: Vec<T::Handle>,
     taken: Vec<T::Handle>,
@@ -117,8 +127,9 @@ impl<T: Transport> Channel<T> {
             wire: config.wire,
             deframer: Deframer::new(config.wire.codec().framing()).with_max_frame(config.max_frame),
             pairing: Pairing::new(config.max_handles),
+            unpacked: Unpacked::new(),
+            native: config.native,
             max_handles: config.max_handles,
-            buf: vec![0; READ].into_boxed_slice(),
             arrived: Vec::new(),
             taken: Vec::new(),
             ended: false,
@@ -168,7 +179,56 @@ impl<T: Transport> Channel<T> {
     /// What the transport says otherwise, such as `ETOOMANYREFS` when this user has too many
     /// descriptors in flight. Nothing is lost then: it may be tried again later.
     pub fn flush(&mut self) -> io::Result<Flush> {
-        self.sender.flush(&mut self.transport)
+        self.sender.flush(&mut self.transport, |_| None)
+    }
+
+    /// Queues a message with a `net.Native` that stays with its owner, who lends it to each
+    /// [`flush_with`](Self::flush_with) under that number: nothing is counted, duplicated or
+    /// allocated for it. On the native wire a connection's message (`newconn`, under its `seq`)
+    /// shares its frame with up to 252 others, and its handle is not acknowledged.
+    ///
+    /// The handle must be there until it [has arrived](Self::has_arrived), until
+    /// [`poll_answer`](Self::poll_answer) reports that it did not, or until the channel is closed.
+    /// Numbers must rise.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_lent(&mut self, message: Message, number: u64) -> Result<Pressure, SendError> {
+        self.sender.send_lent(message, number)
+    }
+
+    /// [`flush`](Self::flush) where handles are [lent](Self::send_lent).
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and `NotFound` if one is not there whose turn it is.
+    pub fn flush_with<'a>(
+        &mut self,
+        lend: impl Fn(u64) -> Option<&'a T::Handle>,
+    ) -> io::Result<Flush>
+    where
+        T::Handle: 'a,
+    {
+        self.sender.flush(&mut self.transport, lend)
+    }
+
+    /// Whether the peer has the lent handle of that number: it has acknowledged it, or, on the
+    /// native wire, it is written.
+    pub fn has_arrived(&self, number: u64) -> bool {
+        self.sender.has_arrived(number)
+    }
+
+    /// Changes this end to the native wire, and tells the peer, which must know it: it has
+    /// [offered](cluster_proto::native::offered) it, say. The peer's direction changes when it has
+    /// told so in turn, if [`ChannelConfig::native`] is set.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); nothing has changed then.
+    pub fn upgrade(&mut self) -> Result<(), SendError> {
+        if self.sender.wire() != Wire::Postcard {
+            self.sender.send(&native::marker(native::VERSION), None)?;
+            self.sender.set_wire(Wire::Postcard);
+        }
+        Ok(())
     }
 
     /// The next message: one that is read already, else it reads until there is one or nothing is
@@ -284,7 +344,17 @@ impl<T: Transport> Channel<T> {
                 return Ok(Recv::Message(received));
             }
             self.pairing.drained();
-            match self.transport.recv(&mut self.buf, &mut self.arrived) {
+            // Taken, not borrowed: who knows what a transport does.
+            let mut buffer = BUFFER.take();
+            if buffer.is_empty() {
+                buffer = vec![0; READ].into_boxed_slice();
+            }
+            let received = self.transport.recv(&mut buffer, &mut self.arrived);
+            if let Ok(meta) = &received {
+                self.deframer.extend(&buffer[..meta.bytes]);
+            }
+            BUFFER.set(buffer);
+            match received {
                 Ok(meta) => {
                     self.truncated += u64::from(meta.truncated);
                     // The descriptors before the bytes: a frame must find what it came with.
@@ -294,7 +364,6 @@ impl<T: Transport> Channel<T> {
                     if meta.bytes == 0 {
                         return self.end_of_stream();
                     }
-                    self.deframer.extend(&self.buf[..meta.bytes]);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Recv::WouldBlock),
@@ -315,13 +384,40 @@ impl<T: Transport> Channel<T> {
 
     /// The next message of those that are read already.
     fn take_buffered(&mut self) -> Result<Option<Received<T::Handle>>, RecvError> {
-        while let Some(frame) = self.deframer.next_frame()? {
+        loop {
+            if let Some(received) = self.unpacked.next() {
+                return Ok(Some(received));
+            }
+            while let Some(seq) = self.unpacked.next_lost() {
+                self.missing += 1;
+                let refusal = Message::cluster(0, Some(seq), ClusterBody::Accepted(false));
+                match self.sender.send(&refusal, None) {
+                    Ok(_) | Err(SendError::Closed) => {}
+                    Err(_) => return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
+                }
+            }
+            let Some(frame) = self.deframer.next_frame()? else { return Ok(None) };
+            if self.wire == Wire::Postcard && Batch::is_one(frame.payload) {
+                let pairing = &mut self.pairing;
+                let take = |count, into: &mut Vec<_>| {
+                    pairing.take_up_to(frame.range, count, into);
+                };
+                self.unpacked.open(frame.payload, take, &mut self.taken)?;
+                continue;
+            }
             let message = self.wire.codec().decode(frame.payload)?;
             let Message::Handle(mut handle) = message else {
                 self.pairing.pass(frame.range);
                 match message {
                     Message::HandleAck => self.answered(Answer::Ack)?,
                     Message::HandleNack => self.answered(Answer::Nack)?,
+                    message if self.native && native::marked(&message).is_some() => {
+                        self.set_recv_wire(Wire::Postcard);
+                        match self.upgrade() {
+                            Ok(()) | Err(SendError::Closed) => {}
+                            Err(_) => return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
+                        }
+                    }
                     message => return Ok(Some(Received { message, handle: None })),
                 }
                 continue;
@@ -346,7 +442,6 @@ impl<T: Transport> Channel<T> {
             let received = ReceivedHandle { kind: handle.kind, key: handle.key, handle: arrived };
             return Ok(Some(Received { message: *handle.message, handle: Some(received) }));
         }
-        Ok(None)
     }
 
     fn answered(&mut self, answer: Answer) -> Result<(), RecvError> {
@@ -359,6 +454,6 @@ impl<T: Transport> Channel<T> {
         self.pairing.clear();
         self.arrived = Vec::new();
         self.deframer = Deframer::new(self.wire.codec().framing());
-        self.buf = Box::default();
+        self.unpacked = Unpacked::new();
     }
 }

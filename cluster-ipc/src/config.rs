@@ -1,5 +1,6 @@
 //! What a channel may cost, and what it speaks.
 
+use cluster_proto::native;
 use cluster_proto::{Advanced, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
 
 /// The encoding of a channel's messages.
@@ -24,11 +25,11 @@ impl Wire {
         }
     }
 
-    /// A frame without its framing.
+    /// A frame without its framing; nothing of what is none.
     pub(crate) fn payload(self, frame: &[u8]) -> &[u8] {
         match self.codec().framing() {
-            Framing::Length => &frame[4..],
-            _ => &frame[..frame.len() - 1],
+            Framing::Length => frame.get(4..).unwrap_or_default(),
+            _ => frame.split_last().map_or(&[], |(_, payload)| payload),
         }
     }
 }
@@ -58,8 +59,13 @@ pub struct ChannelConfig {
     /// How many handles may be under way before the first is answered. Default: 1, which is
     /// Node's order exactly.
     pub gate_window: usize,
-    /// How many received handles may wait for the rest of their frame. Default: 64.
+    /// How many received handles may wait for the rest of their frame. Default: 253, which is what
+    /// one frame of the native wire has at the most.
     pub max_handles: usize,
+    /// Whether a peer may change its direction to the native wire, by the
+    /// [marker](cluster_proto::native::marker); this end then does the same. Default: false, and
+    /// the marker is a message like others.
+    pub native: bool,
 }
 
 impl Default for ChannelConfig {
@@ -70,7 +76,8 @@ impl Default for ChannelConfig {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             gate_window: 1,
-            max_handles: 64,
+            max_handles: native::MAX_CONNECTIONS,
+            native: false,
         }
     }
 }
@@ -115,6 +122,13 @@ impl ChannelConfig {
     #[must_use]
     pub fn max_handles(mut self, handles: usize) -> Self {
         self.max_handles = handles;
+        self
+    }
+
+    /// Sets [`native`](Self::native).
+    #[must_use]
+    pub fn native(mut self, allowed: bool) -> Self {
+        self.native = allowed;
         self
     }
 }

@@ -87,6 +87,7 @@ mod socket;
 mod straddle;
 mod transport;
 mod unix;
+mod unpack;
 
 pub use cluster_proto as proto;
 

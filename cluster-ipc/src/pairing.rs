@@ -42,16 +42,17 @@ pub struct Pairing<H> {
     /// Where the next frame starts.
     next_frame: u64,
     /// Reads that brought descriptors, by their places; they do not overlap.
-    reads: VecDeque<Read<H>>,
-    waiting: usize,
+    reads: VecDeque<Read>,
+    /// What they brought, in order.
+    waiting: VecDeque<H>,
     limit: usize,
     unexpected: u64,
 }
 
 #[derive(Debug)]
-struct Read<H> {
+struct Read {
     range: Range<u64>,
-    handles: VecDeque<H>,
+    handles: usize,
     /// More came than could be received.
     truncated: bool,
 }
@@ -91,7 +92,7 @@ impl<H> Pairing<H> {
             received: 0,
             next_frame: 0,
             reads: VecDeque::new(),
-            waiting: 0,
+            waiting: VecDeque::new(),
             limit,
             unexpected: 0,
         }
@@ -111,20 +112,18 @@ impl<H> Pairing<H> {
     ) -> Result<(), TooManyHandles> {
         let from = self.received;
         self.received += bytes as u64;
-        let mut handles = handles.into_iter().peekable();
-        if handles.peek().is_none() && !truncated {
+        let before = self.waiting.len();
+        self.waiting.extend(handles);
+        let handles = self.waiting.len() - before;
+        if handles == 0 && !truncated {
             return Ok(());
         }
-        let handles: VecDeque<H> = handles.collect();
-        if bytes == 0 {
-            self.unexpected += handles.len() as u64;
-            return Ok(());
+        if bytes == 0 || self.waiting.len() > self.limit {
+            let excess = self.waiting.len() > self.limit && bytes > 0;
+            self.unexpected += handles as u64;
+            self.waiting.truncate(before);
+            return if excess { Err(TooManyHandles { limit: self.limit }) } else { Ok(()) };
         }
-        if self.waiting + handles.len() > self.limit {
-            self.unexpected += handles.len() as u64;
-            return Err(TooManyHandles { limit: self.limit });
-        }
-        self.waiting += handles.len();
         self.reads.push_back(Read { range: from..self.received, handles, truncated });
         Ok(())
     }
@@ -133,19 +132,27 @@ impl<H> Pairing<H> {
     ///
     /// Frames are given in their order, whole, without a gap.
     pub fn take(&mut self, frame: Range<u64>, n: usize, into: &mut Vec<H>) -> Found {
+        self.find(frame, n, n, into)
+    }
+
+    /// As [`take`](Self::take), but if not all are there it takes those that are: they are the
+    /// first ones.
+    pub fn take_up_to(&mut self, frame: Range<u64>, n: usize, into: &mut Vec<H>) -> Found {
+        self.find(frame, n, 0, into)
+    }
+
+    /// Takes `n`, or all that there are if that is `enough`.
+    fn find(&mut self, frame: Range<u64>, n: usize, enough: usize, into: &mut Vec<H>) -> Found {
         self.discard(|read| read.range.end <= frame.start);
-        let mut found = Found::Missing { lost: false };
+        let mut found = if n == 0 { Found::All } else { Found::Missing { lost: false } };
         if let Some(read) = self.reads.front_mut().filter(|read| read.range.contains(&frame.start))
         {
-            if read.handles.len() >= n {
-                into.extend(read.handles.drain(..n));
-                self.waiting -= n;
-                found = Found::All;
-            } else {
-                found = Found::Missing { lost: read.truncated };
+            let taken = n.min(read.handles);
+            found = if taken == n { Found::All } else { Found::Missing { lost: read.truncated } };
+            if taken >= enough {
+                read.handles -= taken;
+                into.extend(self.waiting.drain(..taken));
             }
-        } else if n == 0 {
-            found = Found::All;
         }
         self.pass(frame);
         found
@@ -166,14 +173,15 @@ impl<H> Pairing<H> {
         // That frame has not ended yet, so the one behind it starts in no read so far.
         self.discard(|read| read.range.end <= next_frame);
         while self.reads.back().is_some_and(|read| read.range.start > next_frame) {
-            let read = self.reads.pop_back();
-            self.forget(read);
+            let dropped = self.reads.pop_back().map_or(0, |read| read.handles);
+            self.unexpected += dropped as u64;
+            self.waiting.truncate(self.waiting.len() - dropped);
         }
     }
 
     /// Descriptors that wait for their frame.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting.len()
     }
 
     /// Descriptors that were dropped because no frame could claim them.
@@ -184,20 +192,15 @@ impl<H> Pairing<H> {
     /// Drops all that wait, uncounted: the stream is at its end.
     pub fn clear(&mut self) {
         self.reads.clear();
-        self.waiting = 0;
+        self.waiting.clear();
     }
 
-    fn discard(&mut self, dead: impl Fn(&Read<H>) -> bool) {
+    fn discard(&mut self, dead: impl Fn(&Read) -> bool) {
         while self.reads.front().is_some_and(&dead) {
-            let read = self.reads.pop_front();
-            self.forget(read);
+            let dropped = self.reads.pop_front().map_or(0, |read| read.handles);
+            self.unexpected += dropped as u64;
+            self.waiting.drain(..dropped);
         }
-    }
-
-    fn forget(&mut self, read: Option<Read<H>>) {
-        let dropped = read.map_or(0, |read| read.handles.len());
-        self.waiting -= dropped;
-        self.unexpected += dropped as u64;
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use cluster_proto::ServerKey;
+use cluster_proto::native::{Answer, OpenAnswers};
+
 use crate::config::Wire;
 
 /// Frames that are copied together into one write, in bytes.
@@ -14,6 +17,8 @@ pub(crate) enum Item {
     Plain(Vec<u8>),
     /// The frame of that key, which has a handle.
     Handle(u64),
+    /// The next so many of the lent connections, which share their frames.
+    Connections(ServerKey, usize),
     /// From here on answers are written in this encoding.
     Wire(Wire),
     /// All before it is written.
@@ -29,13 +34,100 @@ pub(crate) struct Queue {
     /// The first item holds answers already. No more are put before it, so that a peer that does
     /// not read cannot make it grow without bound.
     answered: bool,
+    /// The numbers of the connections that are to be written, over all items.
+    connections: VecDeque<u64>,
+    /// The frame of answers that ends the last item, as long as it may grow.
+    open: Option<OpenAnswers>,
     /// A buffer to be used again.
     spare: Vec<u8>,
 }
 
 impl Queue {
+    /// What plain frames are appended to.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        self.open = None;
+        let has_room = |item: &Item| matches!(item, Item::Plain(tail) if tail.len() < COALESCED);
+        if !self.items.back().is_some_and(has_room) {
+            let fresh = self.buffer();
+            self.items.push_back(Item::Plain(fresh));
+        }
+        match self.items.back_mut() {
+            Some(Item::Plain(tail)) => tail,
+            _ => unreachable!("one was put there if there was none"),
+        }
+    }
+
+    /// Takes back what was appended to the tail behind so many bytes.
+    pub(crate) fn cut_tail(&mut self, length: usize) {
+        if let Some(Item::Plain(tail)) = self.items.back_mut() {
+            tail.truncate(length);
+            if tail.is_empty() {
+                let tail = std::mem::take(tail);
+                self.items.pop_back();
+                self.recycle(tail);
+            }
+        }
+    }
+
+    /// Puts an answer to a connection at the end, in one frame with those before it; how many bytes
+    /// it takes.
+    pub(crate) fn push_answer(&mut self, answer: Answer) -> usize {
+        if let (Some(open), Some(Item::Plain(tail))) = (&mut self.open, self.items.back_mut()) {
+            let before = tail.len();
+            if open.push(answer, tail) {
+                return tail.len() - before;
+            }
+        }
+        let tail = self.tail();
+        let before = tail.len();
+        let open = OpenAnswers::begin(answer, tail);
+        let bytes = tail.len() - before;
+        self.open = Some(open);
+        bytes
+    }
+
+    /// Nothing that is there grows any more: it is about to be written.
+    pub(crate) fn seal(&mut self) {
+        self.open = None;
+    }
+
+    /// Puts a lent connection at the end, in one frame with those before it if they are for the same
+    /// server.
+    pub(crate) fn push_connection(&mut self, key: &ServerKey, number: u64) {
+        self.open = None;
+        self.connections.push_back(number);
+        match self.items.back_mut() {
+            Some(Item::Connections(server, count)) if server == key => *count += 1,
+            _ => self.items.push_back(Item::Connections(key.clone(), 1)),
+        }
+    }
+
+    /// The numbers of the connections that are to be written next.
+    pub(crate) fn connections(&self, most: usize) -> impl Iterator<Item = u64> {
+        self.connections.iter().copied().take(most)
+    }
+
+    /// So many connections of the first item are done with; of the last frame this is unwritten.
+    pub(crate) fn wrote_connections(&mut self, done: usize, rest: &[u8]) {
+        self.connections.drain(..done);
+        if let Some(Item::Connections(_, count)) = self.items.front_mut() {
+            *count -= done;
+            if *count == 0 {
+                self.pop();
+            }
+        }
+        if !rest.is_empty() {
+            let mut frame = self.buffer();
+            frame.extend_from_slice(rest);
+            self.items.push_front(Item::Plain(frame));
+            // Nothing may come between its halves.
+            self.answered = true;
+        }
+    }
+
     /// Puts a plain frame at the end.
     pub(crate) fn push_plain(&mut self, frame: Vec<u8>) {
+        self.open = None;
         match self.items.back_mut() {
             Some(Item::Plain(tail)) if tail.len() + frame.len() <= COALESCED => {
                 tail.extend_from_slice(&frame);
@@ -46,14 +138,17 @@ impl Queue {
     }
 
     pub(crate) fn push_handle(&mut self, key: u64) {
+        self.open = None;
         self.items.push_back(Item::Handle(key));
     }
 
     pub(crate) fn push_wire(&mut self, wire: Wire) {
+        self.open = None;
         self.items.push_back(Item::Wire(wire));
     }
 
     pub(crate) fn push_mark(&mut self, token: u64) {
+        self.open = None;
         self.items.push_back(Item::Mark(token));
     }
 

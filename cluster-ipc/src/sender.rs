@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use cluster_proto::native::{self, MAX_CONNECTIONS, write_connections};
 use cluster_proto::{
     EncodeError, FrameClass, Gate, GateOutput, HandleKind, HandleMessage, Message, Object,
-    UnexpectedAnswer,
+    ServerKey, UnexpectedAnswer,
 };
 
 use crate::channel::{Flush, Pressure};
@@ -58,6 +59,10 @@ pub(crate) struct Sender<H> {
     reports: VecDeque<HandleAnswer>,
     reached: VecDeque<u64>,
     undelivered: u64,
+    /// The number of the last lent handle that the peer has.
+    arrived: Option<u64>,
+    /// What a frame of connections is made in.
+    frame: Vec<u8>,
     closed: bool,
 }
 
@@ -65,6 +70,7 @@ pub(crate) struct Sender<H> {
 #[derive(Debug)]
 enum Frame<H> {
     Plain(Vec<u8>),
+    Connection(ServerKey, u64),
     Answer(Answer),
     Wire(Wire),
     Mark(u64),
@@ -76,14 +82,26 @@ struct HandleFrame<H> {
     bytes: Vec<u8>,
     /// What the bytes are in.
     wire: Wire,
-    /// None in a probe, and once it is written for the last time.
-    handle: Option<Arc<H>>,
+    carried: Carried<H>,
     resend: bool,
     /// It is sent again, and so wrapped twice.
     again: bool,
     probe: bool,
     token: Option<u64>,
 }
+
+/// Where a frame's handle is.
+#[derive(Debug)]
+enum Carried<H> {
+    /// It has none: a probe, or it is written for the last time.
+    Nothing,
+    Shared(Arc<H>),
+    /// Its owner has it, under that number.
+    Lent(u64),
+}
+
+/// What a connection counts for in the queue, in bytes, beside its server's key.
+const CONNECTION: usize = 8;
 
 impl<H> Sender<H> {
     pub(crate) fn new(config: &ChannelConfig) -> Self {
@@ -103,6 +121,8 @@ impl<H> Sender<H> {
             reports: VecDeque::new(),
             reached: VecDeque::new(),
             undelivered: 0,
+            arrived: None,
+            frame: Vec::new(),
             closed: false,
         }
     }
@@ -117,10 +137,7 @@ impl<H> Sender<H> {
             Message::HandleAck | Message::HandleNack => return Err(EncodeError::Reserved.into()),
             _ => {}
         }
-        let Some(outgoing) = handle else {
-            let bytes = self.encode(message)?;
-            return Ok(self.submit(FrameClass::Plain, Frame::Plain(bytes)));
-        };
+        let Some(outgoing) = handle else { return self.send_plain(message) };
         let resend = outgoing.resend();
         if resend && !message.can_be_sent_again() {
             let what = "it nests too deep to be sent again with its handle".into();
@@ -136,13 +153,143 @@ impl<H> Sender<H> {
             Frame::Handle(HandleFrame {
                 bytes,
                 wire: self.wire,
-                handle: Some(outgoing.handle),
+                carried: Carried::Shared(outgoing.handle),
                 resend,
                 again: false,
                 probe: false,
                 token: outgoing.token,
             }),
         ))
+    }
+
+    fn send_plain(&mut self, message: &Message) -> Result<Pressure, SendError> {
+        if !self.gate.is_open() {
+            let bytes = self.encode(message)?;
+            return Ok(self.submit(FrameClass::Plain, Frame::Plain(bytes)));
+        }
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if self.wire == Wire::Postcard
+            && let Some(answer) = native::as_answer(message)
+        {
+            let room = self.queue_limit.saturating_add(RESERVE);
+            if self.queued >= room {
+                return Err(SendError::QueueFull { limit: room });
+            }
+            self.queued += self.queue.push_answer(answer);
+            return Ok(self.pressure());
+        }
+        // Nothing waits before it: it is written where it stays.
+        let tail = self.queue.tail();
+        let start = tail.len();
+        let encoded = self.wire.codec().encode(message, tail).map_err(SendError::from);
+        let length = self.wire.payload(&tail[start..]).len();
+        let bytes = tail.len() - start;
+        match encoded.and_then(|()| self.check_room(message, bytes, length)) {
+            Ok(()) => {
+                self.queued += bytes;
+                Ok(self.pressure())
+            }
+            Err(error) => {
+                self.queue.cut_tail(start);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a frame of so many bytes, with a payload of that length, may be queued.
+    fn check_room(&self, message: &Message, bytes: usize, length: usize) -> Result<(), SendError> {
+        // As the peer's deframer counts: the frame without its framing.
+        if length > self.max_frame {
+            return Err(SendError::TooLong { limit: self.max_frame, length });
+        }
+        // What a user may fill must not keep the protocol from saying, say, `disconnect`.
+        let reserve = if is_users(message) { 0 } else { RESERVE };
+        let limit = self.queue_limit.saturating_add(reserve);
+        if self.queued.saturating_add(bytes) > limit {
+            return Err(SendError::QueueFull { limit });
+        }
+        Ok(())
+    }
+
+    /// Writes as many connections for one server as a frame holds.
+    fn write_connections<'a, T>(
+        &mut self,
+        transport: &mut T,
+        lend: &impl Fn(u64) -> Option<&'a H>,
+    ) -> io::Result<()>
+    where
+        T: Transport<Handle = H>,
+        H: 'a,
+    {
+        let Some((Item::Connections(key, count), _)) = self.queue.front() else { return Ok(()) };
+        let count = (*count).min(MAX_CONNECTIONS);
+        let lent = |number| lend(number).ok_or(io::Error::from(io::ErrorKind::NotFound));
+        let mut numbers = self.queue.connections(count);
+        let Some(first) = numbers.next() else { return Ok(()) };
+        // On the stack: no memory is taken for a connection.
+        let mut handles = [lent(first)?; MAX_CONNECTIONS];
+        let mut last = first;
+        for (handle, number) in handles[1..].iter_mut().zip(numbers) {
+            *handle = lent(number)?;
+            last = number;
+        }
+        self.frame.clear();
+        write_connections(key.as_str(), self.queue.connections(count), &mut self.frame);
+        let written = transport.send(&self.frame, &handles[..count])?;
+        self.arrived = Some(last);
+        self.queue.wrote_connections(count, &self.frame[written..]);
+        self.queued = self.queued - count * CONNECTION + (self.frame.len() - written);
+        Ok(())
+    }
+
+    /// As `send` of a message with a `net.Native`, which stays where it is.
+    pub(crate) fn send_lent(
+        &mut self,
+        message: Message,
+        number: u64,
+    ) -> Result<Pressure, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if self.wire == Wire::Postcard
+            && let Some((seq, key)) = native::as_connection(&message)
+            && seq == number
+        {
+            let limit = self.queue_limit.saturating_add(RESERVE);
+            if self.queued.saturating_add(CONNECTION) > limit {
+                return Err(SendError::QueueFull { limit });
+            }
+            self.queued += CONNECTION;
+            if self.gate.is_open() {
+                self.queue.push_connection(key, seq);
+                return Ok(self.pressure());
+            }
+            return Ok(self.submit(FrameClass::Plain, Frame::Connection(key.clone(), seq)));
+        }
+        let bytes = self.encode(&message.with_handle(HandleKind::NetNative))?;
+        Ok(self.submit(
+            FrameClass::Handle { resend: false },
+            Frame::Handle(HandleFrame {
+                bytes,
+                wire: self.wire,
+                carried: Carried::Lent(number),
+                resend: false,
+                again: false,
+                probe: false,
+                token: Some(number),
+            }),
+        ))
+    }
+
+    /// Whether the peer has the lent handle of that number; they arrive in their order.
+    pub(crate) fn has_arrived(&self, number: u64) -> bool {
+        self.arrived.is_some_and(|arrived| number <= arrived)
+    }
+
+    fn pressure(&self) -> Pressure {
+        if self.queued < self.high_water { Pressure::Low } else { Pressure::High }
     }
 
     pub(crate) fn probe(&mut self, token: u64) -> Result<Pressure, SendError> {
@@ -154,7 +301,7 @@ impl<H> Sender<H> {
             Frame::Handle(HandleFrame {
                 bytes,
                 wire: self.wire,
-                handle: None,
+                carried: Carried::Nothing,
                 resend: false,
                 again: false,
                 probe: true,
@@ -168,6 +315,10 @@ impl<H> Sender<H> {
         if !self.closed {
             self.submit(FrameClass::Plain, Frame::Wire(wire));
         }
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
     }
 
     pub(crate) fn mark(&mut self, token: u64) {
@@ -206,10 +357,16 @@ impl<H> Sender<H> {
         Ok(())
     }
 
-    pub(crate) fn flush<T>(&mut self, transport: &mut T) -> io::Result<Flush>
+    pub(crate) fn flush<'a, T>(
+        &mut self,
+        transport: &mut T,
+        lend: impl Fn(u64) -> Option<&'a H>,
+    ) -> io::Result<Flush>
     where
         T: Transport<Handle = H>,
+        H: 'a,
     {
+        self.queue.seal();
         loop {
             match self.queue.front() {
                 Some((&Item::Wire(wire), _)) => {
@@ -227,14 +384,26 @@ impl<H> Sender<H> {
             self.queue_answers();
             let sent = match self.queue.front() {
                 None | Some((Item::Wire(_) | Item::Mark(_), _)) => return Ok(Flush::Done),
+                Some((Item::Connections(..), _)) => {
+                    match self.write_connections(transport, &lend) {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
                 Some((Item::Plain(bytes), written)) => transport.send(&bytes[written..], &[]),
                 Some((Item::Handle(key), written)) => {
                     let frame = self.handle_frame(*key);
                     if self.is_barred(frame, written) {
                         return Ok(Flush::Done);
                     }
-                    match &frame.handle {
-                        Some(handle) if written == 0 => transport.send(&frame.bytes, &[&**handle]),
+                    match &frame.carried {
+                        Carried::Shared(handle) if written == 0 => {
+                            transport.send(&frame.bytes, &[&**handle])
+                        }
+                        Carried::Lent(number) if written == 0 => match lend(*number) {
+                            Some(handle) => transport.send(&frame.bytes, &[handle]),
+                            None => Err(io::ErrorKind::NotFound.into()),
+                        },
                         _ => transport.send(&frame.bytes[written..], &[]),
                     }
                 }
@@ -310,20 +479,8 @@ impl<H> Sender<H> {
         }
         let mut bytes = self.queue.buffer();
         let encoded = self.wire.codec().encode(message, &mut bytes).map_err(SendError::from);
-        let fits = encoded.and_then(|()| {
-            // As the peer's deframer counts: the frame without its framing.
-            let length = self.wire.payload(&bytes).len();
-            if length > self.max_frame {
-                return Err(SendError::TooLong { limit: self.max_frame, length });
-            }
-            // What a user may fill must not keep the protocol from saying, say, `disconnect`.
-            let reserve = if is_users(message) { 0 } else { RESERVE };
-            let limit = self.queue_limit.saturating_add(reserve);
-            if self.queued.saturating_add(bytes.len()) > limit {
-                return Err(SendError::QueueFull { limit });
-            }
-            Ok(())
-        });
+        let length = self.wire.payload(&bytes).len();
+        let fits = encoded.and_then(|()| self.check_room(message, bytes.len(), length));
         match fits {
             Ok(()) => {
                 self.queued += bytes.len();
@@ -341,7 +498,7 @@ impl<H> Sender<H> {
         self.frames.insert(self.last_key, frame);
         self.gate.submit(class, self.last_key);
         self.pump();
-        if self.queued < self.high_water { Pressure::Low } else { Pressure::High }
+        self.pressure()
     }
 
     /// Does what the gate says.
@@ -370,6 +527,7 @@ impl<H> Sender<H> {
         }
         match frame {
             Some(Frame::Plain(bytes)) => self.queue.push_plain(bytes),
+            Some(Frame::Connection(key, number)) => self.queue.push_connection(&key, number),
             Some(Frame::Answer(answer)) => self.answers.push_back(answer),
             Some(Frame::Wire(wire)) => self.queue.push_wire(wire),
             Some(Frame::Mark(token)) => self.queue.push_mark(token),
@@ -400,6 +558,13 @@ impl<H> Sender<H> {
         };
         if !delivered && !frame.probe {
             self.undelivered += 1;
+        }
+        if let Carried::Lent(number) = frame.carried
+            && delivered
+        {
+            // They are answered in their order. Nobody needs to hear that all went well.
+            self.arrived = Some(number);
+            return;
         }
         if let Some(token) = frame.token {
             self.reports.push_back(HandleAnswer { token, delivered });
@@ -454,9 +619,9 @@ impl<H> Sender<H> {
                 let Some(Frame::Handle(frame)) = self.frames.get_mut(&key) else {
                     unreachable!("a handle's frame is kept until it is answered")
                 };
-                if !frame.resend {
+                if !frame.resend && matches!(frame.carried, Carried::Shared(_)) {
                     // The kernel has it: ours need not live any longer.
-                    frame.handle = None;
+                    frame.carried = Carried::Nothing;
                 }
                 if written < frame.bytes.len() {
                     return;
@@ -471,7 +636,9 @@ impl<H> Sender<H> {
                 }
                 self.queue.pop();
             }
-            Item::Wire(_) | Item::Mark(_) => unreachable!("they are not written"),
+            Item::Connections(..) | Item::Wire(_) | Item::Mark(_) => {
+                unreachable!("they are not written so")
+            }
         }
     }
 }
@@ -483,9 +650,9 @@ impl<H> Frame<H> {
             Self::Plain(bytes) => *bytes = Vec::new(),
             Self::Handle(frame) => {
                 frame.bytes = Vec::new();
-                frame.handle = None;
+                frame.carried = Carried::Nothing;
             }
-            Self::Answer(_) | Self::Wire(_) | Self::Mark(_) => {}
+            Self::Connection(..) | Self::Answer(_) | Self::Wire(_) | Self::Mark(_) => {}
         }
     }
 }

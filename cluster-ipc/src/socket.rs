@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use cluster_proto::native;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -11,11 +12,9 @@ use rustix::net::{
 
 use crate::transport::{RecvMeta, Transport};
 
-/// The most descriptors that Linux lets one write carry (`SCM_MAX_FD`).
-const MAX_SENT: usize = 253;
-/// Room for the descriptors of one read. A frame of Node's has one; there is room for more so
-/// that a peer's superfluous ones are seen and counted. What does not fit the kernel closes.
-const MAX_RECEIVED: usize = 4;
+/// The most descriptors that Linux lets one write carry (`SCM_MAX_FD`), and so the most that come
+/// with one read.
+const MAX_SENT: usize = native::MAX_CONNECTIONS;
 
 /// A non-blocking Unix stream socket that passes descriptors by `SCM_RIGHTS`.
 #[derive(Debug)]
@@ -75,22 +74,19 @@ impl Transport for Socket {
         let flags = SendFlags::NOSIGNAL;
         #[cfg(target_vendor = "apple")]
         let flags = SendFlags::empty();
-        if handles.is_empty() {
+        let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors");
+        let Some(first) = handles.first() else {
             return Ok(rustix::net::send(&self.fd, bytes, flags)?);
-        }
-        // All but always it is one.
-        let (one, many);
-        let fds: &[BorrowedFd<'_>] = if let [handle] = handles {
-            one = [handle.as_fd()];
-            &one
-        } else {
-            many = handles.iter().map(|fd| fd.as_fd()).collect::<Vec<_>>();
-            &many
         };
+        let mut fds = [first.as_fd(); MAX_SENT];
+        let fds = fds.get_mut(..handles.len()).ok_or_else(too_many)?;
+        for (fd, handle) in fds.iter_mut().zip(handles) {
+            *fd = handle.as_fd();
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !control.push(SendAncillaryMessage::ScmRights(fds)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
+            return Err(too_many());
         }
         Ok(rustix::net::sendmsg(&self.fd, &[IoSlice::new(bytes)], &mut control, flags)?)
     }
@@ -100,7 +96,7 @@ impl Transport for Socket {
         let flags = RecvFlags::CMSG_CLOEXEC;
         #[cfg(target_vendor = "apple")]
         let flags = RecvFlags::empty();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_RECEIVED))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received =
             rustix::net::recvmsg(&self.fd, &mut [IoSliceMut::new(buf)], &mut control, flags)?;

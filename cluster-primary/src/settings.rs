@@ -260,6 +260,10 @@ pub struct Limits {
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
+    /// Connections that may be under way to a worker, of each of its servers, as long as it answers
+    /// promptly (within 10 ms); a slower one gets fewer, down to one. Default 64. With 1 the order
+    /// is exactly Node's.
+    pub max_window: u32,
     /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
     pub accept_pause: Duration,
 }
@@ -272,6 +276,7 @@ impl Default for Limits {
             queue_limit: 64 << 20,
             max_servers: 1024,
             max_waiting: 512,
+            max_window: 64,
             accept_pause: Duration::from_millis(100),
         }
     }

@@ -55,6 +55,8 @@ pub enum GateOutput<K> {
 pub struct Gate<K> {
     window: usize,
     in_flight: VecDeque<InFlight<K>>,
+    /// Those of them that may be sent again.
+    resendable: usize,
     held: VecDeque<(FrameClass, K)>,
     output: VecDeque<GateOutput<K>>,
     /// Node answers a frame that was sent again once for each wrapping.
@@ -79,6 +81,7 @@ impl<K: Clone> Gate<K> {
         Self {
             window: window.max(1),
             in_flight: VecDeque::new(),
+            resendable: 0,
             held: VecDeque::new(),
             output: VecDeque::new(),
             spare_answers: 0,
@@ -102,6 +105,7 @@ impl<K: Clone> Gate<K> {
     pub fn ack(&mut self) -> Result<(), UnexpectedAnswer> {
         match self.in_flight.pop_front() {
             Some(frame) => {
+                self.resendable -= usize::from(frame.resend);
                 self.spare_answers += frame.resends;
                 self.output.push_back(GateOutput::Delivered(frame.key));
                 self.release();
@@ -121,6 +125,7 @@ impl<K: Clone> Gate<K> {
             frame.resends += 1;
             self.output.push_back(GateOutput::Resend(frame.key.clone()));
         } else if let Some(frame) = self.in_flight.pop_front() {
+            self.resendable -= usize::from(frame.resend);
             self.output.push_back(GateOutput::Undelivered(frame.key));
             self.release();
         }
@@ -143,6 +148,17 @@ impl<K: Clone> Gate<K> {
         self.output.pop_front()
     }
 
+    /// Whether a plain frame would be let go at once, and with nothing before it: then it need not
+    /// be submitted.
+    pub fn is_open(&self) -> bool {
+        self.held.is_empty() && self.output.is_empty() && !self.bars_plain()
+    }
+
+    /// At window one everything waits, as in Node; above it only what order demands.
+    fn bars_plain(&self) -> bool {
+        self.resendable > 0 || (self.window == 1 && !self.in_flight.is_empty())
+    }
+
     /// Frames held back.
     pub fn held(&self) -> usize {
         self.held.len()
@@ -160,15 +176,11 @@ impl<K: Clone> Gate<K> {
 
     fn release(&mut self) {
         while let Some((class, _)) = self.held.front() {
-            // At window one everything waits, as in Node; above it only what order demands.
-            let may_be_resent = self.in_flight.iter().any(|f| f.resend);
             let full = self.in_flight.len() >= self.window;
             let blocked = match class {
-                FrameClass::Plain => {
-                    may_be_resent || (self.window == 1 && !self.in_flight.is_empty())
-                }
+                FrameClass::Plain => self.bars_plain(),
                 FrameClass::Handle { resend } => {
-                    full || may_be_resent || (*resend && !self.in_flight.is_empty())
+                    full || self.resendable > 0 || (*resend && !self.in_flight.is_empty())
                 }
                 FrameClass::Answer => false,
             };
@@ -177,6 +189,7 @@ impl<K: Clone> Gate<K> {
             }
             let Some((class, key)) = self.held.pop_front() else { return };
             if let FrameClass::Handle { resend } = class {
+                self.resendable += usize::from(resend);
                 self.in_flight.push_back(InFlight { key: key.clone(), resend, resends: 0 });
             }
             self.output.push_back(GateOutput::Send(key));
@@ -218,7 +231,9 @@ mod tests {
     #[test]
     fn all_but_answers_waits_for_the_ack_in_order() {
         let mut gate = Gate::new();
+        assert!(gate.is_open());
         gate.submit(FrameClass::Plain, 1);
+        assert!(!gate.is_open(), "it is still to be polled");
         gate.submit(HANDLE, 2);
         gate.submit(FrameClass::Plain, 3);
         gate.submit(HANDLE, 4);

@@ -1,14 +1,16 @@
 //! The name under which a primary keeps a server.
 
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::borrow::Borrow;
 use core::fmt;
 
 use crate::{Field, ListenQuery};
 
-/// A server's key: made by the primary, opaque to the worker, which gives it back as it is.
+/// A server's key: made by the primary, opaque to the worker, which gives it back as it is. A clone
+/// shares the text, as each connection's message has the key in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct ServerKey(String);
+pub struct ServerKey(Arc<str>);
 
 impl ServerKey {
     /// The key as older Nodes (20, 22, early 24) make it: `address:port:addressType:fd:index`.
@@ -16,7 +18,7 @@ impl ServerKey {
     /// The index counts failed listens too, so that a worker that retries misses the server that
     /// the others share by then.
     pub fn node20(query: &ListenQuery) -> Self {
-        Self(alloc::format!("{}:{}", Head(query), query.index))
+        alloc::format!("{}:{}", Head(query), query.index).into()
     }
 
     /// The key as Node 25 and later make it, and 24 by 24.21: with the index only where the port
@@ -24,7 +26,7 @@ impl ServerKey {
     pub fn node25(query: &ListenQuery) -> Self {
         match query.port {
             Field::Is(0) => Self::node20(query),
-            _ => Self(alloc::format!("{}", Head(query))),
+            _ => alloc::format!("{}", Head(query)).into(),
         }
     }
 
@@ -36,7 +38,7 @@ impl ServerKey {
 
 impl From<String> for ServerKey {
     fn from(key: String) -> Self {
-        Self(key)
+        Self(key.into())
     }
 }
 
@@ -49,6 +51,27 @@ impl From<&str> for ServerKey {
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Ordered as the text is.
+impl Borrow<str> for ServerKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ServerKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for ServerKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
     }
 }
 

@@ -80,6 +80,8 @@ mod gate;
 mod key;
 mod listen;
 mod message;
+#[cfg(feature = "postcard")]
+pub mod native;
 mod object;
 mod rich;
 #[cfg(feature = "serde")]

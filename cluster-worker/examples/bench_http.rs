@@ -1,5 +1,6 @@
 //! A lean HTTP server with one thread, for `cargo xtask bench`: what a connection costs, and little
-//! else. It answers every request alike and closes.
+//! else. It answers every request alike, with its process id, and closes. `BENCH_MAX_CONNECTIONS` in its
+//! environment has it refuse those beyond that number.
 //!
 //! ```console
 //! $ cluster run target/release/examples/bench_http
@@ -8,20 +9,27 @@
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 
-use cluster_worker::Tracked;
 use cluster_worker::event::{Event, EventedWorker, Stream};
+use cluster_worker::{ListenOptions, Tracked};
 use mio::{Events, Interest, Poll, Token};
 
 const WORKER: Token = Token(usize::MAX);
-
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\
-    Connection: close\r\n\r\nhello world\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut worker = EventedWorker::from_env()?.ok_or("a primary must start this program")?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut worker, WORKER, Interest::READABLE)?;
-    worker.listen("0.0.0.0:0")?;
+    let mut options = ListenOptions::from("0.0.0.0:0");
+    if let Ok(most) = std::env::var("BENCH_MAX_CONNECTIONS") {
+        options = options.max_connections(most.parse()?);
+    }
+    worker.listen(options)?;
+    let words = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\
+         Connection: close\r\n\r\n{:>11}\n",
+        std::process::id()
+    );
+    let answer = |stream: &mut Tracked<Stream>| answer(stream, words.as_bytes());
     let mut events = Events::with_capacity(256);
     // Those that have not asked yet, by token.
     let mut waiting: Vec<Option<Tracked<Stream>>> = Vec::new();
@@ -67,11 +75,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Answers once something is asked; whether the connection is done with.
-fn answer(stream: &mut Tracked<Stream>) -> bool {
+fn answer(stream: &mut Tracked<Stream>, words: &[u8]) -> bool {
     match stream.read(&mut [0; 1024]) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
         // Whoever leaves early, or does not read, harms nobody else.
-        Ok(asked) if asked > 0 => drop(stream.write(ANSWER)),
+        Ok(asked) if asked > 0 => {
+            let _written = stream.write(words);
+            // As HTTP servers do that close: the client need not wait for whoever else holds the
+            // connection, such as a primary that is about to let go of it.
+            let _ended = rustix::net::shutdown(&**stream, rustix::net::Shutdown::Write);
+        }
         _ => {}
     }
     true

@@ -198,11 +198,21 @@ impl EventedWorker {
     /// Sends a message to the primary (`process.send()`); see
     /// [`Worker::send`](crate::Worker::send).
     ///
+    /// The first one is written at once. Those that follow before the loop looks again
+    /// ([`next_event`](Self::next_event), [`process`](Self::process), [`timeout`](Self::timeout))
+    /// are gathered, up to 16 KiB, and written together; or by [`flush`](Self::flush).
+    ///
     /// # Errors
     /// [`SendError`] if it is not sent.
     pub fn send(&mut self, message: impl Into<Value>) -> Result<Pressure, SendError> {
         let message = message.into();
-        self.shared.with(|core| core.send(message, None))
+        self.shared.gather(|core| core.send(message, None))
+    }
+
+    /// Writes what was sent, as far as that goes without waiting; whether that is all of it.
+    pub fn flush(&mut self) -> bool {
+        self.shared.with(|_| ());
+        self.is_flushed()
     }
 
     /// Sends a message and a descriptor with it; see
@@ -361,19 +371,7 @@ impl EventedWorker {
     fn next_connection(&mut self) -> Option<Event> {
         let next = self.next;
         let (server, kind, accepted) = self.shared.with_quietly(|core| {
-            let ready = |server: &crate::driver::Server| {
-                server.ready > 0 || !server.taken.is_empty() || server.acceptable
-            };
-            let after = core.servers.range(next..).chain(core.servers.range(..next));
-            let ready: Vec<(ServerId, Kind)> = after
-                .filter(|(_, server)| server.kind != Kind::Udp && ready(server))
-                .map(|(id, server)| (*id, server.kind))
-                .collect();
-            ready.into_iter().find_map(|(id, kind)| match core.try_accept(id, true) {
-                Some(Ok(Some(fd))) => Some((id, kind, Ok(fd))),
-                Some(Err(error)) => Some((id, kind, Err(error))),
-                Some(Ok(None)) | None => None,
-            })
+            accept_from(core, next, None).or_else(|| accept_from(core, ServerId(0), Some(next)))
         })?;
         self.next = ServerId(server.0 + 1);
         Some(match accepted {
@@ -384,6 +382,30 @@ impl EventedWorker {
             }
             Err(error) => Event::AcceptFailed { server, error },
         })
+    }
+}
+
+/// A connection of the first server that has one, from that one on and before the other.
+fn accept_from(
+    core: &mut Core,
+    mut from: ServerId,
+    until: Option<ServerId>,
+) -> Option<(ServerId, Kind, io::Result<OwnedFd>)> {
+    loop {
+        let ready = |server: &crate::driver::Server| {
+            server.ready > 0 || !server.taken.is_empty() || server.acceptable
+        };
+        let (&id, server) = core
+            .servers
+            .range(from..)
+            .take_while(|(id, _)| until.is_none_or(|until| **id < until))
+            .find(|(_, server)| server.kind != Kind::Udp && ready(server))?;
+        let kind = server.kind;
+        match core.try_accept(id, true) {
+            Some(Ok(Some(fd))) => return Some((id, kind, Ok(fd))),
+            Some(Err(error)) => return Some((id, kind, Err(error))),
+            Some(Ok(None)) | None => from = ServerId(id.0 + 1),
+        }
     }
 }
 

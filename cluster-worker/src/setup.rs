@@ -152,7 +152,7 @@ impl Options {
             Serialization::Advanced => Wire::Advanced,
             _ => Wire::Json,
         };
-        ChannelConfig::default().wire(wire).queue_limit(self.queue_limit)
+        ChannelConfig::default().wire(wire).queue_limit(self.queue_limit).native(true)
     }
 }
 

@@ -54,6 +54,36 @@ fn more_than_one_burst_arrives() {
     }
 }
 
+/// What the primary has got so far; what was written is there at once.
+fn arrived(primary: &mut Primary) -> usize {
+    let mut count = 0;
+    while let Ok(cluster_ipc::Recv::Message(_)) = primary.channel.recv() {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn the_first_message_goes_at_once_and_the_others_with_the_next_look() {
+    let (mut primary, mut lp) = Loop::new();
+    while lp.worker.next_event().is_some() {}
+    assert_eq!(arrived(&mut primary), 1, "online");
+    for n in 0..10 {
+        lp.worker.send(n).unwrap();
+    }
+    assert_eq!(arrived(&mut primary), 1);
+    assert!(lp.worker.next_event().is_none());
+    assert_eq!(arrived(&mut primary), 9);
+    lp.worker.send(1).unwrap();
+    lp.worker.send(2).unwrap();
+    assert!(lp.worker.flush());
+    assert_eq!(arrived(&mut primary), 2);
+    // As much as a write takes does not wait for more.
+    lp.worker.send(1).unwrap();
+    lp.worker.send("x".repeat(20_000)).unwrap();
+    assert_eq!(arrived(&mut primary), 2);
+}
+
 #[test]
 fn the_end_of_the_last_connection_wakes_the_loop() {
     let (mut primary, mut lp) = Loop::new();

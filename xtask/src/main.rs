@@ -32,8 +32,20 @@ struct Cli {
 enum Chore {
     /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
     Ci,
-    /// Measure: the crates' benches, and whole clusters of Node and of ours under load.
-    Bench(bench::Args),
+    /// Measure: the crates' benches, and whole clusters of Node, of others and of ours.
+    Bench(Box<bench::Args>),
+    /// The least of a primary; `bench` starts it, nobody types it.
+    #[command(hide = true)]
+    BenchBarePrimary(bench::BarePrimaryArgs),
+    /// The least of a worker; that primary starts it, nobody types it.
+    #[command(hide = true)]
+    BenchBareWorker(bench::BareWorkerArgs),
+    /// A primary that talks with its worker; `bench` starts it, nobody types it.
+    #[command(hide = true)]
+    BenchTalkPrimary(bench::TalkPrimaryArgs),
+    /// The worker of such a talk; its primary starts it, nobody types it.
+    #[command(hide = true)]
+    BenchTalkWorker(bench::TalkWorkerArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
     Fuzz(fuzz::Args),
     /// Record channels between real Node processes as golden transcripts.
@@ -55,6 +67,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Bench(args) => bench::run(&args),
+        Chore::BenchBarePrimary(args) => bench::bare_primary(&args),
+        Chore::BenchBareWorker(args) => bench::bare_worker(&args),
+        Chore::BenchTalkPrimary(args) => bench::talk_primary(&args),
+        Chore::BenchTalkWorker(args) => bench::talk_worker(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),

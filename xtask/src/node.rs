@@ -18,22 +18,30 @@ impl Node {
     /// # Errors
     /// If there is none.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        let lack = |why: &dyn fmt::Display| {
-            io::Error::other(format!("{}: no Node that runs: {why}", path.display()))
-        };
-        let output = Command::new(path).arg("--version").output().map_err(|e| lack(&e))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        match said.trim().strip_prefix('v') {
-            Some(version) if output.status.success() => {
-                Ok(Self { path: path.to_owned(), version: version.to_owned() })
-            }
-            _ => Err(lack(&output.status)),
-        }
+        Ok(Self { path: path.to_owned(), version: version(path)? })
     }
 
     /// `20`
     pub(crate) fn major(&self) -> u32 {
         self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// What a program that runs JavaScript calls itself: `20.20.0`.
+///
+/// # Errors
+/// If there is none that says so.
+pub(crate) fn version(path: &Path) -> io::Result<String> {
+    let lack = |why: &dyn fmt::Display| {
+        io::Error::other(format!("{}: no Node that runs: {why}", path.display()))
+    };
+    let output = Command::new(path).arg("--version").output().map_err(|e| lack(&e))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.trim();
+    let version = version.strip_prefix('v').unwrap_or(version);
+    match version.starts_with(|first: char| first.is_ascii_digit()) {
+        true if output.status.success() => Ok(version.to_owned()),
+        _ => Err(lack(&output.status)),
     }
 }
 

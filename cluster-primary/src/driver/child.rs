@@ -1,6 +1,6 @@
 //! A worker's process, channel and pipes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -46,9 +46,8 @@ pub(super) struct Child {
     pipes: BTreeMap<u32, File>,
     /// The channel is to close once all is written.
     pub(super) closing: bool,
-    /// Hand-offs, by their `seq`, whose descriptors have not arrived: who answers for one of them
-    /// answers for what it cannot have.
-    pub(super) not_arrived: BTreeSet<u64>,
+    /// Its channel takes nothing more until it is writable.
+    pub(super) blocked: bool,
     /// Users' messages whose end is to be reported.
     pub(super) sends: Sends,
 }
@@ -61,7 +60,7 @@ impl Child {
             process: Some(process),
             pipes: BTreeMap::new(),
             closing: false,
-            not_arrived: BTreeSet::new(),
+            blocked: false,
             sends: Sends::default(),
         }
     }
@@ -128,7 +127,6 @@ impl Primary {
             self.unflushed.insert(worker);
             let received = channel.recv();
             while let Some(answer) = channel.poll_answer() {
-                child.not_arrived.remove(&answer.token);
                 match tokens::of(answer.token) {
                     tokens::Token::Probe => {
                         self.machine.handle_input(now, Input::Probed { worker });
@@ -142,7 +140,9 @@ impl Primary {
             }
             let can_send = channel.can_send();
             let too_soon = matches!(&received, Ok(Recv::Message(received))
-                if answered(&received.message).is_some_and(|seq| child.not_arrived.contains(&seq)));
+            if answered(&received.message).is_some_and(|seq| {
+                self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
+            }));
             self.tell_sends(worker);
             match received {
                 // Nothing can be written to it any more, and this was the last of its words.
@@ -301,10 +301,12 @@ impl Primary {
 
     /// Writes what waits for workers.
     pub(super) fn flush(&mut self) {
-        for worker in std::mem::take(&mut self.unflushed) {
+        let workers = self.unflushed.take();
+        for &worker in &workers {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
-            let flushed = channel.flush();
+            let (machine, conns) = (&self.machine, &self.conns);
+            let flushed = channel.flush_with(|seq| conns.get(&machine.handed(worker, seq)?));
             while let Some(mark) = channel.poll_mark() {
                 child.sends.reached(worker, mark);
             }
@@ -321,7 +323,11 @@ impl Primary {
                     self.close_now(now, worker);
                 }
                 // The rest when its channel becomes writable.
-                Ok(_) => {}
+                Ok(flushed) => {
+                    if let Some(child) = self.children.get_mut(&worker) {
+                        child.blocked = flushed == Flush::Blocked;
+                    }
+                }
                 // Too many descriptors in flight, say: nothing is lost.
                 Err(_) => {
                     self.refused.insert(worker);
@@ -329,5 +335,6 @@ impl Primary {
                 }
             }
         }
+        self.unflushed.give_back(workers);
     }
 }

@@ -28,6 +28,13 @@ pub(super) fn raise() -> Rlimit {
     now
 }
 
+/// How many of them hand-offs may take: each costs one here, and another one in the kernel, which
+/// counts those under way against the same limit. Half is left for sockets, channels and pipes.
+pub(super) fn for_hand_offs() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
 /// Sets the limit as it was. For a child before its exec.
 pub(super) fn restore(limit: Rlimit) {
     let _kept = setrlimit(Resource::Nofile, limit);

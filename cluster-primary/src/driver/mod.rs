@@ -12,11 +12,13 @@ mod remote;
 mod send;
 mod serve;
 mod socket_file;
+mod sorted;
 mod spawn;
 mod tokens;
 mod view;
+mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -34,6 +36,7 @@ pub(crate) use socket_file::SocketFile;
 
 pub use remote::{Gone, Remote};
 pub use view::Worker;
+pub use watch::WatchId;
 
 use crate::machine::{Input, Machine, WorkerState};
 use crate::{
@@ -44,6 +47,7 @@ use child::Child;
 use process::Process;
 use remote::Calls;
 use serve::Listener;
+use sorted::Sorted;
 use tokens::{Source, Tokens};
 
 /// A duplicate of this process's descriptor of that number, if it is open.
@@ -74,7 +78,7 @@ pub struct Primary {
     calls: Arc<Calls>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
-    conns: HashMap<ConnId, Arc<OwnedFd>>,
+    conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
@@ -84,13 +88,20 @@ pub struct Primary {
     departed: BTreeMap<WorkerId, Serialization>,
     /// The `Disconnected` events that were taken.
     disconnects_told: u64,
+    /// Descriptors of others, and those of them that became readable.
+    watched: BTreeMap<WatchId, RawFd>,
+    readable: Sorted<WatchId>,
+    last_watch: u32,
     /// Sources that may have more than was taken of them: no new edge comes for it.
-    pending: BTreeSet<Source>,
+    pending: Sorted<Source>,
     /// Workers for whom something waits to be written.
-    unflushed: BTreeSet<WorkerId>,
+    unflushed: Sorted<WorkerId>,
+    /// Workers to whom the user has sent something since the last turn, so that what follows may
+    /// wait for more of it.
+    sent_to: Sorted<WorkerId>,
     /// Workers for whom the system refused to write (too many descriptors in flight, say), and
     /// when that is tried again.
-    refused: BTreeSet<WorkerId>,
+    refused: Sorted<WorkerId>,
     flush_again: Option<Mono>,
     /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
     full_wake: bool,
@@ -118,8 +129,11 @@ impl Primary {
         let calls = Calls::new(poll.registry(), tokens.token(Source::Calls))?;
         // Lots are drawn by whoever says so; that two primaries draw different ones is enough.
         let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let descriptor_limit = limits::raise();
+        let mut machine = Machine::new(settings, seed);
+        machine.limit_descriptors(limits::for_hand_offs());
         Ok(Self {
-            machine: Machine::new(settings, seed),
+            machine,
             poll,
             ready: Events::with_capacity(EVENTS),
             tokens,
@@ -135,12 +149,16 @@ impl Primary {
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
-            pending: BTreeSet::new(),
-            unflushed: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            watched: BTreeMap::new(),
+            readable: Sorted::default(),
+            last_watch: 0,
+            pending: Sorted::default(),
+            unflushed: Sorted::default(),
+            sent_to: Sorted::default(),
+            refused: Sorted::default(),
             flush_again: None,
             full_wake: false,
-            descriptor_limit: limits::raise(),
+            descriptor_limit,
             accept_pauses: 0,
             unexpected_handles: 0,
         })
@@ -192,13 +210,15 @@ impl Primary {
             .wire(wire)
             .max_frame(limits.max_frame)
             .high_water(limits.high_water)
-            .queue_limit(limits.queue_limit);
+            .queue_limit(limits.queue_limit)
+            .native(true)
+            .gate_window(limits.max_window as usize);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
 
         let id = self.machine.next_worker();
         let spawned = spawn::spawn(&settings, id, &env, theirs, &self.descriptor_limit)?;
-        let registered = self.watch(id, spawned.pid, &mut channel);
+        let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
             Err(error) => {
@@ -220,7 +240,12 @@ impl Primary {
         Ok(id)
     }
 
-    fn watch(&mut self, id: WorkerId, pid: u32, channel: &mut Channel) -> io::Result<Process> {
+    fn watch_worker(
+        &mut self,
+        id: WorkerId,
+        pid: u32,
+        channel: &mut Channel,
+    ) -> io::Result<Process> {
         let registry = self.poll.registry();
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
@@ -390,7 +415,8 @@ impl Primary {
     /// How long a loop of one's own may wait at the most before it calls
     /// [`try_event`](Self::try_event); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.full_wake || self.has_pending() || !self.events.is_empty() {
+        let unwritten = !self.unflushed.is_empty();
+        if self.full_wake || self.has_pending() || unwritten || !self.events.is_empty() {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
@@ -406,6 +432,7 @@ impl Primary {
 
     /// One wake: waits, then does a bounded amount of work.
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        self.sent_to.clear();
         let timeout = [patience, self.poll_timeout()].into_iter().flatten().min();
         match self.poll.poll(&mut self.ready, timeout) {
             Ok(()) => {}
@@ -426,9 +453,11 @@ impl Primary {
             self.flush_again = None;
             self.unflushed.append(&mut self.refused);
         }
-        for source in std::mem::take(&mut self.pending) {
-            self.service(now, source);
+        let sources = self.pending.take();
+        for source in &sources {
+            self.service(now, *source);
         }
+        self.pending.give_back(sources);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())
@@ -458,6 +487,10 @@ impl Primary {
             }
             Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
             Source::Listener(server) => self.accept(now, server),
+            Source::Watched(id) => {
+                self.readable.insert(id);
+                false
+            }
         };
         if more {
             self.pending.insert(source);

@@ -42,6 +42,9 @@ pub(super) mod tokens {
     }
 }
 
+/// What may be gathered of a user's messages before it is written, in bytes.
+const GATHERED: usize = 16 << 10;
+
 /// What is to be reported of one worker's messages.
 #[derive(Default)]
 pub(super) struct Sends {
@@ -86,6 +89,11 @@ impl Sends {
 
 impl Primary {
     /// Sends a message: Node's `worker.send()`.
+    ///
+    /// The first one to a worker is written at once. Those that follow before events are taken
+    /// again are gathered, up to 16 KiB, and written together: at the latest when
+    /// [`next_event`](Self::next_event) or its like is called, or by
+    /// [`flush_sends`](Self::flush_sends).
     ///
     /// [`Pressure::High`] says that more than the high-water mark waits for the worker (Node
     /// returns `false`); the message is taken all the same. [`Event::Drained`] tells when to go on.
@@ -157,7 +165,7 @@ impl Primary {
         report: Option<SendId>,
     ) -> Result<Pressure, SendError> {
         // What the machine said before goes first.
-        self.settle();
+        self.drain_machine();
         let open = self.machine.worker(worker).is_some_and(|w| w.connected);
         let child = self.children.get_mut(&worker).filter(|_| open);
         let child = child.ok_or(SendError::Closed { worker })?;
@@ -188,10 +196,22 @@ impl Primary {
                 channel.mark(tokens::DRAINED);
             }
         }
+        // The first message of a turn is written at once; those that follow it wait for each other,
+        // up to a limit, or until the turn is over.
+        let gathered = child.channel().map_or(0, |channel| channel.queued_bytes());
+        let blocked = child.blocked;
         self.unflushed.insert(worker);
-        self.flush();
+        if self.sent_to.insert(worker) || (gathered >= GATHERED && !blocked) {
+            self.flush();
+        }
         self.tell_sends(worker);
         Ok(pressure)
+    }
+
+    /// Writes what was sent and not written yet, as far as that goes without waiting. It happens by
+    /// itself when events are taken.
+    pub fn flush_sends(&mut self) {
+        self.settle();
     }
 
     /// Asks how many connections are open in a worker of those that were sent to it with that key

@@ -3,10 +3,10 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use cluster_ipc::Outgoing;
+use cluster_ipc::{Channel, Outgoing};
 use cluster_proto::env::Serialization;
 use cluster_proto::{
-    Advanced, ClusterBody, ClusterMessage, Codec, HandleKind, Json, ListenQuery, Message, Value,
+    Advanced, ClusterBody, ClusterMessage, Codec, Json, ListenQuery, Message, Value,
 };
 use cluster_sched::Mono;
 use mio::Interest;
@@ -83,6 +83,7 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
+            Output::Upgrade { worker } => self.upgrade(worker),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::CloseServer { server, accept_rest } => {
                 if accept_rest {
@@ -105,15 +106,9 @@ impl Primary {
     }
 
     fn transmit(&mut self, worker: WorkerId, message: Message, handle: Option<SendHandle>) {
+        let lent = matches!(handle, Some(SendHandle::Conn { .. })).then(|| seq_of(&message));
         let outgoing = match handle {
-            None => None,
-            Some(SendHandle::Conn { conn }) => match self.conns.get(&conn) {
-                Some(fd) => {
-                    let outgoing = Outgoing::new(HandleKind::NetNative, Arc::clone(fd));
-                    Some(outgoing.with_token(seq_of(&message)))
-                }
-                None => return,
-            },
+            None | Some(SendHandle::Conn { .. }) => None,
             Some(SendHandle::Server { server, kind }) => match self.listeners.get(&server) {
                 Some(listener) => Some(Outgoing::new(kind, Arc::clone(&listener.fd))),
                 None => return,
@@ -123,18 +118,30 @@ impl Primary {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let serialization = child.serialization;
         let Some(channel) = child.channel() else { return };
-        let message = with_data_that_arrives(message, serialization);
-        let hand_off = outgoing.as_ref().and_then(|o| o.token);
-        match channel.send(&message, outgoing) {
+        let sent = match lent {
+            Some(number) => channel.send_lent(message, number),
+            None => channel.send(&with_data_that_arrives(message, serialization), outgoing),
+        };
+        match sent {
             Ok(_) => {
                 self.unflushed.insert(worker);
-                if let (Some(seq), Some(child)) = (hand_off, self.children.get_mut(&worker)) {
-                    child.not_arrived.insert(seq);
-                }
             }
             Err(cluster_ipc::SendError::Closed) => {}
             // It leaves megabytes unread, and without this message it would never get on.
             Err(error) => {
+                self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
+            }
+        }
+    }
+
+    fn upgrade(&mut self, worker: WorkerId) {
+        let channel = self.children.get_mut(&worker).and_then(Child::channel);
+        match channel.map(Channel::upgrade) {
+            Some(Ok(())) => {
+                self.unflushed.insert(worker);
+            }
+            Some(Err(cluster_ipc::SendError::Closed)) | None => {}
+            Some(Err(error)) => {
                 self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
             }
         }
@@ -194,7 +201,7 @@ impl Primary {
     fn take(&mut self, now: Mono, server: ServerId, connection: OwnedFd, client: Option<u32>) {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
-        self.conns.insert(conn, Arc::new(connection));
+        self.conns.insert(conn, connection);
         self.machine.handle_input(now, Input::Accepted { server, conn, client });
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mio::Token;
 
+use super::watch::WatchId;
 use crate::{ServerId, WorkerId};
 
 /// Something that becomes ready.
@@ -19,6 +20,8 @@ pub(super) enum Source {
     Process(WorkerId),
     /// A server's socket.
     Listener(ServerId),
+    /// Somebody else's.
+    Watched(WatchId),
 }
 
 /// Tokens of sources; one that was let go of is never used again.

@@ -3,9 +3,14 @@
 use cluster_proto::ClusterBody;
 use cluster_sched::{Input as Place, Mono, Output as Placed, ShedReason};
 
+use std::ops::Bound;
+use std::time::Duration;
+
 use super::Machine;
+use super::in_flight::HandOff;
 use super::io::{Fate, Output, SendHandle};
 use super::server::{Phase, Server};
+use super::window::SLOW;
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
@@ -33,7 +38,7 @@ impl Machine {
     ) {
         let Some(ack) = ack else { return };
         // Only the worker that was asked may answer.
-        let Some((id, conn)) = self.handoffs.remove(&(worker, ack)) else {
+        let Some(HandOff { server: id, conn, at, .. }) = self.take_hand_off(worker, ack) else {
             self.event(Event::Error { worker, error: WorkerError::StrayAck { ack } });
             return;
         };
@@ -44,13 +49,97 @@ impl Machine {
         if !accepted {
             self.stats.refused += 1;
         }
+        self.adapt_window(now, worker, id, now.saturating_sub(at));
         self.place_input(now, id, answer);
         self.send_disconnect(worker);
     }
 
+    fn take_hand_off(&mut self, worker: WorkerId, seq: u64) -> Option<HandOff> {
+        self.workers.get_mut(&worker)?.in_flight.take(seq)
+    }
+
+    /// An answer to a connection of that server came after that time.
+    fn adapt_window(&mut self, now: Mono, id: WorkerId, server: ServerId, after: Duration) {
+        let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
+        let limit = self.window_limit();
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let before = worker.window.size();
+        worker.window.answered(after, waiting, limit);
+        if worker.in_flight.is_empty() {
+            worker.window.idle();
+        }
+        if worker.window.size() != before {
+            self.set_window(now, id);
+        }
+    }
+
+    /// How large a window may be.
+    fn window_limit(&self) -> u32 {
+        let share = self.descriptors / self.workers.len().max(1);
+        self.settings.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
+    }
+
+    /// Tells the schedulers of all that the worker serves how large its window is.
+    fn set_window(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let window = worker.window.size();
+        // Most have one, and that need not be copied.
+        let mut next = worker.servers.keys().next().copied();
+        while let Some(server) = next {
+            self.place_input(now, server, Place::Window { worker: id, window });
+            let after = (Bound::Excluded(server), Bound::Unbounded);
+            let servers = self.workers.get(&id).map(|worker| &worker.servers);
+            next = servers.and_then(|servers| Some(*servers.range(after).next()?.0));
+        }
+    }
+
+    /// A worker joined a server with what it has shown elsewhere.
+    pub(super) fn grant_window(&mut self, now: Mono, server: ServerId, id: WorkerId) {
+        let window = self.workers.get(&id).map_or(1, |worker| worker.window.size());
+        if window != 1 {
+            self.place_input(now, server, Place::Window { worker: id, window });
+        }
+    }
+
+    /// Whether a hand-off that was sent then awaits its answer still.
+    fn awaits(&self, worker: WorkerId, seq: u64) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.in_flight.find(seq).is_some())
+    }
+
+    /// Drops what has been answered off the front of those that are watched.
+    pub(super) fn forget_answered(&mut self) {
+        while let Some(&(_, worker, seq)) = self.watched.front()
+            && !self.awaits(worker, seq)
+        {
+            self.watched.pop_front();
+        }
+    }
+
+    /// When the next worker will have been slow.
+    pub(super) fn next_slow(&self) -> Option<Mono> {
+        self.watched.front().map(|(at, ..)| *at + SLOW)
+    }
+
+    /// A worker that has not answered for so long gets no more than it has.
+    pub(super) fn notice_slow(&mut self, now: Mono) {
+        while let Some(&(at, id, seq)) = self.watched.front()
+            && (at + SLOW <= now || !self.awaits(id, seq))
+        {
+            self.watched.pop_front();
+            if !self.awaits(id, seq) {
+                continue;
+            }
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            if worker.window.size() > 1 {
+                worker.window.slow();
+                self.set_window(now, id);
+            }
+        }
+    }
+
     /// The descriptor of a hand-off never reached the worker, so no answer will come.
     pub(super) fn undelivered(&mut self, now: Mono, worker: WorkerId, seq: u64) {
-        if let Some((id, conn)) = self.handoffs.remove(&(worker, seq)) {
+        if let Some(HandOff { server: id, conn, .. }) = self.take_hand_off(worker, seq) {
             self.place_input(now, id, Place::Refused { worker, conn });
             self.send_disconnect(worker);
         }
@@ -74,9 +163,14 @@ impl Machine {
             let key = server.key.clone();
             match output {
                 Placed::Assign { conn, worker } => {
+                    let under_way = server.sched.in_flight(worker);
                     let handle = Some(SendHandle::Conn { conn });
                     let seq = self.say_with(worker, None, ClusterBody::NewConn { key }, handle);
-                    self.handoffs.insert((worker, seq), (id, conn));
+                    self.watched.push_back((now, worker, seq));
+                    if let Some(asked) = self.workers.get_mut(&worker) {
+                        asked.in_flight.push(HandOff { seq, server: id, conn, at: now });
+                        asked.window.sent(u32::try_from(under_way).unwrap_or(u32::MAX));
+                    }
                 }
                 Placed::Done { conn, worker } => {
                     self.stats.handed_over += 1;

@@ -143,6 +143,11 @@ pub enum Output {
         /// The worker. If its channel is closed by now there is nothing to say.
         worker: WorkerId,
     },
+    /// Change to the native wire, which the worker has said that it speaks.
+    Upgrade {
+        /// The worker. If its channel is closed by now there is nothing to change.
+        worker: WorkerId,
+    },
     /// Make a socket, and say what became of it.
     Bind {
         /// Its name from now on.

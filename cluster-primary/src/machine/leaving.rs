@@ -138,10 +138,8 @@ impl Machine {
 
     /// What was on its way to the worker goes to others.
     fn forget_servers(&mut self, now: Mono, id: WorkerId) {
-        let handoffs: Vec<_> =
-            self.handoffs.range((id, 0)..=(id, u64::MAX)).map(|(k, _)| *k).collect();
-        for handoff in handoffs {
-            self.handoffs.remove(&handoff);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.in_flight.clear();
         }
         let known: Vec<_> = self.servers.keys().copied().collect();
         for server in known {

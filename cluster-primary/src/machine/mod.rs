@@ -9,17 +9,19 @@
 //! release.
 
 mod hand_off;
+mod in_flight;
 mod io;
 mod leaving;
 mod listening;
 mod server;
 mod sockets;
+mod window;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey};
+use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, native};
 use cluster_sched::Mono;
 
 pub use io::{Bound, Fate, Handle, Input, Output, SendHandle};
@@ -47,8 +49,11 @@ pub struct Machine {
     workers: BTreeMap<WorkerId, Worker>,
     servers: BTreeMap<ServerId, Server>,
     keys: BTreeMap<ServerKey, ServerId>,
-    /// Hand-offs that await `{ack, accepted}`, by the worker that must answer.
-    handoffs: BTreeMap<(WorkerId, u64), (ServerId, ConnId)>,
+    /// Hand-offs in the order in which they were sent, answered or not: who leaves one unanswered
+    /// for too long is slow.
+    watched: VecDeque<(Mono, WorkerId, u64)>,
+    /// The most hand-offs that may be under way to all workers together.
+    descriptors: usize,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
     /// How often all have disconnected.
@@ -70,7 +75,8 @@ impl Machine {
             workers: BTreeMap::new(),
             servers: BTreeMap::new(),
             keys: BTreeMap::new(),
-            handoffs: BTreeMap::new(),
+            watched: VecDeque::new(),
+            descriptors: usize::MAX,
             disconnecting: false,
             disconnects: 0,
             output: VecDeque::new(),
@@ -105,10 +111,12 @@ impl Machine {
             Input::DisconnectAll => self.disconnect_all(now),
         }
         self.finish_disconnecting();
+        self.forget_answered();
     }
 
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
+        self.notice_slow(now);
         let due: Vec<_> = self
             .servers
             .iter()
@@ -130,7 +138,21 @@ impl Machine {
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.servers.values().filter_map(|s| s.sched.poll_timeout()).min()
+        let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
+        servers.chain(self.next_slow()).min()
+    }
+
+    /// Sets how many hand-offs may be under way to all workers together, each of which costs a
+    /// descriptor here and one in the kernel: at least one to each worker all the same. Default: no
+    /// limit.
+    pub fn limit_descriptors(&mut self, descriptors: usize) {
+        self.descriptors = descriptors;
+    }
+
+    /// The connection that went to a worker with the message of that number, as long as the worker
+    /// has not answered for it.
+    pub fn handed(&self, worker: WorkerId, seq: u64) -> Option<ConnId> {
+        Some(self.workers.get(&worker)?.in_flight.find(seq)?.conn)
     }
 
     /// How many more connections of that server may be accepted now.
@@ -192,8 +214,7 @@ impl Machine {
     /// Whether a worker has connections on their way to it for which it has not answered, or
     /// serves what waits for the last workers of a server.
     pub fn is_serving(&self, id: WorkerId) -> bool {
-        let awaited = self.handoffs.range((id, 0)..=(id, u64::MAX)).next().is_some();
-        awaited || self.workers.get(&id).is_some_and(|w| !w.servers.is_empty())
+        self.workers.get(&id).is_some_and(|w| !w.in_flight.is_empty() || !w.servers.is_empty())
     }
 
     /// What was counted so far.
@@ -282,9 +303,14 @@ impl Machine {
     }
 
     fn cluster_message(&mut self, now: Mono, worker: WorkerId, message: ClusterMessage) {
+        let speaks_native = native::offered(&message).is_some();
         let ClusterMessage { seq, ack, body, .. } = message;
         match body {
             ClusterBody::Online => {
+                if let Some(speaker) = self.workers.get_mut(&worker).filter(|_| speaks_native) {
+                    speaker.native = true;
+                    self.output.push_back(Output::Upgrade { worker });
+                }
                 self.set_state(worker, "online");
                 self.event(Event::Online { worker });
             }

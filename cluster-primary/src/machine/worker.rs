@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_proto::{ServerKey, SocketCounts};
 
+use super::in_flight::InFlight;
+use super::window::Window;
 use crate::{ExitStatus, ServerId};
 
 /// A worker whose process or channel is there.
@@ -15,6 +17,8 @@ pub(super) struct Worker {
     /// Node's `worker.state`.
     pub(super) phase: &'static str,
     pub(super) connected: bool,
+    /// It speaks the native wire.
+    pub(super) native: bool,
     pub(super) status: Option<ExitStatus>,
     pub(super) exited_after_disconnect: Option<bool>,
     /// Whether it stands in `cluster.workers`.
@@ -24,6 +28,10 @@ pub(super) struct Worker {
     pub(super) servers: BTreeMap<ServerId, ServerKey>,
     /// Connections that it took.
     pub(super) connections: u64,
+    /// Connections on their way to it.
+    pub(super) in_flight: InFlight,
+    /// How many these may be, of each server.
+    pub(super) window: Window,
     /// Connections in its users' messages.
     pub(super) sockets: Sockets,
 }
@@ -57,12 +65,15 @@ impl Worker {
             slot,
             phase: "none",
             connected: true,
+            native: false,
             status: None,
             exited_after_disconnect: None,
             listed: true,
             disconnect: Disconnect::No,
             servers: BTreeMap::new(),
             connections: 0,
+            in_flight: InFlight::default(),
+            window: Window::new(),
             sockets: Sockets::default(),
         }
     }
@@ -77,6 +88,7 @@ impl Worker {
             slot: self.slot,
             state: self.phase,
             connected: self.connected,
+            native: self.native,
             dead: self.status.is_some(),
             exited_after_disconnect: self.exited_after_disconnect,
             connections: self.connections,
@@ -98,6 +110,8 @@ pub struct WorkerState {
     pub state: &'static str,
     /// Whether its channel is open (`isConnected()`).
     pub connected: bool,
+    /// Whether it speaks the native wire, as the crate `cluster-worker` does.
+    pub native: bool,
     /// Whether its process has ended (`isDead()`).
     pub dead: bool,
     /// Whether it was meant to go; `None` as long as it has not gone, nor was told to.

@@ -31,8 +31,11 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// With one connection at a time under way to each worker.
     pub(crate) fn new() -> Self {
-        Self::with(Settings::new("app"))
+        let mut settings = Settings::new("app");
+        settings.limits.max_window = 1;
+        Self::with(settings)
     }
 
     pub(crate) fn with(settings: Settings) -> Self {

@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Codec, sendable_value};
+use super::{Codec, sendable_value, shortcut};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
@@ -24,6 +24,10 @@ impl Codec for Json {
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if shortcut::encode(message, out) {
+            out.push(b'\n');
+            return Ok(());
+        }
         let value = sendable_value(message, ENCODING)?;
         if value.is_undefined() {
             let what = "undefined by itself has no form in it".into();
@@ -37,7 +41,10 @@ impl Codec for Json {
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
-        Message::from_value(parse(payload)?)
+        match shortcut::decode(payload) {
+            Some(message) => Ok(message),
+            None => Message::from_value(parse(payload)?),
+        }
     }
 }
 

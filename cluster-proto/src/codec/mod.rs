@@ -6,6 +6,8 @@ mod advanced;
 mod json;
 #[cfg(feature = "postcard")]
 mod postcard;
+#[cfg(feature = "json")]
+mod shortcut;
 
 #[cfg(any(feature = "json", feature = "advanced"))]
 use alloc::borrow::Cow;

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use ::postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::{Codec, check_sendable, too_deep};
@@ -19,6 +20,29 @@ use crate::value::{MAX_DEPTH, Object, Value};
 pub struct Postcard;
 
 const ENCODING: &str = "postcard";
+/// Bytes of length before each frame.
+const HEADER: usize = 4;
+
+/// Appends to what is there already.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
 
 /// A message in a form that cannot nest without bound, whatever the bytes say.
 #[derive(Serialize, Deserialize)]
@@ -48,7 +72,7 @@ enum Body<'a> {
 /// Borrowed when written, owned when read.
 enum Owned<'a, T> {
     Ref(&'a T),
-    Own(Box<T>),
+    Own(T),
 }
 
 impl<T: Serialize> Serialize for Owned<'_, T> {
@@ -62,7 +86,7 @@ impl<T: Serialize> Serialize for Owned<'_, T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Owned<'_, T> {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        T::deserialize(d).map(|value| Self::Own(Box::new(value)))
+        T::deserialize(d).map(Self::Own)
     }
 }
 
@@ -70,7 +94,7 @@ impl<T: Clone> Owned<'_, T> {
     fn into_inner(self) -> T {
         match self {
             Self::Ref(value) => value.clone(),
-            Self::Own(value) => *value,
+            Self::Own(value) => value,
         }
     }
 }
@@ -84,12 +108,24 @@ impl Codec for Postcard {
         check_sendable(message)?;
         let wire = to_wire(message)?;
         let unsupported = |what: String| EncodeError::Unsupported { encoding: ENCODING, what };
-        let payload = postcard::to_allocvec(&wire).map_err(|e| unsupported(e.to_string()))?;
-        let length = u32::try_from(payload.len())
-            .map_err(|_| unsupported("it is longer than 4 GiB".into()))?;
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&payload);
-        Ok(())
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        let written = postcard::serialize_with_flavor(&wire, Tail(out))
+            .map_err(|e| unsupported(e.to_string()))
+            .and_then(|()| {
+                u32::try_from(out.len() - start - HEADER)
+                    .map_err(|_| unsupported("it is longer than 4 GiB".into()))
+            });
+        match written {
+            Ok(length) => {
+                out[start..start + HEADER].copy_from_slice(&length.to_be_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {

@@ -10,6 +10,9 @@ use super::{Core, News};
 use crate::error::SendError;
 use crate::machine::{Handle, HandleId, Input};
 
+/// What may be gathered of an evented worker's messages before it is written, in bytes.
+const GATHERED: usize = 16 << 10;
+
 /// The channel while it is open.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -170,6 +173,12 @@ impl Core {
                 return self.close_channel(None);
             }
         }
+    }
+
+    /// Whether enough waits to be written that it should not wait for more, and could be.
+    pub(crate) fn is_gathered(&self) -> bool {
+        let queued = self.link.channel.as_ref().map_or(0, Channel::queued_bytes);
+        queued >= GATHERED && !self.link.blocked
     }
 
     /// Whether everything has been written.

@@ -11,7 +11,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use cluster_ipc::{Channel, Outgoing, Pressure};
 use cluster_proto::{
-    EncodeError, Field, HandleKind, ListenQuery, Message, SockName, Value, is_internal,
+    ClusterBody, EncodeError, Field, HandleKind, ListenQuery, Message, SockName, Value,
+    is_internal, native,
 };
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -120,13 +121,15 @@ pub(crate) struct Core {
     pub(crate) news: Option<VecDeque<News>>,
     registry: Registry,
     link: channel::Link,
-    handles: BTreeMap<HandleId, OwnedFd>,
+    handles: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
     last_server: u64,
     /// What goes with the application's message that is just being sent.
     beside: Option<Outgoing<OwnedFd>>,
     /// How the last message of the application's fared.
     sent: Result<Pressure, SendError>,
+    /// It has sent something since its loop last looked. For the evented front-end only.
+    pub(crate) gathering: bool,
     /// The application was told to wait until all is written.
     draining: bool,
     /// The questions about connections to which somebody waits for an answer.
@@ -157,11 +160,12 @@ impl Core {
             registry: poll.registry().try_clone()?,
             poller: Some(Poller { poll, events: Events::with_capacity(EVENTS) }),
             link: channel::Link::new(channel),
-            handles: BTreeMap::new(),
+            handles: HashMap::new(),
             last_handle: 0,
             last_server: 0,
             beside: None,
             sent: Ok(Pressure::Low),
+            gathering: false,
             draining: false,
             sockets: BTreeMap::new(),
         };
@@ -383,7 +387,12 @@ impl Core {
             Some(server) => server,
         };
         if server.ready > 0 {
-            self.input(Input::Take { server: id, tracked });
+            // An event loop is given all that is there before it waits again. A thread may go on
+            // with one for as long as it likes, and the others are somebody else's then.
+            let taken = if self.news.is_some() { server.ready.min(BURST) } else { 1 };
+            for _ in 0..taken {
+                self.input(Input::Take { server: id, tracked });
+            }
             // The frame that accepts is written before the connection is seen.
             self.flush();
             let taken = self.written(id)?;
@@ -502,7 +511,15 @@ impl Core {
                     let beside = self.beside.take();
                     self.sent = self.link.send_user(&message, beside);
                 }
-                Output::Send(message) => self.link.send_own(message),
+                Output::Send(mut message) => {
+                    // A Node primary does not look at it.
+                    if let Message::Cluster(message) = &mut message
+                        && message.body == ClusterBody::Online
+                    {
+                        native::offer(message);
+                    }
+                    self.link.send_own(message);
+                }
                 Output::NotSent(_) => self.sent = Err(SendError::Disconnected),
                 Output::Open { server, handle, port, backlog, udp } => {
                     self.open(server, handle, port, backlog, udp);

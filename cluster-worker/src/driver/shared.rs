@@ -28,6 +28,20 @@ impl Shared {
         let mut core = self.core.lock();
         let result = act(&mut core);
         core.flush();
+        core.gathering = false;
+        self.publish(&mut core);
+        result
+    }
+
+    /// Sends something in an evented worker's turn: the first time what comes of it is written at
+    /// once; what follows waits for more of it, up to a limit, or until the loop looks again.
+    pub(crate) fn gather<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.lock();
+        let result = send(&mut core);
+        if !core.gathering || core.is_gathered() {
+            core.flush();
+        }
+        core.gathering = true;
         self.publish(&mut core);
         result
     }
@@ -37,6 +51,7 @@ impl Shared {
         let mut core = self.core.lock();
         let result = act(&mut core);
         core.flush();
+        core.gathering = false;
         core.changed = false;
         result
     }

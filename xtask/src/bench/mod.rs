@@ -1,75 +1,178 @@
-//! `cargo xtask bench`: how fast things are here.
+//! `cargo xtask bench`: how fast things are here, beside the others that do the same.
 //!
-//! *micro* runs the crates' criterion benches. *e2e* runs whole clusters, and measures what handing
-//! a connection on costs: each case in turn, and that several times over, so that what the machine
-//! does meanwhile meets all cases alike and ratios are taken within one round.
+//! *micro* runs the crates' criterion benches; the other parts run whole clusters. Each row of a part
+//! in its turn, and that several times over, so that what the machine does meanwhile meets all rows
+//! alike and ratios are taken within one round.
 
+mod at_rest;
+mod bare;
+mod bars;
 mod case;
+mod cluster;
+mod connections;
 mod cpu;
+mod effort;
+mod interrupt;
 mod load;
-mod server;
+mod machine;
+mod memory;
+mod messages;
+mod notes;
+mod peers;
+mod pm2;
+mod processes;
+mod programs;
+mod refusing;
+mod report;
+mod rounds;
+mod samples;
+mod startup;
+mod statistics;
+mod svg;
 mod table;
+mod talk;
 
+use std::env;
+use std::fmt;
+use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use crate::node::{self, Node};
-use crate::{step, targets};
-use case::Case;
-use load::Load;
-use table::Sample;
+pub(crate) use bare::{
+    PrimaryArgs as BarePrimaryArgs, WorkerArgs as BareWorkerArgs, primary as bare_primary,
+    worker as bare_worker,
+};
+pub(crate) use talk::{
+    PrimaryArgs as TalkPrimaryArgs, WorkerArgs as TalkWorkerArgs, primary as talk_primary,
+    worker as talk_worker,
+};
 
-#[derive(Clone, Default, clap::Args)]
+use crate::{node, step, targets};
+use effort::Effort;
+use machine::Machine;
+use notes::Notes;
+use peers::Peers;
+use programs::Programs;
+use report::Report;
+use samples::Samples;
+
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only see whether everything runs; the numbers mean little
     #[arg(long)]
     quick: bool,
+    /// Run this part only; may be repeated
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+    /// How often each row is measured [default: 5, with --quick 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Run only rows whose name contains this (such as rust-rust-handoff, node-20, bare); may be
+    /// repeated
+    #[arg(long, value_name = "FILTER")]
+    case: Vec<String>,
     /// A Node to compare with; may be repeated [default: those that CLUSTER_TEST_NODES names, else
     /// the one on PATH]
     #[arg(long, value_name = "PATH")]
     node: Vec<PathBuf>,
-    /// Run this part only
-    #[arg(long, value_enum)]
-    only: Option<Part>,
+    /// Where Bun and PM2 are, and npm installs them if they are not; none: leave them out [default:
+    /// bench-peers in the target directory]
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// Write every number of every round there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Keep the results in docs/bench.md and docs/bench.svg
+    #[arg(long)]
+    save: bool,
+    /// The programs are built, and this is one of them
+    #[arg(long, hide = true)]
+    built: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Part {
     /// The crates' criterion benches
     Micro,
-    /// Whole clusters under load
-    E2e,
+    /// Short connections to whole clusters
+    Connections,
+    /// Users' messages between primary and worker
+    Messages,
+    /// How long clusters take to start
+    Startup,
+    /// Primaries at rest
+    Memory,
+    /// A lone worker that refuses
+    Refusing,
 }
 
-/// Workers in each cluster.
-const WORKERS: usize = 2;
-
-/// How much is measured.
-struct Effort {
-    rounds: usize,
-    /// Connections that warm a cluster up.
-    warm_up: u32,
-    /// Connections that are measured.
-    connections: u32,
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Micro => "micro",
+            Self::Connections => "connections",
+            Self::Messages => "messages",
+            Self::Startup => "startup",
+            Self::Memory => "memory",
+            Self::Refusing => "refusing",
+        })
+    }
 }
 
-const FULL: Effort = Effort { rounds: 5, warm_up: 5_000, connections: 20_000 };
-const QUICK: Effort = Effort { rounds: 1, warm_up: 100, connections: 1_000 };
+/// What rows need to know.
+pub(crate) struct Bench {
+    pub(crate) programs: Programs,
+    pub(crate) effort: Effort,
+    /// Parts of the names of the rows that are measured; none: all.
+    selected: Vec<String>,
+}
+
+impl Bench {
+    fn is_selected(&self, row: &str) -> bool {
+        self.selected.is_empty() || self.selected.iter().any(|part| row.contains(part))
+    }
+
+    #[cfg(test)]
+    fn for_tests(rounds: usize) -> Self {
+        let effort = Effort { rounds, ..effort::QUICK };
+        Self { programs: Programs::built(), effort, selected: Vec::new() }
+    }
+}
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
-    if args.only != Some(Part::E2e) {
+    if args.built {
+        return measure(args);
+    }
+    if args.wants(Part::Micro) {
         micro(args.quick)?;
     }
-    if args.only != Some(Part::Micro) {
-        e2e(&node::in_use(&args.node)?, if args.quick { &QUICK } else { &FULL })?;
-    }
-    Ok(ExitCode::SUCCESS)
+    programs::build()?;
+    // From here on in the program as it is built for release: clients that are slow make servers
+    // look fast.
+    let given = env::args_os().skip(2);
+    Err(in_release().args(given).exec())
 }
 
-/// Sees whether every bench runs.
+/// Sees whether every bench runs, without anything from the net.
 pub(crate) fn smoke() -> io::Result<()> {
-    run(&Args { quick: true, ..Args::default() }).map(drop)
+    micro(true)?;
+    programs::build()?;
+    step::run(in_release().args(["--quick", "--peers", "none"]))
+}
+
+/// The rest of the bench, in the program that was built for it.
+fn in_release() -> Command {
+    let mut command = Command::new(Programs::built().own);
+    command.args(["bench", "--built"]);
+    command
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 /// The criterion benches, by name: `cargo bench` alone would build and run unit tests too.
@@ -83,44 +186,48 @@ fn micro(quick: bool) -> io::Result<()> {
     step::run(&mut command)
 }
 
-fn e2e(nodes: &[Node], effort: &Effort) -> io::Result<()> {
-    // With all of the workspace, as `cargo bench` has it: the same features, so nothing twice.
-    let programs = ["--bin", "cluster", "--example", "bench_http"];
-    step::run(step::cargo(["build", "--release", "--workspace"]).args(programs))?;
-    let cases = case::all(nodes);
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); cases.len()];
-    for round in 1..=effort.rounds {
-        for (case, samples) in cases.iter().zip(&mut samples) {
-            eprintln!("round {round} of {}: {case}", effort.rounds);
-            samples
-                .push(measure(case, effort).map_err(|e| io::Error::other(format!("{case}: {e}")))?);
-        }
-    }
-    println!(
-        "{WORKERS} workers, {} clients, {} connections, median of {}",
-        load::CLIENTS,
-        effort.connections,
-        effort.rounds
-    );
-    print!("{}", table::render(&cases, &samples));
-    Ok(())
-}
-
-/// One case once, in a cluster of its own.
-fn measure(case: &Case, effort: &Effort) -> io::Result<Sample> {
-    let server = case.start()?;
-    let port = server.port();
-    Load { port, connections: effort.warm_up }.run()?;
-    let before = (cpu::used(server.primary())?, cpu::used_by_all(server.workers())?);
-    let took = Load { port, connections: effort.connections }.run()?;
-    let after = (cpu::used(server.primary())?, cpu::used_by_all(server.workers())?);
-    let connections = f64::from(effort.connections);
-    let micros = |from: std::time::Duration, to: std::time::Duration| {
-        to.saturating_sub(from).as_secs_f64() * 1e6 / connections
+/// All but the criterion benches.
+fn measure(args: &Args) -> io::Result<ExitCode> {
+    interrupt::watch()?;
+    let nodes = node::in_use(&args.node)?;
+    let mut notes = Notes::default();
+    let peers = match &args.peers {
+        Some(folder) if folder.as_os_str() == "none" => Peers::default(),
+        Some(folder) => peers::find(&std::path::absolute(folder)?, &mut notes),
+        None => peers::find(&step::target_dir().join("bench-peers"), &mut notes),
     };
-    Ok(Sample {
-        rate: connections / took.as_secs_f64(),
-        primary: micros(before.0, after.0),
-        workers: micros(before.1, after.1),
-    })
+    let mut effort = if args.quick { effort::QUICK } else { effort::FULL };
+    effort.rounds = args.rounds.map_or(effort.rounds, usize::from);
+    let bench = Bench { programs: Programs::built(), effort, selected: args.case.clone() };
+    let machine = Machine::describe(&nodes, &peers);
+
+    let mut samples = Samples::default();
+    let (bench_, to, say) = (&bench, &mut samples, &mut notes);
+    if args.wants(Part::Connections) {
+        rounds::play(bench_, case::all(&nodes, &peers), to, say)?;
+    }
+    if args.wants(Part::Messages) {
+        rounds::play(bench_, messages::all(&nodes, &peers), to, say)?;
+    }
+    if args.wants(Part::Startup) {
+        rounds::play(bench_, startup::all(&nodes, &peers), to, say)?;
+    }
+    if args.wants(Part::Memory) {
+        rounds::play(bench_, at_rest::all(&nodes, &peers), to, say)?;
+    }
+    if args.wants(Part::Refusing) {
+        rounds::play(bench_, refusing::all(&nodes), to, say)?;
+    }
+
+    let mut bars = bars::all(&nodes);
+    bars.retain(|bar| bar.part().is_some_and(|part| args.wants(part)));
+    let report = Report { bench: &bench, quick: args.quick, machine, samples, bars, notes };
+    println!("\n{}", report.text());
+    if let Some(file) = &args.json {
+        fs::write(file, format!("{:#}\n", report.json()))?;
+    }
+    if args.save {
+        report.save()?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,109 @@
+//! How many connections may be under way to a worker.
+
+use std::time::Duration;
+
+/// A worker that answers within this keeps up.
+const PROMPT: Duration = Duration::from_millis(10);
+
+/// One that takes longer than this is busy, or stuck: it is given one at a time.
+pub(super) const SLOW: Duration = Duration::from_millis(50);
+
+/// The window of one worker: one at first, one more with each prompt answer while others wait for
+/// their turn, and one again as soon as an answer is slow.
+///
+/// So a worker is ahead by no more than what it takes in some [`PROMPT`], and one whose event loop
+/// blocks is left with what was on its way.
+///
+/// ```text
+/// answer within 10 ms, connections wait     +1, up to the limit
+/// answer within 50 ms, or nobody waits      as it was
+/// none for 50 ms                            1
+/// all answered, less than half was used     what was used
+/// ```
+#[derive(Debug)]
+pub(super) struct Window {
+    size: u32,
+    /// The most that was under way since nothing was.
+    used: u32,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self { size: 1, used: 0 }
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// So many are under way now.
+    pub(super) fn sent(&mut self, under_way: u32) {
+        self.used = self.used.max(under_way);
+    }
+
+    /// An answer came after that time; `waiting` says whether other connections wait for a worker.
+    /// `limit` is at least one.
+    pub(super) fn answered(&mut self, after: Duration, waiting: bool, limit: u32) {
+        if after > SLOW {
+            self.slow();
+        } else if after <= PROMPT && waiting && self.size < limit {
+            self.size += 1;
+        }
+        self.size = self.size.min(limit);
+    }
+
+    /// An answer does not come.
+    pub(super) fn slow(&mut self) {
+        self.size = 1;
+    }
+
+    /// All have been answered.
+    pub(super) fn idle(&mut self) {
+        if self.used < self.size / 2 {
+            self.size = self.used.max(1);
+        }
+        self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn it_grows_while_answers_are_prompt_and_others_wait() {
+        let mut window = Window::new();
+        window.answered(QUICK, false, 8);
+        assert_eq!(window.size(), 1);
+        for _ in 0..20 {
+            window.answered(QUICK, true, 8);
+        }
+        assert_eq!(window.size(), 8);
+        window.answered(Duration::from_millis(30), true, 9);
+        assert_eq!(window.size(), 8);
+        window.answered(Duration::from_millis(51), true, 8);
+        assert_eq!(window.size(), 1);
+    }
+
+    #[test]
+    fn what_is_not_used_is_given_back() {
+        let mut window = Window::new();
+        (0..20).for_each(|_| window.answered(QUICK, true, 16));
+        window.sent(9);
+        window.idle();
+        assert_eq!(window.size(), 16);
+        window.sent(3);
+        window.idle();
+        assert_eq!(window.size(), 3);
+    }
+
+    #[test]
+    fn a_limit_that_falls_holds_at_once() {
+        let mut window = Window::new();
+        (0..20).for_each(|_| window.answered(QUICK, true, 16));
+        window.answered(QUICK, true, 4);
+        assert_eq!(window.size(), 4);
+    }
+}

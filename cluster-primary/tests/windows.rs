@@ -1,0 +1,151 @@
+//! How many connections are under way to a worker: more while it keeps up, one when it does not.
+
+#[path = "support/machine.rs"]
+mod support;
+
+use std::time::Duration;
+
+use cluster_primary::machine::{Input, Output};
+use cluster_primary::proto::{ClusterBody, Message, native};
+use cluster_primary::{ConnId, Mono, ServerId, Settings, WorkerId};
+use support::Cluster;
+
+const MAX: u32 = 16;
+
+fn two() -> (Cluster, [WorkerId; 2], ServerId) {
+    let mut settings = Settings::new("app");
+    settings.limits.max_window = MAX;
+    let mut cluster = Cluster::with(settings);
+    let workers = [cluster.fork(), cluster.fork()];
+    let server = cluster.serves(workers[0], 80);
+    cluster.serves(workers[1], 80);
+    (cluster, workers, server)
+}
+
+fn under_way(cluster: &Cluster, worker: WorkerId, answered: &[ConnId]) -> Vec<ConnId> {
+    let sent = cluster.sent.iter().filter(|(_, (to, _))| *to == worker);
+    sent.map(|(conn, _)| *conn).filter(|conn| !answered.contains(conn)).collect()
+}
+
+/// Lets both work through so many connections, each answered in its turn and at once.
+fn warm_up(cluster: &mut Cluster, server: ServerId, connections: usize) -> Vec<ConnId> {
+    let mut answered = Vec::new();
+    let mut waiting: Vec<_> = (0..connections).map(|_| cluster.connects(server).0).collect();
+    while !waiting.is_empty() {
+        let (sent, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|conn| cluster.sent.contains_key(conn));
+        assert!(!sent.is_empty(), "somebody is always asked");
+        for conn in sent {
+            cluster.takes(conn);
+            answered.push(conn);
+        }
+        waiting = rest;
+    }
+    answered
+}
+
+#[test]
+fn it_grows_while_a_worker_keeps_up() {
+    let (mut cluster, workers, server) = two();
+    let first: Vec<_> = (0..3).map(|_| cluster.connects(server).0).collect();
+    let asked = |cluster: &Cluster| workers.map(|worker| under_way(cluster, worker, &[]).len());
+    assert_eq!(asked(&cluster), [1, 1], "one each at first, and one waits");
+    first.iter().for_each(|conn| drop(cluster.takes(*conn)));
+    let mut answered = warm_up(&mut cluster, server, 200);
+    answered.extend(first);
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [MAX as usize; 2]);
+}
+
+#[test]
+fn who_blocks_gets_no_more_and_the_others_take_the_rest() {
+    let (mut cluster, workers, server) = two();
+    let mut answered = warm_up(&mut cluster, server, 200);
+    // The first worker says nothing from now on.
+    let conn = loop {
+        let (conn, _) = cluster.connects(server);
+        if cluster.sent[&conn].0 == workers[0] {
+            break conn;
+        }
+        cluster.takes(conn);
+        answered.push(conn);
+    };
+    cluster.wait(Duration::from_millis(51));
+    for _ in 0..100 {
+        let (conn, _) = cluster.connects(server);
+        assert_eq!(cluster.sent.get(&conn).map(|sent| sent.0), Some(workers[1]));
+        cluster.takes(conn);
+    }
+    // It is back.
+    cluster.takes(conn);
+    let next: Vec<_> = (0..4).map(|_| cluster.connects(server).0).collect();
+    let sent = next.iter().filter_map(|conn| cluster.sent.get(conn));
+    let to_first = sent.filter(|(worker, _)| *worker == workers[0]).count();
+    assert_eq!(to_first, 1, "it has to show anew that it keeps up");
+}
+
+#[test]
+fn a_slow_answer_counts_though_nobody_looked_in_between() {
+    let (mut cluster, workers, server) = two();
+    let mut answered = warm_up(&mut cluster, server, 200);
+    let conns: Vec<_> = (0..6).map(|_| cluster.connects(server).0).collect();
+    cluster.now += Duration::from_millis(60);
+    for conn in conns {
+        cluster.takes(conn);
+        answered.push(conn);
+    }
+    for _ in 0..4 {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [1, 1]);
+}
+
+#[test]
+fn all_windows_together_stay_within_the_descriptors() {
+    let (mut cluster, workers, server) = two();
+    cluster.machine.limit_descriptors(10);
+    let answered = warm_up(&mut cluster, server, 200);
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [5, 5]);
+}
+
+#[test]
+fn the_machine_wakes_no_more_often_than_somebody_may_have_become_slow() {
+    let (mut cluster, _, server) = two();
+    assert_eq!(cluster.machine.poll_timeout(), None);
+    let (one, _) = cluster.connects(server);
+    cluster.now = Mono::from_millis(7);
+    let (two, _) = cluster.connects(server);
+    assert_eq!(cluster.machine.poll_timeout(), Some(Mono::from_millis(50)));
+    cluster.takes(one);
+    assert_eq!(cluster.machine.poll_timeout(), Some(Mono::from_millis(57)));
+    cluster.now = Mono::from_millis(57);
+    cluster.wait(Duration::ZERO);
+    assert_eq!(cluster.machine.poll_timeout(), None, "that it is slow is said once");
+    cluster.takes(two);
+    assert_eq!(cluster.machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_worker_that_offers_the_native_wire_gets_it() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.machine.next_worker();
+    cluster.input(Input::Forked { worker, pid: 1 });
+    let Message::Cluster(mut online) = Message::cluster(0, None, ClusterBody::Online) else {
+        unreachable!()
+    };
+    assert!(!cluster.machine.worker(worker).unwrap().native);
+    native::offer(&mut online);
+    let message = Message::Cluster(online);
+    cluster.machine.handle_input(Mono::ZERO, Input::Received { worker, message, handle: None });
+    let first = cluster.machine.poll_output();
+    assert!(matches!(first, Some(Output::Upgrade { worker: to }) if to == worker), "{first:?}");
+    assert!(cluster.machine.worker(worker).unwrap().native);
+}

@@ -1,0 +1,61 @@
+//! A primary that does nothing but what cannot be left out.
+
+use std::env;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::accept_loop::hand_out;
+use super::reuse_port;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    workers: usize,
+    /// Each worker has a socket of its own, by `SO_REUSEPORT`, and nothing is handed out
+    #[arg(long)]
+    reuse_port: bool,
+}
+
+pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
+    if args.reuse_port { share_port(args.workers) } else { share_socket(args.workers) }
+}
+
+fn share_socket(workers: usize) -> io::Result<ExitCode> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    listener.set_nonblocking(true)?;
+    let mut channels = Vec::new();
+    for _ in 0..workers {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        fork(&[], theirs.into())?;
+        super::say_listening(port);
+        channels.push(ours);
+    }
+    match hand_out(&listener.into(), &channels)? {}
+}
+
+fn share_port(workers: usize) -> io::Result<ExitCode> {
+    // Holds the port, so that the workers can have it; who does not listen gets no connection.
+    let held = reuse_port(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = TcpListener::from(held.try_clone()?).local_addr()?.port().to_string();
+    let children: io::Result<Vec<Child>> =
+        (0..workers).map(|_| fork(&["--port", &port], Stdio::piped())).collect();
+    // They end when their standard input does, which `wait` alone would close.
+    let mut children = children?;
+    let _held: Vec<_> = children.iter_mut().map(|child| child.stdin.take()).collect();
+    for child in &mut children {
+        child.wait()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a worker, and says so. It inherits our output.
+fn fork(args: &[&str], stdin: Stdio) -> io::Result<Child> {
+    let mut command = Command::new(env::current_exe()?);
+    let child = command.arg("bench-bare-worker").args(args).stdin(stdin).spawn()?;
+    println!("{{\"type\":\"fork\",\"pid\":{}}}", child.id());
+    Ok(child)
+}
