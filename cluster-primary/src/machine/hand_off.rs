@@ -14,7 +14,7 @@ use super::window::SLOW;
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
-    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId) {
+    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
         let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
         if !self.servers.get(&id).is_some_and(takes) {
@@ -26,7 +26,7 @@ impl Machine {
             self.drop_conn(conn, Fate::Shed(ShedReason::Full));
             return;
         }
-        self.place_input(now, id, Place::Arrive { conn });
+        self.place_input(now, id, Place::Arrive { conn, client });
     }
 
     pub(super) fn answered(
@@ -60,7 +60,7 @@ impl Machine {
 
     /// An answer to a connection of that server came after that time.
     fn adapt_window(&mut self, now: Mono, id: WorkerId, server: ServerId, after: Duration) {
-        let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting() > 0);
+        let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let before = worker.window.size();

@@ -105,7 +105,7 @@ impl Machine {
             Input::Exited { worker, status } => self.exited(now, worker, status),
             Input::Bound { server, result } => self.bound(now, server, result),
             Input::Closed { server } => self.closed(now, server),
-            Input::Accepted { server, conn } => self.accepted(now, server, conn),
+            Input::Accepted { server, conn, client } => self.accepted(now, server, conn, client),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),

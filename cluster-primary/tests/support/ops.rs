@@ -90,7 +90,12 @@ fn settings(flags: u8) -> Settings {
     let mut settings = Settings::new("app");
     settings.args = Vec::new();
     settings.placement = if flags & 1 == 0 { Placement::Handoff } else { Placement::Shared };
-    settings.policy = if flags & 2 == 0 { PolicyName::RoundRobin } else { PolicyName::Random };
+    settings.policy = match flags & 0x12 {
+        0x00 => PolicyName::RoundRobin,
+        0x02 => PolicyName::Random,
+        0x10 => PolicyName::LeastConnections,
+        _ => PolicyName::Sticky,
+    };
     settings.limits.max_servers = if flags & 4 == 0 { 3 } else { 100 };
     settings.limits.max_waiting = if flags & 8 == 0 { 4 } else { 512 };
     settings
@@ -399,7 +404,9 @@ impl World {
     fn accept(&mut self, server: ServerId) {
         let conn = ConnId(self.conns.len() as u64 + 1);
         self.conns.insert(conn, Place::Here);
-        self.input(Input::Accepted { server, conn });
+        // A third without an address.
+        let client = (!conn.0.is_multiple_of(3)).then_some(conn.0 as u32 % 7);
+        self.input(Input::Accepted { server, conn, client });
     }
 
     fn in_flight(&self) -> Vec<(ConnId, WorkerId, u64)> {
