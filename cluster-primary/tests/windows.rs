@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_primary::machine::{Input, Output};
 use cluster_primary::proto::{ClusterBody, Message, native};
-use cluster_primary::{ConnId, Mono, ServerId, Settings, WorkerId};
+use cluster_primary::{ConnId, Mono, PolicyName, ServerId, Settings, WorkerId};
 use support::Cluster;
 
 const MAX: u32 = 16;
@@ -148,4 +148,44 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
     let first = cluster.machine.poll_output();
     assert!(matches!(first, Some(Output::Upgrade { worker: to }) if to == worker), "{first:?}");
     assert!(cluster.machine.worker(worker).unwrap().native);
+}
+
+#[test]
+fn where_loads_count_a_native_worker_is_asked_for_its_own() {
+    let mut settings = Settings::new("app").with_policy(PolicyName::LeastConnections);
+    settings.limits.max_window = 1;
+    let mut cluster = Cluster::with(settings);
+    let workers = [cluster.machine.next_worker(), cluster.machine.next_worker()];
+    for worker in workers {
+        cluster.input(Input::Forked { worker, pid: 1 });
+        let Message::Cluster(mut online) = Message::cluster(0, None, ClusterBody::Online) else {
+            unreachable!()
+        };
+        native::offer(&mut online);
+        let message = Message::Cluster(online);
+        cluster
+            .machine
+            .handle_input(cluster.now, Input::Received { worker, message, handle: None });
+        let mut asked = 0;
+        while let Some(output) = cluster.machine.poll_output() {
+            asked += usize::from(
+                matches!(output, Output::Send { message, .. } if native::asks_held(&message)),
+            );
+        }
+        assert_eq!(asked, 1);
+    }
+    for (worker, held) in workers.into_iter().zip([3, 0]) {
+        let message = native::held(held);
+        cluster.input(Input::Received { worker, message, handle: None });
+    }
+    let server = cluster.serves(workers[0], 80);
+    cluster.serves(workers[1], 80);
+    for _ in 0..3 {
+        let (conn, _) = cluster.connects(server);
+        assert_eq!(cluster.sent[&conn].0, workers[1]);
+        cluster.takes(conn);
+    }
+    // Both hold three now, and the first has waited longer.
+    let (conn, _) = cluster.connects(server);
+    assert_eq!(cluster.sent[&conn].0, workers[0]);
 }

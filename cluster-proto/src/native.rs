@@ -23,6 +23,9 @@
 //! | [`Connections`] | 3, length of the key, the key, the first `seq`, then for each further one how much higher it is |
 //! | [`Answers`] | 4, the first answer's own `seq`, then for each, how far its `ack` is from the one before (zigzag) times two, plus one if it accepts |
 //!
+//! A primary that chooses by loads asks each native worker for its own ([`ask_held`]), which the
+//! worker tells from then on ([`held`]).
+//!
 //! An entry ends where the next begins, and the last where the payload ends: so a frame can grow
 //! while it waits to be written. Descriptors need no `NODE_HANDLE_ACK` here: the stream keeps their
 //! order, and one that did not arrive is answered as refused.
@@ -48,6 +51,8 @@ pub const MAX_BATCH: usize = 64 << 10;
 /// Where an `online` says which version its sender speaks.
 const OFFER: &str = "native";
 const CMD: &str = "NODE_CLUSTER_NATIVE";
+const ASK_HELD: &str = "NODE_CLUSTER_ASK_HELD";
+const HELD: &str = "NODE_CLUSTER_HELD";
 const ENCODING: &str = "native";
 
 const CONNECTIONS: u8 = 3;
@@ -76,11 +81,34 @@ pub fn marker(version: u32) -> Message {
 
 /// The version that a [`marker`] names, if the message is one.
 pub fn marked(message: &Message) -> Option<u32> {
-    let Message::Internal(object) = message else { return None };
-    if object.member("cmd")?.as_str()? != CMD {
-        return None;
-    }
+    let (_, object) = command(message).filter(|(cmd, _)| *cmd == CMD)?;
     object.member("version")?.as_u64().and_then(|version| u32::try_from(version).ok())
+}
+
+/// Asks a worker to say how many connections it holds ([`held`]) whenever that has changed.
+pub fn ask_held() -> Message {
+    Message::Internal(Object::new().with("cmd", ASK_HELD))
+}
+
+/// Whether a message is [`ask_held`].
+pub fn asks_held(message: &Message) -> bool {
+    command(message).is_some_and(|(cmd, _)| cmd == ASK_HELD)
+}
+
+/// How many connections a worker holds.
+pub fn held(connections: u32) -> Message {
+    Message::Internal(Object::new().with("cmd", HELD).with("held", connections))
+}
+
+/// The number that a [`held`] names, if the message is one.
+pub fn said_held(message: &Message) -> Option<u32> {
+    let (_, object) = command(message).filter(|(cmd, _)| *cmd == HELD)?;
+    object.member("held")?.as_u64().and_then(|held| u32::try_from(held).ok())
+}
+
+fn command(message: &Message) -> Option<(&str, &Object)> {
+    let Message::Internal(object) = message else { return None };
+    Some((object.member("cmd")?.as_str()?, object))
 }
 
 /// A connection for a server, as it stands in a [`Connections`]: what else such a message could say
@@ -395,6 +423,8 @@ mod tests {
         assert_eq!(offered(&online), None, "an online says it");
         assert_eq!(marked(&marker(3)), Some(3));
         assert_eq!(marked(&Message::HandleAck), None);
+        assert!(asks_held(&ask_held()) && !asks_held(&held(1)));
+        assert_eq!((said_held(&held(7)), said_held(&ask_held())), (Some(7), None));
     }
 
     #[test]

@@ -290,7 +290,10 @@ impl EventedWorker {
     /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, or a server
     /// [could not accept](Event::AcceptFailed).
     pub fn timeout(&self) -> Option<Duration> {
-        self.shared.with(|core| core.patience(None))
+        self.shared.with(|core| {
+            core.tell_held();
+            core.patience(None)
+        })
     }
 
     /// Takes what has come, a bounded amount of it. If more is left the worker is ready again.

@@ -83,19 +83,36 @@ impl Machine {
     fn set_window(&mut self, now: Mono, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
         let window = worker.window.size();
+        self.tell_schedulers(now, id, Place::Window { worker: id, window });
+    }
+
+    /// A worker said how many connections it holds.
+    pub(super) fn holds(&mut self, now: Mono, id: WorkerId, held: u32) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.held = Some(held);
+        }
+        self.tell_schedulers(now, id, Place::Held { worker: id, held });
+    }
+
+    fn tell_schedulers(&mut self, now: Mono, id: WorkerId, input: Place<WorkerId, ConnId>) {
+        let Some(worker) = self.workers.get(&id) else { return };
         // Most have one, and that need not be copied.
         let mut next = worker.servers.keys().next().copied();
         while let Some(server) = next {
-            self.place_input(now, server, Place::Window { worker: id, window });
+            self.place_input(now, server, input);
             let after = (Bound::Excluded(server), Bound::Unbounded);
             let servers = self.workers.get(&id).map(|worker| &worker.servers);
             next = servers.and_then(|servers| Some(*servers.range(after).next()?.0));
         }
     }
 
-    /// A worker joined a server with what it has shown elsewhere.
-    pub(super) fn grant_window(&mut self, now: Mono, server: ServerId, id: WorkerId) {
-        let window = self.workers.get(&id).map_or(1, |worker| worker.window.size());
+    /// A worker joined a server: what it has shown and said elsewhere counts there too.
+    pub(super) fn introduce(&mut self, now: Mono, server: ServerId, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (window, held) = (worker.window.size(), worker.held);
+        if let Some(held) = held {
+            self.place_input(now, server, Place::Held { worker: id, held });
+        }
         if window != 1 {
             self.place_input(now, server, Place::Window { worker: id, window });
         }

@@ -217,7 +217,7 @@ impl Machine {
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
             self.place_input(now, id, Place::Join { worker, slot });
-            self.grant_window(now, id, worker);
+            self.introduce(now, id, worker);
         }
     }
 

@@ -291,8 +291,13 @@ impl Machine {
                 self.let_go(handle);
                 self.socket_list(worker, message);
             }
-            // Nothing that a primary would have to answer.
-            _ => self.let_go(handle),
+            message => {
+                self.let_go(handle);
+                if let Some(held) = native::said_held(&message) {
+                    self.holds(now, worker, held);
+                }
+                // Nothing else that a primary would have to answer.
+            }
         }
     }
 
@@ -310,6 +315,10 @@ impl Machine {
                 if let Some(speaker) = self.workers.get_mut(&worker).filter(|_| speaks_native) {
                     speaker.native = true;
                     self.output.push_back(Output::Upgrade { worker });
+                    if self.settings.policy == PolicyName::LeastConnections {
+                        let (message, handle) = (native::ask_held(), None);
+                        self.output.push_back(Output::Send { worker, message, handle });
+                    }
                 }
                 self.set_state(worker, "online");
                 self.event(Event::Online { worker });

@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) connections: u64,
     /// Connections on their way to it.
     pub(super) in_flight: InFlight,
+    /// How many it holds, if it says so.
+    pub(super) held: Option<u32>,
     /// How many these may be, of each server.
     pub(super) window: Window,
     /// Connections in its users' messages.
@@ -73,6 +75,7 @@ impl Worker {
             servers: BTreeMap::new(),
             connections: 0,
             in_flight: InFlight::default(),
+            held: None,
             window: Window::new(),
             sockets: Sockets::default(),
         }

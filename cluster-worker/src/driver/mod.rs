@@ -452,6 +452,11 @@ impl Core {
         // One that was full may accept again.
         self.changed |= self.servers.get(&id).is_some_and(|s| s.max_connections.is_some());
         self.input(Input::Ended(id));
+        // A loop looks again by itself. A thread that waits may do so for long, and the primary
+        // would take this worker for a busier one than it is.
+        if self.news.is_none() {
+            self.tell_held();
+        }
     }
 
     // What happens by itself.
@@ -486,6 +491,14 @@ impl Core {
             }
         }
         self.read(BURST);
+        self.tell_held();
+    }
+
+    /// Tells the primary how many connections are open, if it wants to know: once a turn.
+    pub(crate) fn tell_held(&mut self) {
+        if self.machine.has_to_tell() {
+            self.input(Input::TellHeld);
+        }
     }
 
     fn event(&mut self, event: &Event) {

@@ -80,6 +80,9 @@ pub enum Input {
     Ended(ServerId),
     /// The application sends a message.
     Send(Value),
+    /// It is time to tell the primary how many connections are open, if it wants to know
+    /// ([`has_to_tell`](super::Machine::has_to_tell)).
+    TellHeld,
     /// A connection is closed that came with a message, and that the primary counts by that key.
     SocketClosed(String),
     /// The application wants to know of the connections that it sent away with that key.

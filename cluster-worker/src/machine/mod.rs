@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use cluster_proto::{
     AddressType, ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey, Value,
-    is_internal,
+    is_internal, native,
 };
 
 pub use config::Config;
@@ -79,6 +79,9 @@ pub struct Machine {
     exited_after_disconnect: bool,
     answer_deadline: Option<Mono>,
     unexpected_handles: u64,
+    /// The primary wants to know how many tracked connections are open, and what it was told last.
+    tells_held: bool,
+    told_held: Option<usize>,
     sockets: Sockets,
     output: VecDeque<Output>,
 }
@@ -125,6 +128,8 @@ impl Machine {
             exited_after_disconnect: false,
             answer_deadline: None,
             unexpected_handles: 0,
+            tells_held: false,
+            told_held: None,
             sockets: Sockets::default(),
             output: VecDeque::new(),
         };
@@ -149,6 +154,7 @@ impl Machine {
             Input::Track(server) => *self.tracked.entry(server).or_default() += 1,
             Input::Ended(server) => self.ended(now, server),
             Input::Send(value) => self.send(value),
+            Input::TellHeld => self.tell_held(),
             Input::Disconnect => self.disconnect(now),
             Input::Kill => self.kill(now),
             Input::Received { message, handle } => self.received(now, message, handle),
@@ -450,7 +456,24 @@ impl Machine {
                 self.reject_handle(handle);
                 self.socket_list(message);
             }
-            _ => self.reject_handle(handle),
+            message => {
+                self.reject_handle(handle);
+                self.tells_held |= native::asks_held(&message);
+            }
+        }
+    }
+
+    /// Whether the primary wants to know how many connections are open, and that has changed.
+    pub fn has_to_tell(&self) -> bool {
+        self.tells_held && self.told_held != Some(self.tracked()) && self.is_connected()
+    }
+
+    fn tell_held(&mut self) {
+        if self.has_to_tell() {
+            let held = self.tracked();
+            self.told_held = Some(held);
+            let held = native::held(held.try_into().unwrap_or(u32::MAX));
+            self.output.push_back(Output::Send(held));
         }
     }
 

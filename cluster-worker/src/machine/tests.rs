@@ -365,3 +365,30 @@ fn descriptors_beside_what_has_none_are_counted() {
         assert_eq!(worker.machine.unexpected_handles(), count);
     }
 }
+
+#[test]
+fn what_it_holds_is_told_to_who_wants_to_know_and_only_when_it_has_changed() {
+    let mut worker = Worker::new(Config::default());
+    worker.open(ServerId(1), None);
+    assert!(!worker.machine.has_to_tell());
+    worker.input(Input::Received { message: native::ask_held(), handle: None });
+    let tells = |worker: &mut Worker| -> Vec<u32> {
+        let outputs = worker.input(Input::TellHeld);
+        let held = |output: &Output| match output {
+            Output::Send(message) => native::said_held(message),
+            _ => None,
+        };
+        outputs.iter().filter_map(held).collect()
+    };
+    assert!(worker.machine.has_to_tell());
+    assert_eq!(tells(&mut worker), [0]);
+    assert_eq!(tells(&mut worker), [0; 0]);
+    for _ in 0..2 {
+        worker.connect(ServerId(1));
+        worker.take(ServerId(1));
+    }
+    assert_eq!(tells(&mut worker), [2]);
+    worker.input(Input::Ended(ServerId(1)));
+    assert!(worker.machine.has_to_tell());
+    assert_eq!(tells(&mut worker), [1]);
+}
