@@ -89,6 +89,7 @@ mod policy;
 mod refusals;
 mod scheduler;
 mod stats;
+pub mod sticky;
 
 pub use config::Config;
 pub use error::InputError;
