@@ -82,6 +82,7 @@ extern crate std;
 mod config;
 mod error;
 mod event;
+pub mod kernel;
 mod line;
 mod member;
 mod parking;
