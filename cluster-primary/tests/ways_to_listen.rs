@@ -22,7 +22,7 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// One cluster for each Node and each placement.
 fn each(test: impl Fn(&mut Asking)) {
     for node in nodes() {
-        for placement in [Placement::Handoff, Placement::Shared] {
+        for &placement in Placement::ALL {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js/listens.cjs");
             let mut settings = Settings::new(script).with_placement(placement);
             settings.exec_path = Some(node.clone());
