@@ -28,6 +28,10 @@ pub(crate) struct Cluster {
     pub(crate) sent: BTreeMap<ConnId, (WorkerId, u64)>,
     /// What a driver says to what the machine wanted.
     answers: VecDeque<Input>,
+    /// The played driver cannot make sockets for slots.
+    pub(crate) refuse_slots: bool,
+    /// Workers do not answer when they are probed.
+    pub(crate) mute_probes: bool,
 }
 
 impl Cluster {
@@ -47,6 +51,8 @@ impl Cluster {
             last_server: 0,
             sent: BTreeMap::new(),
             answers: VecDeque::new(),
+            refuse_slots: false,
+            mute_probes: false,
         }
     }
 
@@ -79,13 +85,13 @@ impl Cluster {
                 Output::OpenSlot { server, slot } => self.answers.push_back(Input::SlotOpened {
                     server: *server,
                     slot: *slot,
-                    result: Ok(()),
+                    result: if self.refuse_slots { Err(-24) } else { Ok(()) },
                 }),
                 // As the driver does it: at once.
                 Output::CloseServer { server, .. } => {
                     self.answers.push_back(Input::Closed { server: *server });
                 }
-                Output::Probe { worker } => {
+                Output::Probe { worker } if !self.mute_probes => {
                     self.answers.push_back(Input::Probed { worker: *worker });
                 }
                 _ => {}
