@@ -151,6 +151,7 @@ impl Machine {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.in_flight.clear();
         }
+        self.settling.retain(|(worker, _), _| *worker != id);
         let known: Vec<_> = self.servers.keys().copied().collect();
         for server in known {
             self.place_input(now, server, Place::Leave { worker: id });
@@ -161,7 +162,6 @@ impl Machine {
                 left.workers.remove(&id);
             }
             self.leave_slot(now, server, id);
-            self.settling.remove(&(id, server));
             self.finish_draining(now, server);
             self.close_if_unused(now, server);
         }

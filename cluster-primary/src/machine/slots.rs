@@ -208,14 +208,18 @@ impl Machine {
     /// for.
     fn switch_off(&mut self, now: Mono, id: ServerId, worker: WorkerId, state: State) {
         let watch = self.settings.limits.queue_watch;
-        let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else { return };
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let open = server.is_open();
+        let Some(slots) = &mut server.slots else { return };
         let Some((number, slot)) = slots.of(worker) else { return };
         let was_on = slot.is_on();
         slot.state = state;
         slot.since = None;
         slots.alert_until = now + watch * AFTERMATH;
         if was_on {
-            self.output.push_back(Output::Slot { server: id, slot: number, on: false });
+            if open {
+                self.output.push_back(Output::Slot { server: id, slot: number, on: false });
+            }
             self.place_input(now, id, Place::Retire { worker });
         }
         self.look_now(now, id);
