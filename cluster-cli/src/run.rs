@@ -34,6 +34,9 @@ pub(crate) fn run(args: Run) -> ExitCode {
         Args::command().error(ErrorKind::ArgumentConflict, what).exit();
     }
     let report = Report::new(args.json);
+    if let Err(error) = placement(&args).check_placement() {
+        Args::command().error(ErrorKind::InvalidValue, error).exit();
+    }
     let grace = Duration::from_secs(args.grace);
     let workers = args.workers.unwrap_or_else(parallelism);
     let control = match control(&args, &report) {
@@ -95,7 +98,20 @@ fn parallelism() -> u32 {
     u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
+/// The settings as far as they say who accepts and who is chosen.
+fn placement(args: &Run) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(policy) = args.policy {
+        settings.policy = policy;
+    }
+    if let Some(placement) = args.placement {
+        settings.placement = placement;
+    }
+    settings
+}
+
 fn settings(args: Run) -> Settings {
+    let Settings { policy, placement, .. } = placement(&args);
     let mut program = args.program.into_iter();
     let mut settings = match program.next() {
         Some(exec) => Settings::new(exec).with_args(program),
@@ -103,12 +119,8 @@ fn settings(args: Run) -> Settings {
             Settings::default().with_args(["demo-worker".to_owned(), args.demo_listen.to_string()])
         }
     };
-    if let Some(policy) = args.policy {
-        settings.policy = policy;
-    }
-    if let Some(placement) = args.placement {
-        settings.placement = placement;
-    }
+    settings.policy = policy;
+    settings.placement = placement;
     settings.exec_path = args.exec_path;
     settings.exec_argv = args.exec_arg;
     settings.cwd = args.cwd;

@@ -176,6 +176,24 @@ impl Group {
     }
 }
 
+#[cfg(test)]
+impl Group {
+    pub(super) fn chooser(&self) -> &Chooser {
+        &self.chooser
+    }
+
+    pub(super) fn has_program(&self) -> bool {
+        matches!(self.chooser, Chooser::Program { .. })
+    }
+
+    /// As if the program could not be told any more.
+    pub(super) fn make_classic(&mut self) {
+        let chooser = Chooser::classic(self.choice(), self.member());
+        self.chooser = chooser.expect("that needs no privilege");
+        self.chooser.choose(&self.on, self.member()).expect("nor does that");
+    }
+}
+
 /// A socket that listens there.
 fn socket(
     address: SocketAddr,

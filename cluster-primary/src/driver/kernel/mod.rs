@@ -10,5 +10,7 @@ mod group;
 mod serve;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 pub(super) use group::Group;

@@ -44,8 +44,7 @@ fn group(address: IpAddr, choice: Choice, slots: &[u32], classic: bool) -> (Grou
 /// Connects from that address.
 fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket: OwnedFd =
-        rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
+    let socket: OwnedFd = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket");
     rustix::net::bind(&socket, &SocketAddr::new(from, 0)).expect("all of 127/8 is ours");
     rustix::net::connect(&socket, &to).expect("it listens");
     socket.into()
@@ -105,7 +104,8 @@ fn in_turns_among_those_that_are_on() {
     if !group.has_program() {
         return;
     }
-    for (off, expected) in [(None, vec![0, 1, 2, 3]), (Some(1), vec![0, 2, 3]), (Some(3), vec![0, 2])]
+    for (off, expected) in
+        [(None, vec![0, 1, 2, 3]), (Some(1), vec![0, 2, 3]), (Some(3), vec![0, 2])]
     {
         if let Some(off) = off {
             group.switch(off, false).unwrap();
