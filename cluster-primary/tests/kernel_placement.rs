@@ -53,8 +53,16 @@ const WHO: &str = "const id = require('node:cluster').worker.id + '\\n'; \
                    require('node:http').createServer((_, to) => to.end(id)).listen(0, '127.0.0.1');";
 
 fn get(address: SocketAddr) -> WorkerId {
+    answer(ask(address))
+}
+
+fn ask(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("it listens");
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    client
+}
+
+fn answer(mut client: TcpStream) -> WorkerId {
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap_or_else(|e| panic!("no answer: {e}; {answer:?}"));
     let body = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
@@ -168,6 +176,24 @@ fn what_a_killed_worker_had_queued_goes_to_others() {
 
 fn signal(name: &str) -> Signal {
     name.parse().expect("a signal")
+}
+
+#[test]
+fn what_a_killed_node_worker_had_queued_goes_to_others() {
+    for node in nodes() {
+        let folder = Folder::new("kernel-killed");
+        let mut cluster = Cluster::with(kernel(under(&node, own(&folder, WHO))));
+        let workers: Vec<_> = (0..3).map(|_| cluster.fork()).collect();
+        let address = until_listening(&mut cluster, 3);
+        stop(&mut cluster, workers[0]);
+        let clients: Vec<_> = (0..90).map(|_| ask(address)).collect();
+        cluster.primary.kill(workers[0], Signal::KILL).expect("it is there");
+        let served = cluster.run(move || count(clients.into_iter().map(answer)));
+        assert_eq!(served.values().sum::<usize>(), 90);
+        assert!(!served.contains_key(&workers[0]));
+        let stats = cluster.primary.stats();
+        assert!((10..=60).contains(&stats.rescued), "{stats:?}");
+    }
 }
 
 /// Stops a worker, and waits until it has stopped.
