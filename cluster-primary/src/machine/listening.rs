@@ -237,7 +237,7 @@ impl Machine {
         let Some(closing) = self.workers.get_mut(&worker) else { return };
         // One that is still being bound the worker cannot mean.
         let servers = &self.servers;
-        let serves = |id| servers.get(id).is_some_and(|s| s.workers.contains(&worker));
+        let serves = |id| servers.get(id).is_some_and(|s| s.serves(worker));
         let closed: Vec<_> = closing
             .servers
             .iter()

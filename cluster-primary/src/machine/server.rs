@@ -80,6 +80,12 @@ impl Server {
         matches!(self.phase, Phase::Draining { closed: true }) && nothing_waits
     }
 
+    /// Whether the worker has been told that it serves it.
+    pub(super) fn serves(&self, worker: WorkerId) -> bool {
+        let waits = |slots: &Slots| slots.is_asked_for_by(worker);
+        self.workers.contains(&worker) && !self.slots.as_ref().is_some_and(waits)
+    }
+
     /// Whether the worker serves it, or waits to.
     pub(super) fn has(&self, worker: WorkerId) -> bool {
         self.workers.contains(&worker)

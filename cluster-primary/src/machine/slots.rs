@@ -84,6 +84,13 @@ impl Slots {
         slots.find(|(_, slot)| slot.worker == Some(worker)).map(|(&number, slot)| (number, slot))
     }
 
+    /// Whether that worker waits for its socket.
+    pub(super) fn is_asked_for_by(&self, worker: WorkerId) -> bool {
+        let waits =
+            |slot: &Slot| slot.worker == Some(worker) && matches!(slot.state, State::Asked { .. });
+        self.slots.values().any(waits)
+    }
+
     /// How many are on.
     fn on(&self) -> usize {
         self.slots.values().filter(|slot| slot.is_on()).count()
