@@ -48,6 +48,7 @@ Examples:
   cluster run                            the demo, on http://127.0.0.1:8000/
   cluster run server.js                  one worker per core
   cluster run -n 4 server.js --port 80   four workers; what follows the program is the program's
+  cluster run --policy sticky chat.js    each client's connections go to one worker
   cluster run --placement shared ./app   all workers accept from one socket
   cluster run --placement kernel ./app   the kernel deals connections out to the workers
 
@@ -61,8 +62,9 @@ pub(crate) struct Run {
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) workers: Option<u32>,
 
-    /// Who gets a connection: rr (in turn) or random; with the placements handoff and kernel only
-    /// [default: rr]
+    /// Who gets a connection: rr (in turn), least-connections (who has the fewest; with the placement
+    /// handoff only), sticky (for each client's address always the same) or random; with the placements
+    /// handoff and kernel only [default: rr]
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<PolicyName>,
 

@@ -132,6 +132,15 @@ impl Report {
         }
     }
 
+    /// Something that is as asked for, but perhaps not as expected.
+    pub(crate) fn hint(&self, what: &str) {
+        if self.json {
+            print(typed("hint").with("message", what));
+        } else {
+            say(&format!("hint: {what}"));
+        }
+    }
+
     /// Something that ends the cluster before its time.
     pub(crate) fn failure(&self, what: &str) {
         if self.json {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use cluster_primary::control::{ControlError, ControlServer};
-use cluster_primary::{Event, Mono, Placement, Primary, Serialization, Settings, Signal, WorkerId};
+use cluster_primary::{
+    Event, Mono, Placement, PolicyName, Primary, Serialization, Settings, Signal, WorkerId,
+};
 
 use crate::args::{Args, Run};
 use crate::keep::{Keeper, Verdict};
@@ -36,6 +38,12 @@ pub(crate) fn run(args: Run) -> ExitCode {
     let report = Report::new(args.json);
     if let Err(error) = placement(&args).check_placement() {
         Args::command().error(ErrorKind::InvalidValue, error).exit();
+    }
+    if args.policy == Some(PolicyName::LeastConnections) && !args.program.is_empty() {
+        report.hint(
+            "least-connections goes by what workers report that they hold; Node.js workers report \
+             nothing, and get connections by turns, whoever is free",
+        );
     }
     let grace = Duration::from_secs(args.grace);
     let workers = args.workers.unwrap_or_else(parallelism);

@@ -405,6 +405,53 @@ fn the_last_workers_serve_what_waits_and_nobody_new_comes() {
     assert_eq!(sockets(address.port()), 0);
 }
 
+/// Connects from that address.
+fn connect_from(client: Ipv4Addr, to: SocketAddr) -> WorkerId {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((client, 0))).expect("all of 127/8 is ours");
+    rustix::net::connect(&socket, &to).expect("it listens");
+    whoever_serves(TcpStream::from(socket))
+}
+
+#[test]
+fn a_client_keeps_its_worker_and_only_those_move_whose_worker_goes() {
+    for drop_privilege in [false, true] {
+        let test = move || {
+            if drop_privilege {
+                privilege::drop();
+            }
+            let settings = kernel(puppet()).with_policy(PolicyName::Sticky);
+            let (mut cluster, workers, address) = listening(settings, 4);
+            let clients: Vec<_> = (1..=120).map(|n| Ipv4Addr::new(127, 0, n, 1)).collect();
+            let ask_all = |cluster: &mut Cluster| -> Vec<WorkerId> {
+                let clients = clients.clone();
+                cluster.run(move || clients.into_iter().map(|c| connect_from(c, address)).collect())
+            };
+            let before = ask_all(&mut cluster);
+            assert_eq!(before, ask_all(&mut cluster));
+            assert_eq!(count(before.iter().copied()).len(), 4, "all have some");
+
+            let gone = workers[2];
+            cluster.primary.kill(gone, Signal::KILL).expect("it is there");
+            cluster.exit_of(gone);
+            let without = ask_all(&mut cluster);
+            let stayed = before.iter().zip(&without).filter(|(was, _)| **was != gone);
+            let moved = stayed.filter(|(was, is)| was != is).count();
+            assert!(moved <= clients.len() / 20, "{moved} moved");
+
+            // The heir has the slot, and with it the clients.
+            let heir = cluster.fork();
+            cluster.listen(heir, 0);
+            let after = ask_all(&mut cluster);
+            let same = |was: WorkerId, is: WorkerId| was == is || (was == gone && is == heir);
+            assert!(before.iter().zip(&after).all(|(was, is)| same(*was, *is)));
+            let expected = if privilege::held() { vec![] } else { vec![Fallback::Sticky] };
+            assert_eq!(fallbacks(&mut cluster), expected);
+        };
+        thread::spawn(test).join().expect("no panic");
+    }
+}
+
 #[test]
 fn at_random_each_has_its_share() {
     let settings = kernel(puppet()).with_policy(PolicyName::Random);

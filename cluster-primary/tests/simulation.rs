@@ -15,7 +15,7 @@ use cluster_ipc::{Channel, ChannelConfig, Outgoing, Recv};
 use cluster_primary::machine::{Bound, Fate, Input, LAST_CONNECTIONS, Machine, Output, SendHandle};
 use cluster_primary::proto::{Family, HandleKind, SockName};
 use cluster_primary::{
-    ConnId, Event, ExitStatus, Mono, ServerId, Settings, Signal, WorkerError, WorkerId,
+    ConnId, Event, ExitStatus, Mono, PolicyName, ServerId, Settings, Signal, WorkerError, WorkerId,
 };
 use cluster_worker::ListenOptions;
 use cluster_worker::machine as worker;
@@ -160,6 +160,7 @@ impl World {
         let mut settings = Settings::new("app");
         settings.args = Vec::new();
         settings.placement = cluster_primary::Placement::Handoff;
+        settings.policy = PolicyName::ALL[seed as usize % PolicyName::ALL.len()];
         Self {
             rng: Rng(seed),
             trace,
@@ -577,7 +578,9 @@ impl World {
     fn accept(&mut self, server: ServerId) {
         self.conns += 1;
         let conn = ConnId(self.conns);
-        self.machine.handle_input(self.now, Input::Accepted { server, conn });
+        // A fifth come from nowhere, the others from a few addresses.
+        let client = (!self.conns.is_multiple_of(5)).then_some(self.conns as u32 * 7 % 11);
+        self.machine.handle_input(self.now, Input::Accepted { server, conn, client });
     }
 
     // ---- checks ----

@@ -1,71 +1,141 @@
-//! What one connection costs: arrive, assign, accept, with all workers free and with all of them busy.
+//! What one connection costs: arrive, assign, accept, with workers free and with many waiting; and what
+//! it costs to make sticky's table anew. In processor time, so that it means something on a machine
+//! that has other work.
 
-use cluster_sched::{Config, Input, Mono, Output, Policy, Random, RoundRobin, Scheduler};
+use cluster_sched::sticky::{Buckets, client_of};
+use cluster_sched::{BoxedPolicy, Config, Input, Mono, Output, PolicyName, Scheduler};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::VecDeque;
 use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
-const WORKERS: [u32; 4] = [2, 16, 256, 10_000];
+const WORKERS: [u32; 5] = [2, 10, 100, 1_000, 10_000];
+/// Connections in one measurement.
+const BATCH: u64 = 1_000;
+/// Connections that wait, in the crowded case.
+const WAITING: usize = 512;
 
-struct Bench<P> {
-    scheduler: Scheduler<u32, u64, P>,
+/// This thread's time on a processor.
+struct CpuTime;
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("time that has passed")
+}
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        cpu_time()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        cpu_time() - start
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, time: &Duration) -> f64 {
+        time.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+struct Bench {
+    scheduler: Scheduler<u32, u64, BoxedPolicy<u32, u64>>,
+    in_flight: VecDeque<(u32, u64)>,
     next_conn: u64,
 }
 
-impl<P: Policy<u32, u64>> Bench<P> {
-    fn new(policy: P, workers: u32) -> Self {
-        let config = Config::default().with_max_waiting(1024);
-        let mut bench = Self { scheduler: Scheduler::new(policy, config), next_conn: 0 };
+impl Bench {
+    fn new(name: PolicyName, workers: u32) -> Self {
+        let config = Config::default().with_max_waiting(2 * WAITING);
+        let scheduler = Scheduler::new(name.build(1), config);
+        let mut bench = Self { scheduler, in_flight: VecDeque::new(), next_conn: 0 };
         for worker in 0..workers {
-            bench.feed(Input::Join { worker });
+            bench.feed(Input::Join { worker, slot: worker });
         }
         bench
     }
 
     fn feed(&mut self, input: Input<u32, u64>) {
         self.scheduler.handle_input(Mono::ZERO, input).expect("a fitting input");
-    }
-
-    fn arrive(&mut self) {
-        self.feed(Input::Arrive { conn: self.next_conn });
-        self.next_conn += 1;
-    }
-
-    fn assigned(&mut self) -> (u64, u32) {
-        loop {
-            match self.scheduler.poll_output() {
-                Some(Output::Assign { conn, worker }) => return (conn, worker),
-                Some(_) => {}
-                None => panic!("nothing was assigned"),
+        while let Some(output) = self.scheduler.poll_output() {
+            if let Output::Assign { conn, worker } = black_box(output) {
+                self.in_flight.push_back((worker, conn));
             }
         }
     }
 
-    /// A free worker takes the connection and accepts it.
-    fn cycle(&mut self) {
-        self.arrive();
-        let (conn, worker) = black_box(self.assigned());
+    /// One of a hundred thousand clients connects.
+    fn arrive(&mut self) {
+        let conn = self.next_conn;
+        self.next_conn += 1;
+        let address = Ipv4Addr::from_bits(0x0A00_0000 + conn as u32 % 100_000);
+        self.feed(Input::Arrive { conn, client: Some(client_of(address.into())) });
+    }
+
+    fn accept(&mut self) {
+        let (worker, conn) = self.in_flight.pop_front().expect("somebody has one");
         self.feed(Input::Accepted { worker, conn });
+    }
+
+    fn crowd(&mut self) {
+        while self.scheduler.waiting() < WAITING {
+            self.arrive();
+        }
     }
 }
 
-fn cycles<P: Policy<u32, u64>>(c: &mut Criterion, name: &str, policy: impl Fn() -> P) {
-    let mut group = c.benchmark_group(name);
-    group.throughput(Throughput::Elements(1));
+fn connections(c: &mut Criterion<CpuTime>, name: PolicyName) {
+    let mut group = c.benchmark_group(name.as_str());
+    group.throughput(Throughput::Elements(BATCH));
     for workers in WORKERS {
         group.bench_function(BenchmarkId::new("free", workers), |b| {
-            let mut bench = Bench::new(policy(), workers);
-            b.iter(|| bench.cycle());
-        });
-        group.bench_function(BenchmarkId::new("busy", workers), |b| {
-            // All are busy and 512 wait: each answer brings the next in line, as each arrival joins it.
-            let mut bench = Bench::new(policy(), workers);
-            for _ in 0..workers + 512 {
-                bench.arrive();
-            }
+            let mut bench = Bench::new(name, workers);
             b.iter(|| {
-                let (conn, worker) = black_box(bench.assigned());
-                bench.feed(Input::Accepted { worker, conn });
-                bench.arrive();
+                for _ in 0..BATCH {
+                    bench.arrive();
+                    bench.accept();
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("crowded", workers), |b| {
+            // An answer brings the next that waits for that worker, and others come.
+            let mut bench = Bench::new(name, workers);
+            b.iter(|| {
+                for _ in 0..BATCH {
+                    bench.crowd();
+                    bench.accept();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn tables(c: &mut Criterion<CpuTime>) {
+    let mut group = c.benchmark_group("table");
+    for slots in WORKERS {
+        group.bench_function(BenchmarkId::from_parameter(slots), |b| {
+            let mut buckets = Buckets::empty();
+            b.iter(|| {
+                buckets.rebuild(0..slots);
+                black_box(&buckets);
             });
         });
     }
@@ -73,8 +143,10 @@ fn cycles<P: Policy<u32, u64>>(c: &mut Criterion, name: &str, policy: impl Fn() 
 }
 
 fn main() {
-    let mut c = Criterion::default().configure_from_args();
-    cycles(&mut c, "rr", RoundRobin::new);
-    cycles(&mut c, "random", || Random::new(1));
+    let mut c = Criterion::default().with_measurement(CpuTime).configure_from_args();
+    for &name in PolicyName::ALL {
+        connections(&mut c, name);
+    }
+    tables(&mut c);
     c.final_summary();
 }

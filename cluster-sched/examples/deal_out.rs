@@ -27,10 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         });
         workers.insert(worker, jobs);
-        scheduler.handle_input(Mono::ZERO, Input::Join { worker })?;
+        scheduler.handle_input(Mono::ZERO, Input::Join { worker, slot: worker })?;
     }
     for conn in 1..=20 {
-        scheduler.handle_input(Mono::ZERO, Input::Arrive { conn })?;
+        scheduler.handle_input(Mono::ZERO, Input::Arrive { conn, client: None })?;
     }
 
     loop {

@@ -12,6 +12,9 @@ pub enum Input<W, C> {
     Join {
         /// Who joins.
         worker: W,
+        /// Its place among the workers, which a successor inherits: for policies that go by places
+        /// ([`Sticky`](crate::Sticky)). Counted from 0 as a rule; any numbers will do.
+        slot: u32,
     },
     /// A worker closed this server but lives on: it gets no new connections, and the answers to its
     /// hand-offs in flight are still awaited. Node's `RoundRobinHandle.remove`.
@@ -35,6 +38,9 @@ pub enum Input<W, C> {
     Arrive {
         /// Its name, not in use for another connection that is still held.
         conn: C,
+        /// Where it comes from: [`sticky::client_of`](crate::sticky::client_of) its peer's address.
+        /// None if there is no address, or nobody cares.
+        client: Option<u32>,
     },
     /// A worker accepted a hand-off: Node's `{ack, accepted: true}`.
     Accepted {
@@ -57,6 +63,17 @@ pub enum Input<W, C> {
         worker: W,
         /// Hand-offs in flight.
         window: u32,
+    },
+    /// A worker says how many connections it holds, without those for which it has not answered: for
+    /// policies that go by loads ([`LeastConnections`](crate::LeastConnections)). What it accepts
+    /// from here on is counted on top, until it says so again.
+    ///
+    /// Of a worker that never says, only the hand-offs in flight are counted.
+    Held {
+        /// Whose connections.
+        worker: W,
+        /// Open connections.
+        held: u32,
     },
     /// The server closes. What waits is shed, hand-offs in flight are still awaited, and those that
     /// come back are shed too, all as [`ShedReason::Closed`].

@@ -8,14 +8,14 @@
 //! **For** primaries, balancers, simulators, anything that deals work items out to workers and awaits
 //! a yes or no for each. **Not** an executor, a queue between threads or a proxy: it passes nothing
 //! on and owns no descriptor. It does no I/O, reads no clock, draws its lots from a seed, and has no
-//! dependencies; worker and connection are two `Copy + Ord` types of yours.
+//! dependencies; worker and connection are two `Copy + Ord` types of yours, the latter `Hash` too.
 //!
 //! # One connection's way
 //!
 //! ```text
 //!  listener      driver                                Scheduler                  worker
 //!     | accept     |                                       |                         |
-//!     |----------->| handle_input(now, Arrive{conn})       |                         |
+//!     |----------->| handle_input(now, Arrive{conn,client})|                         |
 //!     |            |-------------------------------------->|  head of the free list  |
 //!     |            |       poll_output: Assign{conn,worker}|                         |
 //!     |            |<--------------------------------------|                         |
@@ -53,10 +53,10 @@
 //!
 //! let mut scheduler = Scheduler::new(RoundRobin::new(), Config::default());
 //! let now = Mono::ZERO; // from your clock
-//! scheduler.handle_input(now, Input::Join { worker: 1 })?;
-//! scheduler.handle_input(now, Input::Join { worker: 2 })?;
+//! scheduler.handle_input(now, Input::Join { worker: 1, slot: 0 })?;
+//! scheduler.handle_input(now, Input::Join { worker: 2, slot: 1 })?;
 //! for conn in ["a", "b", "c"] {
-//!     scheduler.handle_input(now, Input::Arrive { conn })?;
+//!     scheduler.handle_input(now, Input::Arrive { conn, client: None })?;
 //! }
 //! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "a", worker: 1 }));
 //! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "b", worker: 2 }));
@@ -80,6 +80,7 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod conn;
 mod error;
 mod event;
 pub mod kernel;
@@ -89,13 +90,17 @@ mod parking;
 mod policy;
 mod refusals;
 mod scheduler;
+mod slab;
 mod stats;
 pub mod sticky;
 
 pub use config::Config;
 pub use error::InputError;
 pub use event::{Input, Output, ShedReason};
-pub use policy::{BoxedPolicy, Policy, PolicyName, Random, RoundRobin, UnknownPolicy};
+pub use policy::{
+    BoxedPolicy, Choice, LeastConnections, Policy, PolicyName, Random, RoundRobin, Standing,
+    Sticky, UnknownPolicy,
+};
 pub use scheduler::Scheduler;
 pub use stats::Stats;
 

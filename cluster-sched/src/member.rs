@@ -1,63 +1,65 @@
 //! One worker, as the scheduler sees it.
 
-use alloc::collections::VecDeque;
+use crate::line::Line;
 
 /// A worker that has joined and not yet left.
 #[derive(Clone, Debug)]
-pub(crate) struct Member<C> {
+pub(crate) struct Member {
     pub(crate) window: u32,
     pub(crate) retired: bool,
-    /// Unanswered hand-offs, oldest first, each with its serial number. A deque and not a map:
-    /// answers come in order as a rule, and it keeps its memory from one hand-off to the next.
-    in_flight: VecDeque<(u64, C)>,
+    /// Unanswered hand-offs, oldest first.
+    pub(crate) in_flight: Line,
+    /// Connections that wait for this worker and for no other.
+    pub(crate) awaiting: Line,
+    /// What it holds by its own account, once it has given one.
+    held: Option<u32>,
 }
 
-impl<C: Copy> Member<C> {
+impl Member {
     pub(crate) const fn new(window: u32) -> Self {
-        Self { window, retired: false, in_flight: VecDeque::new() }
+        Self { window, retired: false, in_flight: Line::new(), awaiting: Line::new(), held: None }
     }
 
     /// Whether it may be given one more.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) const fn has_room(&self) -> bool {
         !self.retired && self.in_flight.len() < self.window as usize
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+    /// The connections that it has, as far as is known.
+    pub(crate) fn load(&self) -> u32 {
+        let in_flight = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
+        in_flight.saturating_add(self.held.unwrap_or(0))
     }
 
-    /// Serials must grow from one call to the next.
-    pub(crate) fn assign(&mut self, serial: u64, conn: C) {
-        self.in_flight.push_back((serial, conn));
+    pub(crate) const fn report(&mut self, held: u32) {
+        self.held = Some(held);
     }
 
-    pub(crate) fn settle(&mut self, serial: u64) {
-        if let Ok(at) = self.in_flight.binary_search_by_key(&serial, |&(serial, _)| serial) {
-            self.in_flight.remove(at);
+    /// It has accepted one more than it reported. Of one that reports nothing it is not known when
+    /// it closes a connection, so its connections are not counted at all.
+    pub(crate) const fn accept(&mut self) {
+        if let Some(held) = &mut self.held {
+            *held = held.saturating_add(1);
         }
-    }
-
-    /// What is in flight, oldest first.
-    pub(crate) fn into_orphans(self) -> impl Iterator<Item = C> {
-        self.in_flight.into_iter().map(|(_, conn)| conn)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     #[test]
-    fn answers_may_come_in_any_order() {
-        let mut member = Member::new(3);
-        for (serial, conn) in [(4, 'a'), (7, 'b'), (9, 'c')] {
-            assert!(member.has_room());
-            member.assign(serial, conn);
-        }
-        assert!(!member.has_room());
-        member.settle(7);
-        assert!(member.has_room());
-        assert_eq!(member.into_orphans().collect::<Vec<_>>(), ['a', 'c']);
+    fn only_who_reports_is_counted_beyond_its_hand_offs() {
+        let mut member = Member::new(1);
+        member.accept();
+        assert_eq!(member.load(), 0);
+        member.report(5);
+        member.accept();
+        assert_eq!(member.load(), 6);
+        member.report(2);
+        assert_eq!(member.load(), 2);
+        member.report(u32::MAX);
+        member.accept();
+        assert_eq!(member.load(), u32::MAX);
     }
 }

@@ -1,12 +1,17 @@
 //! Who is chosen: the one question that a scheduler leaves to others.
 
+mod least_connections;
 mod name;
 mod random;
+mod roster;
 mod round_robin;
+mod sticky;
 
+pub use least_connections::LeastConnections;
 pub use name::{BoxedPolicy, PolicyName, UnknownPolicy};
 pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use sticky::Sticky;
 
 use alloc::boxed::Box;
 
@@ -14,33 +19,44 @@ use alloc::boxed::Box;
 ///
 /// A policy keeps whatever it needs to know of the workers from what it is told, in this order for
 /// each worker: [`join`](Self::join), then [`ready`](Self::ready) and [`busy`](Self::busy) in turns,
-/// then [`leave`](Self::leave) from either state. The scheduler alone keeps the windows, the
-/// refusals and the waiting line, so a policy is about choice and nothing else.
+/// then [`leave`](Self::leave) from either state; and in between, [`load`](Self::load). The
+/// scheduler alone keeps the windows, the refusals and the waiting lines, so a policy is about
+/// choice and nothing else.
 ///
-/// What a policy knows beyond that, it brings along: a seed or a table at its making, and a client's
-/// address as a part of `C`, which is the driver's own type. More to be told (a worker's load, say)
-/// will come as methods with an empty default body, so that neither policies nor drivers change.
+/// What a policy knows beyond that, it brings along: a seed or a table at its making. More to be
+/// told will come as methods with an empty default body, so that neither policies nor drivers
+/// change.
 ///
 /// ```
-/// use cluster_sched::Policy;
+/// use cluster_sched::{Choice, Policy, Standing};
 ///
 /// /// Always the lowest worker that can take it.
 /// #[derive(Default)]
 /// struct Lowest(std::collections::BTreeSet<u32>);
 ///
 /// impl<C> Policy<u32, C> for Lowest {
-///     fn join(&mut self, _: u32) {}
+///     fn join(&mut self, _: u32, _slot: u32) {}
 ///     fn leave(&mut self, worker: u32) { self.0.remove(&worker); }
 ///     fn ready(&mut self, worker: u32) { self.0.insert(worker); }
 ///     fn busy(&mut self, worker: u32) { self.0.remove(&worker); }
-///     fn pick(&mut self, _: &C, eligible: &mut dyn FnMut(u32) -> bool) -> Option<u32> {
-///         self.0.iter().copied().find(|&worker| eligible(worker))
+///     fn pick(
+///         &mut self,
+///         _conn: &C,
+///         _client: Option<u32>,
+///         standing: &mut dyn FnMut(u32) -> Standing,
+///     ) -> Choice<u32> {
+///         let free = |worker: &u32| standing(*worker) == Standing::Free;
+///         self.0.iter().copied().find(free).map_or(Choice::Nobody, Choice::Give)
 ///     }
 /// }
 /// ```
 pub trait Policy<W, C> {
-    /// A worker is there. It counts as busy until [`ready`](Self::ready).
-    fn join(&mut self, worker: W);
+    /// A worker is there, at this place among the workers. It counts as busy until
+    /// [`ready`](Self::ready).
+    ///
+    /// A worker's place is the one that its predecessor had. Two workers may be at one place for a
+    /// while, when the successor comes before the other leaves.
+    fn join(&mut self, worker: W, slot: u32);
 
     /// A worker is not to be chosen any more: it retired or left. It may join again.
     fn leave(&mut self, worker: W);
@@ -51,23 +67,59 @@ pub trait Policy<W, C> {
     /// A worker that was ready has no room in its window any more.
     fn busy(&mut self, worker: W);
 
-    /// Chooses a worker for `conn`, or nobody: then the connection waits, and is offered again when
-    /// a worker becomes ready.
+    /// A worker that is there has so many connections now: its unanswered hand-offs and, if it
+    /// reports them ([`Input::Held`](crate::Input::Held)), those that it holds. Said whenever that
+    /// changes, between `join` and `leave`; zero until it is said.
+    fn load(&mut self, worker: W, connections: u32) {
+        let _not_asked_for = (worker, connections);
+    }
+
+    /// Chooses a worker for `conn`, which comes from `client`
+    /// ([`Input::Arrive`](crate::Input::Arrive)).
     ///
-    /// `eligible` says whether a worker has room and has not refused this connection; only one for
-    /// which it said yes may be chosen. It costs O(log n), and of a worker that is ready it says no
-    /// only if that one refused. The choice is final: the connection *is* handed to that worker,
-    /// and [`busy`](Self::busy) follows if that was its last room.
+    /// `standing` says how a worker stands to this connection, in O(log n). Of a worker that is
+    /// ready it is never [`Standing::Busy`].
     ///
-    /// A policy that answers "nobody" while an eligible worker exists makes the connection wait
-    /// for a particular worker. It then looks at each waiting connection whenever a worker becomes
-    /// ready, so such answers should be cheap.
-    fn pick(&mut self, conn: &C, eligible: &mut dyn FnMut(W) -> bool) -> Option<W>;
+    /// A policy that answers [`Choice::Nobody`] while a free worker exists makes the connection wait
+    /// in the line of all; it is then asked for each such connection whenever a worker becomes
+    /// ready. [`Choice::Await`] waits for a particular worker, and costs nothing until that worker
+    /// is ready.
+    fn pick(
+        &mut self,
+        conn: &C,
+        client: Option<u32>,
+        standing: &mut dyn FnMut(W) -> Standing,
+    ) -> Choice<W>;
+}
+
+/// How a worker stands to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be given the connection.
+    Free,
+    /// It has no room in its window, and has not refused the connection: it can be waited for.
+    Busy,
+    /// It refused the connection since that was last offered to all, or is not there.
+    Barred,
+}
+
+/// What a policy says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<W> {
+    /// This worker, which is [`Standing::Free`], gets it. That is final: the connection *is* handed
+    /// to it, and [`Policy::busy`] follows if that was its last room.
+    Give(W),
+    /// It waits for this worker, which is [`Standing::Busy`], however many others are free. The
+    /// policy is asked again when that worker is ready, and when any worker joins, retires or
+    /// leaves.
+    Await(W),
+    /// It waits until a worker is ready.
+    Nobody,
 }
 
 impl<W, C, P: Policy<W, C> + ?Sized> Policy<W, C> for Box<P> {
-    fn join(&mut self, worker: W) {
-        (**self).join(worker);
+    fn join(&mut self, worker: W, slot: u32) {
+        (**self).join(worker, slot);
     }
 
     fn leave(&mut self, worker: W) {
@@ -82,7 +134,16 @@ impl<W, C, P: Policy<W, C> + ?Sized> Policy<W, C> for Box<P> {
         (**self).busy(worker);
     }
 
-    fn pick(&mut self, conn: &C, eligible: &mut dyn FnMut(W) -> bool) -> Option<W> {
-        (**self).pick(conn, eligible)
+    fn load(&mut self, worker: W, connections: u32) {
+        (**self).load(worker, connections);
+    }
+
+    fn pick(
+        &mut self,
+        conn: &C,
+        client: Option<u32>,
+        standing: &mut dyn FnMut(W) -> Standing,
+    ) -> Choice<W> {
+        (**self).pick(conn, client, standing)
     }
 }

@@ -4,18 +4,19 @@
 mod ops;
 
 use cluster_sched::{
-    BoxedPolicy, Config, Input, Mono, Output, Policy, PolicyName, Random, RoundRobin, Scheduler,
+    BoxedPolicy, Choice, Config, Input, LeastConnections, Mono, Output, Policy, PolicyName, Random,
+    RoundRobin, Scheduler, Standing, Sticky, sticky::client_of,
 };
 use ops::{Conn, Worker};
 use std::collections::BTreeSet;
 
 /// Defines one module of tests per policy; a new policy is one more line.
 macro_rules! conformance {
-    ($($name:ident => $policy:expr;)*) => {$(
-        mod $name {
+    ($($module:ident: $name:ident => $policy:expr;)*) => {$(
+        mod $module {
             use super::*;
 
-            conformance!(@tests $policy;
+            conformance!(@tests $name $policy;
                 a_ready_worker_is_chosen_if_it_is_eligible
                 a_worker_that_is_busy_or_gone_is_not_chosen
                 a_worker_that_comes_back_is_chosen_again
@@ -25,19 +26,23 @@ macro_rules! conformance {
             );
         }
     )*};
-    (@tests $policy:expr; $($test:ident)*) => {$(
+    (@tests $name:ident $policy:expr; $($test:ident)*) => {$(
         #[test]
         fn $test() {
-            super::$test(|| $policy);
+            super::$test(PolicyName::$name, || $policy);
         }
     )*};
 }
 
 conformance! {
-    round_robin => RoundRobin::<Worker>::new();
-    random => Random::<Worker>::new(3);
-    named_rr => named("rr");
-    named_random => named("random");
+    round_robin: RoundRobin => RoundRobin::<Worker>::new();
+    least_connections: LeastConnections => LeastConnections::<Worker>::new();
+    sticky: Sticky => Sticky::<Worker>::new();
+    random: Random => Random::<Worker>::new(3);
+    named_rr: RoundRobin => named("rr");
+    named_least_connections: LeastConnections => named("least-connections");
+    named_sticky: Sticky => named("sticky");
+    named_random: Random => named("random");
 }
 
 fn named(name: &str) -> BoxedPolicy<Worker, Conn> {
@@ -46,56 +51,97 @@ fn named(name: &str) -> BoxedPolicy<Worker, Conn> {
 
 fn told<P: Policy<Worker, Conn>>(mut policy: P, workers: std::ops::Range<Worker>) -> P {
     for worker in workers {
-        policy.join(worker);
+        policy.join(worker, worker.into());
         policy.ready(worker);
     }
     policy
 }
 
-fn a_ready_worker_is_chosen_if_it_is_eligible<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+/// Each connection has a client of its own, but for every seventh.
+fn client(conn: Conn) -> Option<u32> {
+    (conn % 7 != 0).then(|| client_of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + conn).into()))
+}
+
+/// Chooses among workers of which some are eligible and the others have refused.
+fn pick<P: Policy<Worker, Conn>>(
+    policy: &mut P,
+    conn: Conn,
+    eligible: impl Fn(Worker) -> bool,
+) -> Choice<Worker> {
+    let standing = |worker| if eligible(worker) { Standing::Free } else { Standing::Barred };
+    policy.pick(&conn, client(conn), &mut { standing })
+}
+
+fn a_ready_worker_is_chosen_if_it_is_eligible<P: Policy<Worker, Conn>>(
+    _name: PolicyName,
+    new: impl Fn() -> P,
+) {
     let mut policy = told(new(), 0..6);
     for conn in 0..200 {
         let only = conn as Worker % 6;
-        assert_eq!(policy.pick(&conn, &mut |worker| worker == only), Some(only));
+        assert_eq!(pick(&mut policy, conn, |worker| worker == only), Choice::Give(only));
         let pair = [only, (only + 1) % 6];
-        let picked = policy.pick(&conn, &mut |worker| pair.contains(&worker));
-        assert!(picked.is_some_and(|worker| pair.contains(&worker)));
-        assert_eq!(policy.pick(&conn, &mut |_| false), None);
+        let picked = pick(&mut policy, conn, |worker| pair.contains(&worker));
+        assert!(pair.map(Choice::Give).contains(&picked), "{picked:?}");
+        assert_eq!(pick(&mut policy, conn, |_| false), Choice::Nobody);
     }
-    assert_eq!(new().pick(&0, &mut |_| true), None);
+    assert_eq!(pick(&mut new(), 0, |_| true), Choice::Nobody);
 }
 
-fn a_worker_that_is_busy_or_gone_is_not_chosen<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+fn a_worker_that_is_busy_or_gone_is_not_chosen<P: Policy<Worker, Conn>>(
+    name: PolicyName,
+    new: impl Fn() -> P,
+) {
     let mut policy = told(new(), 0..6);
-    policy.join(6); // not ready yet
+    policy.join(6, 6); // not ready yet
     policy.busy(1);
     policy.leave(2);
     policy.busy(3);
     policy.leave(3);
-    let picked: BTreeSet<_> = (0..200).map(|conn| policy.pick(&conn, &mut |_| true)).collect();
-    assert_eq!(picked, BTreeSet::from([Some(0), Some(4), Some(5)]));
+    let mut standing = |worker| match worker {
+        0 | 4 | 5 => Standing::Free,
+        1 | 6 => Standing::Busy,
+        _ => Standing::Barred,
+    };
+    let (mut given, mut awaited) = (BTreeSet::new(), BTreeSet::new());
+    for conn in 0..200 {
+        match policy.pick(&conn, client(conn), &mut standing) {
+            Choice::Give(worker) => given.insert(worker),
+            Choice::Await(worker) => awaited.insert(worker),
+            Choice::Nobody => panic!("somebody is free"),
+        };
+    }
+    assert_eq!(given, BTreeSet::from([0, 4, 5]));
+    let sticks = name == PolicyName::Sticky;
+    assert_eq!(awaited, if sticks { BTreeSet::from([1, 6]) } else { BTreeSet::new() });
 }
 
-fn a_worker_that_comes_back_is_chosen_again<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+fn a_worker_that_comes_back_is_chosen_again<P: Policy<Worker, Conn>>(
+    _name: PolicyName,
+    new: impl Fn() -> P,
+) {
     let mut policy = told(new(), 0..2);
     policy.busy(0);
     policy.leave(1);
-    assert_eq!(policy.pick(&0, &mut |_| true), None);
+    let busy = |policy: &mut P, conn| policy.pick(&conn, client(conn), &mut |_| Standing::Busy);
+    assert!(!matches!(busy(&mut policy, 0), Choice::Give(_)));
     policy.ready(0);
-    policy.join(1);
+    policy.join(1, 1);
     policy.ready(1);
-    let picked: BTreeSet<_> = (0..200).map(|conn| policy.pick(&conn, &mut |_| true)).collect();
-    assert_eq!(picked, BTreeSet::from([Some(0), Some(1)]));
+    let picked = (0..200).map(|conn| pick(&mut policy, conn, |_| true));
+    let picked: Vec<_> = picked.collect();
+    assert!([0, 1].map(Choice::Give).iter().all(|worker| picked.contains(worker)));
 }
 
-fn every_worker_gets_its_share<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+fn every_worker_gets_its_share<P: Policy<Worker, Conn>>(_name: PolicyName, new: impl Fn() -> P) {
     let mut scheduler = Scheduler::new(new(), Config::default());
     let mut served = [0; 10];
     for worker in 0..10 {
-        scheduler.handle_input(Mono::ZERO, Input::Join { worker }).unwrap();
+        scheduler.handle_input(Mono::ZERO, Input::Join { worker, slot: worker.into() }).unwrap();
     }
     for conn in 0..10_000 {
-        scheduler.handle_input(Mono::ZERO, Input::Arrive { conn }).unwrap();
+        let input = Input::Arrive { conn, client: client(conn) };
+        scheduler.handle_input(Mono::ZERO, input).unwrap();
         while let Some(output) = scheduler.poll_output() {
             if let Output::Assign { conn, worker } = output {
                 served[usize::from(worker)] += 1;
@@ -114,15 +160,21 @@ fn noise(mut state: u32, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-fn the_scheduler_keeps_its_promises<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+fn the_scheduler_keeps_its_promises<P: Policy<Worker, Conn>>(
+    name: PolicyName,
+    new: impl Fn() -> P,
+) {
     for seed in 0..150 {
-        ops::run_with(new(), &noise(seed, 500));
+        ops::run_with(name, new(), &noise(seed, 500));
     }
 }
 
-fn the_same_inputs_give_the_same_outputs<P: Policy<Worker, Conn>>(new: impl Fn() -> P) {
+fn the_same_inputs_give_the_same_outputs<P: Policy<Worker, Conn>>(
+    name: PolicyName,
+    new: impl Fn() -> P,
+) {
     let bytes = noise(99, 4000);
-    let outputs = ops::run_with(new(), &bytes).outputs;
+    let outputs = ops::run_with(name, new(), &bytes).outputs;
     assert!(outputs.len() > 100);
-    assert_eq!(outputs, ops::run_with(new(), &bytes).outputs);
+    assert_eq!(outputs, ops::run_with(name, new(), &bytes).outputs);
 }

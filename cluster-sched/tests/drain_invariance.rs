@@ -4,7 +4,7 @@
 #[path = "support/ops.rs"]
 mod ops;
 
-use cluster_sched::{Policy, Random, RoundRobin, Scheduler};
+use cluster_sched::{Policy, PolicyName, Scheduler};
 use ops::{Conn, Step, Worker};
 use proptest::prelude::*;
 
@@ -35,9 +35,11 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         drains in prop::collection::vec(any::<bool>(), 1..20),
     ) {
-        // The recorded run drains after every step.
-        replay(RoundRobin::new(), &ops::run_with(RoundRobin::new(), &bytes), &drains);
-        replay(RoundRobin::new(), &ops::run_with(RoundRobin::new(), &bytes), &[false]);
-        replay(Random::new(7), &ops::run_with(Random::new(7), &bytes), &drains);
+        for &name in PolicyName::ALL {
+            // The recorded run drains after every step.
+            let report = ops::run_with(name, name.build(7), &bytes);
+            replay(name.build(7), &report, &drains);
+            replay(name.build(7), &report, &[false]);
+        }
     }
 }

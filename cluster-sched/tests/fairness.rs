@@ -17,13 +17,13 @@ impl Fair {
         let config = Config::default().with_window(window);
         let mut scheduler = Scheduler::new(RoundRobin::new(), config);
         for worker in 0..workers {
-            scheduler.handle_input(Mono::ZERO, Input::Join { worker }).unwrap();
+            scheduler.handle_input(Mono::ZERO, Input::Join { worker, slot: 0 }).unwrap();
         }
         Self { scheduler, served: vec![0; workers], in_flight: VecDeque::new(), next_conn: 0 }
     }
 
     fn arrive(&mut self) {
-        self.feed(Input::Arrive { conn: self.next_conn });
+        self.feed(Input::Arrive { conn: self.next_conn, client: None });
         self.next_conn += 1;
     }
 

@@ -12,8 +12,8 @@ use bpf::{Kernel, MAPS, Verdict, run_classic};
 use cluster_sched::kernel::{
     Choice, MAX_PLACES, ROOM, Table, classic, max_classic, program, rendezvous,
 };
-use cluster_sched::sticky::{Buckets, client_of};
-use cluster_sched::{Policy, RoundRobin};
+use cluster_sched::sticky::client_of;
+use cluster_sched::{Choice as Chosen, Policy, RoundRobin, Standing, Sticky};
 use proptest::prelude::*;
 
 const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -21,6 +21,22 @@ const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Slots that are on, by their places: each slot's place is its own for good.
 fn places(on: &BTreeSet<u32>) -> Vec<(u32, u32)> {
     on.iter().map(|&slot| (slot, slot + 1)).collect()
+}
+
+/// A policy of workers that are named as their slots, and never busy.
+fn all_ready<P: Policy<u32, ()>>(mut policy: P, on: &BTreeSet<u32>) -> P {
+    for &slot in on {
+        policy.join(slot, slot);
+        policy.ready(slot);
+    }
+    policy
+}
+
+fn picked(policy: &mut impl Policy<u32, ()>, client: Option<u32>) -> u32 {
+    match policy.pick(&(), client, &mut |_| Standing::Free) {
+        Chosen::Give(slot) => slot,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn some_slots() -> impl Strategy<Value = BTreeSet<u32>> {
@@ -58,15 +74,11 @@ proptest! {
         kernel.write_counter(counted.min(u64::MAX - 1000));
         for (on, connections) in rounds {
             kernel.write_table(&Table::of(choice, places(&on)).to_bytes(choice));
-            let mut policy = RoundRobin::new();
-            for &slot in &on {
-                Policy::<u32, ()>::join(&mut policy, slot);
-                Policy::<u32, ()>::ready(&mut policy, slot);
-            }
+            let mut policy = all_ready(RoundRobin::new(), &on);
             let first = place_of(kernel.connects(&program, SOMEBODY)) - 1;
-            while policy.pick(&(), &mut |_| true) != Some(first) {}
+            while picked(&mut policy, None) != first {}
             for _ in 1..connections {
-                let slot = policy.pick(&(), &mut |_| true).unwrap();
+                let slot = picked(&mut policy, None);
                 prop_assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Place(slot + 1));
             }
         }
@@ -78,9 +90,9 @@ proptest! {
         let choice = Choice::Sticky;
         let program = program(choice, MAPS);
         let mut kernel = kernel(choice, &Table::of(choice, places(&on)));
-        let buckets = Buckets::new(on);
+        let mut policy = all_ready(Sticky::new(), &on);
         for client in clients {
-            let slot = buckets.slot_of(client_of(client)).unwrap();
+            let slot = picked(&mut policy, Some(client_of(client)));
             prop_assert_eq!(kernel.connects(&program, client), Verdict::Place(slot + 1));
         }
     }

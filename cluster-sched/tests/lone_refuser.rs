@@ -10,10 +10,10 @@ where
     let mut scheduler = Scheduler::new(policy, Config::default());
     let mut now = Mono::ZERO;
     for worker in 0..workers {
-        scheduler.handle_input(now, Input::Join { worker }).unwrap();
+        scheduler.handle_input(now, Input::Join { worker, slot: worker }).unwrap();
     }
     for conn in 0..conns {
-        scheduler.handle_input(now, Input::Arrive { conn }).unwrap();
+        scheduler.handle_input(now, Input::Arrive { conn, client: Some(conn) }).unwrap();
     }
     let (mut per_second, mut shed) = (vec![0; 10], 0);
     loop {
@@ -62,11 +62,11 @@ fn the_bound_is_per_connection_and_worker() {
 fn a_crash_loop_of_refusers_costs_one_question_each() {
     let mut scheduler = Scheduler::new(PolicyName::default().build(0), Config::default());
     let now = Mono::ZERO;
-    scheduler.handle_input(now, Input::Join { worker: 0 }).unwrap();
-    scheduler.handle_input(now, Input::Arrive { conn: 0 }).unwrap();
+    scheduler.handle_input(now, Input::Join { worker: 0, slot: 0 }).unwrap();
+    scheduler.handle_input(now, Input::Arrive { conn: 0, client: None }).unwrap();
     scheduler.handle_input(now, Input::Refused { worker: 0, conn: 0 }).unwrap();
     for worker in 1..100 {
-        scheduler.handle_input(now, Input::Join { worker }).unwrap();
+        scheduler.handle_input(now, Input::Join { worker, slot: worker }).unwrap();
         scheduler.handle_input(now, Input::Refused { worker, conn: 0 }).unwrap();
         scheduler.handle_input(now, Input::Leave { worker }).unwrap();
     }

@@ -72,7 +72,7 @@ fn compare(steps: &[(u8, u8)]) -> usize {
             0 => {
                 next_worker += 1;
                 node.add(next_worker);
-                Input::Join { worker: next_worker }
+                Input::Join { worker: next_worker, slot: 0 }
             }
             // At the last one Node closes the server.
             1 if node.all.len() > 1 => {
@@ -83,7 +83,7 @@ fn compare(steps: &[(u8, u8)]) -> usize {
             2..=8 => {
                 next_conn += 1;
                 node.distribute(next_conn);
-                Input::Arrive { conn: next_conn }
+                Input::Arrive { conn: next_conn, client: Some(next_conn) }
             }
             _ if !node.sent.is_empty() => {
                 let nth = nth % node.sent.len();

@@ -171,7 +171,7 @@ fn compare(steps: &[(u8, u8)]) -> u64 {
             0 if model.all.len() < 5 => {
                 next_worker += 1;
                 model.add(next_worker);
-                Input::Join { worker: next_worker }
+                Input::Join { worker: next_worker, slot: 0 }
             }
             1 if !model.all.is_empty() && arg % 2 == 0 => {
                 let worker = model.all[nth % model.all.len()];
@@ -186,7 +186,7 @@ fn compare(steps: &[(u8, u8)]) -> u64 {
             3..=5 => {
                 next_conn += 1;
                 model.distribute(next_conn);
-                Input::Arrive { conn: next_conn }
+                Input::Arrive { conn: next_conn, client: Some(next_conn) }
             }
             6 => {
                 model.wait(Mono::from_millis(u64::from(arg) / 3));

@@ -3,7 +3,7 @@
 #[path = "support/ops.rs"]
 mod ops;
 
-use cluster_sched::{Config, Input, InputError, Mono, RoundRobin, Scheduler};
+use cluster_sched::{Config, Input, InputError, Mono, PolicyName, RoundRobin, Scheduler};
 use ops::{Conn, Step, Worker};
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ proptest! {
 
     #[test]
     fn an_error_changes_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let report = ops::run_with(RoundRobin::new(), &bytes);
+        let report = ops::run_with(PolicyName::RoundRobin, RoundRobin::new(), &bytes);
         let mut scheduler = Rr::new(RoundRobin::new(), report.config);
         let mut stale = 0;
         for step in report.steps {
@@ -41,10 +41,11 @@ proptest! {
             stale += usize::from(probe(&scheduler, now, Input::Close));
             for worker in 0..8 {
                 for input in [
-                    Input::Join { worker },
+                    Input::Join { worker, slot: 0 },
                     Input::Retire { worker },
                     Input::Leave { worker },
                     Input::Window { worker, window: 3 },
+                    Input::Held { worker, held: 3 },
                 ] {
                     stale += usize::from(probe(&scheduler, now, input));
                 }
@@ -54,7 +55,7 @@ proptest! {
                 }
             }
             for conn in 0..6 {
-                stale += usize::from(probe(&scheduler, now, Input::Arrive { conn }));
+                stale += usize::from(probe(&scheduler, now, Input::Arrive { conn, client: None }));
             }
         }
         prop_assert!(stale > 0);
@@ -69,10 +70,17 @@ fn each_error_names_what_is_wrong() {
     assert_eq!(feed(Input::Leave { worker: 1 }), unknown);
     assert_eq!(feed(Input::Retire { worker: 1 }), unknown);
     assert_eq!(feed(Input::Window { worker: 1, window: 2 }), unknown);
-    assert_eq!(feed(Input::Join { worker: 1 }), Ok(()));
-    assert_eq!(feed(Input::Join { worker: 1 }), Err(InputError::AlreadyJoined { worker: 1 }));
-    assert_eq!(feed(Input::Arrive { conn: 5 }), Ok(()));
-    assert_eq!(feed(Input::Arrive { conn: 5 }), Err(InputError::AlreadyArrived { conn: 5 }));
+    assert_eq!(feed(Input::Held { worker: 1, held: 2 }), unknown);
+    assert_eq!(feed(Input::Join { worker: 1, slot: 0 }), Ok(()));
+    assert_eq!(
+        feed(Input::Join { worker: 1, slot: 0 }),
+        Err(InputError::AlreadyJoined { worker: 1 })
+    );
+    assert_eq!(feed(Input::Arrive { conn: 5, client: None }), Ok(()));
+    assert_eq!(
+        feed(Input::Arrive { conn: 5, client: None }),
+        Err(InputError::AlreadyArrived { conn: 5 })
+    );
     let stale = |worker, conn| Err(InputError::NotInFlight { worker, conn });
     assert_eq!(feed(Input::Accepted { worker: 2, conn: 5 }), stale(2, 5));
     assert_eq!(feed(Input::Refused { worker: 1, conn: 6 }), stale(1, 6));
@@ -82,7 +90,7 @@ fn each_error_names_what_is_wrong() {
     assert_eq!(feed(Input::Retire { worker: 1 }), Err(InputError::AlreadyRetired { worker: 1 }));
     assert_eq!(feed(Input::Close), Ok(()));
     assert_eq!(feed(Input::Close), Err(InputError::Closed));
-    assert_eq!(feed(Input::Join { worker: 1 }), Err(InputError::Closed));
+    assert_eq!(feed(Input::Join { worker: 1, slot: 0 }), Err(InputError::Closed));
     let error = InputError::<u8, u32>::NotInFlight { worker: 1, conn: 5 };
     assert_eq!(error.to_string(), "connection 5 is not in flight to worker 1");
 }
@@ -92,9 +100,9 @@ fn each_error_names_what_is_wrong() {
 fn a_late_answer_of_a_dead_worker_is_stale() {
     let mut scheduler = Rr::new(RoundRobin::new(), Config::default());
     let mut feed = |input| scheduler.handle_input(Mono::ZERO, input);
-    feed(Input::Join { worker: 1 }).unwrap();
-    feed(Input::Join { worker: 2 }).unwrap();
-    feed(Input::Arrive { conn: 5 }).unwrap();
+    feed(Input::Join { worker: 1, slot: 0 }).unwrap();
+    feed(Input::Join { worker: 2, slot: 1 }).unwrap();
+    feed(Input::Arrive { conn: 5, client: None }).unwrap();
     feed(Input::Leave { worker: 1 }).unwrap();
     let late = feed(Input::Accepted { worker: 1, conn: 5 });
     assert_eq!(late, Err(InputError::NotInFlight { worker: 1, conn: 5 }));

@@ -2,13 +2,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// So long a condition may take before the test fails; nothing waits for it to pass.
@@ -202,7 +203,18 @@ pub fn assert_gone(pids: &[i32]) {
 
 /// One request on a connection of its own; the body of the answer.
 pub fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut connection = TcpStream::connect(address)?;
+    ask(TcpStream::connect(address)?)
+}
+
+/// As [`get`], from that address of one's own.
+pub fn get_from(source: Ipv4Addr, address: SocketAddr) -> std::io::Result<String> {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    net::connect(&socket, &address)?;
+    ask(socket.into())
+}
+
+fn ask(mut connection: TcpStream) -> std::io::Result<String> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();

@@ -131,14 +131,17 @@ fn events(events: Option<Value>) -> Result<Option<BTreeSet<String>>, Failure> {
 fn policy(policy: Option<Value>) -> Result<Option<(Placement, PolicyName)>, Failure> {
     Ok(Some(match policy.as_ref().map(Value::as_str) {
         None => return Ok(None),
-        Some(Some("rr")) => (Placement::Handoff, PolicyName::RoundRobin),
         Some(Some("none")) => (Placement::Shared, PolicyName::RoundRobin),
-        Some(Some("random")) => (Placement::Handoff, PolicyName::Random),
         Some(Some(kernel)) if kernel.starts_with("kernel") => match kernel_policy(kernel) {
             Some(policy) => (Placement::Kernel, policy),
             None => return Err(unfit("policy", KERNEL_POLICIES)),
         },
-        Some(_) => return Err(unfit("policy", "\"rr\", \"none\", \"random\" or \"kernel\"")),
+        Some(Some(name)) if let Ok(policy) = name.parse() => (Placement::Handoff, policy),
+        Some(_) => {
+            let known =
+                "\"rr\", \"none\", \"least-connections\", \"sticky\", \"random\" or \"kernel\"";
+            return Err(unfit("policy", known));
+        }
     }))
 }
 

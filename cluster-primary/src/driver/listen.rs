@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
+use cluster_sched::sticky::client_of;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
@@ -247,19 +248,23 @@ pub(super) fn make_socket(family: AddressFamily, kind: SocketType) -> Result<Own
     }
 }
 
-/// Accepts one connection that does not block, and does not survive an exec.
-pub(super) fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+/// Accepts one connection that does not block, and does not survive an exec. With it comes the hash
+/// of its client's address, if that has one.
+pub(super) fn accept(listener: impl AsFd) -> Result<(OwnedFd, Option<u32>), Errno> {
     #[cfg(not(target_vendor = "apple"))]
-    {
-        net::accept_with(listener, net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK)
-    }
+    let (fd, peer) = {
+        let flags = net::SocketFlags::CLOEXEC | net::SocketFlags::NONBLOCK;
+        net::acceptfrom_with(listener, flags)?
+    };
     #[cfg(target_vendor = "apple")]
-    {
-        let fd = net::accept(listener)?;
+    let (fd, peer) = {
+        let (fd, peer) = net::acceptfrom(listener)?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(fd)
-    }
+        (fd, peer)
+    };
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((fd, peer.map(|peer| client_of(peer.ip()))))
 }
 
 pub(super) fn sockname(fd: &OwnedFd) -> Option<SockName> {

@@ -50,7 +50,7 @@ impl Primary {
         let fd = Arc::clone(&listener.fd);
         for _ in 0..self.machine.room(server).min(ACCEPTS_PER_WAKE) {
             match listen::accept(&fd) {
-                Ok(connection) => self.take(now, server, connection),
+                Ok((connection, client)) => self.take(now, server, connection, client),
                 Err(Errno::WOULDBLOCK) => return false,
                 // That connection failed before it was accepted, or we were interrupted; accept(2)
                 // names them.
@@ -203,7 +203,7 @@ impl Primary {
         let Some(fd) = self.listeners.get(&server).map(|l| Arc::clone(&l.fd)) else { return };
         for _ in 0..LAST_CONNECTIONS {
             match listen::accept(&fd) {
-                Ok(connection) => self.take(now, server, connection),
+                Ok((connection, client)) => self.take(now, server, connection, client),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 // There are no more, or they cannot be had.
                 Err(_) => return,
@@ -211,11 +211,17 @@ impl Primary {
         }
     }
 
-    pub(super) fn take(&mut self, now: Mono, server: ServerId, connection: OwnedFd) {
+    pub(super) fn take(
+        &mut self,
+        now: Mono,
+        server: ServerId,
+        connection: OwnedFd,
+        client: Option<u32>,
+    ) {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
         self.conns.insert(conn, connection);
-        self.machine.handle_input(now, Input::Accepted { server, conn });
+        self.machine.handle_input(now, Input::Accepted { server, conn, client });
     }
 
     fn close_listener(&mut self, server: ServerId) {

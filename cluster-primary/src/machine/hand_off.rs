@@ -14,7 +14,7 @@ use super::window::SLOW;
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
-    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId) {
+    pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
         let by_slots = self.servers.get(&id).is_some_and(|server| server.slots.is_some());
         self.stats.rescued += u64::from(by_slots);
@@ -28,7 +28,7 @@ impl Machine {
             self.drop_conn(conn, Fate::Shed(ShedReason::Full));
             return;
         }
-        self.place_input(now, id, Place::Arrive { conn });
+        self.place_input(now, id, Place::Arrive { conn, client });
     }
 
     pub(super) fn answered(

@@ -124,6 +124,9 @@ pub enum Input {
         server: ServerId,
         /// The connection, kept by the driver until [`Output::DropConn`].
         conn: ConnId,
+        /// The hash of the client's address ([`client_of`](cluster_sched::sticky::client_of)); none if
+        /// it has none, as on a Unix-domain socket.
+        client: Option<u32>,
     },
     /// The user disconnects a worker.
     Disconnect {

@@ -212,6 +212,7 @@ impl Machine {
             return;
         };
         let Phase::Open { bound } = &server.phase else { return };
+        let slot = asking.slot;
         if !asking.may_listen() {
             return;
         }
@@ -228,7 +229,7 @@ impl Machine {
         let reply = ListenReply { errno, key, data, sockname };
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
-            self.place_input(now, id, Place::Join { worker });
+            self.place_input(now, id, Place::Join { worker, slot });
             self.grant_window(now, id, worker);
         }
     }

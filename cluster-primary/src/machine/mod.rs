@@ -115,7 +115,7 @@ impl Machine {
                 self.slot_opened(now, server, slot, result);
             }
             Input::Queues { server, queues } => self.queues(now, server, &queues),
-            Input::Accepted { server, conn } => self.accepted(now, server, conn),
+            Input::Accepted { server, conn, client } => self.accepted(now, server, conn, client),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),

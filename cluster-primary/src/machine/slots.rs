@@ -205,7 +205,7 @@ impl Machine {
             serving.had_slot = true;
         }
         self.output.push_back(Output::Slot { server: id, slot: number, on: true });
-        self.place_input(now, id, Place::Join { worker });
+        self.place_input(now, id, Place::Join { worker, slot: number });
         self.grant_window(now, id, worker);
         // Others may have waited for somebody to take them.
         self.look_now(now, id);

@@ -165,7 +165,7 @@ impl Cluster {
     pub(crate) fn connects(&mut self, server: ServerId) -> (ConnId, Vec<String>) {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
-        (conn, self.input(Input::Accepted { server, conn }))
+        (conn, self.input(Input::Accepted { server, conn, client: None }))
     }
 
     /// Whoever was sent the connection takes it.

@@ -89,12 +89,17 @@ const SEED: u64 = 5;
 fn settings(flags: u8) -> Settings {
     let mut settings = Settings::new("app");
     settings.args = Vec::new();
-    settings.placement = match flags & 17 {
-        0 => Placement::Handoff,
-        1 => Placement::Shared,
+    settings.placement = match flags & 0x21 {
+        0x00 => Placement::Handoff,
+        0x01 => Placement::Shared,
         _ => Placement::Kernel,
     };
-    settings.policy = if flags & 2 == 0 { PolicyName::RoundRobin } else { PolicyName::Random };
+    settings.policy = match flags & 0x12 {
+        0x00 => PolicyName::RoundRobin,
+        0x02 => PolicyName::Random,
+        0x10 => PolicyName::LeastConnections,
+        _ => PolicyName::Sticky,
+    };
     settings.limits.max_servers = if flags & 4 == 0 { 3 } else { 100 };
     settings.limits.max_waiting = if flags & 8 == 0 { 4 } else { 512 };
     settings
@@ -482,7 +487,9 @@ impl World {
     fn accept(&mut self, server: ServerId) {
         let conn = ConnId(self.conns.len() as u64 + 1);
         self.conns.insert(conn, Place::Here);
-        self.input(Input::Accepted { server, conn });
+        // A third without an address.
+        let client = (!conn.0.is_multiple_of(3)).then_some(conn.0 as u32 % 7);
+        self.input(Input::Accepted { server, conn, client });
     }
 
     fn in_flight(&self) -> Vec<(ConnId, WorkerId, u64)> {

@@ -72,12 +72,15 @@ mod tests {
 
     #[test]
     fn the_policies_that_the_kernel_can_follow_are_named() {
-        for (policy, choice) in
-            [(PolicyName::RoundRobin, Choice::RoundRobin), (PolicyName::Random, Choice::Random)]
-        {
-            assert_eq!(Choice::try_from(policy), Ok(choice));
+        for &policy in PolicyName::ALL {
+            match Choice::try_from(policy) {
+                Ok(choice) => assert_eq!(choice.as_str(), policy.as_str()),
+                Err(error) => {
+                    assert_eq!(policy, PolicyName::LeastConnections);
+                    let error = error.to_string();
+                    assert!(error.ends_with("it can by rr, random, sticky"), "{error}");
+                }
+            }
         }
-        let error = NotInKernel { policy: PolicyName::RoundRobin }.to_string();
-        assert!(error.ends_with("it can by rr, random, sticky"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! A policy chosen at run time, by name.
 
-use crate::{Policy, Random, RoundRobin};
+use crate::{LeastConnections, Policy, Random, RoundRobin, Sticky};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::{self, Display};
@@ -24,19 +24,26 @@ pub enum PolicyName {
     /// `rr`: [`RoundRobin`], the default, as in Node.
     #[default]
     RoundRobin,
+    /// `least-connections`: [`LeastConnections`].
+    LeastConnections,
+    /// `sticky`: [`Sticky`].
+    Sticky,
     /// `random`: [`Random`].
     Random,
 }
 
 impl PolicyName {
     /// All of them, the default first.
-    pub const ALL: &'static [Self] = &[Self::RoundRobin, Self::Random];
+    pub const ALL: &'static [Self] =
+        &[Self::RoundRobin, Self::LeastConnections, Self::Sticky, Self::Random];
 
     /// The name as it is typed and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "rr",
+            Self::LeastConnections => "least-connections",
+            Self::Sticky => "sticky",
             Self::Random => "random",
         }
     }
@@ -49,6 +56,8 @@ impl PolicyName {
     {
         match self {
             Self::RoundRobin => Box::new(RoundRobin::new()),
+            Self::LeastConnections => Box::new(LeastConnections::new()),
+            Self::Sticky => Box::new(Sticky::new()),
             Self::Random => Box::new(Random::new(seed)),
         }
     }
@@ -105,6 +114,9 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "RR".parse::<PolicyName>().unwrap_err();
-        assert_eq!(error.to_string(), "no policy is called \"RR\"; there are rr, random");
+        assert_eq!(
+            error.to_string(),
+            "no policy is called \"RR\"; there are rr, least-connections, sticky, random"
+        );
     }
 }

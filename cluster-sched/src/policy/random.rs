@@ -1,18 +1,20 @@
 //! By lot.
 
-use crate::Policy;
+use crate::{Choice, Policy, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// A worker by lot, each eligible one as likely as the others.
 ///
 /// The same seed and the same inputs give the same choices. Not for secrets: the generator is
-/// SplitMix64. O(log n) in the number of ready workers; O(n) for a connection that was refused.
+/// SplitMix64. Choosing is O(1), but O(n) for a connection that was refused; to find a worker that
+/// becomes ready or busy is O(log n).
 #[derive(Clone, Debug)]
 pub struct Random<W> {
-    /// The ready workers in no particular order, and where each of them stands.
+    /// The ready workers in no particular order.
     ready: Vec<W>,
-    places: BTreeMap<W, usize>,
+    /// All workers, and where those that are ready stand.
+    places: BTreeMap<W, Option<usize>>,
     state: u64,
 }
 
@@ -24,10 +26,10 @@ impl<W: Copy + Ord> Random<W> {
     }
 
     fn remove(&mut self, worker: W) {
-        if let Some(place) = self.places.remove(&worker) {
+        if let Some(place) = self.places.get_mut(&worker).and_then(Option::take) {
             self.ready.swap_remove(place);
-            if let Some(&moved) = self.ready.get(place) {
-                self.places.insert(moved, place);
+            if let Some(moved) = self.ready.get(place) {
+                self.places.insert(*moved, Some(place));
             }
         }
     }
@@ -43,32 +45,47 @@ impl<W: Copy + Ord> Random<W> {
         let place = (u128::from(bits) * choices.len() as u128) >> 64;
         choices.get(place as usize).copied()
     }
+
+    fn choose(&mut self, mut free: impl FnMut(W) -> bool) -> Option<W> {
+        let worker = Self::draw(&mut self.state, &self.ready)?;
+        if free(worker) {
+            return Some(worker);
+        }
+        // Drawing once more among the rest keeps the lot even, whoever was drawn first.
+        let rest: Vec<W> = self.ready.iter().copied().filter(|&worker| free(worker)).collect();
+        Self::draw(&mut self.state, &rest)
+    }
 }
 
 impl<W: Copy + Ord, C> Policy<W, C> for Random<W> {
-    fn join(&mut self, _worker: W) {}
+    fn join(&mut self, worker: W, _slot: u32) {
+        self.places.insert(worker, None);
+    }
 
     fn leave(&mut self, worker: W) {
         self.remove(worker);
+        self.places.remove(&worker);
     }
 
     fn ready(&mut self, worker: W) {
-        self.places.insert(worker, self.ready.len());
-        self.ready.push(worker);
+        if let Some(place @ None) = self.places.get_mut(&worker) {
+            *place = Some(self.ready.len());
+            self.ready.push(worker);
+        }
     }
 
     fn busy(&mut self, worker: W) {
         self.remove(worker);
     }
 
-    fn pick(&mut self, _conn: &C, eligible: &mut dyn FnMut(W) -> bool) -> Option<W> {
-        let worker = Self::draw(&mut self.state, &self.ready)?;
-        if eligible(worker) {
-            return Some(worker);
-        }
-        // Drawing once more among the rest keeps the lot even, whoever was drawn first.
-        let rest: Vec<W> = self.ready.iter().copied().filter(|&worker| eligible(worker)).collect();
-        Self::draw(&mut self.state, &rest)
+    fn pick(
+        &mut self,
+        _conn: &C,
+        _client: Option<u32>,
+        standing: &mut dyn FnMut(W) -> Standing,
+    ) -> Choice<W> {
+        let choice = self.choose(|worker| standing(worker) == Standing::Free);
+        choice.map_or(Choice::Nobody, Choice::Give)
     }
 }
 
@@ -79,6 +96,7 @@ mod tests {
     fn with_workers(seed: u64, workers: usize) -> Random<usize> {
         let mut policy = Random::new(seed);
         for worker in 0..workers {
+            Policy::<usize, ()>::join(&mut policy, worker, 0);
             Policy::<usize, ()>::ready(&mut policy, worker);
         }
         policy
@@ -89,7 +107,7 @@ mod tests {
         let mut policy = with_workers(1, 5);
         let mut count = [0; 5];
         for _ in 0..40_000 {
-            count[policy.pick(&(), &mut |worker| worker != 3).unwrap()] += 1;
+            count[policy.choose(|worker| worker != 3).unwrap()] += 1;
         }
         assert_eq!(count[3], 0);
         for worker in [0, 1, 2, 4] {
@@ -102,7 +120,7 @@ mod tests {
     fn a_seed_decides_all_choices() {
         let run = |seed| {
             let mut policy = with_workers(seed, 100);
-            [(); 20].map(|()| policy.pick(&(), &mut |_| true))
+            [(); 20].map(|()| policy.choose(|_| true))
         };
         assert_eq!(run(5), run(5));
         assert_ne!(run(5), run(6));
@@ -115,9 +133,9 @@ mod tests {
             Policy::<usize, ()>::busy(&mut policy, gone);
         }
         for _ in 0..20 {
-            assert_eq!(policy.pick(&(), &mut |_| true), Some(2));
+            assert_eq!(policy.choose(|_| true), Some(2));
         }
         Policy::<usize, ()>::leave(&mut policy, 2);
-        assert_eq!(policy.pick(&(), &mut |_| true), None);
+        assert_eq!(policy.choose(|_| true), None);
     }
 }

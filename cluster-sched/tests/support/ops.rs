@@ -7,8 +7,11 @@
 
 use cluster_sched::{
     Config, Input, InputError, Mono, Output, Policy, PolicyName, Scheduler, ShedReason, Stats,
+    sticky::{Buckets, SIZE, bucket_of},
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// A worker's name.
 pub type Worker = u8;
@@ -40,21 +43,27 @@ pub struct Report {
 /// Runs `bytes` with the policy that the first byte names.
 pub fn run(bytes: &[u8]) -> Report {
     let first = bytes.first().copied().unwrap_or(0);
-    let name = PolicyName::ALL[usize::from(first & 1) % PolicyName::ALL.len()];
-    run_with(name.build(u64::from(first)), bytes)
+    let name = match first & 0x81 {
+        0x00 => PolicyName::RoundRobin,
+        0x01 => PolicyName::Random,
+        0x80 => PolicyName::LeastConnections,
+        _ => PolicyName::Sticky,
+    };
+    run_with(name, name.build(u64::from(first)), bytes)
 }
 
-/// Runs `bytes` with a policy that always chooses somebody if anybody is eligible.
-pub fn run_with<P: Policy<Worker, Conn>>(policy: P, bytes: &[u8]) -> Report {
+/// Runs `bytes` with that policy.
+pub fn run_with<P: Policy<Worker, Conn>>(name: PolicyName, policy: P, bytes: &[u8]) -> Report {
     let (&first, rest) = bytes.split_first().unwrap_or((&0, &[]));
-    let mut run = Run::new(policy, config(first));
+    let mut run = Run::new(name, policy, config(first));
     for pair in rest.chunks_exact(2) {
         run.step(pair[0], pair[1]);
     }
     run.finish()
 }
 
-/// Bit 0 is the policy; then two bits each for the window, the line's limit and the rounds.
+/// Bits 0 and 7 are the policy; in between are two bits each for the window, the line's limit and the
+/// rounds.
 fn config(first: u8) -> Config {
     let bits = |shift: u8| usize::from(first >> shift & 3);
     Config::default()
@@ -72,6 +81,7 @@ struct Member {
 
 #[derive(Default)]
 struct Held {
+    client: Option<u32>,
     worker: Option<Worker>,
     /// Workers that are present and refused it since it was last open to all.
     refused_by: BTreeSet<Worker>,
@@ -82,6 +92,7 @@ struct Held {
 }
 
 struct Run<P> {
+    name: PolicyName,
     scheduler: Scheduler<Worker, Conn, P>,
     config: Config,
     now: Mono,
@@ -95,9 +106,35 @@ struct Run<P> {
     outputs: Vec<Output<Worker, Conn>>,
 }
 
+thread_local! {
+    /// The tables of all sets of slots that there were in any run: making one takes longer than all
+    /// that it is compared with.
+    static BUCKETS: RefCell<BTreeMap<Vec<u32>, Rc<Buckets>>> = RefCell::default();
+}
+
+fn buckets(slots: Vec<u32>) -> Rc<Buckets> {
+    BUCKETS.with_borrow_mut(|known| {
+        let made = known
+            .entry(slots)
+            .or_insert_with_key(|slots| Rc::new(Buckets::new(slots.iter().copied())));
+        Rc::clone(made)
+    })
+}
+
+/// Workers that come again under the same name are at the same place.
+fn slot(worker: Worker) -> u32 {
+    100 - u32::from(worker)
+}
+
+/// A fourth has no address; the others are some of a few clients.
+fn client(arg: u8) -> Option<u32> {
+    (arg >= 64).then(|| u32::from(arg).wrapping_mul(0x9E37_79B9))
+}
+
 impl<P: Policy<Worker, Conn>> Run<P> {
-    fn new(policy: P, config: Config) -> Self {
+    fn new(name: PolicyName, policy: P, config: Config) -> Self {
         Self {
+            name,
             scheduler: Scheduler::new(policy, config),
             config,
             now: Mono::ZERO,
@@ -115,10 +152,10 @@ impl<P: Policy<Worker, Conn>> Run<P> {
     fn step(&mut self, op: u8, arg: u8) {
         let worker = arg % 8;
         match op % 16 {
-            0..=3 => self.feed(Input::Arrive { conn: self.next_conn }),
+            0..=3 => self.feed(Input::Arrive { conn: self.next_conn, client: client(arg) }),
             4..=6 => self.answer(arg, true),
             7 | 8 => self.answer(arg, false),
-            9 => self.feed(Input::Join { worker }),
+            9 => self.feed(Input::Join { worker, slot: slot(worker) }),
             10 => self.feed(Input::Retire { worker }),
             11 => self.feed(Input::Leave { worker }),
             12 => self.feed(Input::Window { worker, window: u32::from(arg >> 3) % 5 }),
@@ -127,7 +164,11 @@ impl<P: Policy<Worker, Conn>> Run<P> {
             14 => match arg >> 6 {
                 0 => self.feed(Input::Accepted { worker, conn: u32::from(arg >> 3) }),
                 1 => self.feed(Input::Refused { worker, conn: u32::from(arg >> 3 & 7) }),
-                _ => self.feed(Input::Arrive { conn: u32::from(arg) % self.next_conn.max(1) }),
+                2 => self.feed(Input::Held { worker, held: u32::from(arg >> 3 & 7) }),
+                _ => {
+                    let conn = u32::from(arg) % self.next_conn.max(1);
+                    self.feed(Input::Arrive { conn, client: None });
+                }
             },
             _ if arg > 250 => self.feed(Input::Close),
             _ => {
@@ -207,7 +248,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
         input: Input<Worker, Conn>,
     ) -> Result<Option<Output<Worker, Conn>>, InputError<Worker, Conn>> {
         match input {
-            Input::Join { worker } => {
+            Input::Join { worker, .. } => {
                 if self.closed {
                     return Err(InputError::Closed);
                 }
@@ -236,12 +277,12 @@ impl<P: Policy<Worker, Conn>> Run<P> {
                 }
                 self.forget_refusals_of(worker);
             }
-            Input::Arrive { conn } => {
+            Input::Arrive { conn, client } => {
                 if self.held.contains_key(&conn) {
                     return Err(InputError::AlreadyArrived { conn });
                 }
                 let full = self.waiting() >= self.config.max_waiting;
-                self.held.insert(conn, Held::default());
+                self.held.insert(conn, Held { client, ..Held::default() });
                 self.next_conn = self.next_conn.max(conn + 1);
                 let end = |reason| Ok(Some(Output::Shed { conn, reason }));
                 match (self.closed, full) {
@@ -267,6 +308,11 @@ impl<P: Policy<Worker, Conn>> Run<P> {
             Input::Window { worker, window } => {
                 let member = self.members.get_mut(&worker);
                 member.ok_or(InputError::UnknownWorker { worker })?.window = window as usize;
+            }
+            Input::Held { worker, .. } => {
+                if !self.members.contains_key(&worker) {
+                    return Err(InputError::UnknownWorker { worker });
+                }
             }
             Input::Close => {
                 if self.closed {
@@ -368,7 +414,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
     /// Compares the scheduler's answers with the books.
     fn check(&self) {
         let Self { scheduler, members, .. } = self;
-        let waiting = self.waiting();
+        let waiting = self.held.values().filter(|held| held.worker.is_none()).count();
         assert_eq!(scheduler.waiting(), waiting);
         assert_eq!(scheduler.is_idle(), self.held.is_empty());
         let timers = self.held.values().filter_map(|held| held.until);
@@ -379,7 +425,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
             let in_flight = members.get(&worker).map_or(0, |member| member.in_flight.len());
             assert_eq!(scheduler.in_flight(worker), in_flight);
         }
-        let present = members.values().filter(|member| !member.retired);
+        let present = members.iter().filter(|(_, member)| !member.retired);
         assert_eq!(scheduler.workers(), present.clone().count());
         let room = if self.closed { 0 } else { self.config.max_waiting.saturating_sub(waiting) };
         assert_eq!(scheduler.room(), room);
@@ -387,11 +433,27 @@ impl<P: Policy<Worker, Conn>> Run<P> {
         assert_eq!((stats.done, stats.shed()), (self.done, self.shed));
         assert_eq!(stats.arrived, self.done + self.shed + self.held.len() as u64);
 
-        // Nobody idles while something waits that it has not refused.
+        // Nobody idles while something waits that it has not refused; but for clients that stick,
+        // who have one worker to wait for.
+        let present: BTreeMap<u32, Worker> =
+            present.clone().map(|(&worker, _)| (slot(worker), worker)).collect();
         let idle = members.iter().filter(|(_, m)| !m.retired && m.in_flight.len() < m.window);
         let idle: BTreeSet<Worker> = idle.map(|(&worker, _)| worker).collect();
         for (conn, held) in self.held.iter().filter(|(_, held)| held.worker.is_none()) {
-            assert!(idle.is_subset(&held.refused_by), "{conn} waits, and {idle:?} idle");
+            match held.client.filter(|_| self.name == PolicyName::Sticky) {
+                Some(client) => {
+                    let table = buckets(present.keys().copied().collect());
+                    let home = bucket_of(client);
+                    let around = (home..SIZE).chain(0..home).filter_map(|b| table.place_of(b));
+                    let mut hosts = around.map(|place| present[&table.slots()[place]]);
+                    let host = hosts.find(|host| !held.refused_by.contains(host));
+                    let idles = host.is_some_and(|host| idle.contains(&host));
+                    assert!(!idles, "{conn} waits for {host:?}, which idles");
+                }
+                None => {
+                    assert!(idle.is_subset(&held.refused_by), "{conn} waits, and {idle:?} idle");
+                }
+            }
         }
     }
 }

@@ -79,9 +79,9 @@ impl Primary {
         let mut rescued = 0;
         while rescued < most {
             match listen::accept(&socket) {
-                Ok(connection) => {
+                Ok((connection, client)) => {
                     rescued += 1;
-                    self.take(now, server, connection);
+                    self.take(now, server, connection, client);
                 }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 // There are no more, or they cannot be had now: the machine looks again.

@@ -1,0 +1,285 @@
+//! What the inputs have in common: connections find workers, and workers connections.
+
+use super::Scheduler;
+use crate::conn::{Conns, State};
+use crate::line::{Line, Ticket};
+use crate::member::Member;
+use crate::parking::Verdict;
+use crate::slab::At;
+use crate::{Choice, InputError, Mono, Output, Policy, ShedReason, Standing};
+use alloc::vec::Vec;
+use core::hash::Hash;
+
+/// For whom a connection waits; none for whoever is ready first.
+type Wait<W> = Option<W>;
+
+/// What an answer has changed.
+#[derive(Clone, Copy)]
+pub(super) struct Settled {
+    pub(super) at: At,
+    /// Whether the worker may still be chosen.
+    pub(super) present: bool,
+    load: u32,
+    /// Whether it has room, and had none.
+    ready: bool,
+}
+
+/// A connection looks for a worker.
+impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
+    /// Hands `at`, which is in nobody's hands and in no line, to a worker, if one is found; else says
+    /// for whom it is to wait.
+    pub(super) fn place(&mut self, at: At) -> Result<(), Wait<W>> {
+        let Self { policy, members, refusals, conns, .. } = self;
+        let (conn, client) = (conns.key(at), conns[at].client);
+        let mut standing = |worker: W| match members.get(&worker) {
+            Some(member) if !member.retired && !refusals.contains(worker, conn) => {
+                if member.has_room() { Standing::Free } else { Standing::Busy }
+            }
+            _ => Standing::Barred,
+        };
+        conns[at].state = State::Loose;
+        let worker = match policy.pick(&conn, client, &mut standing) {
+            Choice::Give(worker) => worker,
+            Choice::Await(worker) => {
+                let busy = standing(worker) == Standing::Busy;
+                assert!(busy, "the policy waits for a worker that is not busy");
+                return Err(Some(worker));
+            }
+            Choice::Nobody => return Err(None),
+        };
+        let chosen = members.get_mut(&worker).filter(|member| member.has_room());
+        let member = chosen.filter(|_| !refusals.contains(worker, conn));
+        let member = member.expect("the policy chose a worker that is not free");
+        member.in_flight.push_back(conns, at);
+        conns[at].state = State::InFlight { worker };
+        policy.load(worker, member.load());
+        if !member.has_room() {
+            policy.busy(worker);
+        }
+        self.in_flight += 1;
+        self.stats.assigned += 1;
+        self.outputs.push_back(Output::Assign { conn, worker });
+        Ok(())
+    }
+
+    /// Looks once more for a worker for `at`, which waits.
+    pub(super) fn place_from_line(&mut self, at: At) {
+        self.step_out(at);
+        if let Err(wait) = self.place(at) {
+            self.step_in(at, wait, Line::insert);
+        }
+    }
+
+    /// Puts `at` at the tail.
+    pub(super) fn wait(&mut self, at: At, wait: Wait<W>) {
+        self.conns[at].links.ticket = self.tickets.1;
+        self.tickets.1 += 1;
+        self.step_in(at, wait, Line::push_back);
+    }
+
+    /// Puts `at` before all that waits.
+    pub(super) fn wait_in_front(&mut self, at: At, wait: Wait<W>) {
+        self.conns[at].links.ticket = self.tickets.0;
+        self.tickets.0 -= 1;
+        self.step_in(at, wait, Line::push_front);
+    }
+
+    /// `at` came back, and is in nobody's hands.
+    pub(super) fn place_or_wait(&mut self, now: Mono, at: At) {
+        if self.refused_by_all(at) {
+            self.park(now, at);
+        } else if let Err(wait) = self.place(at) {
+            self.wait(at, wait);
+        }
+    }
+
+    fn step_in(&mut self, at: At, wait: Wait<W>, enter: fn(&mut Line, &mut Conns<W, C>, At)) {
+        match wait.and_then(|worker| Some((worker, self.members.get_mut(&worker)?))) {
+            Some((worker, member)) => {
+                enter(&mut member.awaiting, &mut self.conns, at);
+                self.conns[at].state = State::Awaiting { worker };
+                self.awaiting += 1;
+            }
+            None => {
+                enter(&mut self.line, &mut self.conns, at);
+                self.conns[at].state = State::Waiting;
+            }
+        }
+    }
+
+    /// Takes `at` out of the line in which it stands.
+    fn step_out(&mut self, at: At) {
+        match self.conns[at].state {
+            State::Waiting => self.line.remove(&mut self.conns, at),
+            State::Awaiting { worker } => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.awaiting.remove(&mut self.conns, at);
+                    self.awaiting -= 1;
+                }
+            }
+            State::Loose | State::Parked | State::InFlight { .. } => {}
+        }
+        self.conns[at].state = State::Loose;
+    }
+}
+
+/// A worker looks for connections.
+impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
+    /// Takes an answered hand-off off the books.
+    pub(super) fn settle(
+        &mut self,
+        worker: W,
+        conn: C,
+        accepted: bool,
+    ) -> Result<Settled, InputError<W, C>> {
+        let asked = |at: &At| matches!(self.conns[*at].state, State::InFlight { worker: asked } if asked == worker);
+        let at = self.conns.find(conn).filter(asked);
+        let at = at.ok_or(InputError::NotInFlight { worker, conn })?;
+        let member = self.members.get_mut(&worker).ok_or(InputError::UnknownWorker { worker })?;
+        let had_room = member.has_room();
+        member.in_flight.remove(&mut self.conns, at);
+        if accepted {
+            member.accept();
+        }
+        let present = !member.retired;
+        let settled =
+            Settled { at, present, load: member.load(), ready: !had_room && member.has_room() };
+        self.conns[at].state = State::Loose;
+        self.in_flight -= 1;
+        Ok(settled)
+    }
+
+    /// After an answer of the worker's: it may take another.
+    pub(super) fn go_on(&mut self, worker: W, settled: Settled) {
+        if settled.present {
+            self.policy.load(worker, settled.load);
+        }
+        if settled.ready {
+            self.policy.ready(worker);
+            self.offer_lines_to(worker);
+        }
+    }
+
+    fn has_room(&self, worker: W) -> bool {
+        self.members.get(&worker).is_some_and(Member::has_room)
+    }
+
+    /// `worker` has become ready: of those that wait for it and those that wait for anybody it takes
+    /// the first that it has not refused, and so on while it has room.
+    pub(super) fn offer_lines_to(&mut self, worker: W) {
+        if self.awaiting == 0 && self.line.first().is_none() {
+            return;
+        }
+        let mut any = self.line.first();
+        let mut own = self.members.get(&worker).and_then(|member| member.awaiting.first());
+        while self.has_room(worker) {
+            let ticket = |at: Option<At>| at.map_or(Ticket::MAX, |at| self.conns[at].links.ticket);
+            let next = if ticket(own) < ticket(any) { &mut own } else { &mut any };
+            let Some(at) = *next else { break };
+            *next = Line::behind(&self.conns, at);
+            // `place` would find that out too, but only after asking the policy.
+            if !self.refusals.contains(worker, self.conns.key(at)) {
+                self.place_from_line(at);
+            }
+        }
+    }
+}
+
+/// Workers come and go.
+impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
+    /// `worker` is not to be chosen any more.
+    pub(super) fn forget_member(&mut self, worker: W) {
+        self.present -= 1;
+        self.policy.leave(worker);
+        self.refusals.forget_worker(worker);
+    }
+
+    /// Takes all that wait for one worker out of its line, in the order of their tickets: with other
+    /// workers there, they may have another to wait for.
+    pub(super) fn call_back_awaiting(&mut self) -> Vec<At> {
+        let mut called_back = Vec::new();
+        if self.awaiting == 0 {
+            return called_back;
+        }
+        for member in self.members.values_mut() {
+            while let Some(at) = member.awaiting.pop(&mut self.conns) {
+                self.conns[at].state = State::Loose;
+                called_back.push(at);
+            }
+        }
+        self.awaiting = 0;
+        called_back.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        called_back
+    }
+
+    /// Decides anew about those that were called back, which keep their tickets.
+    pub(super) fn place_again(&mut self, now: Mono, called_back: Vec<At>) {
+        for at in called_back {
+            if self.refused_by_all(at) {
+                self.park(now, at);
+            } else if let Err(wait) = self.place(at) {
+                self.step_in(at, wait, Line::insert);
+            }
+        }
+    }
+
+    /// One worker fewer is present: what waited for that one alone has been refused by all now.
+    pub(super) fn park_the_refused(&mut self, now: Mono) {
+        if self.present == 0 {
+            // Whoever comes next is asked at once.
+            self.unpark_all();
+            return;
+        }
+        let refused = self.refusals.refused_by(self.present).into_iter();
+        let waiting = refused.filter_map(|conn| self.conns.find(conn));
+        let mut waiting: Vec<At> =
+            waiting.filter(|&at| matches!(self.conns[at].state, State::Waiting)).collect();
+        waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        for at in waiting {
+            self.step_out(at);
+            self.park(now, at);
+        }
+    }
+
+    pub(super) fn refused_by_all(&self, at: At) -> bool {
+        // Without workers nobody has refused it.
+        self.present > 0 && self.refusals.count(self.conns.key(at)) == self.present
+    }
+
+    /// All who are present refused `at`, and it is not in the line.
+    pub(super) fn park(&mut self, now: Mono, at: At) {
+        match self.parking.enter(now, self.conns.key(at), &self.config) {
+            Verdict::Park => self.conns[at].state = State::Parked,
+            Verdict::GiveUp => self.shed(at, ShedReason::Refused),
+        }
+    }
+
+    /// Puts everything that is parked back into the line. What was refused stays refused, and the
+    /// timers go on.
+    pub(super) fn unpark_all(&mut self) {
+        let Self { parking, conns, line, tickets, .. } = self;
+        for at in parking.paused().filter_map(|conn| conns.find(conn)).collect::<Vec<_>>() {
+            if matches!(conns[at].state, State::Parked) {
+                conns[at].state = State::Waiting;
+                conns[at].links.ticket = tickets.1;
+                tickets.1 += 1;
+                line.push_back(conns, at);
+            }
+        }
+    }
+
+    /// Gives up `at`, which is in nobody's hands and in no line.
+    pub(super) fn shed(&mut self, at: At, reason: ShedReason) {
+        let conn = self.conns.key(at);
+        self.forget(at);
+        self.stats.count_shed(reason);
+        self.outputs.push_back(Output::Shed { conn, reason });
+    }
+
+    pub(super) fn forget(&mut self, at: At) {
+        let conn = self.conns.key(at);
+        self.conns.remove(at);
+        self.refusals.forget_conn(conn);
+        self.parking.forget(conn);
+    }
+}
