@@ -185,7 +185,8 @@ impl<T: Transport> Channel<T> {
     /// Queues a message with a `net.Native` that stays with its owner, who lends it to each
     /// [`flush_with`](Self::flush_with) under that number: nothing is counted, duplicated or
     /// allocated for it. On the native wire a connection's message (`newconn`, under its `seq`)
-    /// shares its frame with up to 252 others, and its handle is not acknowledged.
+    /// shares its frame with up to 252 others, and its handle is not acknowledged. On any wire those
+    /// sent behind it do not wait, whatever [`ChannelConfig::gate_window`] is.
     ///
     /// The handle must be there until it [has arrived](Self::has_arrived), until
     /// [`poll_answer`](Self::poll_answer) reports that it did not, or until the channel is closed.

@@ -270,7 +270,7 @@ impl<H> Sender<H> {
         }
         let bytes = self.encode(&message.with_handle(HandleKind::NetNative))?;
         Ok(self.submit(
-            FrameClass::Handle { resend: false },
+            FrameClass::Connection,
             Frame::Handle(HandleFrame {
                 bytes,
                 wire: self.wire,

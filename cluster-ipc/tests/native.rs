@@ -195,7 +195,7 @@ fn a_frame_that_is_written_in_pieces_is_whole_in_the_end() {
 
 #[test]
 fn a_lent_handle_on_nodes_wire_has_a_frame_of_its_own() {
-    let (mut primary, mut worker) = pair(ChannelConfig::default().gate_window(4));
+    let (mut primary, mut worker) = pair(ChannelConfig::default());
     let handles = lent(1..3);
     primary.send_lent(newconn(1, "k"), 1).unwrap();
     primary.send_lent(newconn(2, "k"), 2).unwrap();

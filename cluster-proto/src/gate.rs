@@ -19,6 +19,9 @@ pub enum FrameClass {
         /// does so for a `net.Socket` sent without `keepOpen` (and `net.BoundSocket`) only.
         resend: bool,
     },
+    /// As that, for a connection that nobody waits for: any number of them may be under way at
+    /// once, and hold back nothing. It is not sent again.
+    Connection,
 }
 
 /// What is to be done with a frame.
@@ -50,13 +53,16 @@ pub enum GateOutput<K> {
 /// ```
 ///
 /// A window above one lets that many descriptors be under way at once, and holds plain frames
-/// back only behind descriptors that wait or that might be sent again.
+/// back only behind descriptors that wait or that might be sent again. [Connections](FrameClass::Connection)
+/// are not counted by it.
 #[derive(Debug)]
 pub struct Gate<K> {
     window: usize,
     in_flight: VecDeque<InFlight<K>>,
     /// Those of them that may be sent again.
     resendable: usize,
+    /// Those that are no connections.
+    counted: usize,
     held: VecDeque<(FrameClass, K)>,
     output: VecDeque<GateOutput<K>>,
     /// Node answers a frame that was sent again once for each wrapping.
@@ -67,6 +73,7 @@ pub struct Gate<K> {
 struct InFlight<K> {
     key: K,
     resend: bool,
+    connection: bool,
     resends: u32,
 }
 
@@ -82,6 +89,7 @@ impl<K: Clone> Gate<K> {
             window: window.max(1),
             in_flight: VecDeque::new(),
             resendable: 0,
+            counted: 0,
             held: VecDeque::new(),
             output: VecDeque::new(),
             spare_answers: 0,
@@ -105,7 +113,7 @@ impl<K: Clone> Gate<K> {
     pub fn ack(&mut self) -> Result<(), UnexpectedAnswer> {
         match self.in_flight.pop_front() {
             Some(frame) => {
-                self.resendable -= usize::from(frame.resend);
+                self.uncount(&frame);
                 self.spare_answers += frame.resends;
                 self.output.push_back(GateOutput::Delivered(frame.key));
                 self.release();
@@ -125,7 +133,7 @@ impl<K: Clone> Gate<K> {
             frame.resends += 1;
             self.output.push_back(GateOutput::Resend(frame.key.clone()));
         } else if let Some(frame) = self.in_flight.pop_front() {
-            self.resendable -= usize::from(frame.resend);
+            self.uncount(&frame);
             self.output.push_back(GateOutput::Undelivered(frame.key));
             self.release();
         }
@@ -156,7 +164,12 @@ impl<K: Clone> Gate<K> {
 
     /// At window one everything waits, as in Node; above it only what order demands.
     fn bars_plain(&self) -> bool {
-        self.resendable > 0 || (self.window == 1 && !self.in_flight.is_empty())
+        self.resendable > 0 || (self.window == 1 && self.counted > 0)
+    }
+
+    fn uncount(&mut self, frame: &InFlight<K>) {
+        self.resendable -= usize::from(frame.resend);
+        self.counted -= usize::from(!frame.connection);
     }
 
     /// Frames held back.
@@ -176,22 +189,30 @@ impl<K: Clone> Gate<K> {
 
     fn release(&mut self) {
         while let Some((class, _)) = self.held.front() {
-            let full = self.in_flight.len() >= self.window;
+            let full = self.counted >= self.window;
             let blocked = match class {
                 FrameClass::Plain => self.bars_plain(),
                 FrameClass::Handle { resend } => {
                     full || self.resendable > 0 || (*resend && !self.in_flight.is_empty())
                 }
+                FrameClass::Connection => self.bars_plain(),
                 FrameClass::Answer => false,
             };
             if blocked {
                 return;
             }
             let Some((class, key)) = self.held.pop_front() else { return };
-            if let FrameClass::Handle { resend } = class {
-                self.resendable += usize::from(resend);
-                self.in_flight.push_back(InFlight { key: key.clone(), resend, resends: 0 });
-            }
+            let (resend, connection) = match class {
+                FrameClass::Handle { resend } => (resend, false),
+                FrameClass::Connection => (false, true),
+                FrameClass::Plain | FrameClass::Answer => {
+                    self.output.push_back(GateOutput::Send(key));
+                    continue;
+                }
+            };
+            self.resendable += usize::from(resend);
+            self.counted += usize::from(!connection);
+            self.in_flight.push_back(InFlight { key: key.clone(), resend, connection, resends: 0 });
             self.output.push_back(GateOutput::Send(key));
         }
     }
@@ -246,6 +267,38 @@ mod tests {
         gate.ack().unwrap();
         assert_eq!(outputs(&mut gate), [Delivered(4), Send(5)]);
         assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn connections_hold_back_nothing_and_wait_for_others() {
+        let mut gate = Gate::new();
+        for key in 1..=3 {
+            gate.submit(FrameClass::Connection, key);
+        }
+        gate.submit(FrameClass::Plain, 4);
+        assert_eq!(outputs(&mut gate), [Send(1), Send(2), Send(3), Send(4)]);
+        assert!(gate.is_open());
+        gate.submit(HANDLE, 5);
+        gate.submit(FrameClass::Connection, 6);
+        gate.submit(FrameClass::Plain, 7);
+        gate.nack().unwrap();
+        assert_eq!(outputs(&mut gate), [Send(5), Undelivered(1)]);
+        for _ in 0..2 {
+            gate.ack().unwrap();
+        }
+        assert_eq!(outputs(&mut gate), [Delivered(2), Delivered(3)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(5), Send(6), Send(7)]);
+    }
+
+    #[test]
+    fn what_may_be_sent_again_waits_for_connections_too() {
+        let mut gate = Gate::new();
+        gate.submit(FrameClass::Connection, 1);
+        gate.submit(RESENT, 2);
+        assert_eq!(outputs(&mut gate), [Send(1)]);
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Delivered(1), Send(2)]);
     }
 
     #[test]

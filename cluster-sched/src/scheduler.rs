@@ -139,6 +139,13 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.conns.len() - self.in_flight
     }
 
+    /// Connections that wait for this worker in particular, and those that wait for whoever is ready,
+    /// without those that are parked: what a larger window of this worker's could be of use for.
+    #[must_use]
+    pub fn waiting_for(&self, worker: W) -> usize {
+        self.line.len() + self.members.get(&worker).map_or(0, |member| member.awaiting.len())
+    }
+
     /// This worker's unanswered hand-offs: zero if it is not known.
     #[must_use]
     pub fn in_flight(&self, worker: W) -> usize {

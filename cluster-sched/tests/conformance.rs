@@ -59,7 +59,8 @@ fn told<P: Policy<Worker, Conn>>(mut policy: P, workers: std::ops::Range<Worker>
 
 /// Each connection has a client of its own, but for every seventh.
 fn client(conn: Conn) -> Option<u32> {
-    (conn % 7 != 0).then(|| client_of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + conn).into()))
+    (!conn.is_multiple_of(7))
+        .then(|| client_of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + conn).into()))
 }
 
 /// Chooses among workers of which some are eligible and the others have refused.

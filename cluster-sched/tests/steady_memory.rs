@@ -86,7 +86,7 @@ impl Load {
                 let conn = self.next_conn;
                 self.next_conn += 1;
                 let address = Ipv4Addr::from_bits(0x0A00_0000 + self.below(1000));
-                let client = (conn % 5 != 0).then(|| client_of(address.into()));
+                let client = (!conn.is_multiple_of(5)).then(|| client_of(address.into()));
                 self.feed(Input::Arrive { conn, client });
             }
             _ if !self.in_flight.is_empty() => {

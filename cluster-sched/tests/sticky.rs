@@ -141,6 +141,11 @@ fn a_client_waits_for_its_worker_while_others_are_free() {
     assert_eq!(assigned.len(), 2);
     assert_eq!(assigned[0], (first, home));
     assert_eq!((assigned[1].0, cluster.scheduler.waiting()), (third, 1));
+    assert_eq!(
+        [0, 1, 2, 3].map(|worker| cluster.scheduler.waiting_for(worker)).iter().sum::<usize>(),
+        1
+    );
+    assert_eq!(cluster.scheduler.waiting_for(home), 1);
     cluster.feed(Input::Accepted { worker: home, conn: first });
     assert_eq!(cluster.assigned(), [(second, home)]);
 }

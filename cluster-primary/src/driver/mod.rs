@@ -217,8 +217,7 @@ impl Primary {
             .max_frame(limits.max_frame)
             .high_water(limits.high_water)
             .queue_limit(limits.queue_limit)
-            .native(true)
-            .gate_window(limits.max_window as usize);
+            .native(true);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
 

@@ -62,7 +62,7 @@ impl Machine {
 
     /// An answer to a connection of that server came after that time.
     fn adapt_window(&mut self, now: Mono, id: WorkerId, server: ServerId, after: Duration) {
-        let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting() > 0);
+        let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let before = worker.window.size();

@@ -161,7 +161,9 @@ mod tests {
 
     #[test]
     fn the_size_is_prime() {
-        assert!((2..SIZE).take_while(|factor| factor * factor <= SIZE).all(|f| SIZE % f != 0));
+        assert!(
+            (2..SIZE).take_while(|factor| factor * factor <= SIZE).all(|f| !SIZE.is_multiple_of(f))
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -88,6 +89,16 @@ struct Actor {
     over: bool,
 }
 
+/// Held while a process is started: until it executes its program it has all that we have.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Closes a socket, so that its address is free at once: a process that another play is just
+/// starting does not hold it either any more.
+pub(super) fn free<S>(socket: S) {
+    drop(socket);
+    drop(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
 impl<'a> Stage<'a> {
     pub(super) fn open(play: Play<'a>, folder: PathBuf) -> Played<Self> {
         fs::create_dir_all(&folder)?;
@@ -98,7 +109,10 @@ impl<'a> Stage<'a> {
         let mut command = play.pair.primary(play.node, play.policy)?;
         command.env(STAGE, &path).current_dir(&folder);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let primary = command.spawn()?;
+        let primary = {
+            let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+            command.spawn()?
+        };
         let mut stage = Self {
             play,
             listener,

@@ -8,7 +8,7 @@ use super::{
     BOTH, NONE, RR, Scenario, client, cluster, end, gone, listen, local, open, settled, share,
 };
 use crate::compat::cast::{Policy, Side};
-use crate::compat::stage::{Played, Stage, connect, read_all};
+use crate::compat::stage::{Played, Stage, connect, free, read_all};
 use crate::compat::trace::Party;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -169,7 +169,7 @@ fn port_in_use(stage: &mut Stage<'_>) -> Played {
 /// that shares sockets dies of it.)
 fn same_listen_twice(stage: &mut Stage<'_>) -> Played {
     let (taken, port) = taken_port(stage)?;
-    drop(taken);
+    free(taken);
     cluster(stage, 1)?;
     let options = local(stage, &port);
     listen(stage, 1, "one", options)?;
@@ -185,7 +185,7 @@ fn another_retries(stage: &mut Stage<'_>) -> Played<Value> {
     cluster(stage, 2)?;
     let options = local(stage, &port);
     listen(stage, 1, "s", options)?;
-    drop(taken);
+    free(taken);
     let options = local(stage, &port);
     listen(stage, 2, "s", options)?;
     client(stage, &port)?;
@@ -282,7 +282,7 @@ fn unix_path_in_use(stage: &mut Stage<'_>) -> Played {
     let taken = std::os::unix::net::UnixListener::bind(&path)?;
     cluster(stage, 1)?;
     listen(stage, 1, "s", json!({ "path": path }))?;
-    drop(taken);
+    free(taken);
     end(stage, &[1])
 }
 
