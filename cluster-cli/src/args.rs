@@ -50,6 +50,7 @@ Examples:
   cluster run -n 4 server.js --port 80   four workers; what follows the program is the program's
   cluster run --policy sticky chat.js    each client's connections go to one worker
   cluster run --placement shared ./app   all workers accept from one socket
+  cluster run --placement kernel ./app   the kernel deals connections out to the workers
 
 Exit status:
   0  ended as asked, or all workers left of their own will
@@ -61,14 +62,15 @@ pub(crate) struct Run {
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) workers: Option<u32>,
 
-    /// Who gets a connection that the primary accepted: rr (in turn), least-connections (who has the
-    /// fewest), sticky (for each client's address always the same) or random; with the placement
-    /// handoff only [default: rr]
+    /// Who gets a connection: rr (in turn), least-connections (who has the fewest; with the placement
+    /// handoff only), sticky (for each client's address always the same) or random; with the placements
+    /// handoff and kernel only [default: rr]
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<PolicyName>,
 
-    /// Who accepts connections: handoff (the primary, which hands them on) or shared (the workers,
-    /// from one socket) [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
+    /// Who accepts connections: handoff (the primary, which hands them on), shared (the workers,
+    /// from one socket) or kernel (the workers, each from a socket of its own, among which the
+    /// kernel deals them out; Linux only, and CAP_BPF wanted) [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
     #[arg(long, value_name = "PLACEMENT")]
     pub(crate) placement: Option<Placement>,
 

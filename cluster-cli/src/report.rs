@@ -40,6 +40,11 @@ impl Report {
             Event::ListenFailed { worker, address, error } => {
                 say(&format!("error: {} cannot listen on {address}: {error}", pid(*worker)));
             }
+            Event::Fallback { address, instead, reason } => say(&format!(
+                "warning: the placement kernel cannot be had on {address} as it is meant: {reason}. \
+                 Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
+                 setcap cap_bpf+ep on this program, or AmbientCapabilities=CAP_BPF in its unit)"
+            )),
             Event::Error { worker, error } => say(&format!("error: {}: {error}", pid(*worker))),
             Event::Exit { worker, status, exited_after_disconnect: true } => {
                 say(&format!("worker {worker} left ({status})"));

@@ -36,6 +36,9 @@ pub(crate) fn run(args: Run) -> ExitCode {
         Args::command().error(ErrorKind::ArgumentConflict, what).exit();
     }
     let report = Report::new(args.json);
+    if let Err(error) = placement(&args).check_placement() {
+        Args::command().error(ErrorKind::InvalidValue, error).exit();
+    }
     if args.policy == Some(PolicyName::LeastConnections) && !args.program.is_empty() {
         report.hint(
             "least-connections goes by what workers report that they hold; Node.js workers report \
@@ -103,7 +106,20 @@ fn parallelism() -> u32 {
     u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
+/// The settings as far as they say who accepts and who is chosen.
+fn placement(args: &Run) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(policy) = args.policy {
+        settings.policy = policy;
+    }
+    if let Some(placement) = args.placement {
+        settings.placement = placement;
+    }
+    settings
+}
+
 fn settings(args: Run) -> Settings {
+    let Settings { policy, placement, .. } = placement(&args);
     let mut program = args.program.into_iter();
     let mut settings = match program.next() {
         Some(exec) => Settings::new(exec).with_args(program),
@@ -111,12 +127,8 @@ fn settings(args: Run) -> Settings {
             Settings::default().with_args(["demo-worker".to_owned(), args.demo_listen.to_string()])
         }
     };
-    if let Some(policy) = args.policy {
-        settings.policy = policy;
-    }
-    if let Some(placement) = args.placement {
-        settings.placement = placement;
-    }
+    settings.policy = policy;
+    settings.placement = placement;
     settings.exec_path = args.exec_path;
     settings.exec_argv = args.exec_arg;
     settings.cwd = args.cwd;

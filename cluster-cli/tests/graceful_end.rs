@@ -51,6 +51,26 @@ fn with_rust_workers() {
     end_with_clients_waiting(Cluster::start(cluster().args(args)), 700);
 }
 
+/// New clients are refused at once only where a program may be loaded for that.
+#[test]
+#[cfg(target_os = "linux")]
+fn with_workers_that_the_kernel_deals_out_to() {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let lets = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+    if !capabilities(None).expect("they can be read").effective.intersects(lets) {
+        return;
+    }
+    let args = ["run", "-n", "2", "--placement", "kernel", "--grace", "60"];
+    let run = &mut cluster();
+    run.args(args).args(["--demo-listen", "127.0.0.1:0"]);
+    end_with_clients_waiting(Cluster::start(run), 700);
+    for node in nodes() {
+        let script = file("testdata/js/server.cjs");
+        let run = &mut run_script(&node, &script, &args[1..]);
+        end_with_clients_waiting(Cluster::start(run), 100);
+    }
+}
+
 #[test]
 fn with_node_workers() {
     for node in nodes() {

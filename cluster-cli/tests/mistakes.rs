@@ -77,6 +77,15 @@ fn an_interpreter_that_is_not_there() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_policy_that_the_kernel_cannot_follow() {
+    let args = ["run", "--placement", "kernel", "--policy", "least-connections"];
+    let (status, said) = fail(cluster().args(args));
+    assert_eq!(status, Some(2));
+    assert!(said.contains("it can by rr, random, sticky"), "{said}");
+}
+
+#[test]
 fn a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::WorkerId;
+use crate::{PlacementError, WorkerId};
 
 /// Why a worker could not be forked. No worker is left behind.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub enum ForkError {
         /// Why.
         error: io::Error,
     },
+    /// Connections cannot be placed as the settings want it.
+    Placement(PlacementError),
     /// `stdio` must hold the channel exactly once.
     Stdio {
         /// How often it does.
@@ -79,6 +81,7 @@ impl fmt::Display for ForkError {
             Self::Cwd { cwd, error } => {
                 write!(f, "cannot run a worker in the directory {}: {error}", cwd.display())
             }
+            Self::Placement(error) => error.fmt(f),
             Self::Stdio { channels } => {
                 write!(f, "stdio must name the channel (ipc) exactly once, not {channels} times")
             }
@@ -96,7 +99,7 @@ impl std::error::Error for ForkError {
             | Self::Script { error, .. }
             | Self::Cwd { error, .. }
             | Self::Resources { error, .. } => Some(error),
-            Self::DeadInterpreter { .. } | Self::Stdio { .. } => None,
+            Self::DeadInterpreter { .. } | Self::Stdio { .. } | Self::Placement(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
 
-use crate::{SendError, SendId, Settings, Signal, WorkerError, WorkerId};
+use crate::{Fallback, SendError, SendId, Settings, Signal, WorkerError, WorkerId};
 
 /// What happened, in the order in which it happened.
 ///
@@ -47,6 +47,16 @@ pub enum Event<H = OwnedFd> {
         address: Address,
         /// The system's reason.
         error: std::io::Error,
+    },
+    /// [`Placement::Kernel`](crate::Placement::Kernel) cannot be had as it was wanted: something
+    /// else is done for that server. All goes on; who cares about the difference should be told.
+    Fallback {
+        /// The server.
+        address: Address,
+        /// What is done instead.
+        instead: Fallback,
+        /// What the system said.
+        reason: String,
     },
     /// A worker sent a message.
     Message {

@@ -1,7 +1,8 @@
 //! The primary of a cluster: `node:cluster`'s primary, in Rust.
 //!
 //! A primary process forks workers; the workers share its server sockets: either the primary
-//! accepts connections and hands them out in turn, or all workers accept from one socket. Primary
+//! accepts connections and hands them out in turn, or all workers accept from one socket, or the
+//! kernel deals connections out to a socket of each worker's own. Primary
 //! and workers talk over a channel, and the primary sees every worker's life. The wire is Node's
 //! own, so a worker may be an unmodified Node.js program, or a Rust program with the crate
 //! `cluster-worker`.
@@ -49,8 +50,8 @@
 //!
 //! # What a worker can do to the primary
 //! At most lose its own channel: a frame that is garbled, oversized or cut off ends it with
-//! [`Event::Error`]. With [`Placement::Shared`] workers hold the listening socket itself, and are
-//! trusted with it. A worker may name a descriptor of the primary's to listen on (`listen({fd})`),
+//! [`Event::Error`]. With [`Placement::Shared`] and [`Placement::Kernel`] workers hold listening
+//! sockets themselves, and are trusted with them. A worker may name a descriptor of the primary's to listen on (`listen({fd})`),
 //! as in Node; only sockets are taken.
 //!
 //! # Parts
@@ -63,6 +64,7 @@ mod error;
 mod event;
 mod id;
 pub mod machine;
+mod placement;
 mod settings;
 mod signal;
 mod stats;
@@ -77,6 +79,7 @@ pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::WorkerState;
+pub use placement::{Fallback, PlacementError};
 pub use settings::{InspectPort, Limits, Placement, Settings, Stdio, UnknownPlacement};
 pub use signal::{Signal, UnknownSignal};
 pub use stats::Stats;

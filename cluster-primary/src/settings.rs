@@ -51,7 +51,7 @@ pub struct Settings {
     /// Who accepts connections. Frozen by the first [`setup`](crate::Primary::setup) or fork.
     /// Default: what `NODE_CLUSTER_SCHED_POLICY` says, else [`Placement::Handoff`].
     pub placement: Placement,
-    /// Who gets a connection that the primary accepted. Frozen with the placement. Default:
+    /// Who gets a connection that the primary accepted, or that the kernel deals out. Frozen with the placement. Default:
     /// round-robin.
     pub policy: PolicyName,
     /// What a worker may do to the primary.
@@ -198,17 +198,27 @@ pub enum Placement {
     Handoff,
     /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it.
     Shared,
+    /// Each worker accepts from a socket of its own, and the kernel deals connections out among
+    /// them by the [policy](Settings::policy): exactly in turns, at random, or by the client's
+    /// address. Nothing is handed over, but what waits at a worker that is stuck, dies or leaves.
+    ///
+    /// On Linux only. The program in the kernel needs the privilege `CAP_BPF` and Linux 5.12;
+    /// without, [`Event::Fallback`](crate::Event::Fallback) says what is done instead. The workers
+    /// are trusted with their sockets. Unix-domain sockets, inherited descriptors (`fd`) and listens
+    /// with `reusePort` are served as under [`Handoff`](Self::Handoff); UDP is shared.
+    Kernel,
 }
 
 impl Placement {
     /// Every placement.
-    pub const ALL: &'static [Self] = &[Self::Handoff, Self::Shared];
+    pub const ALL: &'static [Self] = &[Self::Handoff, Self::Shared, Self::Kernel];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Handoff => "handoff",
             Self::Shared => "shared",
+            Self::Kernel => "kernel",
         }
     }
 }
@@ -236,7 +246,7 @@ pub struct UnknownPlacement {
 
 impl fmt::Display for UnknownPlacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown placement {:?}; there are handoff and shared", self.name)
+        write!(f, "unknown placement {:?}; there are handoff, shared and kernel", self.name)
     }
 }
 
@@ -266,6 +276,15 @@ pub struct Limits {
     pub max_window: u32,
     /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
     pub accept_pause: Duration,
+    /// How often the accept queues of [`Placement::Kernel`] are looked at while anything waits
+    /// there; ten times as rarely while nothing does. Default 100 ms.
+    pub queue_watch: Duration,
+    /// When a worker under [`Placement::Kernel`] is stuck: connections wait in its queue for so
+    /// long without becoming fewer, and for as long its event loop has not answered. Then what
+    /// waits there is given to others, and it gets nothing more until it answers. One that answers
+    /// but accepts nothing, while others have nothing to do, is given four times as long. The last
+    /// worker of a server is never stuck. Default 1 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -278,6 +297,8 @@ impl Default for Limits {
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),
+            queue_watch: Duration::from_millis(100),
+            stuck_after: Duration::from_secs(1),
         }
     }
 }

@@ -18,6 +18,11 @@ pub struct Stats {
     pub shed_refused: u64,
     /// Connections given up because their server was closed.
     pub shed_closed: u64,
+    /// How often a worker of [`Placement::Kernel`](crate::Placement::Kernel) was found stuck.
+    pub stuck: u64,
+    /// Of the accepted connections those of [`Placement::Kernel`](crate::Placement::Kernel): what
+    /// waited where nobody accepted it.
+    pub rescued: u64,
     /// Connections that wait for a worker now.
     pub waiting: usize,
     /// Descriptors that workers sent and nobody asked for; they were closed.

@@ -292,7 +292,9 @@ impl World {
                             };
                             Some(Outgoing::new(HandleKind::NetNative, conn.0).with_token(m.seq))
                         }
-                        Some(SendHandle::Server { kind, .. }) => Some(Outgoing::new(kind, 0)),
+                        Some(SendHandle::Server { kind, .. } | SendHandle::Slot { kind, .. }) => {
+                            Some(Outgoing::new(kind, 0))
+                        }
                         None => None,
                     };
                     if let Some(channel) = self.channel(worker) {

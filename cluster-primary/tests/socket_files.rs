@@ -8,9 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use cluster_primary::{Placement, WorkerId};
-use support::{Cluster, Folder, puppet};
-
-const PLACEMENTS: [Placement; 2] = [Placement::Handoff, Placement::Shared];
+use support::{Cluster, Folder, placements, puppet};
 
 fn listen(cluster: &mut Cluster, worker: WorkerId, path: &Path) -> String {
     cluster.ask(worker, &format!("unix {}", path.display()))
@@ -18,7 +16,7 @@ fn listen(cluster: &mut Cluster, worker: WorkerId, path: &Path) -> String {
 
 #[test]
 fn what_a_dead_primary_left_is_replaced() {
-    for placement in PLACEMENTS {
+    for placement in placements() {
         let folder = Folder::new(&format!("stale-{placement}"));
         let path = folder.0.join("left");
         // A listener of the standard library leaves its file behind.
@@ -33,7 +31,7 @@ fn what_a_dead_primary_left_is_replaced() {
 
 #[test]
 fn one_that_somebody_listens_on_is_in_use() {
-    for placement in PLACEMENTS {
+    for placement in placements() {
         let folder = Folder::new(&format!("live-{placement}"));
         let path = folder.0.join("live");
         let theirs = UnixListener::bind(&path).expect("a socket");

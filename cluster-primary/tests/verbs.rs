@@ -17,7 +17,7 @@ use cluster_primary::{
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use support::{Cluster, Folder, LIMIT, puppet, whoever_serves};
+use support::{Cluster, Folder, LIMIT, placements, puppet, whoever_serves};
 
 #[test]
 fn messages_go_both_ways() {
@@ -336,7 +336,7 @@ fn shared_workers_accept_themselves() {
 
 #[test]
 fn an_address_in_use_is_said_and_another_worker_may_try_again() {
-    for placement in [Placement::Handoff, Placement::Shared] {
+    for placement in placements() {
         let mut cluster = Cluster::with(puppet().with_placement(placement));
         let (one, two) = (cluster.fork(), cluster.fork());
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -388,7 +388,7 @@ fn a_descriptor_of_the_primarys_can_be_listened_on() {
 
 #[test]
 fn a_connected_socket_of_the_primarys_is_not_lent() {
-    for placement in [Placement::Handoff, Placement::Shared] {
+    for placement in placements() {
         let mut cluster = Cluster::with(puppet().with_placement(placement));
         let worker = cluster.fork();
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
@@ -399,7 +399,7 @@ fn a_connected_socket_of_the_primarys_is_not_lent() {
 
 #[test]
 fn a_path_is_served_and_goes_with_its_server() {
-    for placement in [Placement::Handoff, Placement::Shared] {
+    for placement in placements() {
         let folder = Folder::new(&format!("path-{placement}"));
         let path = folder.0.join("s.sock");
         let mut cluster = Cluster::with(puppet().with_placement(placement));

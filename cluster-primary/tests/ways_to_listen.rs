@@ -14,7 +14,7 @@ use std::path::Path;
 
 use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
 use node::nodes;
-use support::{Cluster, Folder, whoever_serves};
+use support::{Cluster, Folder, placements, whoever_serves};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -22,7 +22,7 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// One cluster for each Node and each placement.
 fn each(test: impl Fn(&mut Asking)) {
     for node in nodes() {
-        for placement in [Placement::Handoff, Placement::Shared] {
+        for placement in placements() {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js/listens.cjs");
             let mut settings = Settings::new(script).with_placement(placement);
             settings.exec_path = Some(node.clone());

@@ -83,6 +83,7 @@ mod config;
 mod conn;
 mod error;
 mod event;
+pub mod kernel;
 mod line;
 mod member;
 mod parking;

@@ -22,7 +22,7 @@
 //! ```
 
 mod buckets;
-mod client;
+pub(crate) mod client;
 
 pub use buckets::{Buckets, SIZE, bucket_of};
 pub use client::client_of;

@@ -373,3 +373,29 @@ fn a_flush_ends_when_all_is_written_and_pressure_tells_to_wait() {
     flushing.join().unwrap().unwrap();
     assert_eq!(worker.send("more"), Ok(Pressure::Low));
 }
+
+/// What a primary rescued from another worker's queue comes so.
+#[test]
+fn who_accepts_from_a_lent_socket_takes_what_is_handed_over_too() {
+    let (mut primary, worker) = start(&Options::new());
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let listener = worker.listen("127.0.0.1:0").unwrap();
+        // The same thread waits for both.
+        for _ in 0..4 {
+            listener.accept().unwrap().unwrap().write_all(b"!").unwrap();
+        }
+    });
+    primary.lend("key", socket.into());
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Listening(_)));
+    for _ in 0..2 {
+        let (mut rescued, seq) = primary.connect("key");
+        let answer = primary.recv_cluster();
+        assert_eq!((answer.ack, answer.body), (Some(seq), ClusterBody::Accepted(true)));
+        rescued.read_exact(&mut [0]).unwrap();
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    server.join().unwrap();
+}

@@ -151,3 +151,22 @@ fn a_shared_socket_that_cannot_accept_is_tried_again() {
     assert!(matches!(lp.next(), Event::Connection { .. }));
     assert_eq!(lp.worker.timeout(), None);
 }
+
+/// What a primary rescued from another worker's queue comes so.
+#[test]
+fn who_accepts_from_a_lent_socket_takes_what_is_handed_over_too() {
+    let (mut primary, mut lp) = Loop::new();
+    let server = lp.worker.listen("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    primary.lend("key", socket.try_clone().unwrap().into());
+    assert!(matches!(lp.next(), Event::Listening { .. }));
+    assert!(matches!(primary.recv_cluster().body, ClusterBody::Listening(_)));
+    for _ in 0..3 {
+        let (_rescued, seq) = primary.connect("key");
+        assert!(matches!(lp.next(), Event::Connection { server: its, .. } if its == server));
+        let answer = primary.recv_cluster();
+        assert_eq!((answer.ack, answer.body), (Some(seq), ClusterBody::Accepted(true)));
+        let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        assert!(matches!(lp.next(), Event::Connection { server: its, .. } if its == server));
+    }
+}

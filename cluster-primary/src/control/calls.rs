@@ -116,6 +116,7 @@ fn fork_failure(error: &ForkError) -> Failure {
         | ForkError::Cwd { error, .. }
         | ForkError::Resources { error, .. } => render::errno_name(error),
         ForkError::DeadInterpreter { .. } => "ENOENT".into(),
+        ForkError::Placement(_) => "ERR_INVALID_ARG_VALUE".into(),
         ForkError::Stdio { .. } => "ERR_CHILD_PROCESS_IPC_REQUIRED".into(),
     };
     Failure::verb(name, error)

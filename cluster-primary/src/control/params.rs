@@ -51,7 +51,7 @@ impl Change {
 
 /// The types of events that can be subscribed to. The last few go beyond Node, and come only to
 /// those who ask for them by name.
-pub(super) const EVENTS: [&str; 10] = [
+pub(super) const EVENTS: [&str; 11] = [
     "setup",
     "fork",
     "online",
@@ -62,6 +62,7 @@ pub(super) const EVENTS: [&str; 10] = [
     "disconnect",
     "exit",
     "listenFailed",
+    "fallback",
 ];
 
 /// How many of these Node has too.
@@ -131,12 +132,31 @@ fn policy(policy: Option<Value>) -> Result<Option<(Placement, PolicyName)>, Fail
     Ok(Some(match policy.as_ref().map(Value::as_str) {
         None => return Ok(None),
         Some(Some("none")) => (Placement::Shared, PolicyName::RoundRobin),
+        Some(Some(kernel)) if kernel.starts_with("kernel") => match kernel_policy(kernel) {
+            Some(policy) => (Placement::Kernel, policy),
+            None => return Err(unfit("policy", KERNEL_POLICIES)),
+        },
         Some(Some(name)) if let Ok(policy) = name.parse() => (Placement::Handoff, policy),
         Some(_) => {
-            let known = "\"rr\", \"none\", \"least-connections\", \"sticky\" or \"random\"";
+            let known =
+                "\"rr\", \"none\", \"least-connections\", \"sticky\", \"random\" or \"kernel\"";
             return Err(unfit("policy", known));
         }
     }))
+}
+
+/// What may follow `kernel`.
+const KERNEL_POLICIES: &str = "\"kernel\", \"kernel-random\" or \"kernel-sticky\"";
+
+/// `kernel` is in turns; `kernel-random` and the like are by other policies.
+fn kernel_policy(word: &str) -> Option<PolicyName> {
+    match word.strip_prefix("kernel")? {
+        "" => Some(PolicyName::RoundRobin),
+        policy => {
+            let policy = policy.strip_prefix('-')?.parse().ok()?;
+            cluster_sched::kernel::Choice::try_from(policy).ok().map(|_| policy)
+        }
+    }
 }
 
 /// What a signal means that there is not is an error of the verb's, as in Node.

@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cluster_proto::{Object, Value};
 
-use crate::{Address, Event, InspectPort, Placement, Primary, Settings, Stdio, WorkerId};
+use crate::{
+    Address, Event, InspectPort, Placement, PolicyName, Primary, Settings, Stdio, WorkerId,
+};
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
 /// no name for.
@@ -49,6 +51,10 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("code", status.code())
             .with("signal", status.signal().map(|signal| signal.to_string()))
             .with("exitedAfterDisconnect", *exited_after_disconnect),
+        Event::Fallback { address: at, instead, reason } => typed("fallback")
+            .with("address", address(at))
+            .with("instead", instead.as_str())
+            .with("message", reason.as_str()),
         _ => return None,
     })
 }
@@ -150,10 +156,12 @@ pub(super) fn settings(settings: &Settings) -> Object {
 }
 
 /// Who accepts and who is chosen, in one word as Node has it.
-pub(super) fn policy(settings: &Settings) -> &'static str {
-    match settings.placement {
-        Placement::Shared => "none",
-        _ => settings.policy.as_str(),
+pub(super) fn policy(settings: &Settings) -> String {
+    match (settings.placement, settings.policy) {
+        (Placement::Shared, _) => "none".into(),
+        (Placement::Kernel, PolicyName::RoundRobin) => "kernel".into(),
+        (Placement::Kernel, policy) => format!("kernel-{policy}"),
+        (_, policy) => policy.to_string(),
     }
 }
 

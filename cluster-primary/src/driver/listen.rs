@@ -95,7 +95,7 @@ fn bind_udp(query: &ListenQuery) -> Result<Bind, Errno> {
 
 /// Binds the one address that was named; without one every IPv6 and IPv4 address, or every IPv4
 /// one where there is no IPv6.
-fn each_address(
+pub(super) fn each_address(
     query: &ListenQuery,
     bind_to: impl Fn(SocketAddr) -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
@@ -228,7 +228,7 @@ fn bind_inherited(
     Ok(Bind { bound: Bound { sockname: sockname(&fd), kind }, fd, file: None })
 }
 
-fn socket(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+pub(super) fn socket(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     make_socket(if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET }, kind)
 }
 
@@ -267,7 +267,7 @@ pub(super) fn accept(listener: impl AsFd) -> Result<(OwnedFd, Option<u32>), Errn
     Ok((fd, peer.map(|peer| client_of(peer.ip()))))
 }
 
-fn sockname(fd: &OwnedFd) -> Option<SockName> {
+pub(super) fn sockname(fd: &OwnedFd) -> Option<SockName> {
     let address = SocketAddr::try_from(net::getsockname(fd).ok()?).ok()?;
     let (address, family, port) = match address {
         SocketAddr::V4(v4) => (SocketAddrV4::ip(&v4).to_string(), Family::Ipv4, v4.port()),

@@ -5,6 +5,7 @@ mod clock;
 mod control_socket;
 mod inherited;
 mod inspect;
+mod kernel;
 mod limits;
 mod listen;
 mod process;
@@ -44,6 +45,7 @@ use crate::{
     Settings, Signal, Stats, WorkerId,
 };
 use child::Child;
+use kernel::Group;
 use process::Process;
 use remote::Calls;
 use serve::Listener;
@@ -78,6 +80,8 @@ pub struct Primary {
     calls: Arc<Calls>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
+    /// Servers with a socket for each slot.
+    groups: BTreeMap<ServerId, Group>,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
@@ -141,6 +145,7 @@ impl Primary {
             calls,
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            groups: BTreeMap::new(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -201,6 +206,7 @@ impl Primary {
     {
         let env: Vec<_> = env.into_iter().map(|(n, v)| (n.into(), v.map(Into::into))).collect();
         let settings = Arc::clone(self.machine.settings());
+        settings.check_placement().map_err(ForkError::Placement)?;
         let limits = settings.limits;
         let wire = match settings.serialization {
             Serialization::Advanced => Wire::Advanced,

@@ -85,7 +85,13 @@ impl Primary {
             Output::Probe { worker } => self.probe(worker),
             Output::Upgrade { worker } => self.upgrade(worker),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
+            Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
+            Output::OpenSlot { server, slot } => self.open_slot(server, slot),
+            Output::Slot { server, slot, on } => self.switch_slot(server, slot, on),
+            Output::Look { server } => self.look(server),
+            Output::Rescue { server, slot, most } => drop(self.rescue(server, slot, most)),
             Output::CloseServer { server, accept_rest } => {
+                self.close_group(server, accept_rest);
                 if accept_rest {
                     self.accept_rest(server);
                 }
@@ -109,6 +115,13 @@ impl Primary {
         let lent = matches!(handle, Some(SendHandle::Conn { .. })).then(|| seq_of(&message));
         let outgoing = match handle {
             None | Some(SendHandle::Conn { .. }) => None,
+            Some(SendHandle::Slot { server, slot, kind }) => {
+                let group = self.groups.get(&server);
+                match group.and_then(|group| group.socket(Some(slot))) {
+                    Some(socket) => Some(Outgoing::new(kind, Arc::clone(socket))),
+                    None => return,
+                }
+            }
             Some(SendHandle::Server { server, kind }) => match self.listeners.get(&server) {
                 Some(listener) => Some(Outgoing::new(kind, Arc::clone(&listener.fd))),
                 None => return,
@@ -161,7 +174,7 @@ impl Primary {
         }
     }
 
-    fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
+    pub(super) fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
         let held =
             |file: &SocketFile| self.listeners.values().any(|l| l.file.as_ref() == Some(file));
         let result = listen::bind(query, shared, held).and_then(|bind| {
@@ -198,7 +211,13 @@ impl Primary {
         }
     }
 
-    fn take(&mut self, now: Mono, server: ServerId, connection: OwnedFd, client: Option<u32>) {
+    pub(super) fn take(
+        &mut self,
+        now: Mono,
+        server: ServerId,
+        connection: OwnedFd,
+        client: Option<u32>,
+    ) {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
         self.conns.insert(conn, connection);
@@ -245,6 +264,9 @@ impl Primary {
             }
             Event::Exit { worker, status, exited_after_disconnect } => {
                 Event::Exit { worker, status, exited_after_disconnect }
+            }
+            Event::Fallback { address, instead, reason } => {
+                Event::Fallback { address, instead, reason }
             }
             Event::Disconnected => Event::Disconnected,
         }

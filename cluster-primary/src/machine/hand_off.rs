@@ -16,6 +16,8 @@ use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 impl Machine {
     pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
+        let by_slots = self.servers.get(&id).is_some_and(|server| server.slots.is_some());
+        self.stats.rescued += u64::from(by_slots);
         let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
         if !self.servers.get(&id).is_some_and(takes) {
             self.drop_conn(conn, Fate::Shed(ShedReason::Closed));

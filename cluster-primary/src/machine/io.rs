@@ -2,8 +2,11 @@
 
 use cluster_proto::{HandleKind, ListenQuery, Message, SockName};
 use cluster_sched::ShedReason;
+use cluster_sched::kernel::Choice;
 
-use crate::{ConnId, Event, ExitStatus, HandleId, ServerId, Settings, WorkerError, WorkerId};
+use crate::{
+    ConnId, Event, ExitStatus, Fallback, HandleId, ServerId, Settings, WorkerError, WorkerId,
+};
 
 /// What the driver tells the machine.
 #[derive(Clone, Debug)]
@@ -84,6 +87,32 @@ pub enum Input {
         /// What became of it.
         result: Result<Bound, i32>,
     },
+    /// The kernel does not choose as was wanted; what [`Output::BindSlots`] wanted may still be
+    /// done.
+    FellBack {
+        /// The server.
+        server: ServerId,
+        /// What is done instead.
+        instead: Fallback,
+        /// Why.
+        reason: String,
+    },
+    /// The answer to [`Output::OpenSlot`]: the socket is there, or the negated `errno`.
+    SlotOpened {
+        /// The server.
+        server: ServerId,
+        /// The slot.
+        slot: u32,
+        /// What became of it.
+        result: Result<(), i32>,
+    },
+    /// The answer to [`Output::Look`].
+    Queues {
+        /// The server.
+        server: ServerId,
+        /// Every socket that it has.
+        queues: Vec<Queue>,
+    },
     /// A server's socket was closed, as [`Output::CloseServer`] wanted.
     Closed {
         /// The server.
@@ -112,6 +141,15 @@ pub enum Input {
     },
     /// The user disconnects all workers.
     DisconnectAll,
+}
+
+/// How many connections wait at a socket of a server with slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Whose socket; none for the waiting room, which is nobody's.
+    pub slot: Option<u32>,
+    /// How many nobody has accepted.
+    pub length: u32,
 }
 
 /// A descriptor that came with a message.
@@ -157,6 +195,47 @@ pub enum Output {
         /// Whether workers accept from it themselves: then it is bound, not listening.
         shared: bool,
     },
+    /// Make a server whose workers have a socket each, among which the kernel chooses, and say what
+    /// became of it by [`Input::Bound`]. Nobody is on yet: what comes waits in the waiting room.
+    BindSlots {
+        /// Its name from now on.
+        server: ServerId,
+        /// What the worker asked for.
+        query: Box<ListenQuery>,
+        /// How the kernel is to choose.
+        choice: Choice,
+    },
+    /// Make the socket of a slot if there is none, and say so by [`Input::SlotOpened`].
+    OpenSlot {
+        /// The server.
+        server: ServerId,
+        /// The slot.
+        slot: u32,
+    },
+    /// Have the kernel choose that slot in its turn, or not any more.
+    Slot {
+        /// The server.
+        server: ServerId,
+        /// The slot.
+        slot: u32,
+        /// Whether it is to be chosen.
+        on: bool,
+    },
+    /// Look how many connections wait at the sockets of a server with slots, and say so by
+    /// [`Input::Queues`].
+    Look {
+        /// The server.
+        server: ServerId,
+    },
+    /// Accept what waits at a slot's socket, each as [`Input::Accepted`].
+    Rescue {
+        /// The server.
+        server: ServerId,
+        /// The slot; none for the waiting room.
+        slot: Option<u32>,
+        /// How many at the most.
+        most: usize,
+    },
     /// Close the socket, and say so by [`Input::Closed`].
     CloseServer {
         /// The server.
@@ -194,6 +273,15 @@ pub enum SendHandle {
         /// The server.
         server: ServerId,
         /// `net.Native` or `dgram.Native`.
+        kind: HandleKind,
+    },
+    /// The socket of a slot.
+    Slot {
+        /// The server.
+        server: ServerId,
+        /// The slot.
+        slot: u32,
+        /// `net.Native`.
         kind: HandleKind,
     },
 }

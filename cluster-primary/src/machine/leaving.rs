@@ -35,7 +35,7 @@ impl Machine {
     fn leave_server(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let alone = |s: &Server| s.workers.len() == 1 && s.workers.contains(&worker);
         if self.servers.get(&id).is_some_and(alone) {
-            self.drain(id);
+            self.drain(now, id);
         }
         let draining = |s: &Server| matches!(s.phase, Phase::Draining { .. });
         if self.servers.get(&id).is_some_and(draining) {
@@ -50,23 +50,33 @@ impl Machine {
     /// Tells a worker to disconnect once it has answered for all that is on its way to it: a
     /// connection that it accepts after that could be lost.
     pub(super) fn send_disconnect(&mut self, id: WorkerId) {
-        let serving = self.is_serving(id);
+        let serving = self.is_serving(id) || self.is_settling(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let waits = worker.connected && worker.disconnect == worker::Disconnect::WhenAnswered;
         if !waits || serving {
             return;
         }
-        if worker.connections > 0 {
+        if worker.connections > 0 || worker.had_slot {
             worker.disconnect = worker::Disconnect::Probing;
+            worker.probes.push_back(worker::Probe::Leaving);
             self.output.push_back(Output::Probe { worker: id });
         } else {
             self.tell_disconnect(id);
         }
     }
 
+    /// A worker's event loop has answered.
+    pub(super) fn probed(&mut self, now: Mono, id: WorkerId) {
+        match self.workers.get_mut(&id).and_then(|worker| worker.probes.pop_front()) {
+            Some(worker::Probe::Leaving) => self.has_heard(id),
+            Some(worker::Probe::Queue) => self.slots_answered(now, id),
+            None => {}
+        }
+    }
+
     /// Every connection that the worker took before it answered has been read from once: a server
     /// of Node's that closes drops those from which it has heard nothing.
-    pub(super) fn probed(&mut self, id: WorkerId) {
+    fn has_heard(&mut self, id: WorkerId) {
         let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
         if self.workers.get(&id).is_some_and(probing) {
             self.tell_disconnect(id);
@@ -86,7 +96,7 @@ impl Machine {
             self.workers.iter().filter(|(_, w)| w.connected).map(|(id, _)| *id).collect();
         // All of them serve what has come so far.
         for server in self.servers.keys().copied().collect::<Vec<_>>() {
-            self.drain(server);
+            self.drain(now, server);
         }
         for worker in connected {
             self.disconnect(now, worker);
@@ -141,6 +151,7 @@ impl Machine {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.in_flight.clear();
         }
+        self.settling.retain(|(worker, _), _| *worker != id);
         let known: Vec<_> = self.servers.keys().copied().collect();
         for server in known {
             self.place_input(now, server, Place::Leave { worker: id });
@@ -150,6 +161,7 @@ impl Machine {
                 }
                 left.workers.remove(&id);
             }
+            self.leave_slot(now, server, id);
             self.finish_draining(now, server);
             self.close_if_unused(now, server);
         }

@@ -5,6 +5,7 @@ use cluster_sched::{Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
 use super::server::{Phase, Server};
+use super::slots::Slots;
 use super::{LAST_CONNECTIONS, Machine};
 use crate::event::Address;
 use crate::{Event, Placement, ServerId, WorkerId};
@@ -141,7 +142,16 @@ impl Machine {
         self.servers
             .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
         self.keys.entry(key.clone()).or_insert(id);
-        self.output.push_back(Output::Bind { server: id, query: Box::new(query.clone()), shared });
+        let query = Box::new(query.clone());
+        self.output.push_back(match self.choice_for(&query) {
+            Some(choice) => {
+                if let Some(server) = self.servers.get_mut(&id) {
+                    server.slots = Some(Slots::default());
+                }
+                Output::BindSlots { server: id, query, choice }
+            }
+            None => Output::Bind { server: id, query, shared },
+        });
         id
     }
 
@@ -178,7 +188,7 @@ impl Machine {
         }
     }
 
-    fn reply_failure(
+    pub(super) fn reply_failure(
         &mut self,
         worker: WorkerId,
         seq: u64,
@@ -206,6 +216,9 @@ impl Machine {
         if !asking.may_listen() {
             return;
         }
+        if server.slots.is_some() {
+            return self.join_slot(id, worker, seq);
+        }
         let errno = server.shared.then_some(0);
         let sockname = if server.shared { None } else { bound.sockname.clone() };
         let handle =
@@ -225,7 +238,7 @@ impl Machine {
         let Some(closing) = self.workers.get_mut(&worker) else { return };
         // One that is still being bound the worker cannot mean.
         let servers = &self.servers;
-        let serves = |id| servers.get(id).is_some_and(|s| s.workers.contains(&worker));
+        let serves = |id| servers.get(id).is_some_and(|s| s.serves(worker));
         let closed: Vec<_> = closing
             .servers
             .iter()
@@ -246,7 +259,9 @@ impl Machine {
     pub(super) fn retire(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         server.workers.remove(&worker);
-        if !server.shared {
+        if server.slots.is_some() {
+            self.leave_slot(now, id, worker);
+        } else if !server.shared {
             self.place_input(now, id, Place::Retire { worker });
         }
         self.finish_draining(now, id);
@@ -274,11 +289,12 @@ impl Machine {
     }
 
     /// The workers serve what has come so far, and nothing more comes.
-    pub(super) fn drain(&mut self, id: ServerId) {
+    pub(super) fn drain(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         if server.is_open() && !server.shared && !server.workers.is_empty() {
             server.phase = Phase::Draining { closed: false };
             self.close_socket(id, true);
+            self.settle_all(now, id);
         }
     }
 

@@ -14,6 +14,7 @@ mod io;
 mod leaving;
 mod listening;
 mod server;
+mod slots;
 mod sockets;
 mod window;
 mod worker;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, native};
 use cluster_sched::Mono;
 
-pub use io::{Bound, Fate, Handle, Input, Output, SendHandle};
+pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
 pub use worker::WorkerState;
 
 use crate::event::Address;
@@ -54,6 +55,9 @@ pub struct Machine {
     watched: VecDeque<(Mono, WorkerId, u64)>,
     /// The most hand-offs that may be under way to all workers together.
     descriptors: usize,
+    /// Workers that are about to disconnect, each with the number of its slot, and when it may at the
+    /// earliest.
+    settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
     /// How often all have disconnected.
@@ -77,6 +81,7 @@ impl Machine {
             keys: BTreeMap::new(),
             watched: VecDeque::new(),
             descriptors: usize::MAX,
+            settling: BTreeMap::new(),
             disconnecting: false,
             disconnects: 0,
             output: VecDeque::new(),
@@ -97,7 +102,7 @@ impl Machine {
                 self.ask_sockets(worker, key, when_closed);
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
-            Input::Probed { worker } => self.probed(worker),
+            Input::Probed { worker } => self.probed(now, worker),
             Input::ChannelFailed { worker, error } => {
                 self.event(Event::Error { worker, error });
             }
@@ -105,6 +110,11 @@ impl Machine {
             Input::Exited { worker, status } => self.exited(now, worker, status),
             Input::Bound { server, result } => self.bound(now, server, result),
             Input::Closed { server } => self.closed(now, server),
+            Input::FellBack { server, instead, reason } => self.fell_back(server, instead, reason),
+            Input::SlotOpened { server, slot, result } => {
+                self.slot_opened(now, server, slot, result);
+            }
+            Input::Queues { server, queues } => self.queues(now, server, &queues),
             Input::Accepted { server, conn, client } => self.accepted(now, server, conn, client),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),
@@ -117,6 +127,7 @@ impl Machine {
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
         self.notice_slow(now);
+        self.slots_due(now);
         let due: Vec<_> = self
             .servers
             .iter()
@@ -139,7 +150,7 @@ impl Machine {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
-        servers.chain(self.next_slow()).min()
+        servers.chain(self.next_slow()).chain(self.slots_timeout()).min()
     }
 
     /// Sets how many hand-offs may be under way to all workers together, each of which costs a
@@ -326,7 +337,9 @@ impl Machine {
             ClusterBody::QueryServer(query) => self.query_server(now, worker, seq, *query),
             ClusterBody::Listening(query) => {
                 self.set_state(worker, "listening");
-                self.event(Event::Listening { worker, address: Address::of(&query) });
+                let address = Address::of(&query);
+                self.slot_listens(now, worker, &address);
+                self.event(Event::Listening { worker, address });
             }
             ClusterBody::Close { key } => self.close(now, worker, &key),
             ClusterBody::ExitedAfterDisconnect => {

@@ -7,6 +7,7 @@ use cluster_proto::{ServerKey, Value};
 use cluster_sched::{BoxedPolicy, Config, Scheduler};
 
 use super::io::Bound;
+use super::slots::Slots;
 use crate::{Address, ConnId, WorkerId};
 
 /// A server socket and the workers that serve it.
@@ -16,11 +17,13 @@ pub(super) struct Server {
     pub(super) address: Address,
     /// Workers accept from it themselves.
     pub(super) shared: bool,
+    /// Workers accept from sockets of their own.
+    pub(super) slots: Option<Slots>,
     /// The data of the first worker that had any.
     pub(super) data: Value,
     pub(super) phase: Phase,
     pub(super) workers: BTreeSet<WorkerId>,
-    /// Unused if it is shared.
+    /// Unused if it is shared; of one with slots for what is rescued.
     pub(super) sched: Scheduler<WorkerId, ConnId, BoxedPolicy<WorkerId, ConnId>>,
 }
 
@@ -49,6 +52,7 @@ impl Server {
             key,
             address,
             shared,
+            slots: None,
             data: Value::Null,
             phase: Phase::Binding { waiting: Vec::new() },
             workers: BTreeSet::new(),
@@ -76,6 +80,12 @@ impl Server {
         matches!(self.phase, Phase::Draining { closed: true }) && nothing_waits
     }
 
+    /// Whether the worker has been told that it serves it.
+    pub(super) fn serves(&self, worker: WorkerId) -> bool {
+        let waits = |slots: &Slots| slots.is_asked_for_by(worker);
+        self.workers.contains(&worker) && !self.slots.as_ref().is_some_and(waits)
+    }
+
     /// Whether the worker serves it, or waits to.
     pub(super) fn has(&self, worker: WorkerId) -> bool {
         self.workers.contains(&worker)
@@ -88,6 +98,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("key", &self.key)
             .field("shared", &self.shared)
+            .field("slots", &self.slots)
             .field("phase", &self.phase)
             .field("workers", &self.workers)
             .finish_non_exhaustive()

@@ -1,8 +1,9 @@
 //! What the machine knows of one worker.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_proto::{ServerKey, SocketCounts};
+use cluster_sched::Mono;
 
 use super::in_flight::InFlight;
 use super::window::Window;
@@ -36,6 +37,14 @@ pub(super) struct Worker {
     pub(super) window: Window,
     /// Connections in its users' messages.
     pub(super) sockets: Sockets,
+    /// What its event loop was asked for, and has not answered.
+    pub(super) probes: VecDeque<Probe>,
+    /// It had a slot that was on, and so may have accepted connections by itself.
+    pub(super) had_slot: bool,
+    /// Since when it has not answered whether it is there.
+    pub(super) asked_at: Option<Mono>,
+    /// When it last did.
+    pub(super) answered_at: Option<Mono>,
 }
 
 /// What is known of connections that went beside users' messages.
@@ -60,6 +69,15 @@ pub(super) enum Disconnect {
     Told,
 }
 
+/// Why a worker's event loop is asked to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// It is about to disconnect, and is to hear what its connections have to say first.
+    Leaving,
+    /// Connections wait in its queue.
+    Queue,
+}
+
 impl Worker {
     pub(super) fn new(pid: u32, slot: u32) -> Self {
         Self {
@@ -78,6 +96,10 @@ impl Worker {
             held: None,
             window: Window::new(),
             sockets: Sockets::default(),
+            probes: VecDeque::new(),
+            had_slot: false,
+            asked_at: None,
+            answered_at: None,
         }
     }
 

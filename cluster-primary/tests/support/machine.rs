@@ -28,6 +28,10 @@ pub(crate) struct Cluster {
     pub(crate) sent: BTreeMap<ConnId, (WorkerId, u64)>,
     /// What a driver says to what the machine wanted.
     answers: VecDeque<Input>,
+    /// The played driver cannot make sockets for slots.
+    pub(crate) refuse_slots: bool,
+    /// Workers do not answer when they are probed.
+    pub(crate) mute_probes: bool,
 }
 
 impl Cluster {
@@ -47,6 +51,8 @@ impl Cluster {
             last_server: 0,
             sent: BTreeMap::new(),
             answers: VecDeque::new(),
+            refuse_slots: false,
+            mute_probes: false,
         }
     }
 
@@ -73,12 +79,19 @@ impl Cluster {
                 } => {
                     self.sent.insert(*conn, (*worker, *seq));
                 }
-                Output::Bind { server, .. } => self.last_server = server.0,
+                Output::Bind { server, .. } | Output::BindSlots { server, .. } => {
+                    self.last_server = server.0;
+                }
+                Output::OpenSlot { server, slot } => self.answers.push_back(Input::SlotOpened {
+                    server: *server,
+                    slot: *slot,
+                    result: if self.refuse_slots { Err(-24) } else { Ok(()) },
+                }),
                 // As the driver does it: at once.
                 Output::CloseServer { server, .. } => {
                     self.answers.push_back(Input::Closed { server: *server });
                 }
-                Output::Probe { worker } => {
+                Output::Probe { worker } if !self.mute_probes => {
                     self.answers.push_back(Input::Probed { worker: *worker });
                 }
                 _ => {}
@@ -210,11 +223,25 @@ fn line(output: &Output) -> String {
                 Some(SendHandle::Server { server, kind }) => {
                     format!(" with server {} as {kind}", server.0)
                 }
+                Some(SendHandle::Slot { server, slot, kind }) => {
+                    format!(" with slot {slot} of server {} as {kind}", server.0)
+                }
             };
             format!("to {worker}: {}{handle}", said(message))
         }
         Output::Bind { server, shared: false, .. } => format!("bind server {}", server.0),
         Output::Bind { server, shared: true, .. } => format!("bind shared server {}", server.0),
+        Output::BindSlots { server, choice, .. } => format!("bind server {} by {choice}", server.0),
+        Output::OpenSlot { server, slot } => format!("open slot {slot} of server {}", server.0),
+        Output::Slot { server, slot, on: true } => format!("slot {slot} of server {} on", server.0),
+        Output::Slot { server, slot, .. } => format!("slot {slot} of server {} off", server.0),
+        Output::Look { server } => format!("look at server {}", server.0),
+        Output::Rescue { server, slot: Some(slot), most } => {
+            format!("rescue {most} from slot {slot} of server {}", server.0)
+        }
+        Output::Rescue { server, slot: None, most } => {
+            format!("rescue {most} from the room of server {}", server.0)
+        }
         Output::CloseServer { server, accept_rest: false } => format!("close server {}", server.0),
         Output::CloseServer { server, accept_rest: true } => {
             format!("accept the rest, close server {}", server.0)
@@ -277,6 +304,9 @@ fn told<H>(event: &Event<H>) -> String {
             format!("exit {worker} {status} meant: {exited_after_disconnect}")
         }
         Event::Disconnected => "disconnected".into(),
+        Event::Fallback { address, instead, .. } => {
+            format!("fallback {address} {}", instead.as_str())
+        }
         _ => "?".into(),
     }
 }

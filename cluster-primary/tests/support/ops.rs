@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_primary::machine::{Bound, Fate, Handle, Input, Machine, Output, SendHandle};
+use cluster_primary::machine::{Bound, Fate, Handle, Input, Machine, Output, Queue, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, ListenReply,
     Message, Object, SockName, SocketList,
@@ -89,7 +89,11 @@ const SEED: u64 = 5;
 fn settings(flags: u8) -> Settings {
     let mut settings = Settings::new("app");
     settings.args = Vec::new();
-    settings.placement = if flags & 1 == 0 { Placement::Handoff } else { Placement::Shared };
+    settings.placement = match flags & 0x21 {
+        0x00 => Placement::Handoff,
+        0x01 => Placement::Shared,
+        _ => Placement::Kernel,
+    };
     settings.policy = match flags & 0x12 {
         0x00 => PolicyName::RoundRobin,
         0x02 => PolicyName::Random,
@@ -168,8 +172,17 @@ struct World {
     closing: BTreeMap<ServerId, bool>,
     /// Servers that are, or were, served to the last connection.
     drained: BTreeSet<ServerId>,
-    /// Workers whose event loops are to answer.
-    probing: BTreeSet<WorkerId>,
+    /// Workers whose event loops are to answer, and how often.
+    probing: BTreeMap<WorkerId, u32>,
+    /// Sockets of slots: those that are to be made, and those that are there, with what waits.
+    opening: BTreeSet<(ServerId, u32)>,
+    queues: BTreeMap<(ServerId, Option<u32>), u32>,
+    on: BTreeSet<(ServerId, u32)>,
+    /// Servers whose queues are to be looked at.
+    looks: BTreeSet<ServerId>,
+    /// What workers asked, and what they have to say once they listen.
+    queries: BTreeMap<(WorkerId, u64), ListenQuery>,
+    to_listen: Vec<(WorkerId, ListenQuery)>,
     /// Descriptors that the machine has to let go of.
     handles: BTreeSet<HandleId>,
     last_handle: u64,
@@ -200,7 +213,13 @@ impl World {
             closed: BTreeSet::new(),
             closing: BTreeMap::new(),
             drained: BTreeSet::new(),
-            probing: BTreeSet::new(),
+            probing: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            queues: BTreeMap::new(),
+            on: BTreeSet::new(),
+            looks: BTreeSet::new(),
+            queries: BTreeMap::new(),
+            to_listen: Vec::new(),
             handles: BTreeSet::new(),
             last_handle: 0,
             sockets: BTreeMap::new(),
@@ -371,6 +390,7 @@ impl World {
         let known = &self.workers[&worker];
         if known.connected && !known.leaving {
             self.asked.insert((worker, known.seq));
+            self.queries.insert((worker, known.seq), query.clone());
         }
         self.says(worker, None, ClusterBody::QueryServer(Box::new(query)));
     }
@@ -389,16 +409,79 @@ impl World {
 
     /// Closes a socket, or has an event loop answer, if the machine waits for such.
     fn finish_one(&mut self, bytes: &mut Bytes<'_>) -> bool {
-        let probing: Vec<_> = self.probing.iter().copied().collect();
+        let probing: Vec<_> = self.probing.keys().copied().collect();
         let closing: Vec<_> = self.closing.keys().copied().collect();
         if let Some(worker) = bytes.pick(&probing) {
-            self.probing.remove(&worker);
-            self.input(Input::Probed { worker });
+            self.answer_probe(worker);
         } else if let Some(server) = bytes.pick(&closing) {
             self.closing.remove(&server);
             self.input(Input::Closed { server });
         }
-        !probing.is_empty() || !closing.is_empty()
+        !probing.is_empty() || !closing.is_empty() || self.advance_slots(bytes)
+    }
+
+    fn answer_probe(&mut self, worker: WorkerId) {
+        let due = self.probing.remove(&worker).expect("it was asked");
+        if due > 1 {
+            self.probing.insert(worker, due - 1);
+        }
+        self.input(Input::Probed { worker });
+    }
+
+    /// Makes a slot's socket, has a worker listen, or looks at queues.
+    fn advance_slots(&mut self, bytes: &mut Bytes<'_>) -> bool {
+        let opening: Vec<_> = self.opening.iter().copied().collect();
+        let looks: Vec<_> = self.looks.iter().copied().collect();
+        if let Some((server, slot)) = bytes.pick(&opening) {
+            self.opening.remove(&(server, slot));
+            let made = bytes.next() % 8 != 7;
+            if made && self.open.contains(&server) {
+                self.queues.entry((server, Some(slot))).or_default();
+            }
+            let result = if made { Ok(()) } else { Err(-24) };
+            self.input(Input::SlotOpened { server, slot, result });
+        } else if let Some((worker, query)) = self.to_listen.pop() {
+            self.says(worker, None, ClusterBody::Listening(Box::new(query)));
+        } else if let Some(server) = bytes.pick(&looks) {
+            self.looks.remove(&server);
+            let mut queues = Vec::new();
+            for (&(_, slot), length) in
+                self.queues.range_mut((server, None)..=(server, Some(u32::MAX)))
+            {
+                *length = u32::from(bytes.next() % 4);
+                queues.push(Queue { slot, length: *length });
+            }
+            self.input(Input::Queues { server, queues });
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn rescue(&mut self, server: ServerId, slot: Option<u32>, most: usize) {
+        assert!(!slot.is_some_and(|slot| self.on.contains(&(server, slot))), "it accepts itself");
+        // A server that is closed by now has none.
+        let Some(length) = self.queues.get_mut(&(server, slot)) else { return };
+        let rescued = (*length).min(most as u32);
+        assert!(most > 0);
+        *length -= rescued;
+        for _ in 0..rescued {
+            self.accept(server);
+        }
+    }
+
+    fn switch(&mut self, server: ServerId, slot: u32, on: bool) {
+        assert!(self.queues.contains_key(&(server, Some(slot))), "slot {slot} has no socket");
+        match on {
+            true => assert!(self.on.insert((server, slot)), "slot {slot} was on"),
+            false => assert!(self.on.remove(&(server, slot)), "slot {slot} was off"),
+        }
+    }
+
+    /// Whether a slot of that worker's is on.
+    fn is_on(&self, worker: WorkerId) -> bool {
+        let slot = self.machine.worker(worker).map(|state| state.slot);
+        self.on.iter().any(|(_, on)| Some(*on) == slot)
     }
 
     fn accept(&mut self, server: ServerId) {
@@ -535,6 +618,8 @@ impl World {
     fn let_go(&mut self, worker: WorkerId) {
         if !self.workers[&worker].connected {
             self.probing.remove(&worker);
+            self.to_listen.retain(|(listening, _)| *listening != worker);
+            assert!(!self.is_on(worker), "{worker} has a slot that is on");
             self.asked.retain(|(asking, _)| *asking != worker);
         }
     }
@@ -592,7 +677,23 @@ impl World {
                     assert!(!self.open.contains(&server) && !self.closed.contains(&server));
                     self.binding.push(server);
                 }
+                Output::BindSlots { server, .. } => {
+                    assert!(!self.open.contains(&server) && !self.closed.contains(&server));
+                    self.binding.push(server);
+                    self.queues.insert((server, None), 0);
+                }
+                Output::OpenSlot { server, slot } => drop(self.opening.insert((server, slot))),
+                Output::Slot { server, slot, on } => self.switch(server, slot, on),
+                Output::Look { server } => {
+                    if self.open.contains(&server) {
+                        self.looks.insert(server);
+                    }
+                }
+                Output::Rescue { server, slot, most } => self.rescue(server, slot, most),
                 Output::CloseServer { server, accept_rest } => {
+                    self.queues.retain(|(of, _), _| *of != server);
+                    self.on.retain(|(of, _)| *of != server);
+                    self.looks.remove(&server);
                     assert!(self.open.remove(&server), "{server:?} was not open");
                     self.closed.insert(server);
                     self.closing.insert(server, accept_rest);
@@ -601,8 +702,16 @@ impl World {
                     }
                 }
                 Output::Probe { worker } => {
-                    assert!(self.workers[&worker].to_go, "nobody said that {worker} should go");
-                    assert!(self.probing.insert(worker), "{worker} is probed twice");
+                    let known = &self.workers[&worker];
+                    assert!(
+                        known.to_go || self.is_on(worker),
+                        "nobody said that {worker} should go"
+                    );
+                    let asked = self.probing.entry(worker).or_default();
+                    *asked += 1;
+                    // Once for its queue, and once because it leaves.
+                    let most = if self.settings.placement == Placement::Kernel { 2 } else { 1 };
+                    assert!(*asked <= most, "{worker} is probed {asked} times");
                 }
                 Output::DropConn { conn, why } => {
                     let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
@@ -654,7 +763,8 @@ impl World {
                 assert!(!std::mem::replace(&mut worker.sent_away, true), "{to} is told twice");
                 let waits = self.in_flight().iter().any(|(_, holder, _)| *holder == to);
                 assert!(!waits, "{to} has not answered for all that is on its way to it");
-                assert!(!self.probing.contains(&to), "{to} has not answered the probe");
+                assert!(!self.probing.contains_key(&to), "{to} has not answered the probe");
+                assert!(!self.is_on(to), "{to} has a slot that is on");
             }
             ClusterBody::ListenReply(reply) => {
                 let ListenReply { errno, key, .. } = &**reply;
@@ -664,8 +774,17 @@ impl World {
                 if errno.is_none_or(|errno| errno == 0) {
                     worker.keys.push(key.as_str().to_owned());
                 }
+                let query = self.queries.remove(&(to, ack));
                 if let Some(SendHandle::Server { server, .. }) = handle {
                     assert!(self.open.contains(&server), "{server:?} is not open");
+                }
+                if let Some(SendHandle::Slot { server, slot, .. }) = handle {
+                    assert!(
+                        self.queues.contains_key(&(server, Some(slot))),
+                        "{slot} has no socket"
+                    );
+                    let query = query.expect("it asked");
+                    self.to_listen.push((to, ListenQuery { port: Field::Is(99), ..query }));
                 }
             }
             ClusterBody::Ack => assert!(worker.leaving && ack.is_some()),
@@ -740,7 +859,9 @@ impl World {
         }
         // Whoever asked waits for a socket that is being made.
         assert!(
-            self.asked.iter().all(|(w, _)| self.workers[w].leaving) || !self.binding.is_empty()
+            self.asked.iter().all(|(w, _)| self.workers[w].leaving)
+                || !self.binding.is_empty()
+                || !self.opening.is_empty()
         );
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use cluster_primary::{Event, ExitStatus, Primary, Settings, Signal, WorkerId};
+use cluster_primary::{Event, ExitStatus, Placement, Primary, Settings, Signal, WorkerId};
 
 /// Nothing here takes long; past this it hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -165,6 +165,13 @@ pub(crate) fn whoever_serves(mut connection: impl Read) -> WorkerId {
 /// The settings for a worker that does what it is told.
 pub(crate) fn puppet() -> Settings {
     Settings::new(example("puppet"))
+}
+
+/// Every placement that there is on this system.
+pub(crate) fn placements() -> impl Iterator<Item = Placement> {
+    let here =
+        |placement: &Placement| puppet().with_placement(*placement).check_placement().is_ok();
+    Placement::ALL.iter().copied().filter(here)
 }
 
 /// An example, which `cargo test` builds beside the tests.

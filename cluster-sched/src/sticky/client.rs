@@ -3,9 +3,12 @@
 use core::net::IpAddr;
 
 /// Between the words of an IPv6 address: odd, so that no bit of a word is lost.
-const BETWEEN: u32 = 0x9E37_79B1;
+pub(crate) const BETWEEN: u32 = 0x9E37_79B1;
 /// The third word of `::ffff:a.b.c.d`.
-const MAPPED: u32 = 0x0000_FFFF;
+pub(crate) const MAPPED: u32 = 0x0000_FFFF;
+/// The finalizer's factors.
+pub(crate) const FIRST: u32 = 0x85EB_CA6B;
+pub(crate) const SECOND: u32 = 0xC2B2_AE35;
 
 /// A 32-bit hash of a client's address; the port is no part of it.
 ///
@@ -55,11 +58,11 @@ const fn spread(hash: u32) -> u32 {
 }
 
 /// The finalizer of murmur3 for 32 bits.
-pub(super) const fn finish(mut hash: u32) -> u32 {
+pub(crate) const fn finish(mut hash: u32) -> u32 {
     hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85EB_CA6B);
+    hash = hash.wrapping_mul(FIRST);
     hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xC2B2_AE35);
+    hash = hash.wrapping_mul(SECOND);
     hash ^ (hash >> 16)
 }
 

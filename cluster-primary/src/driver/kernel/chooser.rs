@@ -1,0 +1,92 @@
+//! Who chooses among a group's sockets: a program with maps, or a classic one without.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use cluster_sched::kernel::{Choice, Maps, Table, classic, program};
+
+use super::sys::{self, Map};
+
+#[derive(Debug)]
+pub(super) enum Chooser {
+    /// The kernel keeps the program as long as the group; what it reads is written here.
+    Program { choice: Choice, maps: Maps<Map> },
+    /// Attached anew whenever a slot goes on or off.
+    Classic { choice: Choice },
+}
+
+impl Chooser {
+    /// Loads the program, and has it choose among the group that the socket is in.
+    ///
+    /// # Errors
+    /// Why that cannot be. The group is as it was.
+    pub(super) fn load(choice: Choice, socket: impl AsFd) -> Result<Self, String> {
+        let no = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| format!("{what}: {error}")
+        };
+        let wanted = Maps::of(choice);
+        let maps = Maps {
+            table: Map::new(wanted.table).map_err(no("cannot make a map"))?,
+            counter: Map::new(wanted.counter).map_err(no("cannot make a map"))?,
+            sockets: Map::new(wanted.sockets).map_err(no("cannot make a map of sockets"))?,
+        };
+        let numbers = Maps {
+            table: maps.table.number(),
+            counter: maps.counter.number(),
+            sockets: maps.sockets.number(),
+        };
+        let loaded = sys::load(&program(choice, numbers))
+            .map_err(|error| format!("cannot load a program: {error}"))?;
+        let waiting = Table::of(choice, []).to_bytes(choice);
+        maps.table.update(0, &waiting).map_err(no("cannot write a map"))?;
+        sys::attach(socket, &loaded).map_err(no("cannot attach a program"))?;
+        Ok(Self::Program { choice, maps })
+    }
+
+    /// Has a classic program choose among the group that the socket is in.
+    ///
+    /// # Errors
+    /// If the system takes no program at all.
+    pub(super) fn classic(choice: Choice, socket: impl AsFd) -> io::Result<Self> {
+        sys::attach_classic(socket, &classic(choice, []))?;
+        Ok(Self::Classic { choice })
+    }
+
+    pub(super) const fn choice(&self) -> Choice {
+        match self {
+            Self::Program { choice, .. } | Self::Classic { choice } => *choice,
+        }
+    }
+
+    /// A new socket of the group stands at that place.
+    pub(super) fn put(&self, place: u32, socket: &OwnedFd) -> io::Result<()> {
+        match self {
+            Self::Program { maps, .. } => maps.sockets.put(place, socket),
+            Self::Classic { .. } => Ok(()),
+        }
+    }
+
+    /// These slots are on, each with its place.
+    pub(super) fn choose(&self, on: &BTreeMap<u32, u32>, member: &OwnedFd) -> io::Result<()> {
+        let on = on.iter().map(|(&slot, &place)| (slot, place));
+        match self {
+            Self::Program { choice, maps } => {
+                maps.table.update(0, &Table::of(*choice, on).to_bytes(*choice))
+            }
+            Self::Classic { choice } => sys::attach_classic(member, &classic(*choice, on)),
+        }
+    }
+
+    /// Whoever connects is refused. (A classic program can do no more than send them to the waiting
+    /// room.)
+    pub(super) fn refuse(&self, member: &OwnedFd) -> io::Result<()> {
+        match self {
+            Self::Program { choice, maps } => {
+                maps.table.update(0, &Table::refusing().to_bytes(*choice))
+            }
+            Self::Classic { choice } => sys::attach_classic(member, &classic(*choice, [])),
+        }
+    }
+}

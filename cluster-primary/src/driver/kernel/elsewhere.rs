@@ -1,0 +1,61 @@
+//! Where there is no such thing.
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use cluster_proto::ListenQuery;
+use cluster_sched::kernel::Choice;
+use rustix::io::Errno;
+
+use crate::machine::{Bound, Queue};
+
+/// A new group.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) group: Group,
+    pub(super) bound: Bound,
+    pub(super) without_program: Option<String>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    Bind(Errno),
+    #[allow(dead_code, reason = "where there are groups it is made")]
+    NoChoice(String),
+}
+
+/// None can be made here; [`Primary::fork`](crate::Primary::fork) has said so before.
+#[derive(Debug)]
+pub(in super::super) struct Group(Infallible);
+
+impl Group {
+    pub(super) fn open(_: &ListenQuery, _: Choice) -> Result<Opened, OpenError> {
+        Err(OpenError::Bind(Errno::OPNOTSUPP))
+    }
+
+    pub(super) fn choice(&self) -> Choice {
+        match self.0 {}
+    }
+
+    pub(super) fn slot(&mut self, _: u32) -> Result<Arc<OwnedFd>, Errno> {
+        match self.0 {}
+    }
+
+    pub(in super::super) fn socket(&self, _: Option<u32>) -> Option<&Arc<OwnedFd>> {
+        match self.0 {}
+    }
+
+    pub(super) fn switch(&mut self, _: u32, _: bool) -> Result<(), String> {
+        match self.0 {}
+    }
+
+    pub(super) fn refuse(&mut self) {
+        match self.0 {}
+    }
+
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        match self.0 {}
+    }
+}

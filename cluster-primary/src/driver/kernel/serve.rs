@@ -1,0 +1,106 @@
+//! Does what the machine wants of groups.
+
+use std::sync::Arc;
+
+use cluster_proto::ListenQuery;
+use cluster_sched::kernel::Choice;
+use rustix::io::Errno;
+
+use super::super::{Primary, listen};
+use super::group::{OpenError, Opened};
+use crate::machine::{Input, LAST_CONNECTIONS};
+use crate::{Fallback, ServerId};
+
+impl Primary {
+    /// Makes the waiting room of a server, and has the kernel choose.
+    pub(in super::super) fn open_group(
+        &mut self,
+        server: ServerId,
+        query: &ListenQuery,
+        choice: Choice,
+    ) {
+        let result = match super::Group::open(query, choice) {
+            Ok(Opened { group, bound, without_program }) => {
+                if let Some(reason) = without_program {
+                    self.fell_back(server, Fallback::of(choice), reason);
+                }
+                self.groups.insert(server, group);
+                Ok(bound)
+            }
+            Err(OpenError::Bind(errno)) => Err(-errno.raw_os_error()),
+            Err(OpenError::NoChoice(reason)) => {
+                self.fell_back(server, Fallback::Handoff, reason);
+                return self.open(server, query, false);
+            }
+        };
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::Bound { server, result });
+    }
+
+    fn fell_back(&mut self, server: ServerId, instead: Fallback, reason: String) {
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::FellBack { server, instead, reason });
+    }
+
+    /// Makes the socket of a slot, if there is none.
+    pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
+        let opened = self.groups.get_mut(&server).map_or(Err(Errno::BADF), |g| g.slot(slot));
+        let result = opened.map(drop).map_err(|errno| -errno.raw_os_error());
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::SlotOpened { server, slot, result });
+    }
+
+    pub(in super::super) fn switch_slot(&mut self, server: ServerId, slot: u32, on: bool) {
+        let Some(group) = self.groups.get_mut(&server) else { return };
+        if let Err(reason) = group.switch(slot, on) {
+            let instead = Fallback::of(group.choice());
+            self.fell_back(server, instead, reason);
+        }
+    }
+
+    /// Says how many connections wait at the sockets of a server.
+    pub(in super::super) fn look(&mut self, server: ServerId) {
+        let Some(group) = self.groups.get(&server) else { return };
+        let queues = group.queues();
+        let now = self.clock.now();
+        self.machine.handle_input(now, Input::Queues { server, queues });
+    }
+
+    /// Accepts what waits at a slot, or in the waiting room; how many connections that were.
+    pub(in super::super) fn rescue(
+        &mut self,
+        server: ServerId,
+        slot: Option<u32>,
+        most: usize,
+    ) -> usize {
+        let socket = self.groups.get(&server).and_then(|group| group.socket(slot));
+        let Some(socket) = socket.map(Arc::clone) else { return 0 };
+        let now = self.clock.now();
+        let mut rescued = 0;
+        while rescued < most {
+            match listen::accept(&socket) {
+                Ok((connection, client)) => {
+                    rescued += 1;
+                    self.take(now, server, connection, client);
+                }
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                // There are no more, or they cannot be had now: the machine looks again.
+                Err(_) => break,
+            }
+        }
+        rescued
+    }
+
+    /// Lets go of a server's sockets; before that of what waits there, if it is wanted.
+    pub(in super::super) fn close_group(&mut self, server: ServerId, accept_rest: bool) {
+        let Some(group) = self.groups.get_mut(&server) else { return };
+        group.refuse();
+        if accept_rest {
+            let mut most = LAST_CONNECTIONS;
+            for queue in group.queues() {
+                most -= self.rescue(server, queue.slot, most);
+            }
+        }
+        self.groups.remove(&server);
+    }
+}
