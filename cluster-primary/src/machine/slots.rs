@@ -206,7 +206,7 @@ impl Machine {
         }
         self.output.push_back(Output::Slot { server: id, slot: number, on: true });
         self.place_input(now, id, Place::Join { worker, slot: number });
-        self.grant_window(now, id, worker);
+        self.introduce(now, id, worker);
         // Others may have waited for somebody to take them.
         self.look_now(now, id);
     }
