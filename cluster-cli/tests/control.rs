@@ -128,6 +128,9 @@ fn a_primary_is_driven_through_a_workers_life() {
         assert_eq!(client.call("subscribe", json!({})), true);
         assert_eq!(client.fails("fork", json!({})), (-32000, json!("ERR_NO_EXEC")));
         assert_eq!(client.call("schedulingPolicy", json!({})), "rr");
+        for kernel in ["kernel", "kernel-random", "kernel-sticky"] {
+            assert_eq!(client.call("schedulingPolicy", json!({"policy": kernel})), kernel);
+        }
         assert_eq!(client.call("schedulingPolicy", json!({"policy": "none"})), "none");
         let set = json!({"exec": worker(&folder), "execPath": node, "silent": true});
         let settings = client.call("setupPrimary", set);
