@@ -79,9 +79,10 @@ pub struct Machine {
     exited_after_disconnect: bool,
     answer_deadline: Option<Mono>,
     unexpected_handles: u64,
-    /// The primary wants to know how many tracked connections are open, and what it was told last.
+    /// The primary wants to know how many tracked connections are open; and how many it believes to
+    /// be: what it was told last, and every one that was accepted since.
     tells_held: bool,
-    told_held: Option<usize>,
+    believed_held: Option<usize>,
     sockets: Sockets,
     output: VecDeque<Output>,
 }
@@ -129,7 +130,7 @@ impl Machine {
             answer_deadline: None,
             unexpected_handles: 0,
             tells_held: false,
-            told_held: None,
+            believed_held: None,
             sockets: Sockets::default(),
             output: VecDeque::new(),
         };
@@ -418,6 +419,7 @@ impl Machine {
         if tracked {
             *self.tracked.entry(id).or_default() += 1;
         }
+        self.believed_held = self.believed_held.map(|held| held + 1);
         self.tell(Some(seq), ClusterBody::Accepted(true));
         self.output.push_back(Output::Connection { server: id, handle, tracked });
     }
@@ -463,15 +465,15 @@ impl Machine {
         }
     }
 
-    /// Whether the primary wants to know how many connections are open, and that has changed.
+    /// Whether the primary wants to know how many connections are open, and believes otherwise.
     pub fn has_to_tell(&self) -> bool {
-        self.tells_held && self.told_held != Some(self.tracked()) && self.is_connected()
+        self.tells_held && self.believed_held != Some(self.tracked()) && self.is_connected()
     }
 
     fn tell_held(&mut self) {
         if self.has_to_tell() {
             let held = self.tracked();
-            self.told_held = Some(held);
+            self.believed_held = Some(held);
             let held = native::held(held.try_into().unwrap_or(u32::MAX));
             self.output.push_back(Output::Send(held));
         }
