@@ -40,6 +40,9 @@ pub struct Channel<T: Transport = Socket> {
     pairing: Pairing<T::Handle>,
     unpacked: Unpacked<T::Handle>,
     native: bool,
+    short_reads: bool,
+    /// The last read emptied the transport.
+    drained: bool,
     max_handles: usize,
     /// What a read brought; empty between calls, kept for its memory.
     arrived: Vec<T::Handle>,
@@ -129,6 +132,8 @@ impl<T: Transport> Channel<T> {
             pairing: Pairing::new(config.max_handles),
             unpacked: Unpacked::new(),
             native: config.native,
+            short_reads: config.short_reads && cfg!(target_os = "linux"),
+            drained: false,
             max_handles: config.max_handles,
             arrived: Vec::new(),
             taken: Vec::new(),
@@ -255,6 +260,13 @@ impl<T: Transport> Channel<T> {
         received
     }
 
+    /// The peer has closed its end: from here on every read goes on to the end of the stream, where
+    /// [short reads](ChannelConfig::short_reads) did not.
+    pub fn note_read_closed(&mut self) {
+        self.short_reads = false;
+        self.drained = false;
+    }
+
     /// What the peer answered to a handle that was sent [with a token](Outgoing::with_token), the
     /// oldest answer first; each is reported once. Handles that are unanswered when the channel
     /// closes are not reported.
@@ -345,6 +357,10 @@ impl<T: Transport> Channel<T> {
                 return Ok(Recv::Message(received));
             }
             self.pairing.drained();
+            // Of a peer that is gone nothing is announced any more.
+            if std::mem::take(&mut self.drained) && !self.sender.is_closed() {
+                return Ok(Recv::WouldBlock);
+            }
             // Taken, not borrowed: who knows what a transport does.
             let mut buffer = BUFFER.take();
             if buffer.is_empty() {
@@ -358,6 +374,7 @@ impl<T: Transport> Channel<T> {
             match received {
                 Ok(meta) => {
                     self.truncated += u64::from(meta.truncated);
+                    let brought = !self.arrived.is_empty();
                     // The descriptors before the bytes: a frame must find what it came with.
                     self.pairing
                         .read(meta.bytes, self.arrived.drain(..), meta.truncated)
@@ -365,6 +382,10 @@ impl<T: Transport> Channel<T> {
                     if meta.bytes == 0 {
                         return self.end_of_stream();
                     }
+                    // A read stops behind the bytes that brought a handle; else only when there is
+                    // no more. What comes later is a readiness of its own.
+                    let short = meta.bytes < READ && !meta.truncated && !brought;
+                    self.drained = self.short_reads && short;
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Recv::WouldBlock),

@@ -66,6 +66,11 @@ pub struct ChannelConfig {
     /// [marker](cluster_proto::native::marker); this end then does the same. Default: false, and
     /// the marker is a message like others.
     pub native: bool,
+    /// Whether a read that brings less than there was room for has emptied the socket, so that no
+    /// other has to find that out: so it is on Linux, whoever calls
+    /// [`Channel::note_read_closed`](crate::Channel::note_read_closed) when an event says so.
+    /// Elsewhere it is ignored. Default: false.
+    pub short_reads: bool,
 }
 
 impl Default for ChannelConfig {
@@ -78,6 +83,7 @@ impl Default for ChannelConfig {
             gate_window: 1,
             max_handles: native::MAX_CONNECTIONS,
             native: false,
+            short_reads: false,
         }
     }
 }
@@ -129,6 +135,13 @@ impl ChannelConfig {
     #[must_use]
     pub fn native(mut self, allowed: bool) -> Self {
         self.native = allowed;
+        self
+    }
+
+    /// Sets [`short_reads`](Self::short_reads).
+    #[must_use]
+    pub fn short_reads(mut self, trusted: bool) -> Self {
+        self.short_reads = trusted;
         self
     }
 }

@@ -152,7 +152,11 @@ impl Options {
             Serialization::Advanced => Wire::Advanced,
             _ => Wire::Json,
         };
-        ChannelConfig::default().wire(wire).queue_limit(self.queue_limit).native(true)
+        ChannelConfig::default()
+            .wire(wire)
+            .queue_limit(self.queue_limit)
+            .native(true)
+            .short_reads(true)
     }
 }
 

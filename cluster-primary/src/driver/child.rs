@@ -213,9 +213,10 @@ impl Primary {
         self.tokens.forget(Source::Process(worker));
         // A stranger that inherited the channel could hold it open for ever, and write for ever.
         #[cfg(target_os = "linux")]
-        if let Some(channel) = self.children.get(&worker).and_then(|c| c.channel.as_ref()) {
+        if let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut()) {
+            channel.note_read_closed();
             // What was written remains to be read; nothing more can be. (Elsewhere it would be lost.)
-            let _closed = rustix::net::shutdown(channel, rustix::net::Shutdown::Read);
+            let _closed = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
         }
         self.read_messages(now, worker, LAST_MESSAGES, u64::MAX);
         let pipes: Vec<_> =

@@ -217,7 +217,8 @@ impl Primary {
             .max_frame(limits.max_frame)
             .high_water(limits.high_water)
             .queue_limit(limits.queue_limit)
-            .native(true);
+            .native(true)
+            .short_reads(true);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
 
@@ -447,8 +448,14 @@ impl Primary {
         self.full_wake = self.ready.iter().count() == EVENTS;
         for event in &self.ready {
             if let Some(source) = self.tokens.source(event.token()) {
-                if let (Source::Channel(worker), true) = (source, event.is_writable()) {
-                    self.unflushed.insert(worker);
+                if let Source::Channel(worker) = source {
+                    if event.is_writable() {
+                        self.unflushed.insert(worker);
+                    }
+                    if event.is_read_closed() || event.is_error() {
+                        let channel = self.children.get_mut(&worker).and_then(Child::channel);
+                        channel.into_iter().for_each(Channel::note_read_closed);
+                    }
                 }
                 self.pending.insert(source);
             }

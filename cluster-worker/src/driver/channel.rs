@@ -55,8 +55,12 @@ impl Link {
         self.readable && self.channel.is_some()
     }
 
-    pub(super) fn note_event(&mut self) {
+    /// The channel may have something to read, or the primary has closed it.
+    pub(super) fn note_event(&mut self, closed: bool) {
         self.readable = true;
+        if closed && let Some(channel) = &mut self.channel {
+            channel.note_read_closed();
+        }
     }
 
     pub(super) fn flushes(&self) -> u64 {
@@ -168,7 +172,7 @@ impl Core {
                 return;
             }
             // A connection that came in the meantime is refused rather than lost.
-            self.link.readable = true;
+            self.link.note_event(true);
             if self.read(1) == 0 {
                 return self.close_channel(None);
             }
@@ -226,7 +230,7 @@ impl Core {
 
     /// Nothing can be written any more: reads what there is, and closes.
     fn read_out(&mut self) {
-        self.link.readable = true;
+        self.link.note_event(true);
         // A peer that writes for ever and never reads has had its chance.
         self.read(1 << 16);
         self.close_channel(None);

@@ -503,7 +503,7 @@ impl Core {
 
     fn event(&mut self, event: &Event) {
         match event.token() {
-            CHANNEL => self.link.note_event(),
+            CHANNEL => self.link.note_event(event.is_read_closed() || event.is_error()),
             WAKER => {}
             Token(n) => {
                 let id = ServerId((n - FIRST_SERVER) as u64 + 1);
