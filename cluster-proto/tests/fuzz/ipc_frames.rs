@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use cluster_proto::native::{
+    Answer, Batch, MAX_ANSWERS, MAX_CONNECTIONS, OpenAnswers, write_connections,
+};
 use cluster_proto::{Codec, DEFAULT_MAX_FRAME, Deframer, FrameError, Framing, Json, Postcard};
 
 /// The deframer finds what a reader finds who sees the stream as a whole; and each frame that is a
@@ -18,6 +21,7 @@ pub(crate) fn run(data: &[u8]) {
     for frame in &found.frames {
         match frame.framing {
             Framing::Line => out_again(&Json, &frame.payload),
+            _ if Batch::is_one(&frame.payload) => batch_out_again(&frame.payload),
             _ => out_again(&Postcard, &frame.payload),
         }
     }
@@ -35,6 +39,46 @@ fn out_again(codec: &impl Codec, payload: &[u8]) {
     let mut second = Vec::new();
     codec.encode(&again, &mut second).expect("what was read can be written");
     assert_eq!(second, stream);
+}
+
+/// A batch that can be read to its end says the same when it is written again.
+fn batch_out_again(payload: &[u8]) {
+    let Ok(batch) = Batch::read(payload) else { return };
+    let mut stream = Vec::new();
+    match batch {
+        Batch::Connections(connections) => {
+            assert!(connections.count <= MAX_CONNECTIONS);
+            let Ok(seqs) = connections.collect::<Result<Vec<_>, _>>() else { return };
+            assert_eq!(seqs.len(), connections.count);
+            // What a writer gives rises, and stays within what JavaScript counts to.
+            if !seqs.is_sorted() || seqs.iter().any(|seq| *seq >= 1 << 53) {
+                return;
+            }
+            write_connections(connections.key, seqs, &mut stream);
+        }
+        Batch::Answers(answers) => {
+            let Ok(answers) = answers.collect::<Result<Vec<_>, _>>() else { return };
+            assert!(answers.len() <= MAX_ANSWERS);
+            let within = |answer: &Answer| answer.seq < 1 << 53 && answer.ack < 1 << 53;
+            let Some((first, others)) = answers.split_first() else { return };
+            if !answers.iter().all(within) {
+                return;
+            }
+            let mut open = OpenAnswers::begin(*first, &mut stream);
+            assert!(others.iter().all(|answer| open.push(*answer, &mut stream)));
+        }
+    }
+    let again = Batch::read(&stream[4..]).expect("what was written can be read");
+    match (batch, again) {
+        (Batch::Connections(one), Batch::Connections(two)) => {
+            assert_eq!((one.key, one.count), (two.key, two.count));
+            assert!(one.map(Result::unwrap).eq(two.map(Result::unwrap)));
+        }
+        (Batch::Answers(one), Batch::Answers(two)) => {
+            assert!(one.map(Result::unwrap).eq(two.map(Result::unwrap)));
+        }
+        _ => panic!("it is of another kind"),
+    }
 }
 
 struct Plan<'a> {
