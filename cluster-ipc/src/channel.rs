@@ -260,11 +260,12 @@ impl<T: Transport> Channel<T> {
         received
     }
 
-    /// The peer has closed its end: from here on every read goes on to the end of the stream, where
-    /// [short reads](ChannelConfig::short_reads) did not.
-    pub fn note_read_closed(&mut self) {
-        self.short_reads = false;
+    /// An event said that there is something to read: a [short read](ChannelConfig::short_reads)
+    /// before it was not the last. If it also said that the peer has closed its end, every read
+    /// goes on to the end of the stream from here on.
+    pub fn note_readable(&mut self, read_closed: bool) {
         self.drained = false;
+        self.short_reads &= !read_closed;
     }
 
     /// What the peer answered to a handle that was sent [with a token](Outgoing::with_token), the

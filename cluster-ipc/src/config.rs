@@ -68,7 +68,7 @@ pub struct ChannelConfig {
     pub native: bool,
     /// Whether a read that brings less than there was room for has emptied the socket, so that no
     /// other has to find that out: so it is on Linux, whoever calls
-    /// [`Channel::note_read_closed`](crate::Channel::note_read_closed) when an event says so.
+    /// [`Channel::note_readable`](crate::Channel::note_readable) with each event.
     /// Elsewhere it is ignored. Default: false.
     pub short_reads: bool,
 }

@@ -33,6 +33,19 @@ fn a_short_read_is_the_last_and_what_comes_later_is_read_when_it_is_announced() 
     assert_eq!(recv(&mut channel), Some(user(3)));
 }
 
+/// The event for what comes later may have been taken before all is received that came earlier.
+#[test]
+fn an_event_in_between_makes_a_short_read_one_of_many() {
+    let (mut channel, mut raw) = trusting();
+    raw.write_all(b"1\n2\n").unwrap();
+    assert_eq!(recv(&mut channel), Some(user(1)));
+    raw.write_all(b"3\n").unwrap();
+    channel.note_readable(false);
+    assert_eq!(recv(&mut channel), Some(user(2)));
+    assert_eq!(recv(&mut channel), Some(user(3)));
+    assert_eq!(recv(&mut channel), None);
+}
+
 #[test]
 fn a_read_that_ends_behind_a_descriptor_is_not_the_last() {
     let (mut channel, raw) = trusting();
@@ -54,7 +67,7 @@ fn a_peer_that_closes_is_read_to_the_end() {
     raw.write_all(b"2\n").unwrap();
     drop(raw);
     // The event that told of the first may have told of the end too.
-    channel.note_read_closed();
+    channel.note_readable(true);
     assert_eq!(recv(&mut channel), Some(user(2)));
     assert!(matches!(channel.recv(), Ok(Recv::Closed)));
 }

@@ -214,7 +214,7 @@ impl Primary {
         // A stranger that inherited the channel could hold it open for ever, and write for ever.
         #[cfg(target_os = "linux")]
         if let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut()) {
-            channel.note_read_closed();
+            channel.note_readable(true);
             // What was written remains to be read; nothing more can be. (Elsewhere it would be lost.)
             let _closed = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
         }

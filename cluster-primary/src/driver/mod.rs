@@ -452,9 +452,10 @@ impl Primary {
                     if event.is_writable() {
                         self.unflushed.insert(worker);
                     }
-                    if event.is_read_closed() || event.is_error() {
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        let closed = event.is_read_closed() || event.is_error();
                         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-                        channel.into_iter().for_each(Channel::note_read_closed);
+                        channel.into_iter().for_each(|channel| channel.note_readable(closed));
                     }
                 }
                 self.pending.insert(source);

@@ -58,8 +58,8 @@ impl Link {
     /// The channel may have something to read, or the primary has closed it.
     pub(super) fn note_event(&mut self, closed: bool) {
         self.readable = true;
-        if closed && let Some(channel) = &mut self.channel {
-            channel.note_read_closed();
+        if let Some(channel) = &mut self.channel {
+            channel.note_readable(closed);
         }
     }
 
