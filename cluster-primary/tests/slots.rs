@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_primary::machine::{Input, Queue};
 use cluster_primary::proto::{AddressType, ClusterBody, Field, ListenQuery, flags};
-use cluster_primary::{Fallback, Placement, ServerId, Settings, WorkerId};
+use cluster_primary::{ConnId, Fallback, Placement, ServerId, Settings, WorkerId};
 use support::{BOUND_PORT, Cluster, key, tcp};
 
 const MS: Duration = Duration::from_millis(1);
@@ -312,4 +312,33 @@ fn a_server_that_a_worker_closes_is_off_for_it_alone() {
     let lines = cluster.says(workers[0], close);
     assert_eq!(lines.last().map(String::as_str), Some("close server 1"));
     assert_eq!(cluster.machine.poll_timeout(), None);
+}
+
+/// Its client waits in the waiting room; nobody has said that it listens.
+#[test]
+fn a_server_that_is_drained_while_nobody_is_on_asks_those_that_have_a_socket() {
+    let mut cluster = cluster();
+    let worker = cluster.fork();
+    let server = cluster.serves(worker, BOUND_PORT.into());
+    // The driver accepts what waits when it closes the socket.
+    let conn = ConnId(1);
+    cluster.machine.handle_input(cluster.now, Input::DisconnectAll);
+    cluster.machine.handle_input(cluster.now, Input::Accepted { server, conn, client: None });
+    let lines = cluster.drain();
+    let sent = format!("to 1: newconn {} conn 1", key(BOUND_PORT.into()));
+    assert!(lines.contains(&sent), "{lines:?}");
+    let lines = [cluster.takes(conn), cluster.wait(20 * MS)].concat();
+    assert!(lines.contains(&"to 1: disconnect".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn one_that_rests_is_on_again_when_nobody_else_is() {
+    let (mut cluster, workers, server) = serving(2);
+    found(&mut cluster, server, 0, &[0, 0]);
+    while !next_look(&mut cluster, server, &[1, 0]).contains(&"slot 0 of server 1 off".to_owned()) {
+    }
+    cluster.closes_channel(workers[1]);
+    cluster.exits(workers[1]);
+    let lines = next_look(&mut cluster, server, &[0, 0]);
+    assert!(lines.contains(&"slot 0 of server 1 on".to_owned()), "{lines:?}");
 }

@@ -89,7 +89,11 @@ impl Primary {
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
             Output::Slot { server, slot, on } => self.switch_slot(server, slot, on),
             Output::Look { server } => self.look(server),
-            Output::Rescue { server, slot, most } => drop(self.rescue(server, slot, most)),
+            Output::Rescue { server, slot, most } => {
+                // Others may have been rescued since that was said.
+                let most = most.min(self.machine.room(server));
+                self.rescue(server, slot, most);
+            }
             Output::CloseServer { server, accept_rest } => {
                 self.close_group(server, accept_rest);
                 if accept_rest {

@@ -115,8 +115,21 @@ impl Machine {
         if let Some(held) = held {
             self.place_input(now, server, Place::Held { worker: id, held });
         }
-        if window != 1 {
-            self.place_input(now, server, Place::Window { worker: id, window });
+        self.place_input(now, server, Place::Window { worker: id, window });
+    }
+
+    /// A worker that says how many connections it holds counts those that it accepts itself: so do
+    /// we, and at its other servers as well.
+    fn holds_one_more(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let Some(holder) = self.workers.get_mut(&worker) else { return };
+        let Some(held) = &mut holder.held else { return };
+        *held = held.saturating_add(1);
+        let (held, servers) = (*held, &holder.servers);
+        for other in servers.keys().filter(|other| **other != id) {
+            if let Some(server) = self.servers.get_mut(other) {
+                // It places nothing, and where the worker was never placed it changes nothing.
+                let _unfit = server.sched.handle_input(now, Place::Held { worker, held });
+            }
         }
     }
 
@@ -193,9 +206,10 @@ impl Machine {
                 }
                 Placed::Done { conn, worker } => {
                     self.stats.handed_over += 1;
-                    if let Some(worker) = self.workers.get_mut(&worker) {
-                        worker.connections += 1;
+                    if let Some(taker) = self.workers.get_mut(&worker) {
+                        taker.connections += 1;
                     }
+                    self.holds_one_more(now, id, worker);
                     self.drop_conn(conn, Fate::HandedOver);
                 }
                 Placed::Shed { conn, reason } => self.drop_conn(conn, Fate::Shed(reason)),

@@ -309,6 +309,7 @@ impl Machine {
 
     /// Lets the workers of a drained server go.
     pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
+        self.draft(now, id);
         let Some(server) = self.servers.get_mut(&id).filter(|s| s.is_drained()) else { return };
         server.phase = Phase::Closing;
         let workers = std::mem::take(&mut server.workers);

@@ -15,12 +15,14 @@ use super::io::{Output, Queue, SendHandle};
 use super::server::{Phase, Server};
 use super::{Machine, worker};
 use crate::event::Address;
-use crate::{Event, Fallback, Placement, ServerId, WorkerId};
+use crate::{Event, Fallback, Placement, PolicyName, ServerId, WorkerId};
 
 /// How long a slot that was switched off is left to finish the handshakes that were under way, with
 /// clients nearby, and its worker to hear from the connections that it accepted at the last, before
 /// the worker is told to disconnect. What comes later still is rescued.
 const SETTLE: Duration = Duration::from_millis(10);
+/// Looks are no closer together, whatever is set.
+const SHORTEST_WATCH: Duration = Duration::from_millis(1);
 /// Where nothing waits, looks are so many times as far apart.
 const CALM: u32 = 10;
 /// So many looks after a slot was switched off it is still watched closely, for handshakes of
@@ -214,7 +216,7 @@ impl Machine {
     /// Nothing more comes to the worker by its slot, and what has not been accepted there is looked
     /// for.
     fn switch_off(&mut self, now: Mono, id: ServerId, worker: WorkerId, state: State) {
-        let watch = self.settings.limits.queue_watch;
+        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
         let Some(server) = self.servers.get_mut(&id) else { return };
         let open = server.is_open();
         let Some(slots) = &mut server.slots else { return };
@@ -223,12 +225,11 @@ impl Machine {
         slot.state = state;
         slot.since = None;
         slots.alert_until = now + watch * AFTERMATH;
-        if was_on {
-            if open {
-                self.output.push_back(Output::Slot { server: id, slot: number, on: false });
-            }
-            self.place_input(now, id, Place::Retire { worker });
+        if was_on && open {
+            self.output.push_back(Output::Slot { server: id, slot: number, on: false });
         }
+        // One that was not on may have been drafted; of a stranger it changes nothing.
+        self.place_input(now, id, Place::Retire { worker });
         self.look_now(now, id);
     }
 
@@ -243,6 +244,28 @@ impl Machine {
             slot.worker = None;
         }
         self.settle(now, id, worker, number);
+    }
+
+    /// A server is drained, and none of those that serve what is left is on: the others are asked,
+    /// those that rest, and those that have not said yet that they listen.
+    pub(super) fn draft(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let Some(slots) = &server.slots else { return };
+        if !matches!(server.phase, Phase::Draining { .. }) || server.sched.workers() > 0 {
+            return;
+        }
+        let has_socket = |slot: &Slot| !matches!(slot.state, State::Asked { .. });
+        let able: Vec<_> = slots
+            .slots
+            .iter()
+            .filter(|(_, slot)| has_socket(slot))
+            .filter_map(|(&number, slot)| Some((number, slot.worker?)))
+            .filter(|(_, worker)| self.workers.get(worker).is_some_and(|w| w.connected))
+            .collect();
+        for (slot, worker) in able {
+            self.place_input(now, id, Place::Join { worker, slot });
+            self.introduce(now, id, worker);
+        }
     }
 
     /// All workers of a server are about to disconnect: each is given time to settle.
@@ -289,7 +312,7 @@ impl Machine {
     }
 
     pub(super) fn slots_due(&mut self, now: Mono) {
-        let watch = self.settings.limits.queue_watch;
+        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
         for (id, server) in &mut self.servers {
             let open = server.is_open();
             let Some(slots) = server.slots.as_mut().filter(|_| open) else { continue };
@@ -357,6 +380,8 @@ impl Machine {
     /// Workers that leave what comes to their slots waiting while others could take it.
     fn find_stuck(&mut self, now: Mono, id: ServerId, queues: &[Queue]) -> Vec<(WorkerId, State)> {
         let limits = self.settings.limits;
+        // Clients that stick are not to be moved for having many neighbours.
+        let sticks = self.settings.policy == PolicyName::Sticky;
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else {
             return Vec::new();
         };
@@ -389,7 +414,7 @@ impl Machine {
             if silent && waited >= limits.stuck_after {
                 others -= 1;
                 stuck.push((worker, State::Silent));
-            } else if idle && waited >= limits.stuck_after * PATIENCE {
+            } else if idle && !sticks && waited >= limits.stuck_after * PATIENCE {
                 others -= 1;
                 if now.saturating_sub(slot.on_since) > limits.stuck_after * PATIENCE * 2 {
                     slot.rest = FIRST_REST;
@@ -427,7 +452,10 @@ impl Machine {
         let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
             return;
         };
-        let rested = |slot: &Slot| matches!(slot.state, State::Full { until } if until <= now);
+        // With nobody on there is nobody to rest for.
+        let alone = slots.on() == 0;
+        let rested =
+            |slot: &Slot| matches!(slot.state, State::Full { until } if alone || until <= now);
         let rested: Vec<_> =
             slots.slots.iter().filter(|(_, slot)| rested(slot)).map(|(&n, _)| n).collect();
         for number in rested {
@@ -437,7 +465,7 @@ impl Machine {
 
     /// When to look next.
     fn look_again(&mut self, now: Mono, id: ServerId, queues: &[Queue]) {
-        let watch = self.settings.limits.queue_watch;
+        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
         let settles = self.settling.keys().any(|(_, of)| *of == id);
         let Some(server) = self.servers.get_mut(&id).filter(|server| server.is_open()) else {
             return;

@@ -50,6 +50,8 @@ pub(crate) const BACKLOG: i32 = 511;
 const EVENTS: usize = 128;
 /// Messages that are read in one wake.
 const BURST: usize = 64;
+/// How long a thread that need not wait goes on without looking whether anything has come.
+const OVERDUE: Duration = Duration::from_millis(10);
 /// How long an evented worker leaves a socket alone that would not accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -128,6 +130,8 @@ pub(crate) struct Core {
     beside: Option<Outgoing<OwnedFd>>,
     /// How the last message of the application's fared.
     sent: Result<Pressure, SendError>,
+    /// When was last looked whether anything has come.
+    absorbed_at: Mono,
     /// It has sent something since its loop last looked. For the evented front-end only.
     pub(crate) gathering: bool,
     /// The application was told to wait until all is written.
@@ -165,6 +169,7 @@ impl Core {
             last_server: 0,
             beside: None,
             sent: Ok(Pressure::Low),
+            absorbed_at: Mono::ZERO,
             gathering: false,
             draining: false,
             sockets: BTreeMap::new(),
@@ -471,8 +476,14 @@ impl Core {
         Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
 
+    /// Whether nobody has looked for long whether anything has come.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.clock.mono() >= self.absorbed_at + OVERDUE
+    }
+
     /// Takes what was waited for, a bounded amount of it.
     pub(crate) fn absorb(&mut self, poller: Poller) {
+        self.absorbed_at = self.clock.mono();
         for event in &poller.events {
             self.event(event);
         }

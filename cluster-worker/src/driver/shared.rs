@@ -75,6 +75,13 @@ impl Shared {
     ) -> io::Result<Option<T>> {
         let mut core = self.core.lock();
         let deadline = timeout.and_then(|timeout| core.clock.deadline(timeout));
+        // Whoever always finds what it waits for would never hear the primary.
+        if core.is_overdue()
+            && let Some(poller) = core.poller.take()
+        {
+            let now = core.clock.mono();
+            lead(&mut core, poller, Some(now))?;
+        }
         let result = loop {
             let result = check(&mut core);
             core.flush();

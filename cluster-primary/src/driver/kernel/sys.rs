@@ -148,7 +148,10 @@ pub(super) fn load(program: &[Insn]) -> Result<OwnedFd, String> {
         Err(error) => error,
     };
     if error.raw_os_error() != Some(libc::EPERM) {
-        let _same_error = attempt(1);
+        // The error is the same, unless it was a signal that came in between.
+        if let Ok(program) = attempt(1) {
+            return Ok(program);
+        }
     }
     let log = String::from_utf8_lossy(&log);
     let log: Vec<&str> = log.trim_end_matches(['\0', '\n']).lines().collect();
