@@ -260,6 +260,7 @@ impl Machine {
             .iter()
             .filter(|(_, slot)| has_socket(slot))
             .filter_map(|(&number, slot)| Some((number, slot.worker?)))
+            .filter(|(_, worker)| server.workers.contains(worker))
             .filter(|(_, worker)| self.workers.get(worker).is_some_and(|w| w.connected))
             .collect();
         for (slot, worker) in able {
