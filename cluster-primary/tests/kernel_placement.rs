@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use cluster_primary::{Event, Fallback, Placement, PolicyName, Settings, Signal, WorkerId};
 use node::{nodes, own, under};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use support::{Cluster, Folder, puppet, whoever_serves};
 
 /// Never within a test.
@@ -346,7 +346,13 @@ fn every_family_is_dealt_out() {
 
 #[test]
 fn a_port_in_use_is_told_even_if_its_user_would_share_it() {
-    let sharing = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let sharing = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
     sockopt::set_socket_reuseaddr(&sharing, true).unwrap();
     sockopt::set_socket_reuseport(&sharing, true).unwrap();
     rustix::net::bind(&sharing, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -357,7 +363,12 @@ fn a_port_in_use_is_told_even_if_its_user_would_share_it() {
     let mut cluster = Cluster::with(kernel(puppet()));
     let (one, two) = (cluster.fork(), cluster.fork());
     assert_eq!(cluster.ask(one, &order), "failed 98");
+    let theirs = sharing.local_addr().unwrap();
     drop(sharing);
+    // A child that another test is just forking holds it too, until it executes its program.
+    while TcpStream::connect(theirs).is_ok() {
+        std::thread::yield_now();
+    }
     assert_eq!(cluster.ask(two, &order), format!("listening {port}"));
     // Nor does a second primary share it.
     let mut second = Cluster::with(kernel(puppet()));
@@ -373,7 +384,13 @@ fn a_stranger_in_the_group_gets_nothing() {
         return;
     }
     let (mut cluster, _, address) = listening(kernel(puppet()), 2);
-    let stranger = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let stranger = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
     sockopt::set_socket_reuseaddr(&stranger, true).unwrap();
     sockopt::set_socket_reuseport(&stranger, true).unwrap();
     rustix::net::bind(&stranger, &address).unwrap();
@@ -407,7 +424,13 @@ fn the_last_workers_serve_what_waits_and_nobody_new_comes() {
 
 /// Connects from that address.
 fn connect_from(client: Ipv4Addr, to: SocketAddr) -> WorkerId {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((client, 0))).expect("all of 127/8 is ours");
     rustix::net::connect(&socket, &to).expect("it listens");
     whoever_serves(TcpStream::from(socket))

@@ -92,11 +92,14 @@ struct Actor {
 /// Held while a process is started: until it executes its program it has all that we have.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Closes a socket, so that its address is free at once: a process that another play is just
-/// starting does not hold it either any more.
-pub(super) fn free<S>(socket: S) {
+/// Closes a socket, and waits until its address is free: a process that another play is just
+/// starting may hold it for a moment more, even when it executes its program already.
+pub(super) fn free<S>(socket: S, is_free: impl Fn() -> bool) {
     drop(socket);
-    drop(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+    let _nobody_starts = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    while !is_free() {
+        std::thread::yield_now();
+    }
 }
 
 impl<'a> Stage<'a> {

@@ -42,6 +42,12 @@ fn taken_port(stage: &Stage<'_>) -> Played<(TcpListener, Value)> {
     Ok((listener, json!(port)))
 }
 
+fn free_port(taken: TcpListener) -> Played {
+    let address = taken.local_addr()?;
+    free(taken, || TcpListener::bind(address).is_ok());
+    Ok(())
+}
+
 /// Listens on a port that the system chooses; which.
 fn first(stage: &mut Stage<'_>, worker: u32, id: &str) -> Played<Value> {
     let options = local(stage, &json!(0));
@@ -169,7 +175,7 @@ fn port_in_use(stage: &mut Stage<'_>) -> Played {
 /// that shares sockets dies of it.)
 fn same_listen_twice(stage: &mut Stage<'_>) -> Played {
     let (taken, port) = taken_port(stage)?;
-    free(taken);
+    free_port(taken)?;
     cluster(stage, 1)?;
     let options = local(stage, &port);
     listen(stage, 1, "one", options)?;
@@ -185,7 +191,7 @@ fn another_retries(stage: &mut Stage<'_>) -> Played<Value> {
     cluster(stage, 2)?;
     let options = local(stage, &port);
     listen(stage, 1, "s", options)?;
-    free(taken);
+    free_port(taken)?;
     let options = local(stage, &port);
     listen(stage, 2, "s", options)?;
     client(stage, &port)?;
@@ -282,7 +288,7 @@ fn unix_path_in_use(stage: &mut Stage<'_>) -> Played {
     let taken = std::os::unix::net::UnixListener::bind(&path)?;
     cluster(stage, 1)?;
     listen(stage, 1, "s", json!({ "path": path }))?;
-    free(taken);
+    free(taken, || std::os::unix::net::UnixStream::connect(&path).is_err());
     end(stage, &[1])
 }
 
