@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
-use bpf::{Kernel, MAPS, Verdict, run_classic};
+use bpf::{ACK, FIN, Kernel, MAPS, RST, SYN, Verdict, run_classic};
 use cluster_sched::kernel::{
     Choice, MAX_PLACES, ROOM, Table, classic, max_classic, program, rendezvous,
 };
@@ -136,6 +136,23 @@ proptest! {
             let slot = rendezvous(client_of(client), on.iter().copied()).unwrap();
             prop_assert_eq!(run_classic(&program, client, 0), slot + 1);
         }
+    }
+}
+
+#[test]
+fn what_is_no_first_segment_takes_nobodys_turn() {
+    let choice = Choice::RoundRobin;
+    let program = program(choice, MAPS);
+    let on = (0..3).map(|slot| (slot, slot + 1));
+    let mut kernel = Kernel::new(&Table::of(choice, on).to_bytes(choice), || u32::MAX);
+    for turn in 0..30 {
+        for late in [ACK, RST, ACK | FIN, ACK | RST] {
+            // But it goes somewhere: it may carry a SYN cookie.
+            assert_eq!(kernel.receives(&program, SOMEBODY, late), Verdict::Place(3));
+        }
+        // With and without the flags of explicit congestion notification.
+        let first = if turn % 2 == 0 { SYN } else { SYN | 0xc0 };
+        assert_eq!(kernel.receives(&program, SOMEBODY, first), Verdict::Place(turn % 3 + 1));
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) const FRAME: u8 = 10;
 // Operations, to be combined with `W32` or `W64` and with `K` (a number) or `X` (a register).
 pub(super) const ADD: u8 = 0x00;
 pub(super) const MUL: u8 = 0x20;
+pub(super) const AND: u8 = 0x50;
 pub(super) const LSH: u8 = 0x60;
 pub(super) const RSH: u8 = 0x70;
 pub(super) const MOD: u8 = 0x90;

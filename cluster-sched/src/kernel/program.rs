@@ -1,8 +1,8 @@
 //! The program that chooses a socket.
 
 use super::assemble::{
-    ADD, Assembler, FRAME, JEQ, JGT, JNE, LSH, MOD, MOV, MUL, R0, R1, R2, R3, R4, R5, R6, R7, R8,
-    R9, RSH, XOR,
+    ADD, AND, Assembler, FRAME, JEQ, JGT, JNE, LSH, MOD, MOV, MUL, R0, R1, R2, R3, R4, R5, R6, R7,
+    R8, R9, RSH, XOR,
 };
 use super::table::capacity;
 use super::{Choice, Insn, Maps, ROOM};
@@ -15,6 +15,7 @@ const PASS: i32 = 1;
 
 // Functions of the kernel's.
 const GET_PRANDOM_U32: i32 = 7;
+const SKB_LOAD_BYTES: i32 = 26;
 const SKB_LOAD_BYTES_RELATIVE: i32 = 68;
 const SK_SELECT_REUSEPORT: i32 = 82;
 /// Offsets count from the IP header.
@@ -29,10 +30,14 @@ const ETH_P_IPV6: i32 = 0x86dd_u16.to_be() as i32;
 const IPV4_SOURCE: i32 = 12;
 const IPV6_SOURCE: i32 = 8;
 
+/// The word of the TCP header that has the flags, and the flag of a first segment in it.
+const TCP_FLAGS: i32 = 12;
+const SYN: i32 = 0x0002_0000;
+
 /// Where the key of the socket is kept, from the frame's top.
 const KEY: i16 = -4;
-/// Where the client's address is kept.
-const ADDRESS: i16 = -24;
+/// Where what is read of the segment is kept.
+const READ: i16 = -24;
 
 /// The program for a group of sockets: of the type `BPF_PROG_TYPE_SK_REUSEPORT`, with the
 /// descriptors of its maps in `maps`.
@@ -72,11 +77,30 @@ pub fn program(choice: Choice, maps: Maps<i32>) -> Vec<Insn> {
 }
 
 /// The index is that of the connection before, plus one.
+///
+/// The kernel asks for each segment that belongs to no connection it knows of, and not only a first
+/// one is such: a last one can come when its connection is forgotten. That takes nobody's turn, or
+/// about one connection in ten thousand would find that the turn before it was nobody's. Whoever
+/// looks at it, it is refused; or taken, if it carries a SYN cookie, and so it goes to anybody.
 fn in_turns(a: &mut Assembler, counter: i32) {
+    let (turn, done) = (a.label(), a.label());
+    a.register(MOV, R1, R6);
+    a.number(MOV, R2, TCP_FLAGS);
+    to_stack(a, 4);
+    a.call(SKB_LOAD_BYTES);
+    a.jump_if(JNE, R0, 0, turn);
+    a.load(R1, FRAME, READ);
+    a.network_order(R1);
+    a.number(AND, R1, SYN);
+    a.jump_if(JNE, R1, 0, turn);
+    at_random(a);
+    a.jump(done);
+    a.place(turn);
     a.map_value(R2, counter);
     a.number(MOV, R1, 1);
     a.fetch_add(R2, R1);
     a.register(MOD, R1, R8);
+    a.place(done);
 }
 
 /// The index is the high half of the product of a random number and the count.
@@ -97,19 +121,19 @@ fn by_client(a: &mut Assembler) {
     a.jump_if(JNE, R1, ETH_P_IP, finish);
     load_bytes(a, IPV4_SOURCE, 4);
     a.jump_if(JNE, R0, 0, finish);
-    a.load(R9, FRAME, ADDRESS);
+    a.load(R9, FRAME, READ);
     a.network_order(R9);
     a.jump(finish);
 
     a.place(six);
     load_bytes(a, IPV6_SOURCE, 16);
     a.jump_if(JNE, R0, 0, finish);
-    a.load(R9, FRAME, ADDRESS);
+    a.load(R9, FRAME, READ);
     a.network_order(R9);
     for word in 1..4 {
         shifted(a, 16);
         a.number32(MUL, R9, hash::BETWEEN);
-        a.load(R1, FRAME, ADDRESS + 4 * word);
+        a.load(R1, FRAME, READ + 4 * word);
         a.network_order(R1);
         a.register32(XOR, R9, R1);
         if word == 2 {
@@ -134,13 +158,18 @@ fn shifted(a: &mut Assembler, bits: u32) {
     a.register32(XOR, R9, R1);
 }
 
-/// Copies from the IP header to [`ADDRESS`]. Not zero if there is no such part of it.
+/// What is read, of that length, goes to [`READ`].
+fn to_stack(a: &mut Assembler, length: i32) {
+    a.register(MOV, R3, FRAME);
+    a.number(ADD, R3, READ.into());
+    a.number(MOV, R4, length);
+}
+
+/// Copies from the IP header to [`READ`]. Not zero if there is no such part of it.
 fn load_bytes(a: &mut Assembler, offset: i32, length: i32) {
     a.register(MOV, R1, R6);
     a.number(MOV, R2, offset);
-    a.register(MOV, R3, FRAME);
-    a.number(ADD, R3, ADDRESS.into());
-    a.number(MOV, R4, length);
+    to_stack(a, length);
     a.number(MOV, R5, HDR_START_NET);
     a.call(SKB_LOAD_BYTES_RELATIVE);
 }

@@ -16,6 +16,12 @@ const TABLE: u64 = 0x10_0000;
 const COUNTER: u64 = 0x3_0000;
 const NO_SUCH: u64 = (-2_i64).cast_unsigned();
 
+// Flags of a TCP segment.
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
+
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -79,7 +85,14 @@ impl Kernel {
 
     /// A client connects.
     pub(crate) fn connects(&mut self, program: &[Insn], client: IpAddr) -> Verdict {
+        self.receives(program, client, SYN)
+    }
+
+    /// A segment with those flags comes, that belongs to no connection.
+    pub(crate) fn receives(&mut self, program: &[Insn], client: IpAddr, flags: u8) -> Verdict {
         let packet = packet(client);
+        let mut segment = [0x5a; 20];
+        segment[13] = flags;
         let protocol = match client {
             IpAddr::V4(_) => 0x0800_u16,
             IpAddr::V6(_) => 0x86dd,
@@ -104,6 +117,7 @@ impl Kernel {
                 0x07 => r[dst] = r[dst].wrapping_add(number),
                 0x0f => r[dst] = r[dst].wrapping_add(r[src]),
                 0x2f => r[dst] = r[dst].wrapping_mul(r[src]),
+                0x57 => r[dst] &= number,
                 0x67 => r[dst] <<= imm,
                 0x77 => r[dst] >>= imm,
                 0x9f => r[dst] = r[dst].checked_rem(r[src]).expect("the count is not zero"),
@@ -162,6 +176,12 @@ impl Kernel {
                 0x85 => {
                     r[0] = match imm {
                         7 => u64::from((self.random)()),
+                        26 => {
+                            assert_eq!(r[1], CONTEXT);
+                            let (from, length) = (r[2] as usize, r[4] as usize);
+                            self.at(r[3], length).copy_from_slice(&segment[from..from + length]);
+                            0
+                        }
                         68 => {
                             assert_eq!((r[1], r[5]), (CONTEXT, 1));
                             let (from, length) = (r[2] as usize, r[4] as usize);
