@@ -376,6 +376,21 @@ fn a_port_in_use_is_told_even_if_its_user_would_share_it() {
     assert_eq!(second.ask(other, &order), "failed 98");
 }
 
+/// The last worker's socket outlives the server until the worker has closed it too; its successor
+/// asks for the address before.
+#[test]
+fn a_successor_of_the_only_worker_waits_until_the_address_is_free() {
+    let (mut cluster, workers, address) = listening(kernel(puppet()), 1);
+    let mut last = workers[0];
+    for _ in 0..10 {
+        cluster.primary.disconnect_worker(last);
+        let next = cluster.fork();
+        assert_eq!(cluster.listen(next, address.port()), address);
+        assert_eq!(cluster.run(move || connect(address)), next);
+        last = next;
+    }
+}
+
 /// Who joins the group later, as any program of the same user can, gets nothing.
 #[test]
 fn a_stranger_in_the_group_gets_nothing() {

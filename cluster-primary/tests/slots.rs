@@ -342,3 +342,80 @@ fn one_that_rests_is_on_again_when_nobody_else_is() {
     let lines = next_look(&mut cluster, server, &[0, 0]);
     assert!(lines.contains(&"slot 0 of server 1 on".to_owned()), "{lines:?}");
 }
+
+/// The only worker has a socket lent, and disconnects.
+fn vacating() -> (Cluster, WorkerId) {
+    let (mut cluster, workers, server) = serving(1);
+    found(&mut cluster, server, 0, &[0]);
+    cluster.input(Input::Disconnect { worker: workers[0] });
+    cluster.wait(10 * MS);
+    (cluster, workers[0])
+}
+
+/// The driver could not bind what it last was to.
+fn in_use(cluster: &mut Cluster) -> Vec<String> {
+    let server = ServerId(cluster.last_server);
+    cluster.input(Input::Bound { server, result: Err(-98) })
+}
+
+#[test]
+fn an_address_that_is_just_being_left_is_waited_for() {
+    let (mut cluster, left) = vacating();
+    let (next, port) = (cluster.fork(), i32::from(BOUND_PORT));
+    assert_eq!(cluster.asks(next, tcp(port)), ["bind server 2 by rr"]);
+    for _ in 0..3 {
+        assert!(in_use(&mut cluster).is_empty());
+        assert!(cluster.wait(9 * MS).is_empty());
+        assert_eq!(cluster.wait(MS), ["bind server 2 by rr"]);
+    }
+    // It is gone: whoever has the address now is somebody else.
+    cluster.closes_channel(left);
+    cluster.exits(left);
+    let key = key(port);
+    let lines = in_use(&mut cluster);
+    assert_eq!(
+        lines,
+        [
+            format!("to 2: ack 1 errno -98 key {key}"),
+            format!("event: listen failed 2 127.0.0.1:{port} errno 98"),
+        ]
+    );
+    assert_eq!(cluster.asks(next, tcp(port)), ["bind server 3 by rr"]);
+    assert_eq!(cluster.bound(ServerId(3)).len(), 2, "a slot is opened, and given");
+}
+
+#[test]
+fn an_address_that_is_never_left_is_in_use() {
+    let (mut cluster, _) = vacating();
+    let next = cluster.fork();
+    cluster.asks(next, tcp(BOUND_PORT.into()));
+    let began = cluster.now;
+    let lines = loop {
+        let lines = in_use(&mut cluster);
+        if !lines.is_empty() {
+            break lines;
+        }
+        cluster.wait(10 * MS);
+    };
+    assert!(lines[0].contains("errno -98"), "{lines:?}");
+    assert_eq!(cluster.now - began, 5000 * MS);
+    // Other addresses never were theirs, and other errors do not pass.
+    cluster.asks(next, tcp(1));
+    assert!(in_use(&mut cluster)[0].contains("errno -98"));
+    cluster.asks(next, tcp(BOUND_PORT.into()));
+    let server = ServerId(cluster.last_server);
+    let lines = cluster.input(Input::Bound { server, result: Err(-13) });
+    assert!(lines[0].contains("errno -13"), "{lines:?}");
+}
+
+#[test]
+fn nobody_tries_again_for_one_that_has_gone() {
+    let (mut cluster, _) = vacating();
+    let next = cluster.fork();
+    cluster.asks(next, tcp(BOUND_PORT.into()));
+    in_use(&mut cluster);
+    cluster.closes_channel(next);
+    assert_eq!(cluster.wait(10 * MS), ["bind server 2 by rr"], "that was under way");
+    assert!(in_use(&mut cluster).is_empty());
+    assert!(cluster.wait(1000 * MS).is_empty());
+}

@@ -146,7 +146,7 @@ impl Machine {
         self.output.push_back(match self.choice_for(&query) {
             Some(choice) => {
                 if let Some(server) = self.servers.get_mut(&id) {
-                    server.slots = Some(Slots::default());
+                    server.slots = Some(Slots::wanted(query.clone(), choice));
                 }
                 Output::BindSlots { server: id, query, choice }
             }
@@ -156,6 +156,9 @@ impl Machine {
     }
 
     pub(super) fn bound(&mut self, now: Mono, id: ServerId, result: Result<Bound, i32>) {
+        if result.as_ref().is_err_and(|&errno| self.tries_again(now, id, errno)) {
+            return;
+        }
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Phase::Binding { waiting } = &mut server.phase else { return };
         let waiting = std::mem::take(waiting);
@@ -163,6 +166,9 @@ impl Machine {
         match result {
             Ok(bound) => {
                 server.phase = Phase::Open { bound };
+                if let Some(slots) = &mut server.slots {
+                    slots.attempt = None;
+                }
                 // The latest one that could be bound answers for the key.
                 self.keys.insert(key, id);
                 for (worker, seq) in waiting {
@@ -269,11 +275,13 @@ impl Machine {
     }
 
     pub(super) fn close_if_unused(&mut self, now: Mono, id: ServerId) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        if !server.workers.is_empty() || !server.is_open() {
+        if !self.servers.get(&id).is_some_and(|s| s.is_open() && s.workers.is_empty()) {
             return;
         }
-        server.phase = Phase::Closing;
+        self.vacate(id);
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.phase = Phase::Closing;
+        }
         self.close_socket(id, false);
         self.place_input(now, id, Place::Close);
     }
@@ -290,9 +298,12 @@ impl Machine {
 
     /// The workers serve what has come so far, and nothing more comes.
     pub(super) fn drain(&mut self, now: Mono, id: ServerId) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        if server.is_open() && !server.shared && !server.workers.is_empty() {
-            server.phase = Phase::Draining { closed: false };
+        let drains = |s: &Server| s.is_open() && !s.shared && !s.workers.is_empty();
+        if self.servers.get(&id).is_some_and(drains) {
+            self.vacate(id);
+            if let Some(server) = self.servers.get_mut(&id) {
+                server.phase = Phase::Draining { closed: false };
+            }
             self.close_socket(id, true);
             self.settle_all(now, id);
         }

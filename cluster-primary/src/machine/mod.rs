@@ -16,6 +16,7 @@ mod listening;
 mod server;
 mod slots;
 mod sockets;
+mod vacating;
 mod window;
 mod worker;
 
@@ -31,6 +32,7 @@ pub use worker::WorkerState;
 use crate::event::Address;
 use crate::{ConnId, Event, HandleId, Placement, PolicyName, ServerId, Settings, Stats, WorkerId};
 use server::Server;
+use vacating::Vacating;
 use worker::Worker;
 
 /// Connections at the most that a driver may report of a server that it closes. (The longest queue
@@ -58,6 +60,8 @@ pub struct Machine {
     /// Workers that are about to disconnect, each with the number of its slot, and when it may at the
     /// earliest.
     settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
+    /// Ports of closed servers that workers may still hold.
+    vacating: Vec<Vacating>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
     /// How often all have disconnected.
@@ -82,6 +86,7 @@ impl Machine {
             watched: VecDeque::new(),
             descriptors: usize::MAX,
             settling: BTreeMap::new(),
+            vacating: Vec::new(),
             disconnecting: false,
             disconnects: 0,
             output: VecDeque::new(),

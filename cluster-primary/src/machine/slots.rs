@@ -4,7 +4,7 @@
 //! now and then, and rescues what waits where nobody accepts: at a slot that is off, or in the
 //! waiting room. What it rescued it places as under hand-off, among the workers that are on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cluster_proto::{AddressType, ClusterBody, ListenQuery, ListenReply, flags};
@@ -13,6 +13,7 @@ use cluster_sched::{Input as Place, Mono};
 
 use super::io::{Output, Queue, SendHandle};
 use super::server::{Phase, Server};
+use super::vacating::Attempt;
 use super::{Machine, worker};
 use crate::event::Address;
 use crate::{Event, Fallback, Placement, PolicyName, ServerId, WorkerId};
@@ -36,9 +37,13 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(32);
 
 /// What the machine knows of the slots of one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
     slots: BTreeMap<u32, Slot>,
+    /// Who was given a socket, and may still have it.
+    pub(super) lent: BTreeSet<WorkerId>,
+    /// As long as it is not bound.
+    pub(super) attempt: Option<Attempt>,
     look_at: Option<Mono>,
     /// Until then looks are not far apart, whatever they find.
     alert_until: Mono,
@@ -81,6 +86,16 @@ impl Slot {
 }
 
 impl Slots {
+    pub(super) fn wanted(query: Box<ListenQuery>, choice: Choice) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            lent: BTreeSet::new(),
+            attempt: Some(Attempt::first(query, choice)),
+            look_at: None,
+            alert_until: Mono::ZERO,
+        }
+    }
+
     fn of(&mut self, worker: WorkerId) -> Option<(u32, &mut Slot)> {
         let mut slots = self.slots.iter_mut();
         slots.find(|(_, slot)| slot.worker == Some(worker)).map(|(&number, slot)| (number, slot))
@@ -159,6 +174,10 @@ impl Machine {
         let told = self.workers.get(&worker).is_some_and(worker::Worker::may_listen);
         match result {
             Ok(()) if told => {
+                if let Some(slots) = &mut server.slots {
+                    slots.lent.retain(|known| self.workers.contains_key(known));
+                    slots.lent.insert(worker);
+                }
                 let reply = ListenReply { errno: Some(0), key, data, sockname: None };
                 let handle = SendHandle::Slot { server: id, slot: number, kind };
                 let body = ClusterBody::ListenReply(Box::new(reply));
@@ -309,10 +328,11 @@ impl Machine {
         let closed = |id: &ServerId| !self.servers.get(id).is_some_and(Server::is_open);
         let settled =
             self.settling.iter().filter(|((_, id), _)| closed(id)).map(|(_, (_, at))| *at);
-        looks.chain(settled).min()
+        looks.chain(settled).chain(self.next_attempt()).min()
     }
 
     pub(super) fn slots_due(&mut self, now: Mono) {
+        self.attempts_due(now);
         let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
         for (id, server) in &mut self.servers {
             let open = server.is_open();

@@ -75,7 +75,9 @@ impl Chooser {
             Self::Program { choice, maps } => {
                 maps.table.update(0, &Table::of(*choice, on).to_bytes(*choice))
             }
-            Self::Classic { choice } => sys::attach_classic(member, &classic(*choice, on)),
+            Self::Classic { choice } => {
+                fitting(on.collect(), |on| sys::attach_classic(member, &classic(*choice, on)))
+            }
         }
     }
 
@@ -88,5 +90,49 @@ impl Chooser {
             }
             Self::Classic { choice } => sys::attach_classic(member, &classic(*choice, [])),
         }
+    }
+}
+
+/// Attaches a classic program for as many slots as the system takes: its length is limited
+/// (`net.core.optmem_max`, 20 KiB until Linux 6.9, some hundreds of slots). The others get nothing.
+fn fitting(
+    mut on: Vec<(u32, u32)>,
+    attach: impl Fn(Vec<(u32, u32)>) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        match attach(on.clone()) {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && on.len() > 1 => {
+                on.truncate(on.len() / 2);
+            }
+            attached => return attached,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_too_long_is_made_for_fewer() {
+        let all: Vec<_> = (0..600).map(|slot| (slot, slot + 1)).collect();
+        let attached = Cell::new(0);
+        let attach = |most: usize| {
+            let attached = &attached;
+            move |on: Vec<_>| match on.len() {
+                many if many > most => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+                few => {
+                    attached.set(few);
+                    Ok(())
+                }
+            }
+        };
+        fitting(all.clone(), attach(200)).unwrap();
+        assert_eq!(attached.get(), 150);
+        // Out of memory for good.
+        assert!(fitting(all, attach(0)).is_err());
+        assert!(fitting(Vec::new(), attach(0)).is_ok());
     }
 }
