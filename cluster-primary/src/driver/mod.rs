@@ -368,7 +368,8 @@ impl Primary {
         }
     }
 
-    /// Waits for the next event, but no longer than that; `None` when there was none.
+    /// Waits for the next event, but no longer than that; `None` when there was none. What can be
+    /// done without waiting is done however short that is.
     ///
     /// # Errors
     /// If the system's poll fails.
@@ -379,10 +380,10 @@ impl Primary {
                 return Ok(Some(event));
             }
             let left = self.clock.until(deadline);
-            if left.is_zero() {
-                return Ok(None);
-            }
             self.turn(Some(left))?;
+            if left.is_zero() {
+                return Ok(self.take_event());
+            }
         }
     }
 

@@ -53,7 +53,9 @@ impl Machine {
     /// The sockets of that server are about to be closed.
     pub(super) fn vacate(&mut self, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
-        let (Some(slots), Some(port)) = (&server.slots, server.bound_address().port) else { return };
+        let (Some(slots), Some(port)) = (&server.slots, server.bound_address().port) else {
+            return;
+        };
         let workers = slots.lent.clone();
         self.vacating.retain(|held| held.workers.iter().any(|w| self.workers.contains_key(w)));
         let excess = (self.vacating.len() + 1).saturating_sub(MOST);
