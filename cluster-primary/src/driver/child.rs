@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use cluster_ipc::{Channel, Flush, Recv};
+use cluster_ipc::{Channel, Flush, Received, Recv};
 use cluster_proto::env::Serialization;
 use cluster_proto::{ClusterBody, ClusterMessage, Message};
 use mio::Interest;
@@ -154,6 +154,15 @@ impl Primary {
                 Ok(Recv::Message(_)) if too_soon => {
                     self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
                     return false;
+                }
+                Ok(Recv::Message(Received {
+                    message: Message::User(message),
+                    handle: None,
+                    ..
+                })) => {
+                    // Not the machine's business; but what it said before goes first.
+                    self.drain_machine();
+                    self.events.push_back(Event::Message { worker, message, handle: None });
                 }
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {

@@ -99,12 +99,56 @@ impl<T: Clone> Owned<'_, T> {
     }
 }
 
+/// A user's text: the most frequent of all messages, written and read by hand. The bytes are those
+/// that serde would make; whatever is in any way unusual is left to it.
+mod text {
+    use super::{HEADER, String, Vec};
+
+    /// `Plain`, `User`, and then a value that is a `String`.
+    const HEAD: [u8; 3] = [0, 5, 5];
+    /// Up to here a length has two bytes of seven bits at the most.
+    const LONGEST: usize = (1 << 14) - 1;
+
+    pub(super) fn encode(text: &str, out: &mut Vec<u8>) -> bool {
+        let length = text.len();
+        if length > LONGEST {
+            return false;
+        }
+        let (low, high) = ((length & 0x7f) as u8, (length >> 7) as u8);
+        let varint: &[u8] = if high == 0 { &[low] } else { &[low | 0x80, high] };
+        let body = HEAD.len() + varint.len() + length;
+        out.reserve(HEADER + body);
+        out.extend_from_slice(&(body as u32).to_be_bytes());
+        out.extend_from_slice(&HEAD);
+        out.extend_from_slice(varint);
+        out.extend_from_slice(text.as_bytes());
+        true
+    }
+
+    pub(super) fn decode(payload: &[u8]) -> Option<String> {
+        let (length, bytes) = match payload.strip_prefix(&HEAD)? {
+            [low @ ..0x80, bytes @ ..] => (usize::from(*low), bytes),
+            [low, high @ 1..0x80, bytes @ ..] => {
+                (usize::from(*low & 0x7f) | usize::from(*high) << 7, bytes)
+            }
+            _ => return None,
+        };
+        let text = core::str::from_utf8(bytes).ok().filter(|text| text.len() == length)?;
+        Some(text.into())
+    }
+}
+
 impl Codec for Postcard {
     fn framing(&self) -> Framing {
         Framing::Length
     }
 
     fn encode(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if let Message::User(Value::String(text)) = message
+            && text::encode(text, out)
+        {
+            return Ok(());
+        }
         check_sendable(message)?;
         let wire = to_wire(message)?;
         let unsupported = |what: String| EncodeError::Unsupported { encoding: ENCODING, what };
@@ -129,6 +173,9 @@ impl Codec for Postcard {
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
+        if let Some(text) = text::decode(payload) {
+            return Ok(Message::User(Value::String(text)));
+        }
         let malformed = |what: String| DecodeError::Malformed { encoding: ENCODING, what };
         let (wire, rest) =
             postcard::take_from_bytes(payload).map_err(|e| malformed(e.to_string()))?;
@@ -252,6 +299,49 @@ mod tests {
         let payload = [0, 5, 6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         assert!(Postcard.decode(&payload).is_err());
     }
+
+    fn by_serde(text: &str) -> Vec<u8> {
+        let value = Value::from(text);
+        postcard::to_allocvec(&Wire::Plain(Body::User(Owned::Ref(&value)))).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_written_as_serde_would_and_read_alike() {
+        for length in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0x3fff, 0x4000, 0x10000] {
+            let text = "é".repeat(length / 2) + if length % 2 == 0 { "" } else { "x" };
+            let (message, payload) = (Message::User(text.as_str().into()), by_serde(&text));
+            let mut out = alloc::vec![7];
+            Postcard.encode(&message, &mut out).unwrap();
+            assert_eq!(out[1..5], (payload.len() as u32).to_be_bytes());
+            assert_eq!(out[5..], payload);
+            assert_eq!(text::decode(&payload).is_some(), length < 0x4000, "{length}");
+            assert_eq!(Postcard.decode(&payload), Ok(message));
+        }
+    }
+
+    /// The shortcut takes nothing that serde would not, whatever the bytes.
+    #[test]
+    fn what_is_no_text_is_none_to_the_shortcut() {
+        let texts = [by_serde("hello"), by_serde(&"x".repeat(300))];
+        for payload in texts {
+            for at in 0..payload.len().min(8) {
+                for byte in 0..=255 {
+                    let mut changed = payload.clone();
+                    changed[at] = byte;
+                    let Some(text) = text::decode(&changed) else { continue };
+                    assert_eq!(by_serde(&text), changed);
+                }
+            }
+            assert_eq!(text::decode(&payload[..payload.len() - 1]), None);
+            assert_eq!(text::decode(&[&payload[..], b"x"].concat()), None);
+        }
+        // A length of two bytes where one would do: serde takes it.
+        let long_form = [&HEAD_OF_FIVE[..], b"hello"].concat();
+        assert_eq!(text::decode(&long_form), None);
+        assert_eq!(Postcard.decode(&long_form), Ok(Message::User("hello".into())));
+    }
+
+    const HEAD_OF_FIVE: [u8; 5] = [0, 5, 5, 0x85, 0];
 
     #[test]
     fn trailing_bytes_are_an_error() {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
 use cluster_proto::Message;
 
-use super::{Core, News};
+use super::{Core, Inbound, News};
 use crate::error::SendError;
 use crate::machine::{Handle, HandleId, Input};
 
@@ -218,7 +218,11 @@ impl Core {
     }
 
     fn receive(&mut self, received: Received<std::os::fd::OwnedFd>) {
-        let Received { message, handle, .. } = received;
+        let (message, handle) = match (received.message, received.handle) {
+            // Not the machine's business.
+            (Message::User(value), None) => return self.deliver(Inbound { value, handle: None }),
+            received => received,
+        };
         let handle = handle.map(|received| {
             self.last_handle += 1;
             let id = HandleId(self.last_handle);

@@ -126,10 +126,6 @@ pub(crate) struct Core {
     handles: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
     last_server: u64,
-    /// What goes with the application's message that is just being sent.
-    beside: Option<Outgoing<OwnedFd>>,
-    /// How the last message of the application's fared.
-    sent: Result<Pressure, SendError>,
     /// When was last looked whether anything has come.
     absorbed_at: Mono,
     /// It has sent something since its loop last looked. For the evented front-end only.
@@ -167,8 +163,6 @@ impl Core {
             handles: HashMap::new(),
             last_handle: 0,
             last_server: 0,
-            beside: None,
-            sent: Ok(Pressure::Low),
             absorbed_at: Mono::ZERO,
             gathering: false,
             draining: false,
@@ -322,15 +316,12 @@ impl Core {
         if is_internal(&value) {
             return Err(SendError::Encode(EncodeError::Reserved));
         }
-        self.sent = Err(SendError::Disconnected);
-        self.beside = handle.map(|mut handle| {
-            // Nobody asks for a report.
+        // Nobody asks for a report.
+        let handle = handle.map(|mut handle| {
             handle.token = None;
             handle
         });
-        self.input(Input::Send(value));
-        self.beside = None;
-        let sent = std::mem::replace(&mut self.sent, Ok(Pressure::Low));
+        let sent = self.link.send_user(&Message::User(value), handle);
         self.draining |= sent == Ok(Pressure::High);
         sent
     }
@@ -531,10 +522,6 @@ impl Core {
     pub(crate) fn pump(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Send(message @ Message::User(_)) => {
-                    let beside = self.beside.take();
-                    self.sent = self.link.send_user(&message, beside);
-                }
                 Output::Send(mut message) => {
                     // A Node primary does not look at it.
                     if let Message::Cluster(message) = &mut message
@@ -544,7 +531,6 @@ impl Core {
                     }
                     self.link.send_own(message);
                 }
-                Output::NotSent(_) => self.sent = Err(SendError::Disconnected),
                 Output::Open { server, handle, port, backlog, udp } => {
                     self.open(server, handle, port, backlog, udp);
                 }

@@ -157,3 +157,14 @@ fn a_descriptor_of_the_primarys_cannot_be_the_workers_own() {
     let query = ListenOptions::new().primary_fd(3).query().unwrap();
     assert_eq!(own::bind(&query).unwrap_err(), rustix::io::Errno::INVAL);
 }
+
+#[test]
+fn what_looks_like_the_protocols_own_is_not_sent_for_a_user() {
+    let (_primary, mut core) = core(&Options::default());
+    let own = Value::from(cluster_proto::Object::new().with("cmd", "NODE_CLUSTER"));
+    let reserved = SendError::Encode(EncodeError::Reserved);
+    assert_eq!(core.send(own, None), Err(reserved));
+    assert_eq!(core.send("hello".into(), None), Ok(Pressure::Low));
+    core.input(Input::CloseChannel);
+    assert_eq!(core.send("hello".into(), None), Err(SendError::Disconnected));
+}

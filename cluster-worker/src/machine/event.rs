@@ -78,8 +78,6 @@ pub enum Input {
     Track(ServerId),
     /// A tracked connection has ended.
     Ended(ServerId),
-    /// The application sends a message.
-    Send(Value),
     /// It is time to tell the primary how many connections are open, if it wants to know
     /// ([`has_to_tell`](super::Machine::has_to_tell)).
     TellHeld,
@@ -98,7 +96,8 @@ pub enum Input {
     Disconnect,
     /// The application ends the process in good order (`worker.kill()`).
     Kill,
-    /// A message came from the primary, its descriptor unwrapped.
+    /// A message came from the primary, its descriptor unwrapped. A user's message without one the
+    /// driver may deliver by itself, as it sends what the application sends by itself.
     Received {
         /// The message.
         message: Message,
@@ -115,9 +114,6 @@ pub enum Input {
 pub enum Output {
     /// Send this to the primary.
     Send(Message),
-    /// A user's message was not sent: the channel is closing or closed, or the message looks like
-    /// one of the protocol's own.
-    NotSent(Value),
     /// The primary lends its own socket, bound and not listening: check it, listen on it, and
     /// answer with [`Input::Opened`] or [`Input::OpenFailed`]. The driver keeps the descriptor
     /// until [`Output::Closed`] or [`Output::ListenFailed`].

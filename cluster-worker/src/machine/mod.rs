@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use cluster_proto::{
     AddressType, ClusterBody, ClusterMessage, ListenQuery, ListenReply, Message, ServerKey, Value,
-    is_internal, native,
+    native,
 };
 
 pub use config::Config;
@@ -154,7 +154,6 @@ impl Machine {
             Input::Take { server, tracked } => self.take(server, tracked),
             Input::Track(server) => *self.tracked.entry(server).or_default() += 1,
             Input::Ended(server) => self.ended(now, server),
-            Input::Send(value) => self.send(value),
             Input::TellHeld => self.tell_held(),
             Input::Disconnect => self.disconnect(now),
             Input::Kill => self.kill(now),
@@ -435,14 +434,6 @@ impl Machine {
     }
 
     // Messages.
-
-    fn send(&mut self, value: Value) {
-        self.output.push_back(if self.is_connected() && !is_internal(&value) {
-            Output::Send(Message::User(value))
-        } else {
-            Output::NotSent(value)
-        });
-    }
 
     fn received(&mut self, now: Mono, message: Message, handle: Option<Handle>) {
         if self.phase == Phase::Closed {

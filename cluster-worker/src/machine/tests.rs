@@ -1,6 +1,4 @@
-use cluster_proto::{
-    AddressType, ClusterBody, Family, Field, HandleKind, ListenReply, Object, SockName,
-};
+use cluster_proto::{AddressType, ClusterBody, Family, Field, HandleKind, ListenReply, SockName};
 
 use super::*;
 use crate::ListenOptions;
@@ -326,18 +324,6 @@ fn an_answer_that_does_not_come_is_not_awaited_for_ever_if_so_set() {
     worker.machine.handle_timeout(timeout);
     assert_eq!(worker.outputs(), [Output::CloseChannel]);
     assert_eq!(worker.machine.poll_timeout(), None);
-}
-
-#[test]
-fn messages_of_the_protocols_own_are_not_sent_for_a_user() {
-    let mut worker = Worker::new(Config::default());
-    let own = Value::from(Object::new().with("cmd", "NODE_CLUSTER"));
-    assert_eq!(worker.input(Input::Send(own.clone())), [Output::NotSent(own)]);
-    let hello = Value::from("hello");
-    let sent = Output::Send(Message::User(hello.clone()));
-    assert_eq!(worker.input(Input::Send(hello.clone())), [sent]);
-    worker.input(Input::ChannelClosed);
-    assert_eq!(worker.input(Input::Send(hello.clone())), [Output::NotSent(hello)]);
 }
 
 #[test]

@@ -153,10 +153,7 @@ impl World {
                     self.input(Input::CloseServer(server));
                 }
             }
-            12 => {
-                let cmd = if bytes.coin() { "NODE_X" } else { "x" };
-                self.input(Input::Send(Object::new().with("cmd", cmd).into()));
-            }
+            12 => self.input(Input::TellHeld),
             13 => self.input(Input::Disconnect),
             14 => match bytes.next() % 5 {
                 0 => self.input(Input::Kill),

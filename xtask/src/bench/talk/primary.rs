@@ -20,6 +20,9 @@ pub(crate) struct Args {
     serialization: String,
     /// How long each measurement takes
     millis: u64,
+    /// Only what has this in its name, for a profile: `small toWorker`
+    #[arg(long, default_value = "")]
+    only: String,
     /// Run the worker under this interpreter
     #[arg(long)]
     exec_path: Option<PathBuf>,
@@ -50,9 +53,13 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     for (name, length, unit) in [("small", SMALL, 1.0), ("large", LARGE, LARGE as f64 / 1e6)] {
         let text = "x".repeat(length);
         for (way_name, way) in ways {
+            let name = format!("{name} {way_name}");
+            if !name.contains(&args.only) {
+                continue;
+            }
             way(&mut talk, &text, time / 4)?; // warms up
             let rate = way(&mut talk, &text, time)? * unit;
-            measured.insert(format!("{name} {way_name}"), json!(rate));
+            measured.insert(name, json!(rate));
         }
     }
     println!("{}", json!(measured));
