@@ -198,9 +198,10 @@ impl EventedWorker {
     /// Sends a message to the primary (`process.send()`); see
     /// [`Worker::send`](crate::Worker::send).
     ///
-    /// The first one is written at once. Those that follow before the loop looks again
-    /// ([`next_event`](Self::next_event), [`process`](Self::process), [`timeout`](Self::timeout))
-    /// are gathered, up to 16 KiB, and written together; or by [`flush`](Self::flush).
+    /// The first one is written at once. Those that follow are gathered and written together: when
+    /// [`next_event`](Self::next_event) has no more events, or is called more than 100 µs later;
+    /// by [`process`](Self::process) and [`timeout`](Self::timeout); when there are 16 KiB of them;
+    /// or by [`flush`](Self::flush).
     ///
     /// # Errors
     /// [`SendError`] if it is not sent.
@@ -321,16 +322,15 @@ impl EventedWorker {
 
     /// What happened next. Call it until there is nothing more, or events may come late.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.shared
-            .with_quietly(|core| self.next_news(core))
-            .or_else(|| self.next_connection())
-            .or_else(|| {
+        self.shared.take(|core| self.next_news(core)).or_else(|| self.next_connection()).or_else(
+            || {
                 // The last of all.
                 let over =
                     self.shared.with_quietly(|core| core.machine.state() == State::Disconnected);
                 (over && !std::mem::replace(&mut self.said_disconnected, over))
                     .then_some(Event::Disconnected)
-            })
+            },
+        )
     }
 
     fn next_news(&self, core: &mut Core) -> Option<Event> {

@@ -84,4 +84,4 @@ pub use received::{MessageHandle, Received};
 pub use setup::Options;
 pub use tracked::Tracked;
 pub use udp::UdpSocket;
-pub use worker::Worker;
+pub use worker::{Corked, Worker};

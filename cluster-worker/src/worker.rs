@@ -179,11 +179,33 @@ impl Worker {
     /// `Ok(Pressure::High)` is Node's `false`: the message is queued, and more should wait (see
     /// [`flush`](Self::flush)).
     ///
+    /// It is written at once, as far as that goes without waiting, whatever the thread does then.
+    /// Who has many to send [corks](Self::cork) the channel before.
+    ///
     /// # Errors
     /// [`SendError`] if it is not sent.
     pub fn send(&self, message: impl Into<Value>) -> Result<Pressure, SendError> {
         let message = message.into();
-        self.shared.with(|core| core.send(message, None))
+        self.shared.send(|core| core.send(message, None))
+    }
+
+    /// Has messages gathered and written together, up to 16 KiB at a time, as long as what it
+    /// returns is held (`writable.cork()` of Node's streams): several times as many a second. The
+    /// rest is written when that is dropped, or when any thread calls another method of the worker.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let worker = cluster_worker::Worker::from_env()?.ok_or("not a worker")?;
+    /// let corked = worker.cork();
+    /// for n in 0..1000 {
+    ///     worker.send(n)?;
+    /// }
+    /// drop(corked);
+    /// # Ok(()) }
+    /// ```
+    pub fn cork(&self) -> Corked<'_> {
+        self.shared.with(|core| core.corks += 1);
+        Corked { worker: self }
     }
 
     /// Sends a message and a descriptor with it (`process.send(message, sendHandle)`).
@@ -404,4 +426,17 @@ fn next_message(core: &mut Core) -> Option<Result<Option<Inbound>, RecvError>> {
         return Some(Err(RecvError::Channel(failure)));
     }
     (core.machine.state() == State::Disconnected).then_some(Ok(None))
+}
+
+/// Keeps a worker's messages together; see [`Worker::cork`].
+#[derive(Debug)]
+#[must_use = "what is corked is written when this is dropped"]
+pub struct Corked<'a> {
+    worker: &'a Worker,
+}
+
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        self.worker.shared.with(|core| core.corks -= 1);
+    }
 }

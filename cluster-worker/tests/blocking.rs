@@ -399,3 +399,40 @@ fn who_accepts_from_a_lent_socket_takes_what_is_handed_over_too() {
     }
     server.join().unwrap();
 }
+
+#[test]
+fn a_corked_channel_is_written_when_there_is_enough_and_at_the_end() {
+    let (mut primary, worker) = start(&Options::new());
+    let mut texts = move || {
+        let mut texts = Vec::new();
+        while let Some(message) = primary.try_recv() {
+            texts.extend(match message {
+                Message::User(value) => value.as_str().map(str::to_owned),
+                _ => None,
+            });
+        }
+        texts
+    };
+    let (corked, second) = (worker.cork(), worker.cork());
+    worker.send("a").unwrap();
+    worker.send("b").unwrap();
+    assert_eq!(texts(), [""; 0]);
+    drop(second);
+    assert_eq!(texts(), ["a", "b"]);
+    worker.send("c").unwrap();
+    assert_eq!(texts(), [""; 0], "the first one holds on");
+    // Whoever does something else is not kept waiting by it.
+    assert!(matches!(worker.recv_timeout(Duration::ZERO), Ok(None)));
+    assert_eq!(texts(), ["c"]);
+    // No more than so much waits.
+    let long = "x".repeat(1000);
+    for _ in 0..20 {
+        worker.send(long.as_str()).unwrap();
+    }
+    let written = texts().len();
+    assert!((10..20).contains(&written), "{written}");
+    drop(corked);
+    assert_eq!(texts().len(), 20 - written);
+    worker.send("d").unwrap();
+    assert_eq!(texts(), ["d"], "written at once, as ever");
+}

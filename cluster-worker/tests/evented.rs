@@ -5,8 +5,8 @@
 mod primary;
 
 use cluster_proto::ClusterBody;
-use cluster_worker::Options;
 use cluster_worker::event::{Event, EventedWorker};
+use cluster_worker::{Options, Pressure};
 use mio::{Events, Interest, Poll, Token};
 use primary::{LIMIT, Primary};
 
@@ -82,6 +82,45 @@ fn the_first_message_goes_at_once_and_the_others_with_the_next_look() {
     lp.worker.send(1).unwrap();
     lp.worker.send("x".repeat(20_000)).unwrap();
     assert_eq!(arrived(&mut primary), 2);
+}
+
+#[test]
+fn answers_to_what_came_together_go_together() {
+    let (mut primary, mut lp) = Loop::new();
+    while lp.worker.next_event().is_some() {}
+    assert_eq!(arrived(&mut primary), 1, "online");
+    for n in 0..5 {
+        primary.send(n);
+    }
+    for n in 0..5 {
+        let Event::Message(received) = lp.next() else { panic!("only messages come") };
+        lp.worker.send(received.message).unwrap();
+        if n == 0 {
+            assert_eq!(arrived(&mut primary), 1, "the first at once");
+        }
+    }
+    // At the latest when there is no more to take.
+    assert!(lp.worker.next_event().is_none());
+    assert_eq!(arrived(&mut primary), 4);
+}
+
+/// It may be the look itself that writes what waited.
+#[test]
+fn who_looks_when_there_is_room_again_hears_that_all_is_written() {
+    let (mut primary, mut lp) = Loop::new();
+    while lp.worker.next_event().is_some() {}
+    let text = "x".repeat(1000);
+    while lp.worker.send(text.as_str()).unwrap() != Pressure::High {}
+    assert!(!lp.worker.is_flushed());
+    // As fast as the primary reads it is written: here, or by `is_flushed`.
+    loop {
+        arrived(&mut primary);
+        match lp.worker.next_event() {
+            Some(Event::Drained) => break,
+            Some(other) => panic!("{other:?}"),
+            None => assert!(!lp.worker.is_flushed(), "all is written, and nobody was told"),
+        }
+    }
 }
 
 #[test]

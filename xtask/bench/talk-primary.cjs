@@ -4,7 +4,7 @@
 'use strict';
 const { fork } = require('node:child_process');
 const path = require('node:path');
-const { flood, LARGE, MEGABYTES, SMALL } = require('./talk.cjs');
+const { AT_ONCE, flood, LARGE, MEGABYTES, SMALL } = require('./talk.cjs');
 
 const [serialization, millis] = process.argv.slice(2);
 const worker = fork(path.join(__dirname, 'talk-worker.cjs'), [], { serialization });
@@ -15,21 +15,30 @@ const ask = (message) => new Promise((resolve) => {
   worker.send(message);
 });
 
-async function roundTrips(text, ms) {
+/** So many are under way at any time. */
+async function thereAndBack(text, ms, atOnce) {
   worker.send({ do: 'echo' });
   const start = performance.now();
   let n = 0;
+  let left = atOnce;
+  let rate;
   await new Promise((resolve) => {
     worker.on('message', () => {
       n += 1;
-      if (performance.now() - start < ms) return worker.send(text);
+      if (rate === undefined && performance.now() - start < ms) return worker.send(text);
+      rate ??= n / (performance.now() - start) * 1000;
+      left -= 1;
+      if (left > 0) return;
       worker.removeAllListeners('message');
       resolve();
     });
-    worker.send(text);
+    for (let i = 0; i < atOnce; i++) worker.send(text);
   });
-  return n / (performance.now() - start) * 1000;
+  return rate;
 }
+
+const inTurn = (text, ms) => thereAndBack(text, ms, 1);
+const atOnce = (text, ms) => thereAndBack(text, ms, AT_ONCE);
 
 async function toWorker(text, ms) {
   worker.send({ do: 'count' });
@@ -57,9 +66,14 @@ async function toPrimary(text, ms) {
 (async () => {
   const ms = Number(millis);
   const measured = {};
-  for (const [name, size, unit] of [['small', SMALL, 1], ['large', LARGE, MEGABYTES]]) {
+  const ways = [
+    ['small', SMALL, 1, [inTurn, atOnce, toWorker, toPrimary]],
+    // One keeps both ends busy.
+    ['large', LARGE, MEGABYTES, [inTurn, toWorker, toPrimary]],
+  ];
+  for (const [name, size, unit, each] of ways) {
     const text = 'x'.repeat(size);
-    for (const way of [roundTrips, toWorker, toPrimary]) {
+    for (const way of each) {
       await way(text, ms / 4); // warms up
       measured[`${name} ${way.name}`] = await way(text, ms) * unit;
     }

@@ -3,6 +3,8 @@
 
 exports.SMALL = 64;
 exports.LARGE = 1 << 20;
+/** Messages that are on their way there and back at any time, where it is not one. */
+exports.AT_ONCE = 64;
 /** Of one large message. */
 exports.MEGABYTES = exports.LARGE / 1e6;
 

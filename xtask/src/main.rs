@@ -46,6 +46,9 @@ enum Chore {
     /// The worker of such a talk; its primary starts it, nobody types it.
     #[command(hide = true)]
     BenchTalkWorker(bench::TalkWorkerArgs),
+    /// The least that it takes to talk; `bench` starts it, nobody types it.
+    #[command(hide = true)]
+    BenchTalkBare(bench::TalkBareArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
     Fuzz(fuzz::Args),
     /// Record channels between real Node processes as golden transcripts.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Chore::BenchBareWorker(args) => bench::bare_worker(&args),
         Chore::BenchTalkPrimary(args) => bench::talk_primary(&args),
         Chore::BenchTalkWorker(args) => bench::talk_worker(&args),
+        Chore::BenchTalkBare(args) => bench::talk_bare(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),

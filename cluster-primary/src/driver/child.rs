@@ -21,7 +21,7 @@ use crate::{Event, HandleId, WorkerError, WorkerId};
 
 /// Messages and bytes that are taken from one worker before the others have their turn. (Of one
 /// message more bytes may be taken.)
-const MESSAGES_PER_WAKE: usize = 128;
+const MESSAGES_PER_WAKE: usize = 256;
 const BYTES_PER_WAKE: u64 = 1 << 20;
 
 /// Messages that are taken at the most from a worker that has ended.
@@ -311,6 +311,7 @@ impl Primary {
 
     /// Writes what waits for workers.
     pub(super) fn flush(&mut self) {
+        self.gathering_since = None;
         let workers = self.unflushed.take();
         for &worker in &workers {
             let Some(child) = self.children.get_mut(&worker) else { continue };

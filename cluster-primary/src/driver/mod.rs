@@ -100,6 +100,8 @@ pub struct Primary {
     pending: Sorted<Source>,
     /// Workers for whom something waits to be written.
     unflushed: Sorted<WorkerId>,
+    /// When the first message was sent that is not written yet, but for what no channel takes.
+    gathering_since: Option<Mono>,
     /// Workers to whom the user has sent something since the last turn, so that what follows may
     /// wait for more of it.
     sent_to: Sorted<WorkerId>,
@@ -159,6 +161,7 @@ impl Primary {
             last_watch: 0,
             pending: Sorted::default(),
             unflushed: Sorted::default(),
+            gathering_since: None,
             sent_to: Sorted::default(),
             refused: Sorted::default(),
             flush_again: None,
@@ -404,7 +407,12 @@ impl Primary {
     }
 
     fn take_event(&mut self) -> Option<Event> {
-        self.settle();
+        // Answers to events are written together, unless that takes long.
+        self.drain_machine();
+        let due = |since| self.clock.now() >= since + send::GATHER_TIME;
+        if self.events.is_empty() || self.gathering_since.is_some_and(due) {
+            self.settle();
+        }
         let event = self.events.pop_front();
         if event.is_none() {
             self.departed.clear();

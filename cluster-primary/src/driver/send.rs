@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{Message, Value};
@@ -44,6 +45,9 @@ pub(super) mod tokens {
 
 /// What may be gathered of a user's messages before it is written, in bytes.
 const GATHERED: usize = 16 << 10;
+
+/// How long the first of them waits for others while there are events to take.
+pub(super) const GATHER_TIME: Duration = Duration::from_micros(100);
 
 /// What is to be reported of one worker's messages.
 #[derive(Default)]
@@ -90,9 +94,9 @@ impl Sends {
 impl Primary {
     /// Sends a message: Node's `worker.send()`.
     ///
-    /// The first one to a worker is written at once. Those that follow before events are taken
-    /// again are gathered, up to 16 KiB, and written together: at the latest when
-    /// [`next_event`](Self::next_event) or its like is called, or by
+    /// The first one to a worker is written at once. Those that follow are gathered and written
+    /// together: when [`next_event`](Self::next_event) or its like has no more events that came with
+    /// the last, or is called more than 100 µs later; when there are 16 KiB of them; or by
     /// [`flush_sends`](Self::flush_sends).
     ///
     /// [`Pressure::High`] says that more than the high-water mark waits for the worker (Node
@@ -203,6 +207,8 @@ impl Primary {
         self.unflushed.insert(worker);
         if self.sent_to.insert(worker) || (gathered >= GATHERED && !blocked) {
             self.flush();
+        } else if self.gathering_since.is_none() {
+            self.gathering_since = Some(self.clock.now());
         }
         self.tell_sends(worker);
         Ok(pressure)

@@ -173,7 +173,7 @@ impl Core {
             }
             // A connection that came in the meantime is refused rather than lost.
             self.link.note_event(true);
-            if self.read(1) == 0 {
+            if self.read(1, u64::MAX) == 0 {
                 return self.close_channel(None);
             }
         }
@@ -191,13 +191,19 @@ impl Core {
             && self.link.channel.as_ref().is_none_or(|channel| channel.queued_bytes() == 0)
     }
 
-    /// Reads up to so many messages, and says how many there were.
-    pub(super) fn read(&mut self, most: usize) -> usize {
+    /// Reads up to so many messages, and no more once there are so many bytes of them; says how
+    /// many there were.
+    pub(super) fn read(&mut self, most: usize, bytes: u64) -> usize {
+        let mut until = None;
         for count in 0..most {
             if !self.link.is_readable() {
                 return count;
             }
             let Some(channel) = &mut self.link.channel else { return count };
+            let read = channel.received_bytes();
+            if read >= *until.get_or_insert(read.saturating_add(bytes)) {
+                return count;
+            }
             match channel.recv() {
                 Ok(Recv::Message(received)) => self.receive(received),
                 Ok(Recv::WouldBlock) => {
@@ -236,7 +242,7 @@ impl Core {
     fn read_out(&mut self) {
         self.link.note_event(true);
         // A peer that writes for ever and never reads has had its chance.
-        self.read(1 << 16);
+        self.read(1 << 16, u64::MAX);
         self.close_channel(None);
     }
 

@@ -48,7 +48,10 @@ pub(crate) const BACKLOG: i32 = 511;
 
 /// Events of one wake.
 const EVENTS: usize = 128;
-/// Messages that are read in one wake.
+/// Messages that are read in one wake, and how many bytes of them at the most, but for the last.
+const MESSAGES: usize = 256;
+const BYTES: u64 = 1 << 20;
+/// Connections that an event loop takes at once.
 const BURST: usize = 64;
 /// How long a thread that need not wait goes on without looking whether anything has come.
 const OVERDUE: Duration = Duration::from_millis(10);
@@ -128,8 +131,11 @@ pub(crate) struct Core {
     last_server: u64,
     /// When was last looked whether anything has come.
     absorbed_at: Mono,
-    /// It has sent something since its loop last looked. For the evented front-end only.
-    pub(crate) gathering: bool,
+    /// When it sent the first message since its loop last found nothing more to take. For the
+    /// evented front-end only.
+    pub(crate) gathering_since: Option<Mono>,
+    /// How many have corked the channel. For the blocking front-end only.
+    pub(crate) corks: usize,
     /// The application was told to wait until all is written.
     draining: bool,
     /// The questions about connections to which somebody waits for an answer.
@@ -164,7 +170,8 @@ impl Core {
             last_handle: 0,
             last_server: 0,
             absorbed_at: Mono::ZERO,
-            gathering: false,
+            gathering_since: None,
+            corks: 0,
             draining: false,
             sockets: BTreeMap::new(),
         };
@@ -492,7 +499,7 @@ impl Core {
                 self.changed = true;
             }
         }
-        self.read(BURST);
+        self.read(MESSAGES, BYTES);
         self.tell_held();
     }
 

@@ -12,6 +12,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::{Core, Poller};
 use crate::machine::Mono;
 
+/// How long an evented worker's message waits for others while its loop has more to take.
+const GATHER_TIME: Duration = Duration::from_micros(100);
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
@@ -28,7 +31,7 @@ impl Shared {
         let mut core = self.core.lock();
         let result = act(&mut core);
         core.flush();
-        core.gathering = false;
+        core.gathering_since = None;
         self.publish(&mut core);
         result
     }
@@ -38,10 +41,13 @@ impl Shared {
     pub(crate) fn gather<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.core.lock();
         let result = send(&mut core);
-        if !core.gathering || core.is_gathered() {
-            core.flush();
+        match core.gathering_since {
+            Some(_) if !core.is_gathered() => {}
+            since => {
+                core.flush();
+                core.gathering_since = since.or_else(|| Some(core.clock.mono()));
+            }
         }
-        core.gathering = true;
         self.publish(&mut core);
         result
     }
@@ -51,8 +57,39 @@ impl Shared {
         let mut core = self.core.lock();
         let result = act(&mut core);
         core.flush();
-        core.gathering = false;
+        core.gathering_since = None;
         core.changed = false;
+        result
+    }
+
+    /// What an evented worker's loop takes next. What its answers to what it took before come to is
+    /// written when there is no more to take, or when it has waited for long enough.
+    pub(crate) fn take<T>(&self, mut next: impl FnMut(&mut Core) -> Option<T>) -> Option<T> {
+        let mut core = self.core.lock();
+        let due = |core: &Core, since| core.clock.mono() >= since + GATHER_TIME;
+        let mut taken = None;
+        if core.gathering_since.is_none_or(|since| !due(&core, since)) {
+            taken = next(&mut core);
+        }
+        if taken.is_none() {
+            core.flush();
+            core.gathering_since = None;
+            // Writing may have brought something.
+            taken = next(&mut core);
+        }
+        core.changed = false;
+        taken
+    }
+
+    /// Sends something: it is written at once, or, while somebody [corks](Core::corks), when there
+    /// is enough of it.
+    pub(crate) fn send<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.lock();
+        let result = send(&mut core);
+        if core.corks == 0 || core.is_gathered() {
+            core.flush();
+        }
+        self.publish(&mut core);
         result
     }
 

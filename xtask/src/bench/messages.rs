@@ -16,15 +16,18 @@ use super::{Bench, Part};
 use crate::node::Node;
 
 /// What the programs call what they measure, and what it is called here.
-pub(crate) const METRICS: [(&str, &str); 6] = [
-    ("small roundTrips", ROUND_TRIPS),
+pub(crate) const METRICS: [(&str, &str); 7] = [
+    ("small inTurn", IN_TURN),
+    ("small atOnce", AT_ONCE),
     ("small toWorker", TO_WORKER),
     ("small toPrimary", TO_PRIMARY),
-    ("large roundTrips", "1 MiB there and back, MB/s"),
+    ("large inTurn", "1 MiB there and back, MB/s"),
     ("large toWorker", "1 MiB to worker, MB/s"),
     ("large toPrimary", "1 MiB to primary, MB/s"),
 ];
-pub(crate) const ROUND_TRIPS: &str = "round trips/s";
+/// One at a time.
+pub(crate) const IN_TURN: &str = "round trips/s";
+pub(crate) const AT_ONCE: &str = "round trips/s, 64 at a time";
 pub(crate) const TO_WORKER: &str = "to worker/s";
 pub(crate) const TO_PRIMARY: &str = "to primary/s";
 
@@ -46,6 +49,8 @@ pub(crate) enum Pair {
     WithNode { node: Node, serialization: &'static str },
     /// Ours with a Rust worker of that kind.
     Ours { evented: bool },
+    /// Two processes that do nothing but write and read, one message at a time.
+    Bare,
 }
 
 pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<Pair> {
@@ -62,6 +67,7 @@ pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<Pair> {
         }
     }
     pairs.extend([false, true].map(|evented| Pair::Ours { evented }));
+    pairs.push(Pair::Bare);
     pairs
 }
 
@@ -76,6 +82,7 @@ impl Pair {
             }
             Self::Ours { evented: false } => "rust-rust-blocking".to_owned(),
             Self::Ours { evented: true } => "rust-rust-evented".to_owned(),
+            Self::Bare => "bare-socketpair".to_owned(),
         }
     }
 
@@ -90,6 +97,7 @@ impl Pair {
             }
             Self::Ours { evented: false } => "Rust + Rust, Worker".to_owned(),
             Self::Ours { evented: true } => "Rust + Rust, EventedWorker".to_owned(),
+            Self::Bare => "bare `write` + `read`".to_owned(),
         }
     }
 
@@ -118,6 +126,11 @@ impl Pair {
                 command.args(evented.then_some("--evented"));
                 command
             }
+            Self::Bare => {
+                let mut command = Command::new(own);
+                command.args(["bench-talk-bare", &millis]);
+                command
+            }
         }
     }
 }
@@ -128,7 +141,7 @@ impl Row for Pair {
             Self::WithNode { node, .. } | Self::Alone { runtime: "node", node, .. } => {
                 Some(node.version.clone())
             }
-            Self::Alone { .. } | Self::Ours { .. } => None,
+            Self::Alone { .. } | Self::Ours { .. } | Self::Bare => None,
         };
         let peer = matches!(self, Self::Alone { .. });
         Measured { part: Part::Messages, id: self.id(), title: self.title(), peer, node }
@@ -139,19 +152,20 @@ impl Row for Pair {
         cluster_worker::scrub(&mut command);
         // Twice three measurements, and what warms them up.
         let patience = PATIENCE + bench.effort.talk * 12;
-        metrics(&printed(&mut command, patience)?)
+        let wanted = if matches!(self, Self::Bare) { &METRICS[..1] } else { &METRICS[..] };
+        metrics(&printed(&mut command, patience)?, wanted)
     }
 }
 
 /// All that the programs are to measure.
-fn metrics(printed: &[u8]) -> io::Result<Vec<(String, f64)>> {
+fn metrics(printed: &[u8], wanted: &[(&str, &str)]) -> io::Result<Vec<(String, f64)>> {
     let measured: Value = serde_json::from_slice(printed)?;
     let metric = |(theirs, ours): &(&str, &str)| {
         let value = measured[*theirs].as_f64();
         let value = value.ok_or_else(|| io::Error::other(format!("no {theirs}: {measured}")))?;
         Ok(((*ours).to_owned(), value))
     };
-    METRICS.iter().map(metric).collect()
+    wanted.iter().map(metric).collect()
 }
 
 #[cfg(test)]
@@ -160,10 +174,10 @@ mod tests {
 
     #[test]
     fn all_that_was_measured_is_taken_and_what_is_missing_is_said() {
-        let text = "{\"small roundTrips\":1,\"small toWorker\":2.5,\"small toPrimary\":3,\
-                    \"large roundTrips\":4,\"large toWorker\":5,\"large toPrimary\":6}";
-        let metrics = |text: &str| super::metrics(text.as_bytes());
-        assert_eq!(metrics(text).unwrap()[1], (TO_WORKER.to_owned(), 2.5));
+        let text = "{\"small inTurn\":1,\"small atOnce\":1.5,\"small toWorker\":2.5,\"small toPrimary\":3,\
+                    \"large inTurn\":4,\"large toWorker\":5,\"large toPrimary\":6}";
+        let metrics = |text: &str| super::metrics(text.as_bytes(), &METRICS);
+        assert_eq!(metrics(text).unwrap()[2], (TO_WORKER.to_owned(), 2.5));
         let error = metrics(&text.replace("large toPrimary", "nothing")).unwrap_err();
         assert!(error.to_string().starts_with("no large toPrimary"), "{error}");
     }

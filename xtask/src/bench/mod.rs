@@ -45,8 +45,8 @@ pub(crate) use bare::{
     worker as bare_worker,
 };
 pub(crate) use talk::{
-    PrimaryArgs as TalkPrimaryArgs, WorkerArgs as TalkWorkerArgs, primary as talk_primary,
-    worker as talk_worker,
+    BareArgs as TalkBareArgs, PrimaryArgs as TalkPrimaryArgs, WorkerArgs as TalkWorkerArgs,
+    bare as talk_bare, primary as talk_primary, worker as talk_worker,
 };
 
 use crate::{node, step, targets};

@@ -3,9 +3,11 @@
 //!
 //! They are hidden subcommands of this program.
 
+mod bare;
 mod primary;
 mod worker;
 
+pub(crate) use bare::{Args as BareArgs, run as bare};
 pub(crate) use primary::{Args as PrimaryArgs, run as primary};
 pub(crate) use worker::{Args as WorkerArgs, run as worker};
 
@@ -16,6 +18,9 @@ use crate::step;
 /// Lengths of messages, in bytes.
 const SMALL: usize = 64;
 const LARGE: usize = 1 << 20;
+
+/// Messages that are on their way there and back at any time, where it is not one.
+const AT_ONCE: u32 = 64;
 
 /// Looks at the clock now and then: to look at it costs as much as part of a small message.
 struct Stopwatch {

@@ -11,7 +11,7 @@ use cluster_primary::{
 };
 use serde_json::json;
 
-use super::{LARGE, SMALL, Stopwatch};
+use super::{AT_ONCE, LARGE, SMALL, Stopwatch};
 use crate::step;
 
 #[derive(clap::Args)]
@@ -43,8 +43,9 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     while !matches!(talk.next()?, Event::Online { .. }) {}
 
     type Way = fn(&mut Talk, &str, Duration) -> io::Result<f64>;
-    let ways: [(&str, Way); 3] = [
-        ("roundTrips", Talk::there_and_back),
+    let ways: [(&str, Way); 4] = [
+        ("inTurn", |talk, text, time| talk.there_and_back(text, time, 1)),
+        ("atOnce", |talk, text, time| talk.there_and_back(text, time, AT_ONCE)),
         ("toWorker", Talk::one_way_out),
         ("toPrimary", Talk::one_way_in),
     ];
@@ -53,8 +54,9 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     for (name, length, unit) in [("small", SMALL, 1.0), ("large", LARGE, LARGE as f64 / 1e6)] {
         let text = "x".repeat(length);
         for (way_name, way) in ways {
+            // Of large ones one keeps both ends busy.
             let name = format!("{name} {way_name}");
-            if !name.contains(&args.only) {
+            if name == "large atOnce" || !name.contains(&args.only) {
                 continue;
             }
             way(&mut talk, &text, time / 4)?; // warms up
@@ -102,16 +104,25 @@ impl Talk {
         self.send(Object::new().with("do", what)).map(drop)
     }
 
-    fn there_and_back(&mut self, text: &str, time: Duration) -> io::Result<f64> {
+    /// So many are under way at any time.
+    fn there_and_back(&mut self, text: &str, time: Duration, at_once: u32) -> io::Result<f64> {
         self.order("echo")?;
         let start = step::now();
-        let mut n = 0;
-        while start.elapsed() < time {
+        let mut watch = Stopwatch::new(time, text.len());
+        for _ in 0..at_once {
             self.send(text)?;
+        }
+        let mut n = 0;
+        while !watch.is_over() {
             self.next_message()?;
+            self.send(text)?;
             n += 1;
         }
-        Ok(f64::from(n) / start.elapsed().as_secs_f64())
+        let rate = f64::from(n) / start.elapsed().as_secs_f64();
+        for _ in 0..at_once {
+            self.next_message()?;
+        }
+        Ok(rate)
     }
 
     fn one_way_out(&mut self, text: &str, time: Duration) -> io::Result<f64> {

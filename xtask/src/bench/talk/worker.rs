@@ -72,9 +72,14 @@ fn blocking() -> Result<(), Failed> {
     while let Some(message) = worker.recv()? {
         match counter.answer(message) {
             Answer::Nothing => {}
-            Answer::Say(words) => drop(worker.send(words)?),
+            Answer::Say(words) => {
+                worker.send(words)?;
+                // Nobody else writes what the channel has not taken.
+                worker.flush()?;
+            }
             Answer::Flood { text, time } => {
                 let (mut watch, mut sent) = (Stopwatch::new(time, text.len()), 0);
+                let corked = worker.cork();
                 while !watch.is_over() {
                     if worker.send(text.as_str())? == Pressure::High {
                         worker.flush()?;
@@ -82,10 +87,10 @@ fn blocking() -> Result<(), Failed> {
                     sent += 1;
                 }
                 worker.send(counted(sent))?;
+                drop(corked);
+                worker.flush()?;
             }
         }
-        // Nobody else writes what the channel has not taken.
-        worker.flush()?;
     }
     Ok(())
 }
