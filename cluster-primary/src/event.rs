@@ -118,6 +118,19 @@ pub enum Event<H = OwnedFd> {
         /// What went wrong.
         error: WorkerError,
     },
+    /// A worker does not answer ([`Limits::unresponsive_after`](crate::Limits::unresponsive_after)),
+    /// and gets nothing more until it does.
+    Unresponsive {
+        /// The worker.
+        worker: WorkerId,
+        /// How long it has not been heard of.
+        silent_for: std::time::Duration,
+    },
+    /// A worker that was unresponsive has answered.
+    Responsive {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A worker's channel has closed.
     Disconnect {
         /// The worker.

@@ -68,6 +68,8 @@ mod placement;
 mod settings;
 mod signal;
 mod stats;
+pub mod supervisor;
+pub mod usage;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
@@ -78,7 +80,7 @@ pub use driver::{Gone, Primary, Remote, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
-pub use machine::WorkerState;
+pub use machine::{AckLatency, WorkerState};
 pub use placement::{Fallback, PlacementError};
 pub use settings::{InspectPort, Limits, Placement, Settings, Stdio, UnknownPlacement};
 pub use signal::{Signal, UnknownSignal};

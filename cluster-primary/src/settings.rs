@@ -54,6 +54,10 @@ pub struct Settings {
     /// Who gets a connection that the primary accepted, or that the kernel deals out. Frozen with the placement. Default:
     /// round-robin.
     pub policy: PolicyName,
+    /// Whether server sockets stay open while no worker serves them, so that clients wait for the next
+    /// worker instead of being refused, until [`Primary::release_unused`](crate::Primary::release_unused)
+    /// or [`disconnect`](crate::Primary::disconnect). Default: no, as in Node.
+    pub keep_listeners: bool,
     /// What a worker may do to the primary.
     pub limits: Limits,
 }
@@ -79,6 +83,7 @@ impl Default for Settings {
                 _ => Placement::Handoff,
             },
             policy: PolicyName::RoundRobin,
+            keep_listeners: false,
             limits: Limits::default(),
         }
     }
@@ -285,6 +290,13 @@ pub struct Limits {
     /// but accepts nothing, while others have nothing to do, is given four times as long. The last
     /// worker of a server is never stuck. Default 1 s.
     pub stuck_after: Duration,
+    /// When a worker is unresponsive: it has left a connection that was handed to it, or the question
+    /// whether it is there, unanswered for so long, and has said nothing else. It gets nothing more
+    /// until it answers, unless it is the last of its server;
+    /// [`Event::Unresponsive`](crate::Event::Unresponsive) says so. One whose event loop is busy
+    /// with one thing for so long looks the same: give it longer than its longest piece of work.
+    /// Default: none, nobody is asked.
+    pub unresponsive_after: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -299,6 +311,7 @@ impl Default for Limits {
             accept_pause: Duration::from_millis(100),
             queue_watch: Duration::from_millis(100),
             stuck_after: Duration::from_secs(1),
+            unresponsive_after: None,
         }
     }
 }

@@ -13,7 +13,7 @@ fn setup_is_told_before_every_fork() {
     let mut cluster = Cluster::new();
     for n in 1..=2 {
         let worker = cluster.machine.next_worker();
-        let lines = cluster.input(Input::Forked { worker, pid: 1 });
+        let lines = cluster.input(Input::Forked { worker, pid: 1, slot: None });
         assert_eq!(lines, ["event: setup".into(), format!("event: fork {n}")]);
     }
     let settings = Box::new(Settings::new("other"));
@@ -46,7 +46,7 @@ fn placement_and_policy_are_frozen_by_the_first_setup_or_fork() {
 fn a_workers_life_is_told_in_its_order() {
     let mut cluster = Cluster::new();
     let worker = cluster.machine.next_worker();
-    cluster.input(Input::Forked { worker, pid: 4711 });
+    cluster.input(Input::Forked { worker, pid: 4711, slot: None });
     let state = |cluster: &Cluster| cluster.machine.worker(worker).map(|w| w.state);
     assert_eq!(state(&cluster), Some("none"));
 

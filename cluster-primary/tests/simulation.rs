@@ -268,7 +268,7 @@ impl World {
         self.processes.insert(id, process);
         self.lives.insert(id, Life::default());
         self.log(|| format!("fork {id}"));
-        self.input(Input::Forked { worker: id, pid: id.0 });
+        self.input(Input::Forked { worker: id, pid: id.0, slot: None });
         self.listen(id);
     }
 

@@ -118,7 +118,7 @@ fn without_any_program_connections_are_handed_over() {
 fn a_socket_that_cannot_be_made_is_said_to_who_asked() {
     let mut cluster = cluster();
     let worker = cluster.machine.next_worker();
-    cluster.input(Input::Forked { worker, pid: 1 });
+    cluster.input(Input::Forked { worker, pid: 1, slot: None });
     cluster.says(worker, ClusterBody::Online);
     let server = cluster.serves(worker, 80);
     // The played driver could make it; one that says so twice changes nothing.

@@ -137,7 +137,7 @@ fn the_machine_wakes_no_more_often_than_somebody_may_have_become_slow() {
 fn a_worker_that_offers_the_native_wire_gets_it() {
     let mut cluster = Cluster::new();
     let worker = cluster.machine.next_worker();
-    cluster.input(Input::Forked { worker, pid: 1 });
+    cluster.input(Input::Forked { worker, pid: 1, slot: None });
     let Message::Cluster(mut online) = Message::cluster(0, None, ClusterBody::Online) else {
         unreachable!()
     };
@@ -157,7 +157,7 @@ fn where_loads_count_a_native_worker_is_asked_for_its_own() {
     let mut cluster = Cluster::with(settings);
     let workers = [cluster.machine.next_worker(), cluster.machine.next_worker()];
     for worker in workers {
-        cluster.input(Input::Forked { worker, pid: 1 });
+        cluster.input(Input::Forked { worker, pid: 1, slot: None });
         let Message::Cluster(mut online) = Message::cluster(0, None, ClusterBody::Online) else {
             unreachable!()
         };

@@ -4,6 +4,7 @@ use cluster_ipc::Pressure;
 use cluster_proto::env::Serialization;
 use cluster_proto::{Object, Value};
 
+use super::order::Order;
 use super::params::Call;
 use super::render;
 use super::rpc::Failure;
@@ -22,6 +23,8 @@ pub(super) enum Outcome {
     HasProgram(Value),
     /// Everything is to end.
     Stop,
+    /// It is for whoever keeps the workers.
+    Order(Order),
 }
 
 /// Carries a call out.
@@ -81,6 +84,7 @@ pub(super) fn perform(primary: &mut Primary, call: Call) -> Result<Outcome, Fail
             Ok(Outcome::WhenDisconnected { round })
         }
         Call::Stop => Ok(Outcome::Stop),
+        Call::Order(order) => Ok(Outcome::Order(order)),
     }
 }
 

@@ -43,14 +43,18 @@
 //! one that stops reading is hung up on, and the primary goes on.
 
 mod calls;
+mod order;
 mod params;
 mod render;
 mod rpc;
 mod server;
 mod session;
+mod status;
 
-pub use render::event as event_object;
+pub use order::{Order, OrderId, Refusal};
+pub use render::{event as event_object, notice as notice_object};
 pub use server::{ControlError, ControlServer};
+pub use status::{Status, status_object};
 
 /// Reads a line as the server does, and writes the error if it is one: for fuzzing.
 #[doc(hidden)]

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_proto::env::Serialization;
 use cluster_proto::{Object, Value};
 use cluster_sched::PolicyName;
 
+use super::order::Order;
 use super::rpc::Failure;
 use crate::driver::duplicate;
 use crate::{InspectPort, Placement, Settings, Signal, Stdio, WorkerId};
@@ -28,6 +30,7 @@ pub(super) enum Call {
     Kill { worker: WorkerId, signal: Signal },
     Disconnect,
     Stop,
+    Order(Order),
 }
 
 type Env = Vec<(OsString, Option<OsString>)>;
@@ -51,7 +54,7 @@ impl Change {
 
 /// The types of events that can be subscribed to. The last few go beyond Node, and come only to
 /// those who ask for them by name.
-pub(super) const EVENTS: [&str; 11] = [
+pub(super) const EVENTS: [&str; 28] = [
     "setup",
     "fork",
     "online",
@@ -63,7 +66,29 @@ pub(super) const EVENTS: [&str; 11] = [
     "exit",
     "listenFailed",
     "fallback",
+    "unresponsive",
+    "responsive",
+    "ready",
+    "slow",
+    "replacing",
+    "left",
+    "gaveUp",
+    "reloadBegan",
+    "reloaded",
+    "reloadAborted",
+    "recycling",
+    "notRecycled",
+    "scaled",
+    "draining",
+    "ending",
+    "late",
+    "nobodyLeft",
 ];
+
+/// Workers that can be asked for.
+const MAX_WORKERS: u32 = 10_000;
+/// The longest time to drain.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many of these Node has too.
 pub(super) const USUAL_EVENTS: usize = 9;
@@ -93,6 +118,11 @@ pub(super) fn call(method: &str, params: Object) -> Result<Call, Failure> {
         }
         "disconnect" => Call::Disconnect,
         "stop" => Call::Stop,
+        "status" => Call::Order(Order::Status),
+        "reload" => Call::Order(Order::Reload),
+        "scale" => Call::Order(Order::Scale { workers: params.workers()? }),
+        "drain" => Call::Order(Order::Drain { delay: params.delay()? }),
+        "upgrade" => Call::Order(Order::Upgrade),
         _ => return Err(Failure::method(method)),
     };
     match params.0.iter().next() {
@@ -112,6 +142,18 @@ impl Params {
     fn worker(&mut self) -> Result<WorkerId, Failure> {
         let id = self.take("worker").and_then(|id| u32::try_from(id.as_u64()?).ok());
         id.map(WorkerId).ok_or_else(|| unfit("worker", "a worker's id"))
+    }
+
+    fn workers(&mut self) -> Result<u32, Failure> {
+        let count = self.take("workers").and_then(|count| u32::try_from(count.as_u64()?).ok());
+        let count = count.filter(|count| (1..=MAX_WORKERS).contains(count));
+        count.ok_or_else(|| unfit("workers", "a number from 1 to 10000"))
+    }
+
+    fn delay(&mut self) -> Result<Option<Duration>, Failure> {
+        let Some(delay) = self.take("delayMs") else { return Ok(None) };
+        let delay = delay.as_u64().map(Duration::from_millis).filter(|delay| *delay <= MAX_DELAY);
+        delay.map(Some).ok_or_else(|| unfit("delayMs", "milliseconds, a day at the most"))
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cluster_proto::{Object, Value};
 
+use crate::supervisor::{Cause, Death, Notice};
 use crate::{
     Address, Event, InspectPort, Placement, PolicyName, Primary, Settings, Stdio, WorkerId,
 };
@@ -51,6 +53,9 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("code", status.code())
             .with("signal", status.signal().map(|signal| signal.to_string()))
             .with("exitedAfterDisconnect", *exited_after_disconnect),
+        Event::Unresponsive { worker, silent_for } => about("unresponsive", worker)
+            .with("silentMs", millis(*silent_for)),
+        Event::Responsive { worker } => about("responsive", worker),
         Event::Fallback { address: at, instead, reason } => typed("fallback")
             .with("address", address(at))
             .with("instead", instead.as_str())
@@ -59,7 +64,80 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
     })
 }
 
-fn address(address: &Address) -> Object {
+/// What the supervisor has decided, as the control API tells it.
+pub fn notice(notice: &Notice) -> Object {
+    let typed = |name: &str| Object::new().with("type", name);
+    let about = |name: &str, slot: u32, worker: WorkerId| {
+        typed(name).with("worker", worker.0).with("slot", slot)
+    };
+    match notice {
+        Notice::Ready { slot, worker } => about("ready", *slot, *worker),
+        Notice::Slow { slot, worker, after } => {
+            about("slow", *slot, *worker).with("afterMs", millis(*after))
+        }
+        Notice::Replacing { death: of, pause } => {
+            let mut object = typed("replacing");
+            for (name, value) in death(of).iter() {
+                object.insert(name, value.clone());
+            }
+            object.with("pauseMs", millis(*pause))
+        }
+        Notice::Left { slot, worker } => about("left", *slot, *worker),
+        Notice::GaveUp { deaths } => {
+            let deaths = deaths.iter().map(|of| death(of).into()).collect();
+            typed("gaveUp").with("deaths", Value::Array(deaths))
+        }
+        Notice::ReloadBegan { generation } => typed("reloadBegan").with("generation", *generation),
+        Notice::Reloaded { generation, replaced } => {
+            typed("reloaded").with("generation", *generation).with("replaced", *replaced)
+        }
+        Notice::ReloadAborted { generation, slot, reason, replaced } => typed("reloadAborted")
+            .with("generation", *generation)
+            .with("slot", *slot)
+            .with("reason", reason.to_string())
+            .with("replaced", *replaced),
+        Notice::Recycling { slot, worker, cause } => {
+            let object = about("recycling", *slot, *worker);
+            match *cause {
+                Cause::Memory(bytes) => object.with("cause", "memory").with("rssBytes", bytes),
+                Cause::Age(age) => object.with("cause", "age").with("ageMs", millis(age)),
+                Cause::Connections(count) => {
+                    object.with("cause", "connections").with("connections", count)
+                }
+                Cause::Unresponsive => object.with("cause", "unresponsive"),
+            }
+        }
+        Notice::NotRecycled { slot, reason } => {
+            typed("notRecycled").with("slot", *slot).with("reason", reason.to_string())
+        }
+        Notice::Scaled { from, to } => typed("scaled").with("from", *from).with("to", *to),
+        Notice::Draining { delay } => typed("draining").with("delayMs", millis(*delay)),
+        Notice::Ending { grace } => typed("ending").with("graceMs", millis(*grace)),
+        Notice::Late { worker, slot, signal, at_once } => about("late", *slot, *worker)
+            .with("signal", signal.to_string())
+            .with("atOnce", *at_once),
+        Notice::NobodyLeft => typed("nobodyLeft"),
+    }
+}
+
+fn death(death: &Death) -> Object {
+    let mut object = Object::new()
+        .with("slot", death.slot)
+        .with("reason", death.failure.to_string())
+        .with("livedMs", millis(death.lived))
+        .with("wasReady", death.was_ready);
+    if let Some(worker) = death.worker {
+        object.insert("worker", worker.0);
+    }
+    object
+}
+
+/// Milliseconds, whole ones.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn address(address: &Address) -> Object {
     let kind = address.address_type.map(|kind| match kind.to_string().parse::<i64>() {
         Ok(number) => Value::from(number),
         Err(_) => Value::from(kind.to_string()),

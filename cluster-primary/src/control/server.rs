@@ -1,6 +1,6 @@
 //! The socket, and the clients that have connected to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -8,17 +8,19 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster_proto::Value;
+use cluster_proto::{Object, Value};
 use cluster_proto::env::Serialization;
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token};
 
 use super::calls::{self, Outcome};
+use super::order::{Answer, Order, OrderId, Refusal};
 use super::params::Call;
 use super::render;
 use super::rpc::{self, Failure, Request};
 use super::session::Session;
 use crate::driver::{Clock, ControlSocket, SocketFile};
+use crate::supervisor::Notice;
 use crate::{Event, Primary};
 
 const LISTENER: Token = Token(usize::MAX);
@@ -51,6 +53,12 @@ pub struct ControlServer {
     /// The first that ever said something.
     first_client: Option<usize>,
     disconnecting: Vec<Waiter>,
+    /// Whether somebody takes orders.
+    takes_orders: bool,
+    last_order: u64,
+    orders: VecDeque<(OrderId, Order)>,
+    /// Who waits for an order to be answered, and what to answer to.
+    ordered: BTreeMap<OrderId, (usize, Option<Value>)>,
     has_program: bool,
     stop: bool,
     /// Nothing can be forked any more.
@@ -149,6 +157,10 @@ impl ControlServer {
             last_client: 0,
             first_client: None,
             disconnecting: Vec::new(),
+            takes_orders: false,
+            last_order: 0,
+            orders: VecDeque::new(),
+            ordered: BTreeMap::new(),
             has_program: true,
             stop: false,
             ending: false,
@@ -162,6 +174,28 @@ impl ControlServer {
     pub fn without_program(mut self) -> Self {
         self.has_program = false;
         self
+    }
+
+    /// Somebody takes [orders](Self::next_order): without, `status`, `reload` and the like are errors.
+    #[must_use]
+    pub fn with_orders(mut self) -> Self {
+        self.takes_orders = true;
+        self
+    }
+
+    /// The next order that a client gave. Each is to be [answered](Self::answer) once.
+    pub fn next_order(&mut self) -> Option<(OrderId, Order)> {
+        self.orders.pop_front()
+    }
+
+    /// Answers an order, if its client is still there.
+    pub fn answer(&mut self, order: OrderId, answer: Result<Value, Refusal>) {
+        let Some((client, to)) = self.ordered.remove(&order) else { return };
+        let Some(client) = self.clients.get_mut(&client) else { return };
+        client.awaits -= 1;
+        let Some(to) = to else { return };
+        client.say(&answer_line(&to, answer));
+        self.flush();
     }
 
     /// Takes what clients have to say, a bounded amount of it, carries it out, and writes what waits
@@ -197,6 +231,37 @@ impl ControlServer {
     /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
     /// their order.
     pub fn event(&mut self, primary: &Primary, event: &Event) {
+        self.answer_disconnects(primary, event);
+        let advanced = Some(Serialization::Advanced);
+        let tagged = matches!(event, Event::Message { worker, .. }
+            if primary.serialization(*worker) == advanced);
+        if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten() {
+            self.notify(object);
+        }
+    }
+
+    /// Tells those clients that have asked for it by name what the supervisor has decided.
+    pub fn notice(&mut self, notice: &Notice) {
+        if self.is_listened_to() {
+            self.notify(render::notice(notice));
+        }
+    }
+
+    fn is_listened_to(&self) -> bool {
+        !self.clients.values().all(Session::wants_nothing)
+    }
+
+    fn notify(&mut self, object: Object) {
+        let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let line = rpc::notification(object);
+        for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
+            client.say(&line);
+        }
+        self.flush();
+    }
+
+    /// Whoever waits for all workers to have disconnected hears that they have.
+    fn answer_disconnects(&mut self, primary: &Primary, event: &Event) {
         if let Event::Disconnected = event {
             let told = primary.disconnects().told;
             let (over, waiting) = std::mem::take(&mut self.disconnecting)
@@ -211,19 +276,6 @@ impl ControlServer {
                 }
             }
         }
-        let advanced = Some(Serialization::Advanced);
-        let tagged = matches!(event, Event::Message { worker, .. }
-            if primary.serialization(*worker) == advanced);
-        if self.clients.values().all(Session::wants_nothing) {
-            return;
-        }
-        let Some(object) = render::event(event, tagged) else { return };
-        let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let line = rpc::notification(object);
-        for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
-            client.say(&line);
-        }
-        self.flush();
     }
 
     /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
@@ -303,6 +355,18 @@ impl ControlServer {
                     self.stop = true;
                     Ok(true.into())
                 }
+                Ok(Outcome::Order(order)) if self.takes_orders => {
+                    client.awaits += 1;
+                    self.last_order += 1;
+                    let order_id = OrderId(self.last_order);
+                    self.orders.push_back((order_id, order));
+                    self.ordered.insert(order_id, (id, answer_to));
+                    continue;
+                }
+                Ok(Outcome::Order(order)) => Err(Failure::verb(
+                    "ERR_NOT_SUPERVISED",
+                    format_args!("nobody here can {}", order.name()),
+                )),
                 Ok(Outcome::WhenDisconnected { round }) => {
                     client.awaits += 1;
                     self.disconnecting.push(Waiter { client: id, id: answer_to, round });
@@ -349,7 +413,15 @@ impl ControlServer {
                 self.first_is_gone |= self.first_client == Some(id);
             }
             self.disconnecting.retain(|waiter| waiter.client != id);
+            self.ordered.retain(|_, (client, _)| *client != id);
         }
+    }
+}
+
+fn answer_line(to: &Value, answer: Answer) -> Vec<u8> {
+    match answer {
+        Ok(result) => rpc::result(to, result),
+        Err(Refusal { code, message }) => rpc::failed(Some(to), &Failure::verb(code, message)),
     }
 }
 

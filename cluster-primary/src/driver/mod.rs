@@ -207,7 +207,24 @@ impl Primary {
         N: Into<OsString>,
         V: Into<OsString>,
     {
-        let env: Vec<_> = env.into_iter().map(|(n, v)| (n.into(), v.map(Into::into))).collect();
+        let env = env.into_iter().map(|(n, v)| (n.into(), v.map(Into::into))).collect();
+        self.spawn(None, env)
+    }
+
+    /// Forks a worker for that [slot](WorkerState::slot), also where one is that it is to succeed.
+    /// Otherwise as [`fork`](Self::fork).
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork).
+    pub fn fork_in(&mut self, slot: u32) -> Result<WorkerId, ForkError> {
+        self.spawn(Some(slot), Vec::new())
+    }
+
+    fn spawn(
+        &mut self,
+        slot: Option<u32>,
+        env: Vec<(OsString, Option<OsString>)>,
+    ) -> Result<WorkerId, ForkError> {
         let settings = Arc::clone(self.machine.settings());
         settings.check_placement().map_err(ForkError::Placement)?;
         let limits = settings.limits;
@@ -245,7 +262,7 @@ impl Primary {
             child::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a pipe", error });
         }
-        self.input(Input::Forked { worker: id, pid });
+        self.input(Input::Forked { worker: id, pid, slot });
         Ok(id)
     }
 
@@ -347,6 +364,12 @@ impl Primary {
     /// when all have, and every server socket is closed.
     pub fn disconnect(&mut self) {
         self.input(Input::DisconnectAll);
+    }
+
+    /// Closes server sockets that nobody serves: those that
+    /// [`Settings::keep_listeners`] has kept open for workers to come.
+    pub fn release_unused(&mut self) {
+        self.input(Input::ReleaseUnused);
     }
 
     /// A handle by which other threads call this primary.

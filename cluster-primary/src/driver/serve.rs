@@ -87,7 +87,7 @@ impl Primary {
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
-            Output::Slot { server, slot, on } => self.switch_slot(server, slot, on),
+            Output::Slot { server, slot, turn, on } => self.switch_slot(server, slot, turn, on),
             Output::Look { server } => self.look(server),
             Output::Rescue { server, slot, most } => {
                 // Others may have been rescued since that was said.
@@ -272,6 +272,8 @@ impl Primary {
             Event::Fallback { address, instead, reason } => {
                 Event::Fallback { address, instead, reason }
             }
+            Event::Unresponsive { worker, silent_for } => Event::Unresponsive { worker, silent_for },
+            Event::Responsive { worker } => Event::Responsive { worker },
             Event::Disconnected => Event::Disconnected,
         }
     }

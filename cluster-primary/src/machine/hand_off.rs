@@ -51,7 +51,11 @@ impl Machine {
         if !accepted {
             self.stats.refused += 1;
         }
-        self.adapt_window(now, worker, id, now.saturating_sub(at));
+        let after = now.saturating_sub(at);
+        if let Some(answering) = self.workers.get_mut(&worker) {
+            answering.latency.record(after);
+        }
+        self.adapt_window(now, worker, id, after);
         self.place_input(now, id, answer);
         self.send_disconnect(worker);
     }

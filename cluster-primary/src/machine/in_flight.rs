@@ -23,12 +23,14 @@ pub(super) struct HandOff {
 pub(super) struct InFlight {
     /// None: it is answered, and an older one is not.
     queue: VecDeque<(u64, Option<HandOff>)>,
+    unanswered: usize,
 }
 
 impl InFlight {
     pub(super) fn push(&mut self, hand_off: HandOff) {
         debug_assert!(self.queue.back().is_none_or(|(last, _)| *last < hand_off.seq));
         self.queue.push_back((hand_off.seq, Some(hand_off)));
+        self.unanswered += 1;
     }
 
     /// The hand-off of that number, if it awaits its answer.
@@ -40,6 +42,7 @@ impl InFlight {
     pub(super) fn take(&mut self, seq: u64) -> Option<HandOff> {
         let position = self.position(seq)?;
         let taken = self.queue[position].1.take();
+        self.unanswered -= usize::from(taken.is_some());
         while self.queue.front().is_some_and(|(_, hand_off)| hand_off.is_none()) {
             self.queue.pop_front();
         }
@@ -53,6 +56,18 @@ impl InFlight {
     /// Nobody will answer.
     pub(super) fn clear(&mut self) {
         self.queue.clear();
+        self.unanswered = 0;
+    }
+
+    /// How many await their answers.
+    pub(super) fn len(&self) -> usize {
+        self.unanswered
+    }
+
+    /// When the oldest of them was sent.
+    pub(super) fn oldest(&self) -> Option<Mono> {
+        // The front is unanswered: what is answered there is taken away.
+        self.queue.front().and_then(|(_, hand_off)| Some(hand_off.as_ref()?.at))
     }
 
     fn position(&self, seq: u64) -> Option<usize> {
@@ -77,7 +92,7 @@ mod tests {
         assert_eq!((in_flight.take(5), in_flight.take(3)), (None, None));
         assert_eq!(in_flight.find(5), None);
         assert_eq!(in_flight.take(2), Some(hand_off(2)));
-        assert!(!in_flight.is_empty());
+        assert_eq!((in_flight.is_empty(), in_flight.len()), (false, 1));
         assert_eq!(in_flight.take(9), Some(hand_off(9)));
         assert!(in_flight.is_empty());
     }

@@ -23,6 +23,8 @@ pub enum Input {
         worker: WorkerId,
         /// Its process id.
         pid: u32,
+        /// The slot that it is for; none for the lowest that is free.
+        slot: Option<u32>,
     },
     /// A worker's channel brought a message.
     Received {
@@ -141,6 +143,9 @@ pub enum Input {
     },
     /// The user disconnects all workers.
     DisconnectAll,
+    /// The user lets go of servers that nobody serves
+    /// ([`Settings::keep_listeners`](crate::Settings::keep_listeners)).
+    ReleaseUnused,
 }
 
 /// How many connections wait at a socket of a server with slots.
@@ -205,19 +210,23 @@ pub enum Output {
         /// How the kernel is to choose.
         choice: Choice,
     },
-    /// Make the socket of a slot if there is none, and say so by [`Input::SlotOpened`].
+    /// Make the socket of that number if there is none, and say so by [`Input::SlotOpened`].
     OpenSlot {
         /// The server.
         server: ServerId,
-        /// The slot.
+        /// The socket's number, from 0.
         slot: u32,
     },
-    /// Have the kernel choose that slot in its turn, or not any more.
+    /// Have the kernel choose that socket in the turn of a slot of the cluster, instead of the one
+    /// that had it before; or not any more.
     Slot {
         /// The server.
         server: ServerId,
-        /// The slot.
+        /// The socket's number.
         slot: u32,
+        /// Whose turn ([`WorkerState::slot`](super::WorkerState::slot)): two sockets have the same
+        /// while a successor takes over, and the later one has the turn.
+        turn: u32,
         /// Whether it is to be chosen.
         on: bool,
     },

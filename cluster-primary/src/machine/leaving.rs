@@ -34,7 +34,7 @@ impl Machine {
     /// one: then it serves what has come so far.
     fn leave_server(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let alone = |s: &Server| s.workers.len() == 1 && s.workers.contains(&worker);
-        if self.servers.get(&id).is_some_and(alone) {
+        if self.servers.get(&id).is_some_and(alone) && !self.keeps_servers() {
             self.drain(now, id);
         }
         let draining = |s: &Server| matches!(s.phase, Phase::Draining { .. });
@@ -70,8 +70,10 @@ impl Machine {
         match self.workers.get_mut(&id).and_then(|worker| worker.probes.pop_front()) {
             Some(worker::Probe::Leaving) => self.has_heard(id),
             Some(worker::Probe::Queue) => self.slots_answered(now, id),
+            Some(worker::Probe::Health) => self.is_well(id),
             None => {}
         }
+        self.heard(now, id);
     }
 
     /// Every connection that the worker took before it answered has been read from once: a server
@@ -98,6 +100,8 @@ impl Machine {
         for server in self.servers.keys().copied().collect::<Vec<_>>() {
             self.drain(now, server);
         }
+        // Those that are kept open for workers to come.
+        self.release_unused(now);
         for worker in connected {
             self.disconnect(now, worker);
         }

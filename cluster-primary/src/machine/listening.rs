@@ -275,6 +275,24 @@ impl Machine {
     }
 
     pub(super) fn close_if_unused(&mut self, now: Mono, id: ServerId) {
+        if !self.keeps_servers() {
+            self.close_unused(now, id);
+        }
+    }
+
+    /// Whether a server stays open when nobody serves it.
+    pub(super) fn keeps_servers(&self) -> bool {
+        self.settings.keep_listeners && !self.disconnecting
+    }
+
+    /// Closes every server that nobody serves.
+    pub(super) fn release_unused(&mut self, now: Mono) {
+        for id in self.servers.keys().copied().collect::<Vec<_>>() {
+            self.close_unused(now, id);
+        }
+    }
+
+    fn close_unused(&mut self, now: Mono, id: ServerId) {
         if !self.servers.get(&id).is_some_and(|s| s.is_open() && s.workers.is_empty()) {
             return;
         }
@@ -300,6 +318,7 @@ impl Machine {
     pub(super) fn drain(&mut self, now: Mono, id: ServerId) {
         let drains = |s: &Server| s.is_open() && !s.shared && !s.workers.is_empty();
         if self.servers.get(&id).is_some_and(drains) {
+            self.readmit(now, id);
             self.vacate(id);
             if let Some(server) = self.servers.get_mut(&id) {
                 server.phase = Phase::Draining { closed: false };

@@ -9,8 +9,10 @@
 //! release.
 
 mod hand_off;
+mod health;
 mod in_flight;
 mod io;
+mod latency;
 mod leaving;
 mod listening;
 mod server;
@@ -20,13 +22,14 @@ mod vacating;
 mod window;
 mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, native};
 use cluster_sched::Mono;
 
 pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
+pub use latency::AckLatency;
 pub use worker::WorkerState;
 
 use crate::event::Address;
@@ -62,6 +65,8 @@ pub struct Machine {
     settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
     /// Ports of closed servers that workers may still hold.
     vacating: Vec<Vacating>,
+    /// When workers are next looked after.
+    look_after: Option<Mono>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
     /// How often all have disconnected.
@@ -87,6 +92,7 @@ impl Machine {
             descriptors: usize::MAX,
             settling: BTreeMap::new(),
             vacating: Vec::new(),
+            look_after: None,
             disconnecting: false,
             disconnects: 0,
             output: VecDeque::new(),
@@ -98,7 +104,7 @@ impl Machine {
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
             Input::Setup { settings } => self.setup(*settings),
-            Input::Forked { worker, pid } => self.forked(worker, pid),
+            Input::Forked { worker, pid, slot } => self.forked(worker, pid, slot),
             Input::Received { worker, message, handle } => {
                 self.received(now, worker, message, handle);
             }
@@ -124,6 +130,7 @@ impl Machine {
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),
+            Input::ReleaseUnused => self.release_unused(now),
         }
         self.finish_disconnecting();
         self.forget_answered();
@@ -132,6 +139,7 @@ impl Machine {
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
         self.notice_slow(now);
+        self.look_after_workers(now);
         self.slots_due(now);
         let due: Vec<_> = self
             .servers
@@ -155,7 +163,8 @@ impl Machine {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
-        servers.chain(self.next_slow()).chain(self.slots_timeout()).min()
+        let others = [self.next_slow(), self.health_timeout(), self.slots_timeout()];
+        servers.chain(others.into_iter().flatten()).min()
     }
 
     /// Sets how many hand-offs may be under way to all workers together, each of which costs a
@@ -174,7 +183,9 @@ impl Machine {
     /// How many more connections of that server may be accepted now.
     pub fn room(&self, server: ServerId) -> usize {
         let limit = self.settings.limits.max_waiting;
-        let open = self.servers.get(&server).filter(|s| s.is_open());
+        // Of one that nobody serves the kernel's queue holds what comes.
+        let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
+        let open = self.servers.get(&server).filter(served);
         open.map_or(0, |s| limit.saturating_sub(s.sched.waiting()))
     }
 
@@ -271,22 +282,18 @@ impl Machine {
         self.event(Event::Setup { settings });
     }
 
-    fn forked(&mut self, worker: WorkerId, pid: u32) {
+    fn forked(&mut self, worker: WorkerId, pid: u32, slot: Option<u32>) {
         // Node's fork calls setupPrimary().
         self.setup((*self.settings).clone());
-        let slot = self.free_slot();
-        self.workers.insert(worker, Worker::new(pid, slot));
+        let slot = slot.unwrap_or_else(|| self.next_slot());
+        let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
+        self.workers.insert(worker, Worker::new(pid, slot, seat));
         self.event(Event::Fork { worker, pid });
     }
 
-    /// The lowest place that no worker has.
-    fn free_slot(&self) -> u32 {
-        let mut taken: Vec<_> = self.workers.values().map(|worker| worker.slot).collect();
-        taken.sort_unstable();
-        (0..)
-            .zip(taken)
-            .find(|(place, slot)| place != slot)
-            .map_or_else(|| self.workers.len().try_into().unwrap_or(u32::MAX), |(place, _)| place)
+    /// The lowest slot that no worker has: that of the next worker, unless it is forked for another.
+    pub fn next_slot(&self) -> u32 {
+        lowest_free(self.workers.values().map(|worker| worker.slot))
     }
 
     fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {
@@ -294,6 +301,7 @@ impl Machine {
             self.let_go(handle);
             return;
         }
+        self.heard(now, worker);
         match message {
             Message::User(message) => {
                 let handle = handle.map(|handle| self.count_socket(worker, handle));
@@ -365,4 +373,13 @@ impl Machine {
             worker.phase = state;
         }
     }
+}
+
+/// The lowest number that is not among these.
+fn lowest_free(taken: impl Iterator<Item = u32>) -> u32 {
+    let taken: BTreeSet<u32> = taken.collect();
+    (0..).zip(&taken).find(|(free, taken)| free != *taken).map_or(
+        u32::try_from(taken.len()).unwrap_or(u32::MAX),
+        |(free, _)| free,
+    )
 }

@@ -1,5 +1,9 @@
 //! Slots: workers with a listening socket of their own each, among which the kernel chooses.
 //!
+//! Sockets are numbered by their workers' seats, as two workers have the same slot of the cluster
+//! while one succeeds the other: the kernel gives the slot's turns to the later one from its first
+//! `listening` on.
+//!
 //! The primary hands over nothing as long as all is well. It looks at the sockets' accept queues
 //! now and then, and rescues what waits where nobody accepts: at a slot that is off, or in the
 //! waiting room. What it rescued it places as under hand-off, among the workers that are on.
@@ -39,6 +43,7 @@ const LONGEST_REST: Duration = Duration::from_secs(32);
 /// What the machine knows of the slots of one server.
 #[derive(Debug)]
 pub(super) struct Slots {
+    /// By the numbers of their sockets.
     slots: BTreeMap<u32, Slot>,
     /// Who was given a socket, and may still have it.
     pub(super) lent: BTreeSet<WorkerId>,
@@ -53,6 +58,8 @@ pub(super) struct Slots {
 struct Slot {
     /// Who has it; nobody any more when its worker is gone.
     worker: Option<WorkerId>,
+    /// Whose turns it takes: the worker's slot.
+    turn: u32,
     state: State,
     /// Since when connections wait there without becoming fewer, and how many did at the last look.
     since: Option<Mono>,
@@ -71,6 +78,8 @@ enum State {
     /// Its worker has not said that it listens, or is gone.
     Off,
     On,
+    /// Off because a successor has its turns.
+    Succeeded,
     /// Off because its worker does not answer; on again when it does.
     Silent,
     /// Off because its worker answers but does not accept.
@@ -140,12 +149,14 @@ impl Machine {
 
     /// A worker that serves a server with slots gets the socket of its own.
     pub(super) fn join_slot(&mut self, id: ServerId, worker: WorkerId, seq: u64) {
-        let Some(number) = self.workers.get(&worker).map(|asking| asking.slot) else { return };
+        let Some(asking) = self.workers.get(&worker) else { return };
+        let (number, turn) = (asking.seat, asking.slot);
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Some(slots) = &mut server.slots else { return };
         server.workers.insert(worker);
         let slot = Slot {
             worker: Some(worker),
+            turn,
             state: State::Asked { seq },
             since: None,
             length: 0,
@@ -217,17 +228,29 @@ impl Machine {
             return;
         };
         let Some(slots) = &mut server.slots else { return };
-        let Some(slot) = slots.slots.get_mut(&number) else { return };
+        let Some(slot) = slots.slots.get(&number) else { return };
         let Some(worker) = slot.worker else { return };
-        slot.state = State::On;
+        let turn = slot.turn;
+        let shares = |slot: &Slot| slot.turn == turn && slot.worker.is_some() && slot.is_on();
+        let mut sharing = slots.slots.iter().filter(|(other, slot)| **other != number && shares(slot));
+        let other = sharing.next().and_then(|(_, slot)| slot.worker);
+        let Some(slot) = slots.slots.get_mut(&number) else { return };
         slot.since = None;
+        if other.is_some_and(|other| other > worker) {
+            slot.state = State::Succeeded;
+            return;
+        }
+        slot.state = State::On;
         slot.on_since = now;
         if let Some(serving) = self.workers.get_mut(&worker) {
             serving.had_slot = true;
         }
-        self.output.push_back(Output::Slot { server: id, slot: number, on: true });
-        self.place_input(now, id, Place::Join { worker, slot: number });
+        self.output.push_back(Output::Slot { server: id, slot: number, turn, on: true });
+        self.place_input(now, id, Place::Join { worker, slot: turn });
         self.introduce(now, id, worker);
+        if let Some(predecessor) = other {
+            self.switch_off(now, id, predecessor, State::Succeeded);
+        }
         // Others may have waited for somebody to take them.
         self.look_now(now, id);
     }
@@ -240,16 +263,27 @@ impl Machine {
         let open = server.is_open();
         let Some(slots) = &mut server.slots else { return };
         let Some((number, slot)) = slots.of(worker) else { return };
-        let was_on = slot.is_on();
+        let (was_on, turn) = (slot.is_on(), slot.turn);
         slot.state = state;
         slot.since = None;
         slots.alert_until = now + watch * AFTERMATH;
         if was_on && open {
-            self.output.push_back(Output::Slot { server: id, slot: number, on: false });
+            self.output.push_back(Output::Slot { server: id, slot: number, turn, on: false });
         }
         // One that was not on may have been drafted; of a stranger it changes nothing.
         self.place_input(now, id, Place::Retire { worker });
         self.look_now(now, id);
+    }
+
+    /// The worker is not heard of any more: it gets nothing more by its slot until it is, unless
+    /// nobody else is on.
+    pub(super) fn silence_slot(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else { return };
+        let others = slots.on() > 1;
+        if slots.of(worker).is_some_and(|(_, slot)| slot.is_on()) && others {
+            self.stats.stuck += 1;
+            self.switch_off(now, id, worker, State::Silent);
+        }
     }
 
     /// The worker does not serve that server any more.
@@ -257,12 +291,32 @@ impl Machine {
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else { return };
         let Some((number, _)) = slots.of(worker) else { return };
         self.switch_off(now, id, worker, State::Off);
-        if let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut())
-            && let Some(slot) = slots.slots.get_mut(&number)
-        {
+        let slots = self.servers.get_mut(&id).and_then(|server| server.slots.as_mut());
+        let slot = slots.and_then(|slots| slots.slots.get_mut(&number));
+        let turn = slot.map(|slot| {
             slot.worker = None;
-        }
+            slot.turn
+        });
         self.settle(now, id, worker, number);
+        if let Some(turn) = turn {
+            self.give_turn_back(now, id, turn);
+        }
+    }
+
+    /// Whoever had a slot's turns has gone: one that it had succeeded, and that is still there, takes
+    /// them again.
+    fn give_turn_back(&mut self, now: Mono, id: ServerId, turn: u32) {
+        let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
+            return;
+        };
+        let mut sharing = slots.slots.iter().filter(|(_, slot)| slot.turn == turn);
+        if sharing.clone().any(|(_, slot)| slot.worker.is_some() && slot.is_on()) {
+            return;
+        }
+        let succeeded = |slot: &Slot| slot.worker.is_some() && slot.state == State::Succeeded;
+        if let Some((&number, _)) = sharing.find(|(_, slot)| succeeded(slot)) {
+            self.switch_on(now, id, number);
+        }
     }
 
     /// A server is drained, and none of those that serve what is left is on: the others are asked,

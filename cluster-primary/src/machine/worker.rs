@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::Mono;
 
+use super::health::Health;
 use super::in_flight::InFlight;
+use super::latency::AckLatency;
 use super::window::Window;
 use crate::{ExitStatus, ServerId};
 
@@ -15,6 +17,9 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     /// See [`WorkerState::slot`].
     pub(super) slot: u32,
+    /// The lowest number that no other worker had when it was forked: that of its socket, where it has
+    /// one of its own. While a slot changes hands two workers have the slot, and each its seat.
+    pub(super) seat: u32,
     /// Node's `worker.state`.
     pub(super) phase: &'static str,
     pub(super) connected: bool,
@@ -45,6 +50,8 @@ pub(super) struct Worker {
     pub(super) asked_at: Option<Mono>,
     /// When it last did.
     pub(super) answered_at: Option<Mono>,
+    pub(super) health: Health,
+    pub(super) latency: AckLatency,
 }
 
 /// What is known of connections that went beside users' messages.
@@ -76,13 +83,16 @@ pub(super) enum Probe {
     Leaving,
     /// Connections wait in its queue.
     Queue,
+    /// It has not been heard of for a while.
+    Health,
 }
 
 impl Worker {
-    pub(super) fn new(pid: u32, slot: u32) -> Self {
+    pub(super) fn new(pid: u32, slot: u32, seat: u32) -> Self {
         Self {
             pid,
             slot,
+            seat,
             phase: "none",
             connected: true,
             native: false,
@@ -100,6 +110,8 @@ impl Worker {
             had_slot: false,
             asked_at: None,
             answered_at: None,
+            health: Health::default(),
+            latency: AckLatency::default(),
         }
     }
 
@@ -117,6 +129,10 @@ impl Worker {
             dead: self.status.is_some(),
             exited_after_disconnect: self.exited_after_disconnect,
             connections: self.connections,
+            in_flight: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
+            held: self.held,
+            responsive: !self.health.silent,
+            ack_latency: self.latency,
         }
     }
 }
@@ -127,9 +143,10 @@ impl Worker {
 pub struct WorkerState {
     /// Its process id.
     pub pid: u32,
-    /// Its place among the workers, from 0: the lowest that was free when it was forked. Who replaces
-    /// it takes the same one, and with it what goes by places (clients that stick, a socket of its
-    /// own in the kernel).
+    /// Its place among the workers, from 0: the one that it was forked for
+    /// ([`Primary::fork_in`](crate::Primary::fork_in)), else the lowest that was free. Who replaces
+    /// it takes the same one, and with it what goes by places (clients that stick, say). Two workers
+    /// have one slot while the successor is there and its predecessor has not gone.
     pub slot: u32,
     /// Node's `worker.state`: `none`, `online`, `listening`, `disconnected` or `dead`.
     pub state: &'static str,
@@ -143,4 +160,13 @@ pub struct WorkerState {
     pub exited_after_disconnect: Option<bool>,
     /// Connections that it took from the primary.
     pub connections: u64,
+    /// Connections that were sent to it and for which it has not answered.
+    pub in_flight: u32,
+    /// Connections that it holds open, if it says so: Rust workers do where loads count
+    /// ([`PolicyName::LeastConnections`](crate::PolicyName::LeastConnections)).
+    pub held: Option<u32>,
+    /// Whether it answers, as far as is known ([`Event::Unresponsive`](crate::Event::Unresponsive)).
+    pub responsive: bool,
+    /// How long it took to answer for connections.
+    pub ack_latency: AckLatency,
 }

@@ -107,7 +107,7 @@ impl Cluster {
     /// Forks a worker that is online.
     pub(crate) fn fork(&mut self) -> WorkerId {
         let worker = self.machine.next_worker();
-        self.input(Input::Forked { worker, pid: 1000 + worker.0 });
+        self.input(Input::Forked { worker, pid: 1000 + worker.0, slot: None });
         self.says(worker, ClusterBody::Online);
         worker
     }
@@ -233,7 +233,7 @@ fn line(output: &Output) -> String {
         Output::Bind { server, shared: true, .. } => format!("bind shared server {}", server.0),
         Output::BindSlots { server, choice, .. } => format!("bind server {} by {choice}", server.0),
         Output::OpenSlot { server, slot } => format!("open slot {slot} of server {}", server.0),
-        Output::Slot { server, slot, on: true } => format!("slot {slot} of server {} on", server.0),
+        Output::Slot { server, slot, on: true, .. } => format!("slot {slot} of server {} on", server.0),
         Output::Slot { server, slot, .. } => format!("slot {slot} of server {} off", server.0),
         Output::Look { server } => format!("look at server {}", server.0),
         Output::Rescue { server, slot: Some(slot), most } => {
@@ -303,6 +303,8 @@ fn told<H>(event: &Event<H>) -> String {
         Event::Exit { worker, status, exited_after_disconnect } => {
             format!("exit {worker} {status} meant: {exited_after_disconnect}")
         }
+        Event::Unresponsive { worker, .. } => format!("unresponsive {worker}"),
+        Event::Responsive { worker } => format!("responsive {worker}"),
         Event::Disconnected => "disconnected".into(),
         Event::Fallback { address, instead, .. } => {
             format!("fallback {address} {}", instead.as_str())

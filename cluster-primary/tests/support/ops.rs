@@ -71,7 +71,7 @@ pub fn replay(report: &Report, mut drain: impl FnMut() -> bool) -> Vec<String> {
         match step {
             Step::Fork(now, pid) => {
                 let worker = machine.next_worker();
-                machine.handle_input(now, Input::Forked { worker, pid });
+                machine.handle_input(now, Input::Forked { worker, pid, slot: None });
             }
             Step::Input(now, input) => machine.handle_input(now, input),
             Step::Timeout(now) => machine.handle_timeout(now),
@@ -340,7 +340,7 @@ impl World {
         let worker = self.machine.next_worker();
         let new = Worker { connected: true, ..Worker::default() };
         assert!(self.workers.insert(worker, new).is_none(), "{worker} was there before");
-        self.machine.handle_input(self.now, Input::Forked { worker, pid });
+        self.machine.handle_input(self.now, Input::Forked { worker, pid, slot: None });
         self.frozen = true;
         self.drain();
     }
@@ -683,7 +683,7 @@ impl World {
                     self.queues.insert((server, None), 0);
                 }
                 Output::OpenSlot { server, slot } => drop(self.opening.insert((server, slot))),
-                Output::Slot { server, slot, on } => self.switch(server, slot, on),
+                Output::Slot { server, slot, on, .. } => self.switch(server, slot, on),
                 Output::Look { server } => {
                     if self.open.contains(&server) {
                         self.looks.insert(server);

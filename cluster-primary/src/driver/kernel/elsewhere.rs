@@ -47,7 +47,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(super) fn switch(&mut self, _: u32, _: bool) -> Result<(), String> {
+    pub(super) fn switch(&mut self, _: u32, _: u32, _: bool) -> Result<(), String> {
         match self.0 {}
     }
 

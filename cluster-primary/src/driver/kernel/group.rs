@@ -133,15 +133,17 @@ impl Group {
         self.sockets.get(place? as usize)
     }
 
-    /// Switches a slot on or off.
+    /// Gives a slot's socket a turn, or takes it away.
     ///
     /// # Errors
     /// If the program could not be told any more: why. A classic one chooses from now on. (Before
     /// Linux 5.19 a process that drops its privilege may write no maps.)
-    pub(super) fn switch(&mut self, slot: u32, on: bool) -> Result<(), String> {
+    pub(super) fn switch(&mut self, slot: u32, turn: u32, on: bool) -> Result<(), String> {
         match (on, self.places.get(&slot)) {
-            (true, Some(&place)) => drop(self.on.insert(slot, place)),
-            _ => drop(self.on.remove(&slot)),
+            (true, Some(&place)) => drop(self.on.insert(turn, place)),
+            // Unless another has the turn by now.
+            (false, Some(place)) if self.on.get(&turn) == Some(place) => drop(self.on.remove(&turn)),
+            _ => return Ok(()),
         }
         let told = self.chooser.choose(&self.on, self.member());
         told.map_err(|error| {

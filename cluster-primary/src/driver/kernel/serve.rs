@@ -50,9 +50,15 @@ impl Primary {
         self.machine.handle_input(now, Input::SlotOpened { server, slot, result });
     }
 
-    pub(in super::super) fn switch_slot(&mut self, server: ServerId, slot: u32, on: bool) {
+    pub(in super::super) fn switch_slot(
+        &mut self,
+        server: ServerId,
+        slot: u32,
+        turn: u32,
+        on: bool,
+    ) {
         let Some(group) = self.groups.get_mut(&server) else { return };
-        if let Err(reason) = group.switch(slot, on) {
+        if let Err(reason) = group.switch(slot, turn, on) {
             let instead = Fallback::of(group.choice());
             self.fell_back(server, instead, reason);
         }

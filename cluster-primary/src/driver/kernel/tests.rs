@@ -36,7 +36,7 @@ fn group(address: IpAddr, choice: Choice, slots: &[u32], classic: bool) -> (Grou
     }
     for &slot in slots {
         group.slot(slot).expect("a socket");
-        group.switch(slot, true).expect("the program is told");
+        group.switch(slot, slot, true).expect("the program is told");
     }
     (group, SocketAddr::new(address, bound.sockname.expect("a port").port))
 }
@@ -108,7 +108,7 @@ fn in_turns_among_those_that_are_on() {
         [(None, vec![0, 1, 2, 3]), (Some(1), vec![0, 2, 3]), (Some(3), vec![0, 2])]
     {
         if let Some(off) = off {
-            group.switch(off, false).unwrap();
+            group.switch(off, off, false).unwrap();
         }
         let takers: Vec<_> = (0..3 * expected.len())
             .map(|_| {
@@ -147,7 +147,7 @@ fn while_nobody_is_on_connections_wait_in_the_room_and_after_the_end_they_are_re
             assert_eq!(group.queues()[0].length, 5);
             let socket = group.slot(0).expect("a socket");
             assert!(Arc::ptr_eq(&socket, &group.slot(0).unwrap()), "a slot has one socket");
-            group.switch(0, true).unwrap();
+            group.switch(0, 0, true).unwrap();
             let one_more = connect(localhost, at);
             assert_eq!((group.queues()[0].length, group.queues()[1].length), (5, 1));
             if group.has_program() {
@@ -166,7 +166,7 @@ fn a_classic_program_takes_over() {
     let (mut group, at) = group(localhost, Choice::RoundRobin, &[0, 1], false);
     group.make_classic();
     assert!(matches!(group.chooser(), Chooser::Classic { .. }));
-    group.switch(0, false).unwrap();
+    group.switch(0, 0, false).unwrap();
     for _ in 0..10 {
         drop(connect(localhost, at));
         assert_eq!(taker(&group), Some(1));

@@ -1,0 +1,143 @@
+//! How a cluster is, in one object: what `status`, `top`, metrics and pages show.
+
+use cluster_proto::{Object, Value};
+use cluster_sched::Mono;
+
+use super::render::{address, millis};
+use crate::machine::AckLatency;
+use crate::supervisor::{MemberState, Supervisor, Vacancy};
+use crate::usage::{self, Usage};
+use crate::{Primary, WorkerId};
+
+/// What [`status_object`] cannot find out by itself.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Status {
+    /// The time by the supervisor's clock.
+    pub now: Mono,
+    /// How long the primary has been there, through every upgrade.
+    pub uptime: Mono,
+    /// How often it was upgraded in place.
+    pub upgrades: u64,
+    /// Workers are kept: without that there is nothing to be wanted or vacant.
+    pub supervised: bool,
+}
+
+/// The answer to [`Order::Status`](super::Order::Status), as `docs/control.md` describes it.
+pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: Status) -> Object {
+    let settings = primary.settings();
+    let mut workers: Vec<_> = primary.all_workers();
+    workers.retain(|id| primary.worker_state(*id).is_some_and(|state| !state.dead));
+    workers.sort_by_key(|id| (primary.worker_state(*id).map(|state| state.slot), *id));
+    let ready = if status.supervised { supervisor.is_ready() } else { !workers.is_empty() };
+    let object = Object::new()
+        .with("program", "cluster")
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("pid", std::process::id())
+        .with("uptimeMs", millis(status.uptime))
+        .with("state", if status.supervised { supervisor.state().as_str() } else { "running" })
+        .with("ready", ready)
+        .with("generation", supervisor.generation())
+        .with("placement", settings.placement.as_str())
+        .with("policy", settings.policy.to_string());
+    let object = match status.supervised {
+        true => object.with("wanted", supervisor.wanted()),
+        false => object.with("wanted", Value::Null),
+    };
+    let workers = workers.iter().filter_map(|id| worker(primary, supervisor, status.now, *id));
+    let vacant = supervisor.vacancies().map(|vacancy| vacant(&vacancy, status.now));
+    object
+        .with("workers", Value::Array(workers.map(Value::from).collect()))
+        .with("vacant", Value::Array(vacant.map(Value::from).collect()))
+        .with("totals", totals(primary, supervisor, status))
+        .with("primary", own())
+}
+
+fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -> Option<Object> {
+    let state = primary.worker_state(id)?;
+    let member = supervisor.member(id);
+    let Usage { resident, cpu, .. } = usage::of(state.pid);
+    let listening = primary.listening(id).iter().map(|at| address(at).into()).collect();
+    let stage = match member {
+        _ if !state.responsive => "stuck",
+        Some(MemberState { leaving: true, .. }) => "retiring",
+        Some(MemberState { ready: true, .. }) => "ready",
+        Some(_) => "starting",
+        None => state.state,
+    };
+    Some(
+        Object::new()
+            .with("slot", state.slot)
+            .with("worker", id.0)
+            .with("pid", state.pid)
+            .with("state", stage)
+            .with("generation", member.map(|member| member.generation))
+            .with("ageMs", member.map(|member| millis(now.saturating_sub(member.born))))
+            .with("restarts", member.map(|member| member.restarts))
+            .with("connections", state.connections)
+            .with("inFlight", state.in_flight)
+            .with("held", state.held)
+            .with("ackLatency", latency(&state.ack_latency))
+            .with("rssBytes", resident)
+            .with("cpuMs", cpu.map(millis))
+            .with("listening", Value::Array(listening)),
+    )
+}
+
+/// The buckets as Prometheus has them: each counts all below its bound.
+fn latency(latency: &AckLatency) -> Object {
+    let micros = |time: Mono| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut below = 0;
+    let buckets = AckLatency::BOUNDS.iter().zip(latency.buckets).map(|(bound, count)| {
+        below += count;
+        Value::Array(vec![micros(*bound).into(), below.into()])
+    });
+    let buckets = Value::Array(buckets.collect());
+    Object::new()
+        .with("count", latency.count)
+        .with("totalUs", micros(latency.total))
+        .with("meanUs", latency.mean().map(micros))
+        .with("lastUs", (latency.count > 0).then(|| micros(latency.last)))
+        .with("bucketsUs", buckets)
+}
+
+fn vacant(vacancy: &Vacancy, now: Mono) -> Object {
+    Object::new()
+        .with("slot", vacancy.slot)
+        .with("restarts", vacancy.restarts)
+        .with("failures", u64::try_from(vacancy.failures).unwrap_or(u64::MAX))
+        .with("retryInMs", vacancy.due.map(|due| millis(due.saturating_sub(now))))
+        .with("lastDeath", vacancy.last_failure.as_ref().map(ToString::to_string))
+}
+
+fn totals(primary: &Primary, supervisor: &Supervisor, status: Status) -> Object {
+    let stats = primary.stats();
+    let counts = supervisor.counts();
+    Object::new()
+        .with("accepted", stats.accepted)
+        .with("handedOver", stats.handed_over)
+        .with("refused", stats.refused)
+        .with("rescued", stats.rescued)
+        .with("stuck", stats.stuck)
+        .with("waiting", u64::try_from(stats.waiting).unwrap_or(u64::MAX))
+        .with("shedFull", stats.shed_full)
+        .with("shedClosed", stats.shed_closed)
+        .with("shedRefused", stats.shed_refused)
+        .with("acceptPauses", stats.accept_pauses)
+        .with("unexpectedHandles", stats.unexpected_handles)
+        .with("restarts", counts.restarts)
+        .with("deaths", counts.deaths)
+        .with("bootFailures", counts.boot_failures)
+        .with("recycled", counts.recycled)
+        .with("reloads", counts.reloads)
+        .with("reloadsFailed", counts.reloads_aborted)
+        .with("upgrades", status.upgrades)
+}
+
+fn own() -> Object {
+    let Usage { resident, cpu, descriptors, .. } = usage::own();
+    Object::new()
+        .with("rssBytes", resident)
+        .with("cpuMs", cpu.map(millis))
+        .with("openDescriptors", descriptors)
+}

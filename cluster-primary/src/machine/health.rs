@@ -1,0 +1,141 @@
+//! Workers that do not answer.
+//!
+//! A worker that has not been heard of for a while is asked for a sign of life, by the probe that any
+//! event loop answers, its application unaware. One that leaves that, or a connection, unanswered for
+//! [`Limits::unresponsive_after`](crate::Limits::unresponsive_after), and says nothing else either, is
+//! out of rotation until it does. A busy worker answers between two pieces of its work.
+
+use std::time::Duration;
+
+use cluster_sched::{Input as Place, Mono};
+
+use super::io::Output;
+use super::server::Server;
+use super::worker::{Disconnect, Probe, Worker};
+use super::Machine;
+use crate::{Event, ServerId, WorkerId};
+
+/// Within the time that a worker has to answer it is looked after so often.
+const LOOKS: u32 = 4;
+/// But no more often than this.
+const SHORTEST_LOOK: Duration = Duration::from_millis(25);
+
+/// What is known of a worker's health.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Health {
+    /// The last sign of life; none before the first.
+    heard_at: Option<Mono>,
+    /// Since when it has not answered a probe.
+    asked_at: Option<Mono>,
+    /// It is out of rotation.
+    pub(super) silent: bool,
+}
+
+impl Machine {
+    /// A worker gave a sign of life.
+    pub(super) fn heard(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.health.heard_at = Some(now);
+        if !std::mem::take(&mut worker.health.silent) {
+            return;
+        }
+        self.event(Event::Responsive { worker: id });
+        let Some(worker) = self.workers.get(&id) else { return };
+        for server in worker.servers.keys().copied().collect::<Vec<_>>() {
+            self.take_in(now, server, id);
+        }
+    }
+
+    /// The worker answered what it was asked.
+    pub(super) fn is_well(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.health.asked_at = None;
+        }
+    }
+
+    /// When workers are to be looked after.
+    pub(super) fn health_timeout(&self) -> Option<Mono> {
+        self.settings.limits.unresponsive_after?;
+        self.look_after.filter(|_| !self.workers.is_empty())
+    }
+
+    pub(super) fn look_after_workers(&mut self, now: Mono) {
+        let Some(limit) = self.settings.limits.unresponsive_after else { return };
+        if self.look_after.is_some_and(|at| now < at) {
+            return;
+        }
+        let pause = (limit / LOOKS).max(SHORTEST_LOOK);
+        self.look_after = Some(now + pause);
+        let mut silent = Vec::new();
+        for (&id, worker) in &mut self.workers {
+            let Some(heard_at) = worker.health.heard_at.filter(|_| is_asked(worker)) else {
+                continue;
+            };
+            let unanswered = [worker.health.asked_at, worker.in_flight.oldest()];
+            let since = unanswered.into_iter().flatten().min();
+            let late = |at: Mono| now.saturating_sub(at) >= limit;
+            if since.is_some_and(late) && late(heard_at) && !worker.health.silent {
+                silent.push((id, now.saturating_sub(heard_at)));
+            } else if worker.health.asked_at.is_none() && now.saturating_sub(heard_at) >= pause {
+                worker.health.asked_at = Some(now);
+                worker.probes.push_back(Probe::Health);
+                self.output.push_back(Output::Probe { worker: id });
+            }
+        }
+        for (worker, silent_for) in silent {
+            self.fell_silent(now, worker, silent_for);
+        }
+    }
+
+    fn fell_silent(&mut self, now: Mono, id: WorkerId, silent_for: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.health.silent = true;
+        let servers: Vec<_> = worker.servers.keys().copied().collect();
+        self.event(Event::Unresponsive { worker: id, silent_for });
+        for server in servers {
+            // Somebody must be there, and one that does not answer may answer yet.
+            let workers = self.servers.get(&server).map_or(0, |server| server.sched.workers());
+            if workers > 1 {
+                self.leave_out(now, server, id);
+            }
+        }
+    }
+
+    fn leave_out(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        if self.servers.get(&id).is_some_and(|server| server.slots.is_some()) {
+            self.silence_slot(now, id, worker);
+        } else {
+            self.place_input(now, id, Place::Retire { worker });
+        }
+    }
+
+    /// A worker that was out of rotation at that server is in it again.
+    fn take_in(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        let Some(slot) = self.workers.get(&worker).map(|worker| worker.slot) else { return };
+        let serves = |s: &Server| s.serves(worker) && !s.shared;
+        let Some(server) = self.servers.get(&id).filter(|server| serves(server)) else { return };
+        if server.slots.is_some() {
+            self.slots_answered(now, worker);
+        } else {
+            // Of one that was never left out it changes nothing.
+            self.place_input(now, id, Place::Join { worker, slot });
+            self.introduce(now, id, worker);
+        }
+    }
+
+    /// Those that are to serve what is left of a server are asked, whether they answer or not.
+    pub(super) fn readmit(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let silent = |worker: &&WorkerId| self.workers.get(worker).is_some_and(|w| w.health.silent);
+        for worker in server.workers.iter().filter(silent).copied().collect::<Vec<_>>() {
+            if self.servers.get(&id).is_some_and(|server| server.slots.is_none()) {
+                self.take_in(now, id, worker);
+            }
+        }
+    }
+}
+
+/// Whether it matters that the worker answers: one that is to go has its time set by who told it.
+fn is_asked(worker: &Worker) -> bool {
+    worker.connected && worker.status.is_none() && worker.disconnect == Disconnect::No
+}

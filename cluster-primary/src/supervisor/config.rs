@@ -1,0 +1,131 @@
+//! How workers are kept.
+
+use std::time::Duration;
+
+use crate::Signal;
+
+/// What a [`Supervisor`](super::Supervisor) keeps, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// How many workers to keep at the start; [`Input::Scale`](super::Input::Scale) changes it.
+    /// Default 1.
+    pub workers: u32,
+    /// Whether workers are kept at all. If not, those that somebody forks are only seen to the door
+    /// when all ends. Default: they are.
+    pub keep: bool,
+    /// What makes a worker ready. Default: its first `listening`.
+    pub ready: Ready,
+    /// How long a successor may take to become ready before it is given up, and its predecessor
+    /// kept. Default 30 s. (A worker that succeeds nobody is waited for without end.)
+    pub ready_timeout: Duration,
+    /// How many slots change hands at a time. Default 1.
+    pub batch: u32,
+    /// How a worker is asked to leave. Default: by the channel.
+    pub leave_by: LeaveBy,
+    /// How long it may then take before it is sent `SIGTERM`. Default 10 s.
+    pub grace: Duration,
+    /// How long after that it is sent `SIGKILL`. Default 1 s.
+    pub term_grace: Duration,
+    /// The pause after a slot's first failure; it doubles with each that follows, and is up to a
+    /// quarter longer or shorter by lot. Default 100 ms.
+    pub backoff_first: Duration,
+    /// The longest pause, before the lot. Default 10 s.
+    pub backoff_max: Duration,
+    /// How many failures of one slot are borne within [`failure_period`](Self::failure_period) while
+    /// no worker is ready: one more, and all is given up. Default 5.
+    pub max_failures: u32,
+    /// See [`max_failures`](Self::max_failures). Default 60 s.
+    pub failure_period: Duration,
+    /// A worker that dies has failed unless it had been ready for so long. Default 5 s.
+    pub stable_after: Duration,
+    /// Whether a worker that does not answer ([`Event::Unresponsive`](crate::Event::Unresponsive)) is
+    /// replaced. Default: no, it is only out of rotation.
+    pub replace_unresponsive: bool,
+    /// When workers are replaced though nothing is wrong with them. Default: never.
+    pub recycle: Recycle,
+    /// What lots are drawn by: the same seed, the same lots.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            keep: true,
+            ready: Ready::Listening,
+            ready_timeout: Duration::from_secs(30),
+            batch: 1,
+            leave_by: LeaveBy::Disconnect,
+            grace: Duration::from_secs(10),
+            term_grace: Duration::from_secs(1),
+            backoff_first: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            max_failures: 5,
+            failure_period: Duration::from_secs(60),
+            stable_after: Duration::from_secs(5),
+            replace_unresponsive: false,
+            recycle: Recycle::default(),
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// The default, for so many workers.
+    pub fn new(workers: u32) -> Self {
+        Self { workers, ..Self::default() }
+    }
+}
+
+/// What makes a worker ready to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ready {
+    /// Its first word on the channel.
+    Online,
+    /// Its first server listens.
+    Listening,
+    /// It sends the message `"ready"` (`process.send('ready')`).
+    Message,
+    /// It says `READY=1` as systemd's services do (sd_notify(3)), and somebody tells the supervisor
+    /// ([`Input::Notified`](super::Input::Notified)).
+    Notify,
+    /// It has lived for so long.
+    Alive(Duration),
+}
+
+/// How a worker is asked to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaveBy {
+    /// By `disconnect` on its channel.
+    Disconnect,
+    /// By a signal, as it does not listen to its channel.
+    Signal(Signal),
+}
+
+/// When workers are replaced by new ones, one after the other, and without loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recycle {
+    /// When it has so many bytes of memory resident.
+    pub memory: Option<u64>,
+    /// When it is so old.
+    pub age: Option<Duration>,
+    /// When it has taken so many connections from the primary. (Of those that it accepts itself the
+    /// primary does not know.)
+    pub connections: Option<u64>,
+    /// Each worker's limits are lower by lot, by up to so many percent, lest all be due at once.
+    /// Default 10, at the most 100.
+    pub jitter: u8,
+    /// How often memory and connections are looked at. Default 5 s.
+    pub every: Duration,
+}
+
+impl Default for Recycle {
+    fn default() -> Self {
+        let every = Duration::from_secs(5);
+        Self { memory: None, age: None, connections: None, jitter: 10, every }
+    }
+}

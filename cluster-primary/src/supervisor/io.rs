@@ -1,0 +1,330 @@
+//! What goes into the supervisor, and what comes out.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Event, ExitStatus, Signal, Value, WorkerId};
+
+/// What the supervisor is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input {
+    /// Begin: fork as many workers as are wanted.
+    Start,
+    /// The answer to [`Output::Fork`]: a worker was forked for that slot.
+    Forked {
+        /// The slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The answer to [`Output::Fork`]: none could be.
+    ForkFailed {
+        /// The slot.
+        slot: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else forked a worker, which has that slot.
+    Adopted {
+        /// The slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker's first word on its channel.
+    Online {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A server of a worker listens.
+    Listening {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker sent the message `"ready"`.
+    SaidReady {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker said `READY=1` ([`Ready::Notify`](super::Ready::Notify)).
+    Notified {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker does not answer.
+    Unresponsive {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker that did not answer does.
+    Responsive {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker's process has ended.
+    Exited {
+        /// The worker.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+        /// Whether it was meant to: it was told to disconnect, or did so of its own will.
+        meant: bool,
+    },
+    /// The answer to [`Output::Measure`], of one worker.
+    Usage {
+        /// The worker.
+        worker: WorkerId,
+        /// Bytes of memory resident, if that is known.
+        memory: Option<u64>,
+        /// Connections that it took.
+        connections: u64,
+    },
+    /// Replace every worker by a new one.
+    Reload,
+    /// Keep so many workers from now on.
+    Scale {
+        /// How many; at least one.
+        workers: u32,
+    },
+    /// End in a while: say that no more is wanted, and after that time begin to end.
+    Drain {
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// End: have all workers leave.
+    End,
+    /// End at once: kill those that are still there.
+    EndNow,
+}
+
+impl Input {
+    /// What an event of the primary's means to the supervisor, if anything. (A `fork` means
+    /// something only to who knows for whom it was; see [`Adopted`](Self::Adopted).)
+    pub fn of(event: &Event) -> Option<Self> {
+        Some(match *event {
+            Event::Online { worker } => Self::Online { worker },
+            Event::Listening { worker, .. } => Self::Listening { worker },
+            Event::Message { worker, message: Value::String(ref word), .. } if word == "ready" => {
+                Self::SaidReady { worker }
+            }
+            Event::Unresponsive { worker, .. } => Self::Unresponsive { worker },
+            Event::Responsive { worker } => Self::Responsive { worker },
+            Event::Exit { worker, status, exited_after_disconnect: meant } => {
+                Self::Exited { worker, status, meant }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// What the supervisor wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Fork a worker for that slot, and say what became of it by [`Input::Forked`] or
+    /// [`Input::ForkFailed`].
+    Fork {
+        /// The slot.
+        slot: u32,
+    },
+    /// Tell the worker to disconnect.
+    Disconnect {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Send the worker a signal.
+    Kill {
+        /// The worker.
+        worker: WorkerId,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Tell all workers to disconnect, and close every server.
+    DisconnectAll,
+    /// Close the servers that nobody serves: all workers that there are to be are ready.
+    ReleaseUnused,
+    /// Say what every worker uses, by an [`Input::Usage`] each.
+    Measure,
+    /// Tell whoever wants to know.
+    Tell(Notice),
+    /// All is over: nothing more will come.
+    Over(Outcome),
+}
+
+/// What the supervisor has decided, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A worker is ready to serve.
+    Ready {
+        /// Its slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker is not ready, though it has had time enough. It is waited for all the same.
+    Slow {
+        /// Its slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+        /// For how long.
+        after: Duration,
+    },
+    /// A worker died by accident, or could not be forked, and another is started after a pause.
+    Replacing {
+        /// What happened.
+        death: Death,
+        /// The pause.
+        pause: Duration,
+    },
+    /// A worker left of its own will, and is not replaced.
+    Left {
+        /// Its slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Too many failed: all ends.
+    GaveUp {
+        /// The last of them, the oldest first.
+        deaths: Vec<Death>,
+    },
+    /// A reload begins.
+    ReloadBegan {
+        /// Its number, from 1.
+        generation: u64,
+    },
+    /// Every worker has been replaced.
+    Reloaded {
+        /// The reload's number.
+        generation: u64,
+        /// How many workers were replaced.
+        replaced: u32,
+    },
+    /// A successor could not be had: the workers that are there are kept.
+    ReloadAborted {
+        /// The reload's number.
+        generation: u64,
+        /// The slot whose successor it was.
+        slot: u32,
+        /// Why.
+        reason: Failure,
+        /// How many workers had been replaced by then.
+        replaced: u32,
+    },
+    /// A worker is to be replaced though nobody asked for it.
+    Recycling {
+        /// Its slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Its successor could not be had: it is kept for the time being.
+    NotRecycled {
+        /// The slot.
+        slot: u32,
+        /// Why.
+        reason: Failure,
+    },
+    /// So many workers are kept from now on.
+    Scaled {
+        /// How many were.
+        from: u32,
+        /// How many are.
+        to: u32,
+    },
+    /// All is about to end, after that time.
+    Draining {
+        /// How long.
+        delay: Duration,
+    },
+    /// All ends: workers have so long to leave.
+    Ending {
+        /// How long.
+        grace: Duration,
+    },
+    /// A worker that is to leave has not, and is sent a signal.
+    Late {
+        /// The worker.
+        worker: WorkerId,
+        /// Its slot.
+        slot: u32,
+        /// The signal.
+        signal: Signal,
+        /// It was given no time: the end was asked for twice.
+        at_once: bool,
+    },
+    /// All workers have left of their own will.
+    NobodyLeft,
+}
+
+/// The end of a worker by accident, or of the attempt to fork one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// The slot.
+    pub slot: u32,
+    /// The worker; none if it could not be forked.
+    pub worker: Option<WorkerId>,
+    /// What happened.
+    pub failure: Failure,
+    /// How long it lived.
+    pub lived: Duration,
+    /// It had been ready.
+    pub was_ready: bool,
+}
+
+/// What went wrong with a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It died.
+    Died(ExitStatus),
+    /// It could not be forked, for that reason.
+    NotForked(String),
+    /// It was not ready within that time.
+    NotReady(Duration),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Died(status) => write!(f, "it died ({status})"),
+            Self::NotForked(reason) => f.write_str(reason),
+            Self::NotReady(after) => write!(f, "it was not ready within {after:?}"),
+        }
+    }
+}
+
+/// Why a worker is replaced though nobody asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It uses so many bytes of memory.
+    Memory(u64),
+    /// It is so old.
+    Age(Duration),
+    /// It has taken so many connections.
+    Connections(u64),
+    /// It does not answer.
+    Unresponsive,
+}
+
+/// How it all ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// As it was asked to.
+    AsAsked,
+    /// As it was asked to, but workers had to be killed.
+    Killed,
+    /// All workers had left of their own will.
+    NobodyLeft,
+    /// Too many failed.
+    GaveUp,
+    /// The first could not be forked.
+    NotStarted,
+}

@@ -1,0 +1,175 @@
+//! One slot: who works there, and what became of those before.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use cluster_sched::Mono;
+
+use super::config::Config;
+use super::io::{Cause, Failure};
+use crate::WorkerId;
+
+/// A place for one worker.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Who works there, ready or not.
+    pub(super) worker: Option<WorkerId>,
+    /// Who is to take over as soon as it is ready.
+    pub(super) successor: Option<WorkerId>,
+    /// A fork was asked for, and has not been answered.
+    pub(super) forking: bool,
+    /// When one is to be asked for, the slot being empty.
+    pub(super) due: Option<Mono>,
+    /// Failures in a row, for the pause.
+    pub(super) streak: u32,
+    /// When failures were, for the end of patience.
+    failures: VecDeque<Mono>,
+    /// How often another worker came here.
+    pub(super) restarts: u64,
+    pub(super) last_failure: Option<Failure>,
+}
+
+impl Slot {
+    /// Another failure; whether the slot's patience is at its end.
+    pub(super) fn failed(&mut self, now: Mono, config: &Config) -> bool {
+        self.streak = self.streak.saturating_add(1);
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|at| now.saturating_sub(*at) > config.failure_period)
+        {
+            self.failures.pop_front();
+        }
+        self.failures.len() > config.max_failures as usize
+    }
+
+    /// Nothing is wrong here (any more).
+    pub(super) fn forgive(&mut self) {
+        self.streak = 0;
+        self.failures.clear();
+    }
+
+    /// The pause before the next worker, without the lot. One that had been ready is replaced at
+    /// once the first time.
+    pub(super) fn pause(&self, was_ready: bool, config: &Config) -> Duration {
+        let Some(doublings) = self.streak.checked_sub(1 + u32::from(was_ready)) else {
+            return Duration::ZERO;
+        };
+        let pause = config.backoff_first.saturating_mul(2u32.saturating_pow(doublings));
+        pause.min(config.backoff_max)
+    }
+
+    pub(super) fn failures(&self) -> usize {
+        self.failures.len()
+    }
+}
+
+/// A worker that is watched over.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) slot: u32,
+    pub(super) generation: u64,
+    pub(super) born: Mono,
+    pub(super) ready_at: Option<Mono>,
+    pub(super) stage: Stage,
+    pub(super) silent: bool,
+    /// That it is slow has been said.
+    pub(super) called_slow: bool,
+    /// Its own limits.
+    pub(super) recycle: Limits,
+    /// Before that it is not recycled: the last attempt failed.
+    pub(super) not_before: Mono,
+}
+
+impl Member {
+    pub(super) fn new(born: Mono, slot: u32, generation: u64, recycle: Limits) -> Self {
+        Self {
+            slot,
+            generation,
+            born,
+            ready_at: None,
+            stage: Stage::Starting,
+            silent: false,
+            called_slow: false,
+            recycle,
+            not_before: born,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) memory: Option<u64>,
+    pub(super) age: Option<Duration>,
+    pub(super) connections: Option<u64>,
+}
+
+/// How far a worker's life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not ready yet.
+    Starting,
+    Ready,
+    /// It was asked to leave, and is sent `next` when that is due.
+    Leaving { due: Mono, next: Step },
+}
+
+/// What is done with a worker that does not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Term,
+    Kill,
+}
+
+/// Why a slot changes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Reload,
+    Recycle(Cause),
+}
+
+/// A slot that is changing hands.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) why: Why,
+    /// The predecessor, once it has been told to leave.
+    pub(super) leaving: Option<WorkerId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Mono {
+        Mono::from_secs(seconds)
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let config = Config::default();
+        let mut slot = Slot::default();
+        let pauses = |slot: &mut Slot, was_ready| -> Vec<u128> {
+            let pauses = (0..9).map(|n| {
+                slot.failed(at(n), &config);
+                slot.pause(was_ready, &config).as_millis()
+            });
+            pauses.collect()
+        };
+        assert_eq!(
+            pauses(&mut slot, false),
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+        );
+        slot.forgive();
+        assert_eq!(pauses(&mut slot, true), [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000]);
+    }
+
+    #[test]
+    fn patience_is_for_a_period() {
+        let config = Config { max_failures: 2, ..Config::default() };
+        let mut slot = Slot::default();
+        assert!(!slot.failed(at(0), &config));
+        assert!(!slot.failed(at(30), &config));
+        assert!(!slot.failed(at(61), &config), "the first is forgotten");
+        assert!(slot.failed(at(62), &config));
+        slot.forgive();
+        assert!(!slot.failed(at(63), &config));
+    }
+}

@@ -1,0 +1,580 @@
+//! The supervisor, told what happens by a small world.
+
+use super::*;
+use crate::Signal;
+
+const fn ms(millis: u64) -> Mono {
+    Mono::from_millis(millis)
+}
+
+/// Workers that do as they are told, at once or not at all.
+struct World {
+    supervisor: Supervisor,
+    now: Mono,
+    last: u32,
+    /// Who runs, in which slot.
+    alive: BTreeMap<WorkerId, u32>,
+    /// Whether a new worker gets ready by itself.
+    well: bool,
+    /// Whether workers leave when they are asked.
+    obedient: bool,
+    said: Vec<String>,
+    over: Option<Outcome>,
+}
+
+impl World {
+    fn new(config: Config) -> Self {
+        let mut world = Self {
+            supervisor: Supervisor::new(config),
+            now: Mono::ZERO,
+            last: 0,
+            alive: BTreeMap::new(),
+            well: true,
+            obedient: true,
+            said: Vec::new(),
+            over: None,
+        };
+        world.input(Input::Start);
+        world
+    }
+
+    fn input(&mut self, input: Input) {
+        self.supervisor.handle_input(self.now, input);
+        self.obey();
+    }
+
+    fn obey(&mut self) {
+        while let Some(output) = self.supervisor.poll_output() {
+            match output {
+                Output::Fork { slot } => {
+                    self.last += 1;
+                    let worker = WorkerId(self.last);
+                    self.alive.insert(worker, slot);
+                    self.said.push(format!("fork {worker} for {slot}"));
+                    self.supervisor.handle_input(self.now, Input::Forked { slot, worker });
+                    if self.well {
+                        self.supervisor.handle_input(self.now, Input::Listening { worker });
+                    }
+                }
+                Output::Disconnect { worker } => {
+                    self.said.push(format!("disconnect {worker}"));
+                    if self.obedient {
+                        self.exit(worker, ExitStatus::Code(0), true);
+                    }
+                }
+                Output::Kill { worker, signal } => {
+                    self.said.push(format!("{signal} {worker}"));
+                    if signal == Signal::KILL || self.obedient {
+                        self.exit(worker, ExitStatus::Signal(signal), true);
+                    }
+                }
+                Output::DisconnectAll => {
+                    self.said.push("disconnect all".into());
+                    if self.obedient {
+                        for worker in self.alive.keys().copied().collect::<Vec<_>>() {
+                            self.exit(worker, ExitStatus::Code(0), true);
+                        }
+                    }
+                }
+                Output::ReleaseUnused => self.said.push("release".into()),
+                Output::Measure => self.said.push("measure".into()),
+                Output::Tell(notice) => self.said.push(format!("{notice:?}")),
+                Output::Over(outcome) => {
+                    assert_eq!(self.over.replace(outcome), None, "it ends once");
+                }
+            }
+        }
+    }
+
+    fn exit(&mut self, worker: WorkerId, status: ExitStatus, meant: bool) {
+        if self.alive.remove(&worker).is_some() {
+            self.supervisor.handle_input(self.now, Input::Exited { worker, status, meant });
+        }
+    }
+
+    fn dies(&mut self, worker: u32) {
+        self.exit(WorkerId(worker), ExitStatus::Code(1), false);
+        self.obey();
+    }
+
+    /// Lets the time pass, with every timer on the way.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(due) = self.supervisor.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.supervisor.handle_timeout(self.now);
+            self.obey();
+        }
+        self.now = until;
+    }
+
+    /// What was said since the last call, but for what is marked as noise.
+    fn said(&mut self) -> Vec<String> {
+        let noise = |line: &String| line.starts_with("Ready");
+        std::mem::take(&mut self.said).into_iter().filter(|line| !noise(line)).collect()
+    }
+
+    fn forks(&mut self) -> Vec<String> {
+        self.said().into_iter().filter(|line| line.starts_with("fork")).collect()
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        let mut slots: Vec<_> = self.alive.values().copied().collect();
+        slots.sort_unstable();
+        slots
+    }
+}
+
+#[test]
+fn so_many_are_kept_and_each_has_its_slot() {
+    let mut world = World::new(Config::new(3));
+    assert_eq!(world.forks(), ["fork 1 for 0", "fork 2 for 1", "fork 3 for 2"]);
+    assert_eq!(world.supervisor.state(), State::Running);
+    world.pass(ms(6000));
+    world.dies(2);
+    // It was stable, so its successor comes at once.
+    world.pass(Duration::ZERO);
+    assert_eq!(world.forks(), ["fork 4 for 1"]);
+    assert_eq!(world.slots(), [0, 1, 2]);
+    let counts = world.supervisor.counts();
+    assert_eq!((counts.deaths, counts.restarts, counts.boot_failures), (1, 1, 0));
+    assert_eq!(world.supervisor.member(WorkerId(4)).unwrap().restarts, 1);
+}
+
+#[test]
+fn a_program_that_dies_at_once_is_tried_with_growing_pauses_and_given_up() {
+    let mut world = World::new(Config::new(1));
+    world.well = false;
+    world.dies(1);
+    let mut forked_at = Vec::new();
+    while world.over.is_none() {
+        let before = world.last;
+        let due = world.supervisor.poll_timeout().expect("it is tried again");
+        world.pass(due - world.now);
+        assert_eq!(world.last, before + 1);
+        forked_at.push(world.now.as_millis());
+        world.dies(world.last);
+    }
+    assert_eq!(world.over, Some(Outcome::GaveUp));
+    assert_eq!(world.supervisor.state(), State::GaveUp);
+    // The first and five more.
+    assert_eq!(forked_at.len(), 5);
+    let mut before = 0;
+    for (at, pause) in forked_at.iter().zip([100, 200, 400, 800, 1600]) {
+        let waited = at - before;
+        assert!((pause * 3 / 4..=pause * 5 / 4).contains(&waited), "{forked_at:?}");
+        before = *at;
+    }
+    assert!(world.said().iter().any(|line| line.starts_with("GaveUp") && line.contains("Code(1)")));
+}
+
+#[test]
+fn as_long_as_anybody_serves_nothing_is_given_up() {
+    let mut world = World::new(Config::new(2));
+    world.well = false;
+    world.dies(2);
+    for _ in 0..50 {
+        world.pass(ms(20_000));
+        assert_eq!(world.slots(), [0, 1]);
+        world.dies(world.last);
+    }
+    assert_eq!(world.over, None);
+    let vacancy = world.supervisor.vacancies().next().unwrap();
+    assert!(vacancy.slot == 1 && vacancy.due.is_some() && vacancy.failures > 1);
+}
+
+#[test]
+fn the_first_that_cannot_be_forked_ends_it() {
+    let mut supervisor = Supervisor::new(Config::new(2));
+    supervisor.handle_input(Mono::ZERO, Input::Start);
+    let reason = "no such program".to_owned();
+    supervisor.handle_input(Mono::ZERO, Input::ForkFailed { slot: 0, reason: reason.clone() });
+    supervisor.handle_input(Mono::ZERO, Input::ForkFailed { slot: 1, reason });
+    assert_eq!(supervisor.outcome(), Some(Outcome::NotStarted));
+}
+
+#[test]
+fn one_that_cannot_be_forked_later_is_tried_again() {
+    let mut supervisor = Supervisor::new(Config::new(1));
+    supervisor.handle_input(Mono::ZERO, Input::Start);
+    let worker = WorkerId(1);
+    supervisor.handle_input(Mono::ZERO, Input::Forked { slot: 0, worker });
+    supervisor.handle_input(Mono::ZERO, Input::Listening { worker });
+    let status = ExitStatus::Code(1);
+    supervisor.handle_input(ms(9000), Input::Exited { worker, status, meant: false });
+    supervisor.handle_timeout(ms(9000));
+    let reason = "busy".to_owned();
+    supervisor.handle_input(ms(9000), Input::ForkFailed { slot: 0, reason });
+    assert_eq!(supervisor.outcome(), None);
+    let due = supervisor.poll_timeout().unwrap();
+    assert!((ms(9075)..=ms(9125)).contains(&due), "{due:?}");
+}
+
+#[test]
+fn a_reload_replaces_one_after_the_other_successors_first() {
+    let mut world = World::new(Config::new(2));
+    world.said();
+    world.input(Input::Reload);
+    let said = world.said();
+    let steps: Vec<_> = said.iter().map(String::as_str).collect();
+    assert_eq!(
+        steps,
+        [
+            "ReloadBegan { generation: 1 }",
+            "fork 3 for 0",
+            "disconnect 1",
+            "fork 4 for 1",
+            "disconnect 2",
+            "Reloaded { generation: 1, replaced: 2 }",
+            "release",
+        ]
+    );
+    assert_eq!(world.slots(), [0, 1]);
+    assert_eq!(world.supervisor.generation(), 1);
+}
+
+#[test]
+fn the_next_slot_waits_until_the_predecessor_has_gone() {
+    let mut world = World::new(Config::new(2));
+    world.obedient = false;
+    world.input(Input::Reload);
+    assert_eq!(world.slots(), [0, 0, 1]);
+    world.pass(ms(9999));
+    assert_eq!(world.slots(), [0, 0, 1]);
+    world.said();
+    world.pass(ms(1));
+    assert!(world.said().contains(&"SIGTERM 1".to_owned()));
+    world.pass(ms(1000));
+    let said = world.said();
+    assert!(said.contains(&"SIGKILL 1".to_owned()), "{said:?}");
+    assert!(said.contains(&"fork 4 for 1".to_owned()), "{said:?}");
+}
+
+#[test]
+fn several_slots_change_hands_at_a_time_if_so_wanted() {
+    let mut world = World::new(Config { batch: 2, ..Config::new(3) });
+    world.obedient = false;
+    world.input(Input::Reload);
+    assert_eq!(world.slots(), [0, 0, 1, 1, 2]);
+}
+
+#[test]
+fn a_successor_that_is_not_ready_in_time_leaves_the_old_one_where_it_is() {
+    let mut world = World::new(Config::new(2));
+    world.well = false;
+    world.input(Input::Reload);
+    world.pass(ms(29_999));
+    assert_eq!(world.supervisor.state(), State::Reloading);
+    world.said();
+    world.pass(ms(1));
+    let said = world.said();
+    assert!(said.iter().any(|l| l.starts_with("ReloadAborted") && l.contains("NotReady")), "{said:?}");
+    assert_eq!(world.slots(), [0, 1]);
+    assert!(world.alive.contains_key(&WorkerId(1)) && world.alive.contains_key(&WorkerId(2)));
+    assert_eq!(world.supervisor.counts().reloads_aborted, 1);
+    // What is mended can be loaded.
+    world.well = true;
+    world.input(Input::Reload);
+    assert_eq!(world.supervisor.counts().reloads, 1);
+}
+
+#[test]
+fn a_successor_that_dies_aborts_and_the_old_one_may_die_meanwhile() {
+    let mut world = World::new(Config::new(1));
+    world.pass(ms(6000));
+    world.well = false;
+    world.input(Input::Reload);
+    world.dies(1);
+    world.pass(ms(500));
+    // The successor is to come: no third is forked.
+    assert_eq!(world.alive.len(), 1);
+    world.dies(2);
+    assert_eq!(world.supervisor.counts().reloads_aborted, 1);
+    world.pass(ms(500));
+    assert_eq!(world.slots(), [0]);
+}
+
+#[test]
+fn the_old_one_dies_and_the_successor_takes_over() {
+    let mut world = World::new(Config::new(1));
+    world.well = false;
+    world.input(Input::Reload);
+    world.dies(1);
+    world.input(Input::Listening { worker: WorkerId(2) });
+    assert_eq!(world.supervisor.counts().reloads, 1);
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0], State::Running));
+}
+
+#[test]
+fn a_reload_during_a_reload_begins_anew() {
+    let mut world = World::new(Config::new(3));
+    world.obedient = false;
+    world.input(Input::Reload);
+    world.input(Input::Reload);
+    world.obedient = true;
+    world.pass(ms(60_000));
+    assert_eq!(world.supervisor.generation(), 2);
+    assert_eq!(world.supervisor.state(), State::Running);
+    for worker in world.alive.keys() {
+        assert_eq!(world.supervisor.member(*worker).unwrap().generation, 2);
+    }
+}
+
+#[test]
+fn scaling_adds_and_takes_away_and_a_reload_keeps_it() {
+    let mut world = World::new(Config::new(1));
+    world.input(Input::Scale { workers: 3 });
+    world.pass(Duration::ZERO);
+    assert_eq!(world.slots(), [0, 1, 2]);
+    world.input(Input::Reload);
+    assert_eq!(world.slots(), [0, 1, 2]);
+    world.input(Input::Scale { workers: 0 });
+    assert_eq!((world.slots(), world.supervisor.wanted()), (vec![0], 1));
+}
+
+#[test]
+fn one_that_leaves_of_its_own_will_is_not_replaced() {
+    let mut world = World::new(Config::new(2));
+    world.exit(WorkerId(1), ExitStatus::Code(0), true);
+    world.obey();
+    world.pass(ms(60_000));
+    assert_eq!((world.slots(), world.over), (vec![1], None));
+    world.exit(WorkerId(2), ExitStatus::Code(0), true);
+    world.obey();
+    assert_eq!(world.over, Some(Outcome::NobodyLeft));
+}
+
+#[test]
+fn a_worker_that_somebody_else_forks_is_kept_too() {
+    let mut world = World::new(Config::new(1));
+    let worker = WorkerId(50);
+    world.last = 50;
+    world.alive.insert(worker, 1);
+    world.input(Input::Adopted { slot: 1, worker });
+    world.input(Input::Listening { worker });
+    assert_eq!(world.supervisor.wanted(), 2);
+    world.pass(ms(6000));
+    world.dies(50);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.slots(), [0, 1]);
+}
+
+#[test]
+fn the_end_is_asked_for_told_and_made() {
+    let mut world = World::new(Config::new(1));
+    world.obedient = false;
+    world.said();
+    world.input(Input::Drain { delay: ms(500) });
+    assert!(!world.supervisor.is_ready());
+    world.pass(ms(500));
+    assert_eq!(world.supervisor.state(), State::Stopping);
+    world.pass(ms(11_000));
+    let said: Vec<_> =
+        world.said().into_iter().filter(|l| !l.starts_with("Late")).collect();
+    assert_eq!(
+        said,
+        [
+            "Draining { delay: 500ms }",
+            "Ending { grace: 10s }",
+            "disconnect all",
+            "SIGTERM 1",
+            "SIGKILL 1"
+        ]
+    );
+    assert_eq!(world.over, Some(Outcome::Killed));
+    assert_eq!(world.supervisor.poll_timeout(), None);
+}
+
+#[test]
+fn who_asks_twice_means_it() {
+    let mut world = World::new(Config::new(2));
+    world.obedient = false;
+    world.input(Input::End);
+    world.input(Input::EndNow);
+    assert_eq!((world.alive.len(), world.over), (0, Some(Outcome::Killed)));
+}
+
+#[test]
+fn nothing_is_forked_any_more_once_it_ends() {
+    let mut world = World::new(Config::new(2));
+    world.well = false;
+    world.obedient = false;
+    world.dies(1);
+    world.input(Input::Scale { workers: 4 });
+    world.input(Input::End);
+    let forked = world.last;
+    world.dies(2);
+    world.pass(ms(60_000));
+    assert_eq!((world.last, world.over), (forked, Some(Outcome::Killed)));
+}
+
+#[test]
+fn the_large_and_the_old_are_recycled_one_at_a_time() {
+    let recycle = Recycle { memory: Some(1000), jitter: 10, ..Recycle::default() };
+    let mut world = World::new(Config { recycle, ..Config::new(2) });
+    world.pass(ms(5000));
+    assert!(world.said().contains(&"measure".to_owned()));
+    world.obedient = false;
+    for worker in [1, 2].map(WorkerId) {
+        world.input(Input::Usage { worker, memory: Some(899), connections: 9 });
+    }
+    assert_eq!(world.forks(), [""; 0]);
+    for worker in [1, 2].map(WorkerId) {
+        world.input(Input::Usage { worker, memory: Some(1000), connections: 9 });
+    }
+    assert_eq!(world.forks(), ["fork 3 for 0"]);
+    world.exit(WorkerId(1), ExitStatus::Code(0), true);
+    world.supervisor.handle_timeout(world.now);
+    world.obey();
+    assert_eq!(world.forks(), ["fork 4 for 1"]);
+    assert_eq!(world.supervisor.counts().recycled, 2);
+
+    let recycle = Recycle { age: Some(ms(60_000)), jitter: 50, ..Recycle::default() };
+    let mut world = World::new(Config { recycle, seed: 5, ..Config::new(20) });
+    world.pass(ms(29_999));
+    assert_eq!(world.supervisor.counts().recycled, 0);
+    world.pass(ms(15_000));
+    let half = world.supervisor.counts().recycled;
+    assert!((5..=15).contains(&half), "{half}");
+    world.pass(ms(15_001));
+    assert!(world.supervisor.counts().recycled >= 20);
+}
+
+#[test]
+fn one_that_cannot_be_recycled_is_left_alone_for_a_while() {
+    let recycle = Recycle { connections: Some(10), jitter: 0, ..Recycle::default() };
+    let mut world = World::new(Config { recycle, ..Config::new(1) });
+    world.well = false;
+    let large = Input::Usage { worker: WorkerId(1), memory: None, connections: 10 };
+    world.input(large.clone());
+    assert_eq!(world.last, 2);
+    world.dies(2);
+    world.input(large.clone());
+    assert_eq!((world.last, world.slots()), (2, vec![0]));
+    world.pass(ms(10_000));
+    world.input(large);
+    assert_eq!(world.last, 3);
+}
+
+#[test]
+fn the_silent_are_replaced_if_so_wanted_unless_they_speak_again() {
+    let config = Config { replace_unresponsive: true, ..Config::new(2) };
+    let mut world = World::new(config);
+    world.obedient = false;
+    world.input(Input::Unresponsive { worker: WorkerId(1) });
+    assert_eq!(world.slots(), [0, 0, 1]);
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    world.input(Input::Responsive { worker: WorkerId(2) });
+    // It has no ten seconds of grace: it does not hear.
+    world.pass(ms(2000));
+    assert_eq!(world.slots(), [0, 1]);
+    assert!(world.alive.contains_key(&WorkerId(2)));
+
+    let mut world = World::new(Config::new(1));
+    world.input(Input::Unresponsive { worker: WorkerId(1) });
+    assert_eq!(world.last, 1);
+}
+
+#[test]
+fn a_worker_is_ready_by_the_sign_that_was_agreed_upon() {
+    for (ready, sign) in [
+        (Ready::Online, Input::Online { worker: WorkerId(1) }),
+        (Ready::Message, Input::SaidReady { worker: WorkerId(1) }),
+        (Ready::Notify, Input::Notified { worker: WorkerId(1) }),
+    ] {
+        let mut world = World::new(Config { ready, ..Config::new(1) });
+        assert_eq!(world.supervisor.state(), State::Starting, "it only listens");
+        world.input(sign);
+        assert_eq!(world.supervisor.state(), State::Running);
+    }
+    let mut world = World::new(Config { ready: Ready::Alive(ms(1000)), ..Config::new(1) });
+    world.pass(ms(999));
+    assert!(!world.supervisor.is_ready());
+    world.pass(ms(1));
+    assert!(world.supervisor.is_ready());
+}
+
+#[test]
+fn one_that_is_never_ready_is_waited_for_and_named_once() {
+    let mut world = World::new(Config { ready: Ready::Message, ..Config::new(1) });
+    world.pass(ms(600_000));
+    let slow = world.said().iter().filter(|line| line.starts_with("Slow")).count();
+    assert_eq!((slow, world.slots()), (1, vec![0]));
+}
+
+#[test]
+fn where_nobody_is_kept_all_are_seen_off() {
+    let mut world = World::new(Config { keep: false, ..Config::new(4) });
+    assert_eq!(world.last, 0);
+    world.obedient = false;
+    world.alive.insert(WorkerId(7), 0);
+    world.input(Input::Adopted { slot: 0, worker: WorkerId(7) });
+    world.input(Input::Adopted { slot: 1, worker: WorkerId(8) });
+    world.input(Input::Exited { worker: WorkerId(8), status: ExitStatus::Code(1), meant: false });
+    world.pass(ms(60_000));
+    assert_eq!((world.last, world.over), (0, None));
+    world.input(Input::Reload);
+    world.input(Input::Scale { workers: 3 });
+    world.input(Input::End);
+    world.pass(ms(60_000));
+    assert_eq!(world.over, Some(Outcome::Killed));
+}
+
+/// Whatever happens in whatever order: nobody is forked that is not wanted, no slot stays empty for
+/// ever while all runs, and what has ended has ended.
+#[test]
+fn in_any_order_all_is_well_in_the_end() {
+    for seed in 0..3000 {
+        let mut lots = Lots::new(seed);
+        let mut draw = |below: u64| lots.draw(below);
+        let recycle = Recycle { age: Some(ms(40_000)), ..Recycle::default() };
+        let batch = u32::try_from(1 + draw(3)).unwrap();
+        let mut world = World::new(Config {
+            batch,
+            seed,
+            recycle,
+            replace_unresponsive: true,
+            max_failures: 1000,
+            ..Config::new(3)
+        });
+        for _ in 0..60 {
+            let nth = draw(8) as usize;
+            let some = world.alive.keys().nth(nth % world.alive.len().max(1)).copied();
+            world.well = draw(4) > 0;
+            world.obedient = draw(4) > 0;
+            match (draw(9), some) {
+                (0 | 1, Some(worker)) => world.dies(worker.0),
+                (2, Some(worker)) => world.input(Input::Listening { worker }),
+                (3, _) => world.input(Input::Reload),
+                (4, _) => world.input(Input::Scale { workers: u32::try_from(draw(6)).unwrap() }),
+                (5, Some(worker)) => world.input(Input::Unresponsive { worker }),
+                (6, Some(worker)) => world.input(Input::Responsive { worker }),
+                _ => {
+                    let time = ms(draw(4000));
+                    world.pass(time);
+                }
+            }
+            // One for each slot, one more for each that changes hands, and those that leave.
+            let leaving = |worker: &WorkerId| world.supervisor.member(*worker).unwrap().leaving;
+            let staying = world.alive.keys().filter(|worker| !leaving(worker)).count();
+            let most = world.supervisor.wanted() + batch;
+            assert!(staying <= most as usize, "seed {seed}: {staying} of {most}");
+        }
+        (world.well, world.obedient) = (true, true);
+        for worker in world.alive.keys().copied().collect::<Vec<_>>() {
+            world.input(Input::Listening { worker });
+        }
+        // Long enough for every ladder and pause, not for anybody to grow old.
+        world.pass(ms(31_000));
+        for worker in world.alive.keys().copied().collect::<Vec<_>>() {
+            world.input(Input::Listening { worker });
+        }
+        world.pass(ms(31_000));
+        let wanted: Vec<_> = (0..world.supervisor.wanted()).collect();
+        assert_eq!(world.slots(), wanted, "seed {seed}: {:?}", world.supervisor);
+        assert_eq!(world.supervisor.state(), State::Running, "seed {seed}: {:?}", world.supervisor);
+        world.input(Input::End);
+        world.pass(ms(20_000));
+        assert!(world.over.is_some() && world.alive.is_empty(), "seed {seed}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Slots that change hands: all of them at a reload, single ones when a worker is too large, too old
+//! or silent. The successor comes first; only when it is ready the predecessor is told to leave.
+
+use std::time::Duration;
+
+use cluster_sched::Mono;
+
+use super::io::{Cause, Death, Failure, Notice, Output};
+use super::slot::{Change, Member, Stage, Why};
+use super::{Reload, Supervisor};
+use crate::{Signal, WorkerId};
+
+impl Supervisor {
+    pub(super) fn begin_reload(&mut self, now: Mono) {
+        if !self.runs() || !self.config.keep {
+            return;
+        }
+        self.generation += 1;
+        let generation = self.generation;
+        let replaced = self.reload.take().map_or(0, |reload| reload.replaced);
+        self.reload = Some(Reload { generation, replaced });
+        self.unsettled = true;
+        self.tell(Notice::ReloadBegan { generation });
+        self.todo.retain(|(_, why)| *why != Why::Reload);
+        self.todo.extend(self.slots.keys().map(|&slot| (slot, Why::Reload)));
+        // An empty slot is tried at once, with what is new.
+        for place in self.slots.values_mut() {
+            if place.due.is_some() {
+                place.due = Some(now);
+                place.forgive();
+            }
+        }
+    }
+
+    /// Starts successors, as many at a time as may be.
+    pub(super) fn change_hands(&mut self) {
+        let mut later = Vec::new();
+        while self.changing.len() < self.config.batch.max(1) as usize
+            && let Some((slot, why)) = self.todo.pop_front()
+        {
+            if self.changing.contains_key(&slot) {
+                // It changes hands for another reason; a reload wants it to do so once more.
+                if why == Why::Reload {
+                    later.push((slot, why));
+                }
+                continue;
+            }
+            let Some(place) = self.slots.get_mut(&slot) else { continue };
+            let Some(worker) = place.worker.filter(|_| !place.forking) else { continue };
+            let Some(member) = self.members.get(&worker) else { continue };
+            let done = why == Why::Reload && member.generation == self.generation;
+            if done || matches!(member.stage, Stage::Leaving { .. }) {
+                continue;
+            }
+            place.forking = true;
+            self.changing.insert(slot, Change { why, leaving: None });
+            if let Why::Recycle(cause) = why {
+                self.tell(Notice::Recycling { slot, worker, cause });
+            }
+            self.output.push_back(Output::Fork { slot });
+        }
+        for (slot, why) in later.into_iter().rev() {
+            self.todo.push_front((slot, why));
+        }
+    }
+
+    /// A successor is ready and has taken over.
+    pub(super) fn has_succeeded(&mut self, now: Mono, slot: u32, predecessor: Option<WorkerId>) {
+        let Some(place) = self.slots.get_mut(&slot) else { return };
+        place.restarts += 1;
+        place.forgive();
+        self.counts.restarts += 1;
+        let why = self.changing.get(&slot).map(|change| change.why);
+        match why {
+            Some(Why::Reload) => {
+                if let Some(reload) = &mut self.reload {
+                    reload.replaced += 1;
+                }
+            }
+            Some(Why::Recycle(_)) => self.counts.recycled += 1,
+            None => {}
+        }
+        match predecessor {
+            Some(predecessor) => {
+                if let Some(change) = self.changing.get_mut(&slot) {
+                    change.leaving = Some(predecessor);
+                }
+                self.ask_to_leave(now, predecessor);
+            }
+            // It had died meanwhile.
+            None => drop(self.changing.remove(&slot)),
+        }
+    }
+
+    pub(super) fn successor_is_late(&mut self, now: Mono, slot: u32, worker: WorkerId) {
+        let lived = match self.members.get(&worker) {
+            Some(member) => now.saturating_sub(member.born),
+            None => Duration::ZERO,
+        };
+        let failure = Failure::NotReady(self.config.ready_timeout);
+        let death = Death { slot, worker: Some(worker), failure, lived, was_ready: false };
+        self.dismiss_successor(now, slot);
+        self.succession_failed(now, slot, death);
+    }
+
+    /// Sends a successor away that is not ready.
+    fn dismiss_successor(&mut self, now: Mono, slot: u32) {
+        let Some(place) = self.slots.get_mut(&slot) else { return };
+        if let Some(worker) = place.successor.take() {
+            self.leaves(now, worker, super::slot::Step::Kill, self.config.term_grace);
+            self.output.push_back(Output::Kill { worker, signal: Signal::TERM });
+        }
+    }
+
+    /// A successor could not be had. Whoever is there is kept.
+    pub(super) fn succession_failed(&mut self, now: Mono, slot: u32, death: Death) {
+        let change = self.changing.remove(&slot);
+        if !self.runs() {
+            return;
+        }
+        self.remember(death.clone());
+        self.counts.boot_failures += 1;
+        let reason = death.failure.clone();
+        match change.map(|change| change.why) {
+            Some(Why::Reload) => self.abort_reload(now, slot, reason),
+            Some(Why::Recycle(_)) => {
+                let not_before = now + self.config.backoff_max;
+                let place = self.slots.get(&slot);
+                let kept = place.and_then(|place| place.worker);
+                if let Some(member) = kept.and_then(|kept| self.members.get_mut(&kept)) {
+                    member.not_before = not_before;
+                }
+                self.tell(Notice::NotRecycled { slot, reason });
+            }
+            None => {}
+        }
+        // The predecessor may have died while its successor was about to come.
+        if self.slots.get(&slot).is_some_and(|place| place.worker.is_none()) {
+            self.failed(now, death);
+        }
+    }
+
+    fn abort_reload(&mut self, now: Mono, slot: u32, reason: Failure) {
+        let Some(Reload { generation, replaced }) = self.reload.take() else { return };
+        self.counts.reloads_aborted += 1;
+        self.todo.retain(|(_, why)| *why != Why::Reload);
+        let is_starting = |change: &Change| change.why == Why::Reload && change.leaving.is_none();
+        let starting: Vec<_> =
+            self.changing.iter().filter(|(_, c)| is_starting(c)).map(|(&slot, _)| slot).collect();
+        for other in starting {
+            self.dismiss_successor(now, other);
+            // One that is being forked just now is sent away when it is there.
+            if let Some(place) = self.slots.get_mut(&other) {
+                let orphaned = place.worker.is_none() && !place.forking;
+                place.forking &= place.worker.is_none();
+                if orphaned {
+                    place.due = Some(now);
+                }
+            }
+            self.changing.remove(&other);
+        }
+        self.tell(Notice::ReloadAborted { generation, slot, reason, replaced });
+    }
+
+    pub(super) fn finish_reload(&mut self) {
+        let is_reload = |why: Why| why == Why::Reload;
+        let waits = self.todo.iter().any(|(_, why)| is_reload(*why));
+        let goes_on = self.changing.values().any(|change| is_reload(change.why));
+        if waits || goes_on {
+            return;
+        }
+        if let Some(Reload { generation, replaced }) = self.reload.take() {
+            self.counts.reloads += 1;
+            self.tell(Notice::Reloaded { generation, replaced });
+        }
+    }
+
+    pub(super) fn scale(&mut self, now: Mono, workers: u32) {
+        if !self.runs() || !self.config.keep {
+            return;
+        }
+        let workers = workers.max(1);
+        let from = std::mem::replace(&mut self.config.workers, workers);
+        if from != workers {
+            self.tell(Notice::Scaled { from, to: workers });
+        }
+        let have = |supervisor: &Self| u32::try_from(supervisor.slots.len()).unwrap_or(u32::MAX);
+        while have(self) > workers {
+            let Some((slot, place)) = self.slots.pop_last() else { break };
+            self.changing.remove(&slot);
+            for worker in [place.worker, place.successor].into_iter().flatten() {
+                self.ask_to_leave(now, worker);
+            }
+        }
+        for slot in 0.. {
+            if have(self) >= workers {
+                break;
+            }
+            self.slots.entry(slot).or_insert_with(|| super::slot::Slot {
+                due: Some(now),
+                ..Default::default()
+            });
+        }
+    }
+
+    pub(super) fn unresponsive(&mut self, worker: WorkerId) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.silent = true;
+        let slot = member.slot;
+        if self.config.replace_unresponsive {
+            self.recycle(slot, worker, Cause::Unresponsive);
+        }
+    }
+
+    pub(super) fn responsive(&mut self, worker: WorkerId) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.silent = false;
+        let slot = member.slot;
+        self.todo.retain(|todo| *todo != (slot, Why::Recycle(Cause::Unresponsive)));
+    }
+
+    pub(super) fn may_recycle(&self, member: &Member) -> bool {
+        self.runs()
+            && self.config.keep
+            && !self.changing.contains_key(&member.slot)
+            && !self.todo.iter().any(|(slot, _)| *slot == member.slot)
+    }
+
+    fn recycle(&mut self, slot: u32, worker: WorkerId, cause: Cause) {
+        let Some(member) = self.members.get(&worker) else { return };
+        let serves = self.slots.get(&slot).is_some_and(|place| place.worker == Some(worker));
+        if serves && member.stage == Stage::Ready && self.may_recycle(member) {
+            self.todo.push_back((slot, Why::Recycle(cause)));
+        }
+    }
+
+    pub(super) fn usage(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        memory: Option<u64>,
+        connections: u64,
+    ) {
+        let Some(member) = self.members.get(&worker).filter(|m| m.not_before <= now) else {
+            return;
+        };
+        let (slot, limits) = (member.slot, member.recycle);
+        let exceeds = |have: u64, limit: Option<u64>| limit.is_some_and(|limit| have >= limit);
+        if let Some(bytes) = memory.filter(|&bytes| exceeds(bytes, limits.memory)) {
+            self.recycle(slot, worker, Cause::Memory(bytes));
+        } else if exceeds(connections, limits.connections) {
+            self.recycle(slot, worker, Cause::Connections(connections));
+        }
+    }
+
+    pub(super) fn recycle_the_old(&mut self, now: Mono) {
+        let old = |member: &Member| {
+            let age = now.saturating_sub(member.born);
+            member.not_before <= now && member.recycle.age.is_some_and(|limit| age >= limit)
+        };
+        let old: Vec<_> = self.members.iter().filter(|(_, member)| old(member)).collect();
+        let old = old.into_iter().map(|(&worker, member)| {
+            (member.slot, worker, now.saturating_sub(member.born))
+        });
+        for (slot, worker, age) in old.collect::<Vec<_>>() {
+            self.recycle(slot, worker, Cause::Age(age));
+        }
+    }
+}
