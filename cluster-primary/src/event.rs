@@ -118,6 +118,14 @@ pub enum Event<H = OwnedFd> {
         /// What went wrong.
         error: WorkerError,
     },
+    /// A worker took a connection that was handed to it: from here on it is the worker's. Said only
+    /// if [`Settings::report_connections`](crate::Settings::report_connections) is set.
+    Taken {
+        /// The worker.
+        worker: WorkerId,
+        /// The client's address; none if it has none, or has gone.
+        client: Option<std::net::SocketAddr>,
+    },
     /// A worker does not answer ([`Limits::unresponsive_after`](crate::Limits::unresponsive_after)),
     /// and gets nothing more until it does.
     Unresponsive {

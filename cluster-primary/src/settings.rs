@@ -58,6 +58,9 @@ pub struct Settings {
     /// worker instead of being refused, until [`Primary::release_unused`](crate::Primary::release_unused)
     /// or [`disconnect`](crate::Primary::disconnect). Default: no, as in Node.
     pub keep_listeners: bool,
+    /// Whether each connection that a worker took from the primary is told as
+    /// [`Event::Taken`](crate::Event::Taken): for whoever looks for one that was lost. Default: no.
+    pub report_connections: bool,
     /// What a worker may do to the primary.
     pub limits: Limits,
 }
@@ -84,6 +87,7 @@ impl Default for Settings {
             },
             policy: PolicyName::RoundRobin,
             keep_listeners: false,
+            report_connections: false,
             limits: Limits::default(),
         }
     }

@@ -331,7 +331,7 @@ impl World {
                     let before = self.ended.insert(conn, why);
                     assert_eq!(before, None, "{conn:?} ends twice");
                     match (why, self.takers.get(&conn)) {
-                        (Fate::HandedOver, None) => panic!("{conn:?}: nobody said that"),
+                        (Fate::HandedOver { .. }, None) => panic!("{conn:?}: nobody said that"),
                         (Fate::Shed(_), Some(by)) => {
                             assert!(self.crashed.contains(by), "{conn:?} is shed, and {by} has it");
                         }
@@ -657,13 +657,13 @@ impl World {
         let stats = self.machine.stats();
         assert_eq!(stats.accepted, self.conns);
         assert_eq!(self.ended.len() as u64, self.conns, "every connection ends");
-        let handed_over = |why: &&Fate| **why == Fate::HandedOver;
+        let handed_over = |why: &&Fate| matches!(why, Fate::HandedOver { .. });
         assert_eq!(stats.handed_over, self.ended.values().filter(handed_over).count() as u64);
         for (conn, why) in &self.ended {
             let served = self.served.get(conn);
             match why {
                 // What a worker said that it took, and crashed before it came to it, is lost.
-                Fate::HandedOver => assert!(
+                Fate::HandedOver { .. } => assert!(
                     served.is_some() || self.crashed.contains(&self.takers[conn]),
                     "{conn:?} is lost"
                 ),

@@ -17,7 +17,7 @@ use super::child::Child;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens};
-use crate::machine::{Input, LAST_CONNECTIONS, Output, SendHandle};
+use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
 
 /// Connections that are accepted from one server before others have their turn.
@@ -103,7 +103,16 @@ impl Primary {
                 let now = self.clock.now();
                 self.machine.handle_input(now, Input::Closed { server });
             }
-            Output::DropConn { conn, .. } => drop(self.conns.remove(&conn)),
+            Output::DropConn { conn, why } => {
+                let conn = self.conns.remove(&conn);
+                if let (Fate::HandedOver { worker }, Some(conn)) = (why, conn)
+                    && self.machine.settings().report_connections
+                {
+                    let client = rustix::net::getpeername(&conn).ok().flatten();
+                    let client = client.and_then(|client| client.try_into().ok());
+                    self.events.push_back(Event::Taken { worker, client });
+                }
+            }
             Output::CloseHandle { handle } => {
                 self.unexpected_handles += 1;
                 drop(self.received.remove(&handle));
@@ -272,6 +281,7 @@ impl Primary {
             Event::Fallback { address, instead, reason } => {
                 Event::Fallback { address, instead, reason }
             }
+            Event::Taken { worker, client } => Event::Taken { worker, client },
             Event::Unresponsive { worker, silent_for } => Event::Unresponsive { worker, silent_for },
             Event::Responsive { worker } => Event::Responsive { worker },
             Event::Disconnected => Event::Disconnected,

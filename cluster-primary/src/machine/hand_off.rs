@@ -214,7 +214,7 @@ impl Machine {
                         taker.connections += 1;
                     }
                     self.holds_one_more(now, id, worker);
-                    self.drop_conn(conn, Fate::HandedOver);
+                    self.drop_conn(conn, Fate::HandedOver { worker });
                 }
                 Placed::Shed { conn, reason } => self.drop_conn(conn, Fate::Shed(reason)),
             }

@@ -299,7 +299,10 @@ pub enum SendHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// A worker has it.
-    HandedOver,
+    HandedOver {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// Nobody has it.
     Shed(ShedReason),
 }

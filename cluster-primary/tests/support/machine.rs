@@ -247,7 +247,7 @@ fn line(output: &Output) -> String {
             format!("accept the rest, close server {}", server.0)
         }
         Output::Probe { worker } => format!("probe {worker}"),
-        Output::DropConn { conn, why: Fate::HandedOver } => format!("conn {} handed over", conn.0),
+        Output::DropConn { conn, why: Fate::HandedOver { .. } } => format!("conn {} handed over", conn.0),
         Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
         Output::CloseHandle { handle } => format!("close handle {}", handle.0),
         Output::Event(event) => format!("event: {}", told(event)),

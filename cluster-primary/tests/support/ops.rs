@@ -716,7 +716,7 @@ impl World {
                 Output::DropConn { conn, why } => {
                     let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
                     match (why, place) {
-                        (Fate::HandedOver, Place::Taken(_)) => self.handed_over += 1,
+                        (Fate::HandedOver { .. }, Place::Taken(_)) => self.handed_over += 1,
                         (Fate::Shed(_), Place::Here) => self.shed += 1,
                         odd => panic!("{conn:?} ends as {odd:?}"),
                     }
