@@ -239,6 +239,23 @@ pub fn nodes() -> Vec<PathBuf> {
     found.into_iter().collect()
 }
 
+/// Whether the long form of a test is wanted: `cargo xtask soak` wants it.
+pub fn soaks() -> bool {
+    std::env::var_os("CLUSTER_SOAK").is_some()
+}
+
+/// An example of another package, built beside this test.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_cluster")).with_file_name("examples").join(name);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", package, "--example", name]);
+    if program.components().any(|part| part.as_os_str() == "release") {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().expect("cargo runs").success(), "the example {name} builds");
+    program
+}
+
 /// A file of the repository.
 pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).canonicalize().expect(name)
