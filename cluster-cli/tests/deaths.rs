@@ -1,8 +1,8 @@
 //! Workers are killed under load, without a warning: what a client loses is what a worker had taken.
 
-mod support;
 #[path = "support/load.rs"]
 mod load;
+mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -3,9 +3,9 @@
 //! A few reloads each; `cargo xtask soak` has it do a hundred, with at least 100,000 connections in
 //! all.
 
-mod support;
 #[path = "support/load.rs"]
 mod load;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -89,7 +89,10 @@ fn the_last_one_that_is_told_to_disconnect_closes_no_server_that_is_kept() {
     let (worker, server, _) = succeeds(&mut cluster, 0);
     let lines = cluster.input(Input::Disconnect { worker });
     assert_eq!(lines, ["to 1: disconnect"]);
-    assert_eq!(goes(&mut cluster, worker), ["event: disconnect 1 meant: true", "event: exit 1 code 0 meant: true"]);
+    assert_eq!(
+        goes(&mut cluster, worker),
+        ["event: disconnect 1 meant: true", "event: exit 1 code 0 meant: true"]
+    );
     let closes = format!("close server {}", server.0);
     let lines = cluster.input(Input::ReleaseUnused);
     assert!(lines.iter().any(|line| line.starts_with(&closes)), "{lines:?}");

@@ -143,7 +143,8 @@ fn serve<C: Connection>(connection: &Tracked<C>, idle: &Idle) -> io::Result<()> 
             idle.leave(number);
         }
         let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
-        let close = idle.is_ending() || head.contains("connection: close") || head.contains("http/1.0");
+        let close =
+            idle.is_ending() || head.contains("connection: close") || head.contains("http/1.0");
         request.clear();
         let connected = if close { "close" } else { "keep-alive" };
         let answer = format!(

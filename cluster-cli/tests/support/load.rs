@@ -251,5 +251,6 @@ fn whole(answer: &[u8]) -> Option<(String, bool)> {
         })
     };
     let length: usize = field("content-length")?.parse().ok()?;
-    (body.len() >= length).then(|| (body.to_owned(), field("connection").as_deref() != Some("close")))
+    (body.len() >= length)
+        .then(|| (body.to_owned(), field("connection").as_deref() != Some("close")))
 }

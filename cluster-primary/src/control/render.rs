@@ -53,8 +53,9 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("code", status.code())
             .with("signal", status.signal().map(|signal| signal.to_string()))
             .with("exitedAfterDisconnect", *exited_after_disconnect),
-        Event::Unresponsive { worker, silent_for } => about("unresponsive", worker)
-            .with("silentMs", millis(*silent_for)),
+        Event::Unresponsive { worker, silent_for } => {
+            about("unresponsive", worker).with("silentMs", millis(*silent_for))
+        }
         Event::Responsive { worker } => about("responsive", worker),
         Event::Fallback { address: at, instead, reason } => typed("fallback")
             .with("address", address(at))

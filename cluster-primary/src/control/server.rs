@@ -8,8 +8,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster_proto::{Object, Value};
 use cluster_proto::env::Serialization;
+use cluster_proto::{Object, Value};
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token};
 
@@ -235,7 +235,8 @@ impl ControlServer {
         let advanced = Some(Serialization::Advanced);
         let tagged = matches!(event, Event::Message { worker, .. }
             if primary.serialization(*worker) == advanced);
-        if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten() {
+        if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten()
+        {
             self.notify(object);
         }
     }

@@ -282,7 +282,9 @@ impl Primary {
                 Event::Fallback { address, instead, reason }
             }
             Event::Taken { worker, client } => Event::Taken { worker, client },
-            Event::Unresponsive { worker, silent_for } => Event::Unresponsive { worker, silent_for },
+            Event::Unresponsive { worker, silent_for } => {
+                Event::Unresponsive { worker, silent_for }
+            }
             Event::Responsive { worker } => Event::Responsive { worker },
             Event::Disconnected => Event::Disconnected,
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use cluster_sched::{Input as Place, Mono};
 
+use super::Machine;
 use super::io::Output;
 use super::server::Server;
 use super::worker::{Disconnect, Probe, Worker};
-use super::Machine;
 use crate::{Event, ServerId, WorkerId};
 
 /// Within the time that a worker has to answer it is looked after so often.
@@ -56,7 +56,8 @@ impl Machine {
     /// When workers are to be looked after.
     pub(super) fn health_timeout(&self) -> Option<Mono> {
         self.settings.limits.unresponsive_after?;
-        self.look_after.filter(|_| !self.workers.is_empty())
+        // It is due at once if it never was.
+        (!self.workers.is_empty()).then(|| self.look_after.unwrap_or_default())
     }
 
     pub(super) fn look_after_workers(&mut self, now: Mono) {

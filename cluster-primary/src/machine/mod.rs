@@ -378,8 +378,8 @@ impl Machine {
 /// The lowest number that is not among these.
 fn lowest_free(taken: impl Iterator<Item = u32>) -> u32 {
     let taken: BTreeSet<u32> = taken.collect();
-    (0..).zip(&taken).find(|(free, taken)| free != *taken).map_or(
-        u32::try_from(taken.len()).unwrap_or(u32::MAX),
-        |(free, _)| free,
-    )
+    (0..)
+        .zip(&taken)
+        .find(|(free, taken)| free != *taken)
+        .map_or(u32::try_from(taken.len()).unwrap_or(u32::MAX), |(free, _)| free)
 }

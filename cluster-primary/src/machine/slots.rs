@@ -232,7 +232,8 @@ impl Machine {
         let Some(worker) = slot.worker else { return };
         let turn = slot.turn;
         let shares = |slot: &Slot| slot.turn == turn && slot.worker.is_some() && slot.is_on();
-        let mut sharing = slots.slots.iter().filter(|(other, slot)| **other != number && shares(slot));
+        let mut sharing =
+            slots.slots.iter().filter(|(other, slot)| **other != number && shares(slot));
         let other = sharing.next().and_then(|(_, slot)| slot.worker);
         let Some(slot) = slots.slots.get_mut(&number) else { return };
         slot.since = None;

@@ -452,8 +452,7 @@ impl Supervisor {
             return;
         }
         let failure = Failure::NotForked(reason);
-        let death =
-            Death { slot, worker: None, failure, lived: Duration::ZERO, was_ready: false };
+        let death = Death { slot, worker: None, failure, lived: Duration::ZERO, was_ready: false };
         if self.changing.contains_key(&slot) {
             self.succession_failed(now, slot, death);
         } else if self.members.is_empty() && self.counts == Counts::default() {
@@ -468,7 +467,7 @@ impl Supervisor {
 
     fn exited(&mut self, now: Mono, worker: WorkerId, status: ExitStatus, meant: bool) {
         let Some(member) = self.members.remove(&worker) else { return };
-        let slot = member.slot;
+        let (slot, runs) = (member.slot, self.runs());
         if let Some(change) = self.changing.get(&slot)
             && change.leaving == Some(worker)
         {
@@ -491,7 +490,7 @@ impl Supervisor {
             return;
         }
         place.worker = None;
-        if !self.runs() || !self.config.keep {
+        if !runs || !self.config.keep {
             return;
         }
         if meant {
@@ -650,7 +649,10 @@ impl Supervisor {
                 }
             }
             self.finish_reload();
-            if self.unsettled && self.todo.is_empty() && self.changing.is_empty() && self.all_ready()
+            if self.unsettled
+                && self.todo.is_empty()
+                && self.changing.is_empty()
+                && self.all_ready()
             {
                 self.unsettled = false;
                 self.output.push_back(Output::ReleaseUnused);

@@ -30,11 +30,19 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// An empty one, for which a worker is to be forked then.
+    pub(super) fn due_at(due: Mono) -> Self {
+        Self { due: Some(due), ..Self::default() }
+    }
+
     /// Another failure; whether the slot's patience is at its end.
     pub(super) fn failed(&mut self, now: Mono, config: &Config) -> bool {
         self.streak = self.streak.saturating_add(1);
         self.failures.push_back(now);
-        while self.failures.front().is_some_and(|at| now.saturating_sub(*at) > config.failure_period)
+        while self
+            .failures
+            .front()
+            .is_some_and(|at| now.saturating_sub(*at) > config.failure_period)
         {
             self.failures.pop_front();
         }
@@ -109,7 +117,10 @@ pub(super) enum Stage {
     Starting,
     Ready,
     /// It was asked to leave, and is sent `next` when that is due.
-    Leaving { due: Mono, next: Step },
+    Leaving {
+        due: Mono,
+        next: Step,
+    },
 }
 
 /// What is done with a worker that does not leave.

@@ -24,12 +24,16 @@ struct World {
 
 impl World {
     fn new(config: Config) -> Self {
+        Self::with(config, true)
+    }
+
+    fn with(config: Config, well: bool) -> Self {
         let mut world = Self {
             supervisor: Supervisor::new(config),
             now: Mono::ZERO,
             last: 0,
             alive: BTreeMap::new(),
-            well: true,
+            well,
             obedient: true,
             said: Vec::new(),
             over: None,
@@ -143,8 +147,7 @@ fn so_many_are_kept_and_each_has_its_slot() {
 
 #[test]
 fn a_program_that_dies_at_once_is_tried_with_growing_pauses_and_given_up() {
-    let mut world = World::new(Config::new(1));
-    world.well = false;
+    let mut world = World::with(Config::new(1), false);
     world.dies(1);
     let mut forked_at = Vec::new();
     while world.over.is_none() {
@@ -268,7 +271,10 @@ fn a_successor_that_is_not_ready_in_time_leaves_the_old_one_where_it_is() {
     world.said();
     world.pass(ms(1));
     let said = world.said();
-    assert!(said.iter().any(|l| l.starts_with("ReloadAborted") && l.contains("NotReady")), "{said:?}");
+    assert!(
+        said.iter().any(|l| l.starts_with("ReloadAborted") && l.contains("NotReady")),
+        "{said:?}"
+    );
     assert_eq!(world.slots(), [0, 1]);
     assert!(world.alive.contains_key(&WorkerId(1)) && world.alive.contains_key(&WorkerId(2)));
     assert_eq!(world.supervisor.counts().reloads_aborted, 1);
@@ -369,8 +375,7 @@ fn the_end_is_asked_for_told_and_made() {
     world.pass(ms(500));
     assert_eq!(world.supervisor.state(), State::Stopping);
     world.pass(ms(11_000));
-    let said: Vec<_> =
-        world.said().into_iter().filter(|l| !l.starts_with("Late")).collect();
+    let said: Vec<_> = world.said().into_iter().filter(|l| !l.starts_with("Late")).collect();
     assert_eq!(
         said,
         [

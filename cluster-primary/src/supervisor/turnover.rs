@@ -6,7 +6,7 @@ use std::time::Duration;
 use cluster_sched::Mono;
 
 use super::io::{Cause, Death, Failure, Notice, Output};
-use super::slot::{Change, Member, Stage, Why};
+use super::slot::{Change, Member, Slot, Stage, Step, Why};
 use super::{Reload, Supervisor};
 use crate::{Signal, WorkerId};
 
@@ -107,7 +107,7 @@ impl Supervisor {
     fn dismiss_successor(&mut self, now: Mono, slot: u32) {
         let Some(place) = self.slots.get_mut(&slot) else { return };
         if let Some(worker) = place.successor.take() {
-            self.leaves(now, worker, super::slot::Step::Kill, self.config.term_grace);
+            self.leaves(now, worker, Step::Kill, self.config.term_grace);
             self.output.push_back(Output::Kill { worker, signal: Signal::TERM });
         }
     }
@@ -196,10 +196,7 @@ impl Supervisor {
             if have(self) >= workers {
                 break;
             }
-            self.slots.entry(slot).or_insert_with(|| super::slot::Slot {
-                due: Some(now),
-                ..Default::default()
-            });
+            self.slots.entry(slot).or_insert_with(|| Slot::due_at(now));
         }
     }
 
@@ -259,9 +256,9 @@ impl Supervisor {
             member.not_before <= now && member.recycle.age.is_some_and(|limit| age >= limit)
         };
         let old: Vec<_> = self.members.iter().filter(|(_, member)| old(member)).collect();
-        let old = old.into_iter().map(|(&worker, member)| {
-            (member.slot, worker, now.saturating_sub(member.born))
-        });
+        let old = old
+            .into_iter()
+            .map(|(&worker, member)| (member.slot, worker, now.saturating_sub(member.born)));
         for (slot, worker, age) in old.collect::<Vec<_>>() {
             self.recycle(slot, worker, Cause::Age(age));
         }

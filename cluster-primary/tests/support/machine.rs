@@ -233,7 +233,9 @@ fn line(output: &Output) -> String {
         Output::Bind { server, shared: true, .. } => format!("bind shared server {}", server.0),
         Output::BindSlots { server, choice, .. } => format!("bind server {} by {choice}", server.0),
         Output::OpenSlot { server, slot } => format!("open slot {slot} of server {}", server.0),
-        Output::Slot { server, slot, on: true, .. } => format!("slot {slot} of server {} on", server.0),
+        Output::Slot { server, slot, on: true, .. } => {
+            format!("slot {slot} of server {} on", server.0)
+        }
         Output::Slot { server, slot, .. } => format!("slot {slot} of server {} off", server.0),
         Output::Look { server } => format!("look at server {}", server.0),
         Output::Rescue { server, slot: Some(slot), most } => {
@@ -247,7 +249,9 @@ fn line(output: &Output) -> String {
             format!("accept the rest, close server {}", server.0)
         }
         Output::Probe { worker } => format!("probe {worker}"),
-        Output::DropConn { conn, why: Fate::HandedOver { .. } } => format!("conn {} handed over", conn.0),
+        Output::DropConn { conn, why: Fate::HandedOver { .. } } => {
+            format!("conn {} handed over", conn.0)
+        }
         Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
         Output::CloseHandle { handle } => format!("close handle {}", handle.0),
         Output::Event(event) => format!("event: {}", told(event)),

@@ -140,9 +140,13 @@ impl Group {
     /// Linux 5.19 a process that drops its privilege may write no maps.)
     pub(super) fn switch(&mut self, slot: u32, turn: u32, on: bool) -> Result<(), String> {
         match (on, self.places.get(&slot)) {
-            (true, Some(&place)) => drop(self.on.insert(turn, place)),
+            (true, Some(&place)) => {
+                self.on.insert(turn, place);
+            }
             // Unless another has the turn by now.
-            (false, Some(place)) if self.on.get(&turn) == Some(place) => drop(self.on.remove(&turn)),
+            (false, Some(place)) if self.on.get(&turn) == Some(place) => {
+                self.on.remove(&turn);
+            }
             _ => return Ok(()),
         }
         let told = self.chooser.choose(&self.on, self.member());
