@@ -1,9 +1,11 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
 mod args;
+mod config;
 mod ctl;
 mod demo;
 mod keep;
+mod logs;
 mod place;
 mod report;
 mod run;
