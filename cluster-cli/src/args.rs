@@ -59,9 +59,10 @@ Examples:
 
 Exit status:
   0  ended as asked, or all workers left of their own will
-  1  could not start, or gave up: too many workers failed to start in a row
+  1  could not start
   2  wrong usage, or a configuration file with mistakes
-  3  ended as asked, but workers had to be killed after the grace period")]
+  3  ended as asked, but workers had to be killed after the grace period
+  4  gave up: workers failed again and again, and none was ready")]
 pub(crate) struct Run {
     /// Read options from this file, in TOML, by the names that they have here: max-failures = 5. What
     /// is given here counts more. Relative paths in it are relative to its folder

@@ -22,11 +22,12 @@ mod stop_signal;
 mod variable;
 mod written;
 
-pub(crate) use choice::{LogFormat, LogLevel, Output};
+pub(crate) use choice::{LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use name::Name;
 pub(crate) use options::Options;
 pub(crate) use resolved::{Conflict, Resolved, Seeing};
+pub(crate) use variable::Variable;
 
 use std::fmt;
 use std::fs;

@@ -4,13 +4,13 @@ mod args;
 mod config;
 mod ctl;
 mod demo;
-mod keep;
 mod logs;
 mod place;
 mod report;
 mod run;
+mod runner;
 mod serve;
-mod wake;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_primary::control::event_object;
-use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
+use cluster_primary::control::{event_object, notice_object};
+use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
+use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
@@ -128,6 +129,32 @@ impl Report {
                 let (slot, worker, pid) = self.about(*id);
                 debug!(target: LIFE, slot, worker, pid, "{} has disconnected", name(id));
             }
+            Event::Taken { worker: id, client } => {
+                let (slot, worker, pid) = self.about(*id);
+                match client {
+                    Some(client) => {
+                        info!(target: LIFE, slot, worker, pid, "{} took a connection of {client}", name(id));
+                    }
+                    None => {
+                        info!(target: LIFE, slot, worker, pid, "{} took a connection", name(id))
+                    }
+                }
+            }
+            Event::Unresponsive { worker: id, silent_for } => {
+                let (slot, worker, pid) = self.about(*id);
+                warn!(
+                    slot,
+                    worker,
+                    pid,
+                    "{} has not answered for {}: it gets nothing more until it does",
+                    name(id),
+                    rounded(*silent_for)
+                );
+            }
+            Event::Responsive { worker: id } => {
+                let (slot, worker, pid) = self.about(*id);
+                info!(target: LIFE, slot, worker, pid, "{} answers again", name(id));
+            }
             Event::Exit { worker: id, status, exited_after_disconnect } => {
                 if let (Some(output), Some(author)) = (&self.0.output, self.author(*id)) {
                     output.ended(author);
@@ -143,52 +170,95 @@ impl Report {
         }
     }
 
-    /// A worker died by accident and is replaced.
-    pub(crate) fn replaced(&self, worker: WorkerId, status: &str, pause: Duration) {
+    /// What the supervisor has decided.
+    pub(crate) fn notice(&self, notice: &Notice, config: &Config) {
         if self.0.json {
-            let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            print(typed("replace").with("worker", worker.0).with("afterMs", pause));
-            return;
-        }
-        let (slot, worker, pid) = self.about(worker);
-        let when = if pause.is_zero() { String::new() } else { format!(" in {pause:?}") };
-        warn!(
-            target: LIFE, slot, worker, pid,
-            "worker {worker} died ({status}); starting another{when}"
-        );
-    }
-
-    /// A worker could not be forked; it will be tried again.
-    pub(crate) fn tried_again(&self, pause: Duration) {
-        if self.0.json {
-            let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            print(typed("retry").with("afterMs", pause));
+            print(notice_object(notice));
         } else {
-            info!("trying again in {pause:?}");
+            self.log_notice(notice, config);
         }
     }
 
-    /// The cluster is about to end.
-    pub(crate) fn ending(&self, grace: Duration) {
-        if self.0.json {
-            print(
-                typed("ending")
-                    .with("graceMs", u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
-            );
-        } else {
-            info!("ending: waiting up to {grace:?} for connections to finish");
+    fn log_notice(&self, notice: &Notice, config: &Config) {
+        match notice {
+            Notice::Ready { worker: id, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                debug!(target: LIFE, slot, worker, pid, "worker {worker} is ready");
+            }
+            Notice::Slow { worker: id, after, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                let lacks = lacking(config.ready);
+                warn!(
+                    slot,
+                    worker,
+                    pid,
+                    "worker {worker} is not ready after {after:?}: {lacks}; it is waited for"
+                );
+            }
+            Notice::Replacing { death, pause } => self.log_death(death, *pause),
+            Notice::GaveUp { deaths } => {
+                let lines: Vec<_> =
+                    deaths.iter().map(|death| format!("\n  {}", one(death))).collect();
+                let lines = lines.concat();
+                let Config { max_failures, failure_period, .. } = config;
+                match &deaths[..] {
+                    [death @ Death { worker: None, .. }] => error!("{}", death.failure),
+                    _ => error!(
+                        "giving up: a slot failed more than {max_failures} times within \
+                         {failure_period:?}, and no worker is ready. The last failures:{lines}"
+                    ),
+                }
+            }
+            Notice::ReloadBegan { generation } => {
+                info!("reload {generation}: every worker is replaced");
+            }
+            Notice::Reloaded { generation, replaced } => {
+                info!("reload {generation} is done: {}", workers(*replaced, "replaced"));
+            }
+            Notice::ReloadAborted { generation, slot, reason, replaced } => error!(
+                slot,
+                "reload {generation} is not done: the new worker of slot {slot} was no good: \
+                 {reason}. The old one stays ({})",
+                workers(*replaced, "replaced before that")
+            ),
+            Notice::Recycling { worker: id, cause, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                let cause = because(*cause);
+                info!(target: LIFE, slot, worker, pid, "worker {worker} is replaced: {cause}");
+            }
+            Notice::NotRecycled { slot, reason } => {
+                warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
+            }
+            Notice::Scaled { from, to } => info!("from {} to {to}", workers(*from, "kept")),
+            Notice::Draining { delay } => {
+                info!("draining: not ready any more, and ending in {delay:?}");
+            }
+            Notice::Ending { grace } => {
+                info!("ending: waiting up to {grace:?} for connections to finish");
+            }
+            Notice::Late { worker: id, signal, at_once, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                let why = if *at_once { "is not waited for" } else { "did not leave in time" };
+                warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
+            }
+            Notice::NobodyLeft => info!("all workers have left"),
+            _ => {}
         }
     }
 
-    /// A worker did not leave in time.
-    pub(crate) fn killed(&self, worker: WorkerId, signal: Signal, asked_twice: bool) {
-        if self.0.json {
-            print(typed("kill").with("worker", worker.0).with("signal", signal.to_string()));
-            return;
+    fn log_death(&self, death: &Death, pause: Duration) {
+        let when = if pause.is_zero() { String::new() } else { format!(" in {}", rounded(pause)) };
+        let Death { slot, worker, failure, .. } = death;
+        match (worker, failure) {
+            (Some(id), Failure::Died(status)) => {
+                let (slot, worker, pid) = self.about(*id);
+                warn!(
+                    target: LIFE, slot, worker, pid,
+                    "worker {worker} died ({status}); starting another{when}"
+                );
+            }
+            (_, failure) => error!(slot, "{failure}; trying again{when}"),
         }
-        let (slot, worker, pid) = self.about(worker);
-        let why = if asked_twice { "is not waited for" } else { "did not leave in time" };
-        warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
     }
 
     /// Where the cluster can be driven.
@@ -215,15 +285,6 @@ impl Report {
             print(typed("warning").with("message", what));
         } else {
             warn!("{what}");
-        }
-    }
-
-    /// All workers left of their own will.
-    pub(crate) fn nobody_left(&self) {
-        if self.0.json {
-            print(typed("nobodyLeft"));
-        } else {
-            info!("all workers have left");
         }
     }
 
@@ -255,6 +316,49 @@ fn print(object: Object) {
     let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
     // Where nobody hears there is nobody to tell.
     let _unheard = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// What a worker has not done that is not ready.
+fn lacking(ready: Ready) -> &'static str {
+    match ready {
+        Ready::Online => "it has not said a word on its channel",
+        Ready::Listening => {
+            "it does not listen (a program that never does is ready by another sign: see --ready)"
+        }
+        Ready::Message => "it has not sent the message \"ready\"",
+        Ready::Notify => "it has not said READY=1 to NOTIFY_SOCKET",
+        _ => "it has not lived for long enough",
+    }
+}
+
+/// A failure among others.
+fn one(death: &Death) -> String {
+    let Death { slot, worker, failure, lived, was_ready } = death;
+    let when = if *was_ready { "after it had been ready" } else { "before it was ready" };
+    match (worker, failure) {
+        (Some(worker), Failure::Died(status)) => {
+            format!("worker {worker} (slot {slot}): {status} after {}, {when}", rounded(*lived))
+        }
+        (_, failure) => format!("slot {slot}: {failure}"),
+    }
+}
+
+fn because(cause: Cause) -> String {
+    match cause {
+        Cause::Memory(bytes) => format!("it uses {} MiB of memory", bytes >> 20),
+        Cause::Age(age) => format!("it is {} s old", age.as_secs()),
+        Cause::Connections(count) => format!("it has taken {count} connections"),
+        _ => "it does not answer".into(),
+    }
+}
+
+fn workers(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 worker {what}") } else { format!("{count} workers {what}") }
+}
+
+/// A time as a person would say it: to the millisecond.
+fn rounded(time: Duration) -> String {
+    format!("{:?}", Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 
 fn typed(name: &str) -> Object {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cluster_primary::Settings;
 use cluster_primary::control::ControlServer;
+use cluster_primary::supervisor::Config;
 
 use crate::args::Serve;
 use crate::config::{Output, Seeing};
 use crate::report::Report;
-use crate::run::{Ends, FAILED, Runner};
+use crate::runner::{Ends, FAILED, Runner};
 
 pub(crate) fn serve(args: Serve) -> ExitCode {
     let report = Report::start(&Seeing {
@@ -29,11 +30,14 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
     let ends = if args.once { Ends::WithFirstClient } else { Ends::WhenAsked };
     let mut settings = Settings::default();
     settings.args = Vec::new();
-    let outcome =
-        Runner::new(settings, grace, report.clone(), Some(control), ends).and_then(|mut runner| {
-            report.ready(&args.control);
-            runner.run()
-        });
+    let mut config = Config::default();
+    config.keep = false;
+    config.grace = grace;
+    let runner = Runner::new(settings, config, report.clone(), Some(control), ends, None);
+    let outcome = runner.and_then(|mut runner| {
+        report.ready(&args.control);
+        runner.run()
+    });
     outcome.unwrap_or_else(|error| {
         report.broken(&error);
         ExitCode::from(FAILED)

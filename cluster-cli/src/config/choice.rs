@@ -83,6 +83,8 @@ pub(crate) enum Ready {
     Message,
     /// When it says `READY=1` as services do to systemd.
     Notify,
+    /// When it has lived for a second.
+    Alive,
 }
 
 impl Choice for Ready {
@@ -91,6 +93,7 @@ impl Choice for Ready {
         (Self::Online, "online"),
         (Self::Message, "message"),
         (Self::Notify, "notify"),
+        (Self::Alive, "alive"),
     ];
 }
 

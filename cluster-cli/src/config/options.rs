@@ -280,6 +280,19 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) log_level: Option<One<LogLevel>>,
 
+    /// Log each connection that a worker took from the primary, by the client's address [default:
+    /// false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = SEEING
+    )]
+    pub(crate) log_connections: Option<bool>,
+
     /// Print what happens as JSON, an event a line, instead of a log; the workers' output comes as
     /// events too [default: false]
     #[arg(
@@ -323,7 +336,7 @@ impl Options {
             backoff_max max_failures failure_period stable_after ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners stop_signal demo_listen grace drain_delay uid gid groups no_new_privs
-            affinity http output log_format log_level json control name program
+            affinity http output log_format log_level log_connections json control name program
         }
     }
 }

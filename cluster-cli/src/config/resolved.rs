@@ -152,6 +152,7 @@ pub(crate) struct Seeing {
     pub(crate) log_format: LogFormat,
     #[serde(serialize_with = "shown::choice")]
     pub(crate) log_level: LogLevel,
+    pub(crate) log_connections: bool,
     pub(crate) json: bool,
 }
 
@@ -293,6 +294,7 @@ impl Options {
             output: given.output.map(|one| one.0).unwrap_or_default(),
             log_format: given.log_format.map(|one| one.0).unwrap_or_default(),
             log_level: given.log_level.map(|one| one.0).unwrap_or_default(),
+            log_connections: given.log_connections.unwrap_or(false),
             json: given.json.unwrap_or(false),
         };
         Ok(Resolved {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually};
 
 /// Where the server is.
 #[derive(Clone, Debug)]

@@ -1,0 +1,76 @@
+//! What people and other programs ask for by signals.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use cluster_primary::{Primary, Signal, WatchId};
+use signal_hook::consts::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+/// What a signal means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To end; who asks again means it.
+    End,
+    Reload,
+    /// One worker more.
+    More,
+    /// One worker fewer.
+    Fewer,
+    Upgrade,
+    /// A process has ended, which may be a stranger's.
+    Reap,
+    /// It is for the workers.
+    Forward(Signal),
+}
+
+/// What a cluster that keeps its workers takes for itself.
+const SUPERVISED: [i32; 10] =
+    [SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGCHLD, SIGUSR1, SIGCONT, SIGWINCH];
+/// What one takes that is driven by others.
+const DRIVEN: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// Signals that have come.
+pub(crate) struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    watch: WatchId,
+    supervised: bool,
+}
+
+impl Signals {
+    /// Takes them from here on, in the primary's own wait.
+    pub(crate) fn take(primary: &mut Primary, supervised: bool) -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        let watch = primary.watch(read.as_raw_fd())?;
+        let signals: &[i32] = if supervised { &SUPERVISED } else { &DRIVEN };
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals)?;
+        Ok(Self { delivery, watch, supervised })
+    }
+
+    /// What was asked for since the last call.
+    pub(crate) fn asked(&mut self, primary: &mut Primary) -> Vec<Asked> {
+        if !primary.take_ready(self.watch) {
+            return Vec::new();
+        }
+        let supervised = self.supervised;
+        self.delivery.pending().map(|signal| meaning(signal, supervised)).collect()
+    }
+}
+
+fn meaning(signal: i32, supervised: bool) -> Asked {
+    match signal {
+        SIGHUP if supervised => Asked::Reload,
+        SIGTTIN => Asked::More,
+        SIGTTOU => Asked::Fewer,
+        SIGUSR2 => Asked::Upgrade,
+        SIGCHLD => Asked::Reap,
+        SIGUSR1 | SIGCONT | SIGWINCH => Asked::Forward(Signal::from_number(signal)),
+        _ => Asked::End,
+    }
+}
