@@ -1,11 +1,10 @@
 //! The command line.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use cluster_primary::{Placement, PolicyName};
+
+use crate::config::{Name, Options};
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -42,6 +41,10 @@ pub(crate) enum Verb {
 ///
 /// Ctrl-C (or SIGTERM) ends the cluster gracefully: workers stop accepting, finish their
 /// connections and leave. After the grace period, or at a second Ctrl-C, they are killed.
+///
+/// A DURATION is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h, 7d. A SIZE is a number of
+/// bytes, or has a unit that is a power of 1024: 800K, 512M, 1G. A BOOL is true or false; the option
+/// alone is true.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -51,74 +54,26 @@ Examples:
   cluster run --policy sticky chat.js    each client's connections go to one worker
   cluster run --placement shared ./app   all workers accept from one socket
   cluster run --placement kernel ./app   the kernel deals connections out to the workers
+  cluster run --config cluster.toml      options and program from a file
+  cluster run --config cluster.toml --check   … which is only looked at
 
 Exit status:
   0  ended as asked, or all workers left of their own will
   1  could not start, or gave up: too many workers failed to start in a row
-  2  wrong usage
+  2  wrong usage, or a configuration file with mistakes
   3  ended as asked, but workers had to be killed after the grace period")]
 pub(crate) struct Run {
-    /// How many workers to keep [default: the machine's parallelism]
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) workers: Option<u32>,
+    /// Read options from this file, in TOML, by the names that they have here: max-failures = 5. What
+    /// is given here counts more. Relative paths in it are relative to its folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
-    /// Who gets a connection: rr (in turn), least-connections (who has the fewest; with the placement
-    /// handoff only), sticky (for each client's address always the same) or random; with the placements
-    /// handoff and kernel only [default: rr]
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) policy: Option<PolicyName>,
-
-    /// Who accepts connections: handoff (the primary, which hands them on), shared (the workers,
-    /// from one socket) or kernel (the workers, each from a socket of its own, among which the
-    /// kernel deals them out; Linux only, and CAP_BPF wanted) [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
-    #[arg(long, value_name = "PLACEMENT")]
-    pub(crate) placement: Option<Placement>,
-
-    /// How long workers may take to leave gracefully before they are killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) grace: u64,
-
-    /// Run PROGRAM under this interpreter
-    #[arg(long, value_name = "PATH")]
-    pub(crate) exec_path: Option<PathBuf>,
-
-    /// An argument for the interpreter; may be given several times
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    pub(crate) exec_arg: Vec<OsString>,
-
-    /// The workers' working directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cwd: Option<PathBuf>,
-
-    /// Print what happens as JSON, an event a line; the workers' output comes as events too
+    /// Print all options that would be in force, as such a file, and start nothing
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) check: bool,
 
-    /// How messages are written on the workers' channels: json, or advanced (structured clones)
-    #[arg(long, value_name = "KIND", default_value = "json", value_parser = ["json", "advanced"])]
-    pub(crate) serialization: String,
-
-    /// Where programs drive this cluster by the control API (see cluster ctl); default: a socket in
-    /// the user's own folder, by --name
-    #[arg(long, value_name = "PATH", conflicts_with = "name")]
-    pub(crate) control: Option<PathBuf>,
-
-    /// The cluster's name, by which cluster ctl finds it [default: the program's, and the process id]
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub(crate) name: Option<String>,
-
-    /// Where the demo listens
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8000",
-        conflicts_with = "program"
-    )]
-    pub(crate) demo_listen: SocketAddr,
-
-    /// The program and its arguments
-    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
-    pub(crate) program: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) options: Options,
 }
 
 /// Start a primary without workers, to be driven by programs of any language.
@@ -156,8 +111,8 @@ pub(crate) struct Ctl {
     pub(crate) control: Option<PathBuf>,
 
     /// The cluster's name
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub(crate) name: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<Name>,
 
     /// Print results and events as JSON
     #[arg(long)]
@@ -219,13 +174,4 @@ pub(crate) enum Order {
         #[arg(default_value = "{}")]
         params: String,
     },
-}
-
-/// A name that is a file's too.
-fn name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if text.is_empty() || text.len() > 60 || !text.chars().all(plain) || text.starts_with('.') {
-        return Err("a name is made of letters, digits, -, _ and ., at most 60".into());
-    }
-    Ok(text.into())
 }

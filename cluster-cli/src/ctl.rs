@@ -73,7 +73,7 @@ fn find(args: &Ctl) -> Result<PathBuf, Trouble> {
     }
     let folder = place::our_folder().map_err(|error| trouble(error.to_string()))?;
     if let Some(name) = &args.name {
-        return Ok(place::of_name(&folder, name));
+        return Ok(place::of_name(&folder, &name.0));
     }
     let live = place::live(&folder);
     match &live[..] {

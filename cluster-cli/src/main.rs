@@ -1,6 +1,7 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
 mod args;
+mod config;
 mod ctl;
 mod demo;
 mod keep;

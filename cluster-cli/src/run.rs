@@ -1,19 +1,16 @@
 //! `cluster run`: keeps N workers until it is told to end.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
 use cluster_primary::control::{ControlError, ControlServer};
-use cluster_primary::{
-    Event, Mono, Placement, PolicyName, Primary, Serialization, Settings, Signal, WorkerId,
-};
+use cluster_primary::{Event, Mono, Primary, Settings, Signal, WorkerId};
 
-use crate::args::{Args, Run};
+use crate::args::Run;
+use crate::config::Resolved;
 use crate::keep::{Keeper, Verdict};
 use crate::place;
 use crate::report::Report;
@@ -27,27 +24,25 @@ const EVENTS_PER_PASS: usize = 256;
 
 /// Exit statuses; `--help` explains them.
 pub(crate) const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const KILLED: u8 = 3;
 
 pub(crate) fn run(args: Run) -> ExitCode {
-    if args.policy.is_some() && args.placement == Some(Placement::Shared) {
-        let what = "--policy says to whom the primary hands connections: with --placement shared it \
-                    hands out none";
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+    let options = match args.read() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("cluster: error: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    if args.check {
+        return check(&options);
     }
-    let report = Report::new(args.json);
-    if let Err(error) = placement(&args).check_placement() {
-        Args::command().error(ErrorKind::InvalidValue, error).exit();
+    let report = Report::new(options.seeing.json);
+    for hint in options.hints() {
+        report.hint(&hint);
     }
-    if args.policy == Some(PolicyName::LeastConnections) && !args.program.is_empty() {
-        report.hint(
-            "least-connections goes by what workers report that they hold; Node.js workers report \
-             nothing, and get connections by turns, whoever is free",
-        );
-    }
-    let grace = Duration::from_secs(args.grace);
-    let workers = args.workers.unwrap_or_else(parallelism);
-    let control = match control(&args, &report) {
+    let control = match control(&options, &report) {
         Ok(control) => control,
         Err(error) => {
             report.failure(&error.to_string());
@@ -55,45 +50,54 @@ pub(crate) fn run(args: Run) -> ExitCode {
         }
     };
     let ends = Ends::WithTheLastWorker;
+    let (workers, grace) = (options.workers, options.grace);
     let outcome =
-        Runner::new(settings(args), grace, report, control, ends).and_then(|mut runner| {
+        Runner::new(settings(options), grace, report, control, ends).and_then(|mut runner| {
             runner.start(workers);
             runner.run()
         });
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            Report::new(false).failure(&error.to_string());
+    outcome.unwrap_or_else(|error| {
+        Report::new(false).failure(&error.to_string());
+        ExitCode::from(FAILED)
+    })
+}
+
+/// Prints the options in force.
+fn check(options: &Resolved) -> ExitCode {
+    match io::stdout().lock().write_all(options.to_toml().as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cluster: error: cannot write to standard output: {error}");
             ExitCode::from(FAILED)
         }
+        _ => ExitCode::SUCCESS,
     }
 }
 
 /// The control API, where it was asked for, else where `cluster ctl` looks for it. Without the
 /// latter a cluster can do.
-fn control(args: &Run, report: &Report) -> Result<Option<ControlServer>, ControlError> {
-    if let Some(path) = &args.control {
+fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>, ControlError> {
+    if let Some(path) = &options.control {
         let control = ControlServer::bind(path)?;
         report.control(path);
         return Ok(Some(control));
     }
     let folder = match place::make_folder() {
         Ok(folder) => folder,
-        Err(error) if args.name.is_none() => {
+        Err(error) if options.name.is_none() => {
             report.warning(&format!("cluster ctl will not find this cluster: {error}"));
             return Ok(None);
         }
         Err(error) => return Err(ControlError::Socket { path: place::folder(), error }),
     };
-    let program = args.program.first().map(Path::new);
-    let name = args.name.clone().unwrap_or_else(|| place::default_name(program));
+    let program = options.program.first().map(Path::new);
+    let name = options.name.clone().unwrap_or_else(|| place::default_name(program));
     let path = place::of_name(&folder, &name);
     match ControlServer::bind(&path) {
         Ok(control) => {
             report.control(&path);
             Ok(Some(control))
         }
-        Err(error) if args.name.is_none() => {
+        Err(error) if options.name.is_none() => {
             report.warning(&format!("cluster ctl will not find this cluster: {error}"));
             Ok(None)
         }
@@ -101,41 +105,26 @@ fn control(args: &Run, report: &Report) -> Result<Option<ControlServer>, Control
     }
 }
 
-fn parallelism() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores).unwrap_or(u32::MAX)
-}
-
-/// The settings as far as they say who accepts and who is chosen.
-fn placement(args: &Run) -> Settings {
-    let mut settings = Settings::default();
-    if let Some(policy) = args.policy {
-        settings.policy = policy;
-    }
-    if let Some(placement) = args.placement {
-        settings.placement = placement;
-    }
-    settings
-}
-
-fn settings(args: Run) -> Settings {
-    let Settings { policy, placement, .. } = placement(&args);
-    let mut program = args.program.into_iter();
+fn settings(options: Resolved) -> Settings {
+    let mut program = options.program.into_iter();
     let mut settings = match program.next() {
         Some(exec) => Settings::new(exec).with_args(program),
         None => {
-            Settings::default().with_args(["demo-worker".to_owned(), args.demo_listen.to_string()])
+            let address = options.listening.demo_listen.map(|address| address.to_string());
+            Settings::default().with_args(["demo-worker".to_owned()].into_iter().chain(address))
         }
     };
-    settings.policy = policy;
-    settings.placement = placement;
-    settings.exec_path = args.exec_path;
-    settings.exec_argv = args.exec_arg;
-    settings.cwd = args.cwd;
-    settings.silent = args.json;
-    if args.serialization == "advanced" {
-        settings.serialization = Serialization::Advanced;
-    }
+    settings.policy = options.policy.unwrap_or_default();
+    settings.placement = options.placement;
+    settings.exec_path = options.exec_path;
+    settings.exec_argv = options.exec_arg;
+    settings.cwd = options.cwd;
+    settings.env =
+        options.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    settings.silent = options.seeing.json;
+    settings.serialization = options.serialization;
+    settings.uid = options.privileges.uid.map(|user| user.id);
+    settings.gid = options.privileges.gid.map(|group| group.id);
     settings
 }
 

@@ -1,0 +1,138 @@
+//! The options of `cluster run`: one list, which the command line and a file in TOML have in common.
+//!
+//! [`Options`] are what is given, each as far as it is; the command line is laid
+//! [over](Options::over) the file. [`Resolved`] is what that comes to, with the defaults, once it is
+//! known to go together.
+
+mod account;
+mod address;
+mod choice;
+mod complaint;
+mod count;
+mod decimal;
+mod name;
+mod near;
+mod options;
+mod period;
+mod read;
+mod resolved;
+mod shown;
+mod size;
+mod stop_signal;
+mod variable;
+mod written;
+
+pub(crate) use complaint::ConfigError;
+pub(crate) use name::Name;
+pub(crate) use options::Options;
+pub(crate) use resolved::{Conflict, Resolved};
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::args::Run;
+
+impl Run {
+    /// The options in force: those of the command line over those of the file that it names, as that
+    /// is now.
+    ///
+    /// # Errors
+    /// [`OptionsError`], if there is no such file, something is wrong with it, or the options do not
+    /// go together.
+    pub(crate) fn read(&self) -> Result<Resolved, OptionsError> {
+        let given = self.options.clone();
+        let options = match &self.config {
+            Some(path) => given.over_file(path).map_err(OptionsError::File)?,
+            None => given,
+        };
+        options.resolve().map_err(OptionsError::Conflict)
+    }
+}
+
+/// The options cannot be followed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum OptionsError {
+    /// Something is wrong with the file.
+    File(ConfigError),
+    /// They do not go together.
+    Conflict(Conflict),
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Conflict(conflict) => conflict.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OptionsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Conflict(conflict) => Some(conflict),
+        }
+    }
+}
+
+impl Options {
+    /// Reads them from a file. Its relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which says where in the file what is wrong.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let cannot = |error| ConfigError::Read { path: path.to_owned(), error };
+        let bytes = fs::read(path).map_err(cannot)?;
+        let text = match str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => return Err(ConfigError::not_utf8(path, &bytes, error.valid_up_to())),
+        };
+        let mut options = read::read(text)
+            .map_err(|complaints| ConfigError::Wrong { path: path.to_owned(), complaints })?;
+        // An absolute path, because the workers may have another working directory.
+        let path = std::path::absolute(path).map_err(cannot)?;
+        options.move_to(path.parent().unwrap_or(Path::new("/")));
+        Ok(options)
+    }
+
+    /// These options over those of that file. What makes one of these pointless is not taken from it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn over_file(self, path: &Path) -> Result<Self, ConfigError> {
+        let mut file = Self::load(path)?;
+        if self.control.is_some() || self.name.is_some() {
+            (file.control, file.name) = (None, None);
+        }
+        if !self.program.is_empty() {
+            file.demo_listen = None;
+        }
+        Ok(self.over(file))
+    }
+
+    /// Makes relative paths such of that folder.
+    fn move_to(&mut self, folder: &Path) {
+        let join = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.cwd.iter_mut().for_each(join);
+        self.control.iter_mut().for_each(join);
+        for address in &mut self.listen {
+            if let address::ListenAddress::Unix(path) = address {
+                join(path);
+            }
+        }
+        // What has no `/` is sought along PATH, unless an interpreter is to read it.
+        let has_slash = |path: &Path| path.components().count() > 1;
+        if let Some(program) = self.program.first_mut() {
+            let path = PathBuf::from(&*program);
+            let script = path.extension().and_then(|extension| extension.to_str());
+            let is_script = matches!(script, Some("js" | "mjs" | "cjs" | "ts"));
+            if is_script || self.exec_path.is_some() || has_slash(&path) {
+                *program = folder.join(path).into();
+            }
+        }
+        self.exec_path.iter_mut().filter(|path| has_slash(path)).for_each(join);
+    }
+}

@@ -1,0 +1,376 @@
+//! The options of `cluster run` in force: what was given, what was not by its default, and all of it
+//! held together.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cluster_primary::{Placement, PlacementError, PolicyName, Serialization, Settings, Signal};
+use serde::Serialize;
+
+use super::account::{Group, User};
+use super::address::{HttpAddress, ListenAddress};
+use super::choice::{Affinity, LogFormat, LogLevel, Output, Ready};
+use super::count::Count;
+use super::options::Options;
+use super::read;
+use super::shown;
+use super::variable::{self, Variable};
+
+/// What `cluster run` does, in whole. As TOML it can be read again, to the same effect.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Resolved {
+    /// The program and its arguments; none is the demo.
+    #[serde(serialize_with = "shown::texts", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) program: Vec<OsString>,
+    pub(crate) workers: u32,
+    #[serde(serialize_with = "shown::path", skip_serializing_if = "Option::is_none")]
+    pub(crate) exec_path: Option<PathBuf>,
+    #[serde(serialize_with = "shown::texts", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exec_arg: Vec<OsString>,
+    #[serde(serialize_with = "shown::path", skip_serializing_if = "Option::is_none")]
+    pub(crate) cwd: Option<PathBuf>,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) serialization: Serialization,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) placement: Placement,
+    /// None where nobody is chosen: under the placement `shared`.
+    #[serde(serialize_with = "shown::choices", skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<PolicyName>,
+    #[serde(flatten)]
+    pub(crate) restarts: Restarts,
+    #[serde(flatten)]
+    pub(crate) reload: Reload,
+    #[serde(flatten)]
+    pub(crate) health: Health,
+    #[serde(flatten)]
+    pub(crate) listening: Listening,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) grace: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) drain_delay: Duration,
+    #[serde(flatten)]
+    pub(crate) privileges: Privileges,
+    #[serde(flatten)]
+    pub(crate) seeing: Seeing,
+    /// The control socket, if it is named; else there is one by `name`.
+    #[serde(serialize_with = "shown::path", skip_serializing_if = "Option::is_none")]
+    pub(crate) control: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    // A table: in TOML it comes last.
+    #[serde(serialize_with = "variable::write", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) env: Vec<Variable>,
+}
+
+/// When workers that died are replaced, and when no more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Restarts {
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) backoff_first: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) backoff_max: Duration,
+    pub(crate) max_failures: u32,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) failure_period: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) stable_after: Duration,
+}
+
+/// How workers are replaced by new ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Reload {
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) ready: Ready,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) ready_timeout: Duration,
+    pub(crate) batch: u32,
+}
+
+/// Which workers are well.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Health {
+    /// None: no worker is found to hang.
+    #[serde(serialize_with = "shown::never")]
+    pub(crate) hang_after: Option<Duration>,
+    pub(crate) hang_replace: bool,
+    #[serde(serialize_with = "shown::size", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_memory: Option<u64>,
+    #[serde(serialize_with = "shown::periods", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_age: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_connections: Option<u64>,
+    /// In percent.
+    pub(crate) recycle_jitter: u8,
+}
+
+/// What is listened on, and by whom.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Listening {
+    #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) listen: Vec<ListenAddress>,
+    pub(crate) keep_listeners: bool,
+    #[serde(serialize_with = "shown::as_text")]
+    pub(crate) stop_signal: Signal,
+    /// Where the demo listens; none where it does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) demo_listen: Option<SocketAddr>,
+}
+
+/// What workers may do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Privileges {
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<User>,
+    /// Always there where `uid` is.
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) gid: Option<Group>,
+    #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<Group>,
+    pub(crate) no_new_privs: bool,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) affinity: Affinity,
+}
+
+/// How the cluster is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Seeing {
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<HttpAddress>,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) output: Output,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) log_format: LogFormat,
+    #[serde(serialize_with = "shown::choice")]
+    pub(crate) log_level: LogLevel,
+    pub(crate) json: bool,
+}
+
+/// Options that do not go together.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum Conflict {
+    /// A policy, where nobody is chosen.
+    PolicyOfShared,
+    /// A placement that cannot be had, or not with that policy.
+    Placement(PlacementError),
+    /// The first pause is longer than the longest.
+    Backoff { first: Duration, max: Duration },
+    /// What hangs is to be replaced, and nothing is ever found to hang.
+    HangReplace,
+    /// Where the demo listens, and a program that is not the demo.
+    DemoListen,
+    /// Sockets for programs that know no channel, and the demo, which does.
+    ListenOfDemo,
+    /// Two ways to say where the control socket is.
+    ControlAndName,
+    /// A user whose group is not known.
+    NoGroup { uid: u32 },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use super::period::Period;
+        match self {
+            Self::PolicyOfShared => f.write_str(
+                "--policy says to whom the primary hands connections: with --placement shared it \
+                 hands out none",
+            ),
+            Self::Placement(error) => error.fmt(f),
+            Self::Backoff { first, max } => write!(
+                f,
+                "--backoff-first ({}) is longer than --backoff-max ({}), the longest pause",
+                Period::<0>(*first),
+                Period::<0>(*max)
+            ),
+            Self::HangReplace => f.write_str(
+                "--hang-replace replaces workers that hang: with --hang-after 0 none is found to",
+            ),
+            Self::DemoListen => f.write_str(
+                "--demo-listen says where the demo listens: a program is given, which listens \
+                 where it will",
+            ),
+            Self::ListenOfDemo => f.write_str(
+                "--listen is for programs that know no channel: none is given, and the demo \
+                 listens at --demo-listen",
+            ),
+            Self::ControlAndName => f.write_str(
+                "--control and --name both say where the control socket is: one of them will do",
+            ),
+            Self::NoGroup { uid } => write!(
+                f,
+                "--uid {uid}: the system knows no such user, nor its group: say which by --gid"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Conflict {}
+
+const DEMO_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
+
+impl Options {
+    /// Puts the defaults where nothing is given, and sees whether it all goes together.
+    ///
+    /// # Errors
+    /// [`Conflict`], if it does not.
+    pub(crate) fn resolve(self) -> Result<Resolved, Conflict> {
+        let millis = Duration::from_millis;
+        let seconds = Duration::from_secs;
+        let given = self;
+        let is_demo = given.program.is_empty();
+        if given.demo_listen.is_some() && !is_demo {
+            return Err(Conflict::DemoListen);
+        }
+        if !given.listen.is_empty() && is_demo {
+            return Err(Conflict::ListenOfDemo);
+        }
+        if given.control.is_some() && given.name.is_some() {
+            return Err(Conflict::ControlAndName);
+        }
+        let placement = given.placement.map(|one| one.0);
+        let policy = given.policy.map(|one| one.0);
+        let (placement, policy) = placed(placement, policy)?;
+
+        let restarts = Restarts {
+            backoff_first: given.backoff_first.map_or(millis(100), |p| p.0),
+            backoff_max: given.backoff_max.map_or(seconds(10), |p| p.0),
+            max_failures: given.max_failures.map_or(5, Count::number),
+            failure_period: given.failure_period.map_or(seconds(60), |p| p.0),
+            stable_after: given.stable_after.map_or(seconds(5), |p| p.0),
+        };
+        if restarts.backoff_first > restarts.backoff_max {
+            let Restarts { backoff_first: first, backoff_max: max, .. } = restarts;
+            return Err(Conflict::Backoff { first, max });
+        }
+        let reload = Reload {
+            ready: given.ready.map(|one| one.0).unwrap_or_default(),
+            ready_timeout: given.ready_timeout.map_or(seconds(30), |p| p.0),
+            batch: given.batch.map_or(1, Count::number),
+        };
+        let hang_after = given.hang_after.map_or(seconds(10), |p| p.0);
+        let health = Health {
+            hang_after: Some(hang_after).filter(|after| !after.is_zero()),
+            hang_replace: given.hang_replace.unwrap_or(false),
+            max_memory: given.max_memory.map(|size| size.0),
+            max_age: given.max_age.map(|p| p.0),
+            max_connections: given.max_connections.map(|n| n.0),
+            recycle_jitter: given.recycle_jitter.map_or(10, Count::number),
+        };
+        if health.hang_replace && health.hang_after.is_none() {
+            return Err(Conflict::HangReplace);
+        }
+        let listening = Listening {
+            listen: given.listen,
+            keep_listeners: given.keep_listeners.unwrap_or(true),
+            stop_signal: given.stop_signal.map_or(Signal::TERM, |signal| signal.0),
+            demo_listen: is_demo.then(|| given.demo_listen.unwrap_or(DEMO_LISTEN)),
+        };
+        let privileges = Privileges {
+            gid: match (given.gid, &given.uid) {
+                (None, Some(User { group: Some(group), .. })) => Some(Group::of(*group)),
+                // To keep the primary's would be to keep root's, as a rule.
+                (None, Some(User { id, .. })) => return Err(Conflict::NoGroup { uid: *id }),
+                (gid, _) => gid,
+            },
+            uid: given.uid,
+            groups: given.groups,
+            no_new_privs: given.no_new_privs.unwrap_or(false),
+            affinity: given.affinity.map(|one| one.0).unwrap_or_default(),
+        };
+        let seeing = Seeing {
+            http: given.http,
+            output: given.output.map(|one| one.0).unwrap_or_default(),
+            log_format: given.log_format.map(|one| one.0).unwrap_or_default(),
+            log_level: given.log_level.map(|one| one.0).unwrap_or_default(),
+            json: given.json.unwrap_or(false),
+        };
+        Ok(Resolved {
+            program: given.program,
+            workers: given.workers.map_or_else(parallelism, Count::number),
+            exec_path: given.exec_path,
+            exec_arg: given.exec_arg,
+            cwd: given.cwd,
+            serialization: given.serialization.map(|one| one.0).unwrap_or_default(),
+            placement,
+            policy,
+            restarts,
+            reload,
+            health,
+            listening,
+            grace: given.grace.map_or(seconds(10), |p| p.0),
+            drain_delay: given.drain_delay.map_or(Duration::ZERO, |p| p.0),
+            privileges,
+            seeing,
+            control: given.control,
+            name: given.name.map(|name| name.0),
+            env: last_of_each(given.env),
+        })
+    }
+}
+
+/// Who accepts, and who is chosen.
+fn placed(
+    placement: Option<Placement>,
+    policy: Option<PolicyName>,
+) -> Result<(Placement, Option<PolicyName>), Conflict> {
+    if policy.is_some() && placement == Some(Placement::Shared) {
+        return Err(Conflict::PolicyOfShared);
+    }
+    let mut settings = Settings::default();
+    settings.policy = policy.unwrap_or_default();
+    settings.placement = placement.unwrap_or(settings.placement);
+    settings.check_placement().map_err(Conflict::Placement)?;
+    let chosen = settings.placement != Placement::Shared;
+    Ok((settings.placement, chosen.then_some(settings.policy)))
+}
+
+/// Of several settings of a variable the last counts. (In a table there can be one only.)
+fn last_of_each(variables: Vec<Variable>) -> Vec<Variable> {
+    let each: BTreeMap<_, _> = variables.into_iter().map(|v| (v.name, v.value)).collect();
+    each.into_iter().map(|(name, value)| Variable { name, value }).collect()
+}
+
+fn parallelism() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(u32::MAX)
+}
+
+impl Resolved {
+    /// What is as it was asked for, but perhaps not as it was meant.
+    pub(crate) fn hints(&self) -> Vec<String> {
+        let mut hints = Vec::new();
+        if self.policy == Some(PolicyName::LeastConnections) && !self.program.is_empty() {
+            hints.push(
+                "least-connections goes by what workers report that they hold; Node.js workers \
+                 report nothing, and get connections by turns, whoever is free"
+                    .into(),
+            );
+        }
+        let options = read::names();
+        let names = self.env.iter().filter_map(|variable| variable.name.to_str());
+        for name in names.filter(|name| options.iter().any(|option| option == name)) {
+            hints.push(format!(
+                "{name} is set as a variable of the workers, by --env or in [env]; the option of \
+                 that name stands before [env]"
+            ));
+        }
+        hints
+    }
+
+    /// As a file that says the same.
+    pub(crate) fn to_toml(&self) -> String {
+        toml::to_string(self).expect("all of it can be said in TOML")
+    }
+}

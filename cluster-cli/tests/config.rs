@@ -1,0 +1,654 @@
+//! `cluster run --config`: what a file says is done, and what is wrong with one is said.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::{Cluster, Folder, cluster, file, get};
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it says text");
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A file with that in it.
+fn written(folder: &Folder, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.0.join("cluster.toml");
+    std::fs::write(&path, text).expect("it is written");
+    path
+}
+
+fn check(path: &Path, options: &[&str]) -> Said {
+    run(cluster().args(["run", "--check", "--config"]).arg(path).args(options))
+}
+
+/// What is said of a file with that in it; `FILE` stands for its path.
+#[track_caller]
+fn assert_wrong(name: &str, text: impl AsRef<[u8]>, wanted: &str) {
+    let folder = Folder::new(name);
+    let path = written(&folder, text);
+    let said = check(&path, &[]);
+    let err = said.err.replace(path.to_str().expect("it is text"), "FILE");
+    assert_eq!((said.code, said.out.as_str(), err.as_str()), (Some(2), "", wanted), "{err}");
+}
+
+/// The file that is printed says the same as the one that was read.
+#[track_caller]
+fn in_force(path: &Path, options: &[&str]) -> String {
+    let said = check(path, options);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let folder = Folder::new(&format!("again-{}", path.display().to_string().replace('/', "_")));
+    let again = check(&written(&folder, &said.out), &[]);
+    assert_eq!((again.code, again.err.as_str(), &again.out), (Some(0), "", &said.out));
+    said.out
+}
+
+#[test]
+fn an_unknown_name_is_told_from_those_that_are_known() {
+    assert_wrong(
+        "unknown",
+        "workers = 2\nworker = 4\n",
+        "\
+cluster: error: FILE:2:1: there is no option worker; did you mean workers?
+  |
+2 | worker = 4
+  | ^^^^^^
+",
+    );
+    assert_wrong(
+        "unknown-elsewhere",
+        "instances = 4\n",
+        "\
+cluster: error: FILE:1:1: there is no option instances; did you mean workers?
+  |
+1 | instances = 4
+  | ^^^^^^^^^
+",
+    );
+    assert_wrong(
+        "unknown-case",
+        "  max_failures = 4\n",
+        "\
+cluster: error: FILE:1:3: there is no option max_failures; did you mean max-failures?
+  |
+1 |   max_failures = 4
+  |   ^^^^^^^^^^^^
+",
+    );
+    assert_wrong(
+        "unknown-all",
+        "colour = 'blue'\n",
+        "\
+cluster: error: FILE:1:1: there is no option colour
+  |
+1 | colour = 'blue'
+  | ^^^^^^
+  = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
+backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
+batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
+keep-listeners, stop-signal, demo-listen, grace, drain-delay, uid, gid, groups, no-new-privs, \
+affinity, http, output, log-format, log-level, json, control, name, program
+",
+    );
+}
+
+#[test]
+fn options_do_not_stand_in_tables() {
+    assert_wrong(
+        "tables",
+        "[placing]\npolicy = 'rr'\n",
+        "\
+cluster: error: FILE:1:2: there is no option placing
+  |
+1 | [placing]
+  |  ^^^^^^^
+  = options stand at the top of the file, and not in tables; there is only [env]
+",
+    );
+    assert_wrong(
+        "after-env",
+        "[env]\nNODE_ENV = 'production'\nworkers = 2\n",
+        "\
+cluster: error: FILE:3:11: env takes a value in quotes, or false to remove the variable, not 2
+  |
+3 | workers = 2
+  |           ^
+  = workers is an option too: options stand before [env]
+",
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_in_the_options_words() {
+    assert_wrong(
+        "kinds",
+        "\
+workers = 'four'
+grace = true
+policy = 'stikcy'
+hang-replace = 'yes'
+listen = '8000'
+exec-arg = ['--inspect', 5]
+cwd = 3
+ready = { when = 'listening' }
+env = 'A=B'
+",
+        "\
+cluster: error: FILE:1:11: workers takes a number from 1 to 10000, not 'four'
+  |
+1 | workers = 'four'
+  |           ^^^^^^
+
+FILE:2:9: grace takes a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not true
+  |
+2 | grace = true
+  |         ^^^^
+
+FILE:3:10: policy takes rr, least-connections, sticky or random, not 'stikcy'; did you mean sticky?
+  |
+3 | policy = 'stikcy'
+  |          ^^^^^^^^
+
+FILE:4:16: hang-replace takes true or false, not 'yes'
+  |
+4 | hang-replace = 'yes'
+  |                ^^^^^
+
+FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, or the path of a socket \
+(\"/run/app.sock\", \"unix:app.sock\"), not '8000'
+  |
+5 | listen = '8000'
+  |          ^^^^^^
+
+FILE:6:26: exec-arg takes a text in quotes, not 5
+  |
+6 | exec-arg = ['--inspect', 5]
+  |                          ^
+
+FILE:7:7: cwd takes a path in quotes, not 3
+  |
+7 | cwd = 3
+  |       ^
+
+FILE:8:9: ready takes listening, online, message or notify, not { when = 'listening' }
+  |
+8 | ready = { when = 'listening' }
+  |         ^^^^^^^^^^^^^^^^^^^^^^
+
+FILE:9:7: env takes a table: [env], and below it NAME = \"value\", or NAME = false to remove one, \
+not 'A=B'
+  |
+9 | env = 'A=B'
+  |       ^^^^^
+",
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_told_by_the_range() {
+    assert_wrong(
+        "ranges",
+        "\
+workers = 0
+recycle-jitter = 101
+max-memory = 0
+max-age = 0
+grace = -1
+uid = 'nobody-by-this-name'
+stop-signal = 'SIGKILL'
+http = 65536
+name = '../up'
+",
+        "\
+cluster: error: FILE:1:11: workers takes a number from 1 to 10000, not 0
+  |
+1 | workers = 0
+  |           ^
+
+FILE:2:18: recycle-jitter takes a number from 0 to 100, not 101
+  |
+2 | recycle-jitter = 101
+  |                  ^^^
+
+FILE:3:14: max-memory takes a size: \"800K\", \"512M\", \"1G\", or a number of bytes, not 0
+  |
+3 | max-memory = 0
+  |              ^
+
+FILE:4:11: max-age takes a duration of at least 1ms: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not 0
+  |
+4 | max-age = 0
+  |           ^
+
+FILE:5:9: grace takes a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not -1
+  |
+5 | grace = -1
+  |         ^^
+
+FILE:6:7: uid: there is no user nobody-by-this-name on this system
+  |
+6 | uid = 'nobody-by-this-name'
+  |       ^^^^^^^^^^^^^^^^^^^^^
+
+FILE:7:15: stop-signal takes a signal that can be heard: \"SIGTERM\", \"SIGQUIT\", 15, not 'SIGKILL'
+  |
+7 | stop-signal = 'SIGKILL'
+  |               ^^^^^^^^^
+
+FILE:8:8: http takes a port, or HOST:PORT, such as \"0.0.0.0:9090\" or \"[::1]:9090\", not 65536
+  |
+8 | http = 65536
+  |        ^^^^^
+
+FILE:9:8: name takes a name of letters, digits, -, _ and ., at most 60, the first of them no ., \
+not '../up'
+  |
+9 | name = '../up'
+  |        ^^^^^^^
+",
+    );
+}
+
+#[test]
+fn a_name_that_stands_twice_is_found_in_both_places() {
+    assert_wrong(
+        "twice",
+        "workers = 1\ngrace = 5\nworkers = 2\n",
+        "\
+cluster: error: FILE:3:1: workers is given twice; it stands on line 1 already
+  |
+3 | workers = 2
+  | ^^^^^^^
+",
+    );
+    assert_wrong(
+        "twice-table",
+        "[env]\nA = 'b'\n[env]\n",
+        "\
+cluster: error: FILE:3:2: env is given twice
+  |
+3 | [env]
+  |  ^^^
+",
+    );
+    assert_wrong(
+        "twice-env",
+        "[env]\nA = 'b'\n\n'A' = 'c'\n",
+        "\
+cluster: error: FILE:4:1: 'A' is given twice; it stands on line 2 already
+  |
+4 | 'A' = 'c'
+  | ^^^
+",
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_shown_where_it_is() {
+    assert_wrong(
+        "quotes",
+        "\tgrace = 10s # seconds\n",
+        "\
+cluster: error: FILE:1:10: this is not TOML: text stands in quotes
+  |
+1 | \tgrace = 10s # seconds
+  | \t        ^^^
+  = such as grace = \"10s\"
+",
+    );
+    assert_wrong(
+        "nothing",
+        "grace = 1\nworkers = \n",
+        "\
+cluster: error: FILE:2:11: this is not TOML: there is no value
+  |
+2 | workers = 
+  |           ^
+",
+    );
+    assert_wrong(
+        "sign",
+        "workers 2\n",
+        "\
+cluster: error: FILE:1:9: this is not TOML: key with no value, expected `=`
+  |
+1 | workers 2
+  |         ^
+",
+    );
+    assert_wrong(
+        "bracket",
+        "program = ['server.js'\nworkers = 2\n",
+        "\
+cluster: error: FILE:2:1: this is not TOML: missing comma between array elements, expected `,`
+  |
+2 | workers = 2
+  | ^
+",
+    );
+}
+
+#[test]
+fn what_is_no_text_is_said_to_be_none() {
+    assert_wrong(
+        "bytes",
+        b"# caf\xc3\xa9\nname = \"\xc3\xa9\xe9\"\n",
+        "cluster: error: FILE:2:10: this byte is not UTF-8, which TOML is written in\n",
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = Folder::new("unreadable");
+    let path = folder.0.join("nowhere.toml");
+    let said = check(&path, &[]);
+    let wanted = format!(
+        "cluster: error: cannot read the configuration file {}: No such file or directory (os error 2)\n",
+        path.display()
+    );
+    assert_eq!((said.code, said.err), (Some(2), wanted));
+    let said = check(&folder.0, &[]);
+    let wanted =
+        format!("cluster: error: {}: a folder is no configuration file\n", folder.0.display());
+    assert_eq!((said.code, said.err), (Some(2), wanted));
+}
+
+#[test]
+fn options_that_do_not_go_together_are_told_wherever_they_stand() {
+    for (text, options, wanted) in [
+        (
+            "policy = 'sticky'",
+            &["--placement", "shared"][..],
+            "--placement shared it hands out none",
+        ),
+        ("backoff-max = '1s'", &["--backoff-first", "2"], "(2s) is longer than --backoff-max (1s)"),
+        ("hang-replace = true", &["--hang-after=0"], "--hang-after 0 none is found to"),
+        ("program = ['a']", &["--demo-listen", "127.0.0.1:1"], "--demo-listen says where the demo"),
+        ("listen = [8000]", &[], "--listen is for programs that know no channel"),
+        ("name = 'a'\ncontrol = 'b'", &[], "one of them will do"),
+        ("uid = 3999999999", &[], "say which by --gid"),
+    ] {
+        let folder = Folder::new("conflicts");
+        let said = check(&written(&folder, text), options);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{text}");
+        assert!(said.err.starts_with("cluster: error: "), "{}", said.err);
+        assert!(said.err.contains(wanted), "{}", said.err);
+        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+    }
+}
+
+#[test]
+fn the_command_line_has_the_same_rules() {
+    for (options, wanted) in [
+        (&["-n", "0"][..], "it takes a number from 1 to 10000"),
+        (&["--grace", "10 s"], "it takes a duration: 10 or"),
+        (&["--policy", "stikcy"], "did you mean sticky?"),
+        (&["--uid", "nobody-by-this-name"], "there is no user nobody-by-this-name on this system"),
+        (&["--max-memory=0"], "it takes a size"),
+        (&["--name", ".."], "it takes a name"),
+        (&["--env", "=x"], "a variable needs a name"),
+    ] {
+        let said = run(cluster().args(["run", "--check"]).args(options));
+        assert_eq!(said.code, Some(2), "{options:?}");
+        assert!(said.err.contains(wanted), "{}", said.err);
+    }
+}
+
+#[test]
+fn the_defaults_are_in_force() {
+    let said = run(cluster().args(["run", "--check", "-n", "3"]));
+    let wanted = r#"workers = 3
+serialization = "json"
+placement = "handoff"
+policy = "rr"
+backoff-first = "100ms"
+backoff-max = "10s"
+max-failures = 5
+failure-period = "1m"
+stable-after = "5s"
+ready = "listening"
+ready-timeout = "30s"
+batch = 1
+hang-after = "10s"
+hang-replace = false
+recycle-jitter = 10
+keep-listeners = true
+stop-signal = "SIGTERM"
+demo-listen = "127.0.0.1:8000"
+grace = "10s"
+drain-delay = "0s"
+no-new-privs = false
+affinity = "false"
+output = "prefix"
+log-format = "text"
+log-level = "info"
+json = false
+"#;
+    assert_eq!((said.code, said.err.as_str(), said.out.as_str()), (Some(0), "", wanted));
+}
+
+#[test]
+fn the_help_names_the_defaults_that_are_in_force() {
+    let help = run(cluster().args(["run", "--help"])).out;
+    let in_force = run(cluster().args(["run", "--check"])).out;
+    let mut compared = 0;
+    for line in in_force.lines() {
+        let (name, value) = line.split_once(" = ").expect("it is an option");
+        let text = help.split(&format!("--{name}")).skip(1).find_map(|text| {
+            let text = text.strip_prefix([' ', '['])?.split("\n\n").next()?;
+            Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+        });
+        let text = text.unwrap_or_else(|| panic!("{name} is not in {help}"));
+        let default = text.split("[default: ").nth(1).expect("its default is told");
+        let default = default.trim_end_matches(']').split(',').next().expect("there is one");
+        if name != "workers" {
+            assert_eq!(value.trim_matches('"'), default, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "{in_force}");
+}
+
+#[test]
+fn an_option_in_the_table_of_variables_is_hinted_at() {
+    let folder = Folder::new("hint");
+    let path = written(&folder, "workers = 1\n[env]\nOTHER = 'x'\npolicy = 'random'\n");
+    let cluster = Cluster::start(
+        cluster().args(["run", "--demo-listen", "127.0.0.1:0", "--config"]).arg(&path),
+    );
+    cluster.listening(1);
+    let hints = cluster.err.wait_for(1, |line| line.starts_with("cluster: hint: "));
+    assert_eq!(hints.len(), 1, "{hints:?}");
+    assert!(hints[0].starts_with("cluster: hint: policy is set as a variable"), "{hints:?}");
+    cluster.end();
+}
+
+#[test]
+fn every_option_can_be_given_and_is_in_force() {
+    let folder = Folder::new("every");
+    let text = r#"
+program = ["./server.js", "--port", "80"]
+workers = 2
+exec-path = "bin/node"
+exec-arg = ["--enable-source-maps"]
+cwd = "app"
+serialization = "advanced"
+placement = "kernel"
+policy = "sticky"
+backoff-first = 0.25
+backoff-max = "1.5m"
+max-failures = 7
+failure-period = "1h"
+stable-after = 0
+ready = "message"
+ready-timeout = 5
+batch = 2
+hang-after = 0
+max-memory = 1048576
+max-age = "7d"
+max-connections = 1_000_000
+recycle-jitter = 0
+listen = [8000, "[::1]:80", "run/app.sock"]
+keep-listeners = false
+stop-signal = 3
+grace = "20s"
+drain-delay = "5s"
+uid = 0
+groups = ["root", 5]
+no-new-privs = true
+affinity = true
+http = "0.0.0.0:9090"
+output = "inherit"
+log-format = "json"
+log-level = "debug"
+json = true
+control = "run/control"
+[env]
+B = "two words"
+A = false
+"#;
+    let path = written(&folder, text);
+    let here = folder.0.to_str().unwrap();
+    let wanted = format!(
+        r#"program = ["{here}/./server.js", "--port", "80"]
+workers = 2
+exec-path = "{here}/bin/node"
+exec-arg = ["--enable-source-maps"]
+cwd = "{here}/app"
+serialization = "advanced"
+placement = "kernel"
+policy = "sticky"
+backoff-first = "250ms"
+backoff-max = "90s"
+max-failures = 7
+failure-period = "1h"
+stable-after = "0s"
+ready = "message"
+ready-timeout = "5s"
+batch = 2
+hang-after = "0s"
+hang-replace = false
+max-memory = "1M"
+max-age = "7d"
+max-connections = 1000000
+recycle-jitter = 0
+listen = ["8000", "[::1]:80", "unix:{here}/run/app.sock"]
+keep-listeners = false
+stop-signal = "SIGQUIT"
+grace = "20s"
+drain-delay = "5s"
+uid = "0"
+gid = "0"
+groups = ["root", "5"]
+no-new-privs = true
+affinity = "slot"
+http = "0.0.0.0:9090"
+output = "inherit"
+log-format = "json"
+log-level = "debug"
+json = true
+control = "{here}/run/control"
+
+[env]
+A = false
+B = "two words"
+"#
+    );
+    if cfg!(target_os = "linux") {
+        assert_eq!(in_force(&path, &[]), wanted);
+    }
+}
+
+#[test]
+fn the_command_line_counts_more() {
+    let folder = Folder::new("over");
+    let path = written(
+        &folder,
+        "workers = 2\njson = true\ngroups = [1, 2]\nname = 'a'\nprogram = ['a']\n[env]\nA = 'b'\n",
+    );
+    let said = in_force(
+        &path,
+        &[
+            "-n3",
+            "--json=false",
+            "--groups",
+            "3,4",
+            "--control",
+            "/c",
+            "--env",
+            "B=1",
+            "--env",
+            "C",
+            "b",
+            "-n",
+        ],
+    );
+    for line in [
+        "workers = 3",
+        "json = false",
+        "groups = [\"3\", \"4\"]",
+        "control = \"/c\"",
+        "program = [\"b\", \"-n\"]",
+        "[env]\nB = \"1\"\nC = false\n",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    assert!(!said.contains("name = "), "{said}");
+}
+
+#[test]
+fn the_example_is_complete_and_good() {
+    let path = file("cluster-cli/examples/cluster.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let said = run(cluster().args(["run", "--help"]));
+    let options = said.out.lines().filter_map(|line| {
+        // What is further in belongs to the text of one.
+        line.strip_prefix("      --").or(line.strip_prefix("  -n, --"))
+    });
+    let options = options.map(|option| option.split([' ', '[']).next().unwrap());
+    let mut count = 0;
+    for option in options.filter(|option| !["config", "check", "help", "env"].contains(option)) {
+        let names = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{option} = "));
+        assert!(text.lines().any(names), "{option} is not in the example");
+        count += 1;
+    }
+    assert!(count > 35, "{count} options");
+    let said = in_force(&path, &[]);
+    assert!(said.contains("log-format = \"json\"") && said.contains("[env]"), "{said}");
+    // What stands there as the default is the default.
+    let folder = Folder::new("example");
+    let bare = written(&folder, "program = ['server.js']\n");
+    let bare = in_force(&bare, &[]);
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let Some((name, _)) = line.split_once(" = ") else { continue };
+        if let Some(default) = bare.lines().find(|line| line.starts_with(&format!("{name} = "))) {
+            // For a flag that may be more a string is written.
+            assert_eq!(line.replace('"', ""), default.replace('"', ""));
+        }
+    }
+}
+
+#[test]
+fn what_the_file_says_is_done() {
+    let folder = Folder::new("done");
+    let demo = env!("CARGO_BIN_EXE_cluster");
+    let script = format!("#!/bin/sh\necho \"$WHO in $PWD\"\nexec {demo} demo-worker 127.0.0.1:0\n");
+    std::fs::write(folder.0.join("start.sh"), script).unwrap();
+    std::fs::create_dir_all(folder.0.join("inside")).unwrap();
+    let text = "program = ['start.sh']\nexec-path = 'sh'\nworkers = 2\ncwd = 'inside'\n[env]\nWHO = 'me'\n";
+    let path = written(&folder, text);
+    let cluster = Cluster::start(cluster().args(["run", "--config"]).arg(&path));
+    get(cluster.listening(2)).expect("it serves");
+    let inside = folder.0.join("inside").canonicalize().unwrap();
+    let wanted = format!("me in {}", inside.display());
+    cluster.out.wait_for(2, |line| line == wanted);
+    cluster.end();
+}
