@@ -22,10 +22,11 @@ mod stop_signal;
 mod variable;
 mod written;
 
+pub(crate) use choice::{LogFormat, LogLevel, Output};
 pub(crate) use complaint::ConfigError;
 pub(crate) use name::Name;
 pub(crate) use options::Options;
-pub(crate) use resolved::{Conflict, Resolved};
+pub(crate) use resolved::{Conflict, Resolved, Seeing};
 
 use std::fmt;
 use std::fs;

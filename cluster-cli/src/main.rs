@@ -5,6 +5,7 @@ mod config;
 mod ctl;
 mod demo;
 mod keep;
+mod logs;
 mod place;
 mod report;
 mod run;

@@ -1,26 +1,54 @@
-//! Says what happens: in lines for people, or in JSON for machines.
+//! Says what happens: as a log for people and those who gather logs, or in JSON for machines.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_primary::control::event_object;
 use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
+use tracing::{debug, error, info, trace, warn};
+
+use crate::config::{self, Seeing};
+use crate::logs::lines::State;
+use crate::logs::{Author, LIFE, Logs, Output};
 
 /// Where what happens is said.
-#[derive(Clone, Copy)]
-pub(crate) struct Report {
+#[derive(Clone)]
+pub(crate) struct Report(Rc<Parts>);
+
+struct Parts {
+    /// Events are printed instead of logged.
     json: bool,
+    known: RefCell<BTreeMap<WorkerId, Known>>,
+    /// What workers write, if it comes by way of us.
+    output: Option<Output>,
+    /// The last to go: whatever was said is to be written.
+    logs: Logs,
+}
+
+/// Of whom something may still be said.
+struct Known {
+    author: Author,
+    gone: bool,
 }
 
 impl Report {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+    /// Begins to say what happens, in the way that is asked for.
+    pub(crate) fn start(seeing: &Seeing) -> Self {
+        let logs = Logs::start(seeing.log_format, seeing.log_level);
+        let passed_on = !seeing.json && seeing.output == config::Output::Prefix;
+        let output = passed_on
+            .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
+        Self(Rc::new(Parts { json: seeing.json, known: RefCell::default(), output, logs }))
     }
 
     /// What a primary saw.
     pub(crate) fn event(&self, primary: &Primary, event: &Event) {
-        if self.json {
+        if self.0.json {
             let advanced = matches!(event, Event::Message { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
             if let Some(object) = event_object(event, advanced) {
@@ -28,26 +56,101 @@ impl Report {
             }
             return;
         }
-        let pid = |worker: WorkerId| match primary.worker_state(worker) {
-            Some(state) => format!("worker {worker} (pid {})", state.pid),
+        if let Some(worker) = worker_of(event) {
+            let pid = match event {
+                Event::Fork { pid, .. } => Some(*pid),
+                _ => None,
+            };
+            self.know(primary, worker, pid);
+        }
+        self.log(event);
+        if let Event::Exit { worker, .. } = event
+            && let Some(known) = self.0.known.borrow_mut().get_mut(worker)
+        {
+            known.gone = true;
+        }
+    }
+
+    /// Learns of a worker, at its first event.
+    fn know(&self, primary: &Primary, worker: WorkerId, pid: Option<u32>) {
+        let mut known = self.0.known.borrow_mut();
+        if known.contains_key(&worker) {
+            return;
+        }
+        // By now all has been said of those who went before.
+        known.retain(|_, known| !known.gone);
+        // It may be gone already, when much happened before we came to hear of it.
+        let state = primary.worker_state(worker);
+        if let Some(pid) = pid.or(state.map(|state| state.pid)) {
+            let author = Author { slot: state.map(|state| state.slot), worker, pid };
+            known.insert(worker, Known { author, gone: false });
+        }
+    }
+
+    fn author(&self, worker: WorkerId) -> Option<Author> {
+        self.0.known.borrow().get(&worker).map(|known| known.author)
+    }
+
+    /// A worker's slot, number and process id, as far as they are known.
+    fn about(&self, worker: WorkerId) -> (Option<u32>, u32, Option<u32>) {
+        let author = self.author(worker);
+        (author.and_then(|author| author.slot), worker.0, author.map(|author| author.pid))
+    }
+
+    fn log(&self, event: &Event) {
+        let name = |worker: &WorkerId| match self.author(*worker) {
+            Some(author) => format!("worker {worker} (pid {})", author.pid),
             None => format!("worker {worker}"),
         };
         match event {
-            Event::Fork { worker, pid } => say(&format!("worker {worker} (pid {pid}) started")),
-            Event::Listening { worker, address } => {
-                say(&format!("{} listens on {address}", pid(*worker)));
+            Event::Fork { worker, pid } => {
+                let (slot, worker, _) = self.about(*worker);
+                info!(target: LIFE, slot, worker, pid, "worker {worker} (pid {pid}) started");
             }
-            Event::ListenFailed { worker, address, error } => {
-                say(&format!("error: {} cannot listen on {address}: {error}", pid(*worker)));
+            Event::Online { worker: id } => {
+                let (slot, worker, pid) = self.about(*id);
+                debug!(target: LIFE, slot, worker, pid, "{} is online", name(id));
             }
-            Event::Fallback { address, instead, reason } => say(&format!(
-                "warning: the placement kernel cannot be had on {address} as it is meant: {reason}. \
+            Event::Listening { worker: id, address } => {
+                let (slot, worker, pid) = self.about(*id);
+                info!(target: LIFE, slot, worker, pid, "{} listens on {address}", name(id));
+            }
+            Event::ListenFailed { worker: id, address, error } => {
+                let (slot, worker, pid) = self.about(*id);
+                error!(slot, worker, pid, "{} cannot listen on {address}: {error}", name(id));
+            }
+            Event::Fallback { address, instead, reason } => warn!(
+                "the placement kernel cannot be had on {address} as it is meant: {reason}. \
                  Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
                  setcap cap_bpf+ep on this program, or AmbientCapabilities=CAP_BPF in its unit)"
-            )),
-            Event::Error { worker, error } => say(&format!("error: {}: {error}", pid(*worker))),
-            Event::Exit { worker, status, exited_after_disconnect: true } => {
-                say(&format!("worker {worker} left ({status})"));
+            ),
+            Event::Message { worker: id, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                trace!(target: LIFE, slot, worker, pid, "{} sent a message", name(id));
+            }
+            Event::Stdio { worker, fd, data } => {
+                if let (Some(output), Some(author)) = (&self.0.output, self.author(*worker)) {
+                    output.wrote(author, *fd, data);
+                }
+            }
+            Event::Error { worker: id, error } => {
+                let (slot, worker, pid) = self.about(*id);
+                error!(slot, worker, pid, "{}: {error}", name(id));
+            }
+            Event::Disconnect { worker: id, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                debug!(target: LIFE, slot, worker, pid, "{} has disconnected", name(id));
+            }
+            Event::Exit { worker: id, status, exited_after_disconnect } => {
+                if let (Some(output), Some(author)) = (&self.0.output, self.author(*id)) {
+                    output.ended(author);
+                }
+                let (slot, worker, pid) = self.about(*id);
+                if *exited_after_disconnect {
+                    info!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");
+                } else {
+                    debug!(target: LIFE, slot, worker, pid, "worker {worker} has ended ({status})");
+                }
             }
             _ => {}
         }
@@ -55,109 +158,152 @@ impl Report {
 
     /// A worker died by accident and is replaced.
     pub(crate) fn replaced(&self, worker: WorkerId, status: &str, pause: Duration) {
-        if self.json {
+        if self.0.json {
             let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             print(typed("replace").with("worker", worker.0).with("afterMs", pause));
-        } else if pause.is_zero() {
-            say(&format!("worker {worker} died ({status}); starting another"));
-        } else {
-            say(&format!("worker {worker} died ({status}); starting another in {pause:?}"));
+            return;
         }
+        let (slot, worker, pid) = self.about(worker);
+        let when = if pause.is_zero() { String::new() } else { format!(" in {pause:?}") };
+        warn!(
+            target: LIFE, slot, worker, pid,
+            "worker {worker} died ({status}); starting another{when}"
+        );
     }
 
     /// A worker could not be forked; it will be tried again.
     pub(crate) fn tried_again(&self, pause: Duration) {
-        if self.json {
+        if self.0.json {
             let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             print(typed("retry").with("afterMs", pause));
         } else {
-            say(&format!("trying again in {pause:?}"));
+            info!("trying again in {pause:?}");
         }
     }
 
     /// The cluster is about to end.
     pub(crate) fn ending(&self, grace: Duration) {
-        if self.json {
+        if self.0.json {
             print(
                 typed("ending")
                     .with("graceMs", u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
             );
         } else {
-            say(&format!("ending: waiting up to {grace:?} for connections to finish"));
+            info!("ending: waiting up to {grace:?} for connections to finish");
         }
     }
 
     /// A worker did not leave in time.
     pub(crate) fn killed(&self, worker: WorkerId, signal: Signal, asked_twice: bool) {
-        if self.json {
+        if self.0.json {
             print(typed("kill").with("worker", worker.0).with("signal", signal.to_string()));
-        } else if asked_twice {
-            say(&format!("worker {worker} is not waited for: {signal}"));
-        } else {
-            say(&format!("worker {worker} did not leave in time: {signal}"));
+            return;
         }
+        let (slot, worker, pid) = self.about(worker);
+        let why = if asked_twice { "is not waited for" } else { "did not leave in time" };
+        warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
     }
 
     /// Where the cluster can be driven.
     pub(crate) fn control(&self, path: &Path) {
-        if self.json {
+        if self.0.json {
             print(typed("control").with("path", path.to_string_lossy().into_owned()));
+        } else {
+            debug!("driven by whoever connects to {}", path.display());
         }
     }
 
     /// As [`control`](Self::control), of one that does nothing else until it is driven.
     pub(crate) fn ready(&self, path: &Path) {
-        if self.json {
+        if self.0.json {
             self.control(path);
         } else {
-            say(&format!("ready: driven by whoever connects to {}", path.display()));
+            info!("ready: driven by whoever connects to {}", path.display());
         }
     }
 
     /// Something went wrong without which it goes on.
     pub(crate) fn warning(&self, what: &str) {
-        if self.json {
+        if self.0.json {
             print(typed("warning").with("message", what));
         } else {
-            say(&format!("warning: {what}"));
+            warn!("{what}");
         }
     }
 
     /// All workers left of their own will.
     pub(crate) fn nobody_left(&self) {
-        if self.json {
+        if self.0.json {
             print(typed("nobodyLeft"));
         } else {
-            say("all workers have left");
+            info!("all workers have left");
         }
     }
 
     /// Something that is as asked for, but perhaps not as expected.
     pub(crate) fn hint(&self, what: &str) {
-        if self.json {
+        if self.0.json {
             print(typed("hint").with("message", what));
         } else {
-            say(&format!("hint: {what}"));
+            info!("hint: {what}");
         }
     }
 
-    /// Something that ends the cluster before its time.
+    /// Something that ends the cluster before its time, or could not be done.
     pub(crate) fn failure(&self, what: &str) {
-        if self.json {
+        if self.0.json {
             print(typed("failure").with("message", what));
         } else {
-            say(&format!("error: {what}"));
+            error!("{what}");
         }
+    }
+
+    /// The cluster itself is broken: that is logged in any case.
+    pub(crate) fn broken(&self, error: &io::Error) {
+        error!("{error}");
     }
 }
 
-fn say(line: &str) {
-    // Where nobody hears there is nobody to tell.
-    let _unheard = writeln!(io::stderr().lock(), "cluster: {line}");
+#[expect(dead_code, reason = "for the upgrade in place, which is not there yet")]
+impl Report {
+    /// Takes the lines that workers have begun, for another process to go on with.
+    pub(crate) fn take_lines(&self) -> Option<State<(u32, u32)>> {
+        self.0.output.as_ref().map(Output::take_lines)
+    }
+
+    /// Goes on with lines that workers have begun.
+    pub(crate) fn put_lines(&self, state: State<(u32, u32)>) {
+        if let Some(output) = &self.0.output {
+            output.put_lines(state);
+        }
+    }
+
+    /// Waits until all that was said is written, but not longer than that; whether it is. What is not
+    /// is lost when the process is replaced.
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
+        self.0.logs.finish(patience)
+    }
+}
+
+/// The worker that an event is of.
+fn worker_of(event: &Event) -> Option<WorkerId> {
+    match event {
+        Event::Fork { worker, .. }
+        | Event::Online { worker }
+        | Event::Listening { worker, .. }
+        | Event::ListenFailed { worker, .. }
+        | Event::Message { worker, .. }
+        | Event::Stdio { worker, .. }
+        | Event::Error { worker, .. }
+        | Event::Disconnect { worker, .. }
+        | Event::Exit { worker, .. } => Some(*worker),
+        _ => None,
+    }
 }
 
 fn print(object: Object) {
     let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
+    // Where nobody hears there is nobody to tell.
     let _unheard = writeln!(io::stdout().lock(), "{line}");
 }
 

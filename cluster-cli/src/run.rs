@@ -10,7 +10,7 @@ use cluster_primary::control::{ControlError, ControlServer};
 use cluster_primary::{Event, Mono, Primary, Settings, Signal, WorkerId};
 
 use crate::args::Run;
-use crate::config::Resolved;
+use crate::config::{Output, Resolved};
 use crate::keep::{Keeper, Verdict};
 use crate::place;
 use crate::report::Report;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Run) -> ExitCode {
     if args.check {
         return check(&options);
     }
-    let report = Report::new(options.seeing.json);
+    let report = Report::start(&options.seeing);
     for hint in options.hints() {
         report.hint(&hint);
     }
@@ -51,13 +51,14 @@ pub(crate) fn run(args: Run) -> ExitCode {
     };
     let ends = Ends::WithTheLastWorker;
     let (workers, grace) = (options.workers, options.grace);
-    let outcome =
-        Runner::new(settings(options), grace, report, control, ends).and_then(|mut runner| {
+    let outcome = Runner::new(settings(options), grace, report.clone(), control, ends).and_then(
+        |mut runner| {
             runner.start(workers);
             runner.run()
-        });
+        },
+    );
     outcome.unwrap_or_else(|error| {
-        Report::new(false).failure(&error.to_string());
+        report.broken(&error);
         ExitCode::from(FAILED)
     })
 }
@@ -121,7 +122,7 @@ fn settings(options: Resolved) -> Settings {
     settings.cwd = options.cwd;
     settings.env =
         options.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
-    settings.silent = options.seeing.json;
+    settings.silent = options.seeing.json || options.seeing.output == Output::Prefix;
     settings.serialization = options.serialization;
     settings.uid = options.privileges.uid.map(|user| user.id);
     settings.gid = options.privileges.gid.map(|group| group.id);

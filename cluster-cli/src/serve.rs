@@ -7,11 +7,17 @@ use cluster_primary::Settings;
 use cluster_primary::control::ControlServer;
 
 use crate::args::Serve;
+use crate::config::{Output, Seeing};
 use crate::report::Report;
 use crate::run::{Ends, FAILED, Runner};
 
 pub(crate) fn serve(args: Serve) -> ExitCode {
-    let report = Report::new(args.json);
+    let report = Report::start(&Seeing {
+        json: args.json,
+        // What workers write to pipes is for those who asked for pipes.
+        output: Output::Inherit,
+        ..Seeing::default()
+    });
     let grace = Duration::from_secs(args.grace);
     let control = match ControlServer::bind(&args.control) {
         Ok(control) => control.without_program(),
@@ -24,12 +30,12 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
     let mut settings = Settings::default();
     settings.args = Vec::new();
     let outcome =
-        Runner::new(settings, grace, report, Some(control), ends).and_then(|mut runner| {
+        Runner::new(settings, grace, report.clone(), Some(control), ends).and_then(|mut runner| {
             report.ready(&args.control);
             runner.run()
         });
     outcome.unwrap_or_else(|error| {
-        Report::new(false).failure(&error.to_string());
+        report.broken(&error);
         ExitCode::from(FAILED)
     })
 }
