@@ -7,7 +7,7 @@
 mod format;
 pub(crate) mod lines;
 mod output;
-pub(crate) mod sink;
+mod sink;
 
 pub(crate) use output::{Author, Output};
 
@@ -48,12 +48,18 @@ impl Logs {
         let _first = tracing::subscriber::set_global_default(subscriber);
         logs
     }
+
+    /// Waits until all is written, but not longer than that for each stream; whether it is.
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
+        // The one does not excuse the other.
+        let finished = [&self.out, &self.err].map(|sink| sink.finish(patience));
+        finished == [true, true]
+    }
 }
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        self.out.finish(PATIENCE);
-        self.err.finish(PATIENCE);
+        let _as_far_as_somebody_reads = self.finish(PATIENCE);
     }
 }
 

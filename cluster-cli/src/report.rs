@@ -14,6 +14,7 @@ use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
+use crate::logs::lines::State;
 use crate::logs::{Author, LIFE, Logs, Output};
 
 /// Where what happens is said.
@@ -27,7 +28,7 @@ struct Parts {
     /// What workers write, if it comes by way of us.
     output: Option<Output>,
     /// The last to go: whatever was said is to be written.
-    _logs: Logs,
+    logs: Logs,
 }
 
 /// Of whom something may still be said.
@@ -43,7 +44,7 @@ impl Report {
         let passed_on = !seeing.json && seeing.output == config::Output::Prefix;
         let output = passed_on
             .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
-        Self(Rc::new(Parts { json: seeing.json, known: RefCell::default(), output, _logs: logs }))
+        Self(Rc::new(Parts { json: seeing.json, known: RefCell::default(), output, logs }))
     }
 
     /// What a primary saw.
@@ -56,8 +57,12 @@ impl Report {
             }
             return;
         }
-        if let Event::Fork { worker, pid } = event {
-            self.know(primary, *worker, *pid);
+        if let Some(worker) = worker_of(event) {
+            let pid = match event {
+                Event::Fork { pid, .. } => Some(*pid),
+                _ => None,
+            };
+            self.know(primary, worker, pid);
         }
         self.log(event);
         if let Event::Exit { worker, .. } = event
@@ -67,12 +72,20 @@ impl Report {
         }
     }
 
-    fn know(&self, primary: &Primary, worker: WorkerId, pid: u32) {
-        let slot = primary.worker_state(worker).map(|state| state.slot);
+    /// Learns of a worker, at its first event.
+    fn know(&self, primary: &Primary, worker: WorkerId, pid: Option<u32>) {
         let mut known = self.0.known.borrow_mut();
+        if known.contains_key(&worker) {
+            return;
+        }
         // By now all has been said of those who went before.
         known.retain(|_, known| !known.gone);
-        known.insert(worker, Known { author: Author { slot, worker, pid }, gone: false });
+        // It may be gone already, when much happened before we came to hear of it.
+        let state = primary.worker_state(worker);
+        if let Some(pid) = pid.or(state.map(|state| state.pid)) {
+            let author = Author { slot: state.map(|state| state.slot), worker, pid };
+            known.insert(worker, Known { author, gone: false });
+        }
     }
 
     fn author(&self, worker: WorkerId) -> Option<Author> {
@@ -309,6 +322,43 @@ impl Report {
     /// The cluster itself is broken: that is logged in any case.
     pub(crate) fn broken(&self, error: &io::Error) {
         error!("{error}");
+    }
+}
+
+#[expect(dead_code, reason = "for the upgrade in place, which is not there yet")]
+impl Report {
+    /// Takes the lines that workers have begun, for another process to go on with.
+    pub(crate) fn take_lines(&self) -> Option<State<(u32, u32)>> {
+        self.0.output.as_ref().map(Output::take_lines)
+    }
+
+    /// Goes on with lines that workers have begun.
+    pub(crate) fn put_lines(&self, state: State<(u32, u32)>) {
+        if let Some(output) = &self.0.output {
+            output.put_lines(state);
+        }
+    }
+
+    /// Waits until all that was said is written, but not longer than that; whether it is. What is not
+    /// is lost when the process is replaced.
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
+        self.0.logs.finish(patience)
+    }
+}
+
+/// The worker that an event is of.
+fn worker_of(event: &Event) -> Option<WorkerId> {
+    match event {
+        Event::Fork { worker, .. }
+        | Event::Online { worker }
+        | Event::Listening { worker, .. }
+        | Event::ListenFailed { worker, .. }
+        | Event::Message { worker, .. }
+        | Event::Stdio { worker, .. }
+        | Event::Error { worker, .. }
+        | Event::Disconnect { worker, .. }
+        | Event::Exit { worker, .. } => Some(*worker),
+        _ => None,
     }
 }
 

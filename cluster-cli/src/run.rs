@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cluster_primary::Settings;
 use cluster_primary::control::{ControlError, ControlServer};
 use cluster_primary::supervisor::{Config, LeaveBy, Ready, Recycle};
-use cluster_primary::{PolicyName, Settings};
 
 use crate::args::Run;
 use crate::config::{self, Output, Resolved};
@@ -30,11 +30,8 @@ pub(crate) fn run(args: Run) -> ExitCode {
         return check(&options);
     }
     let report = Report::start(&options.seeing);
-    if options.policy == Some(PolicyName::LeastConnections) && !options.program.is_empty() {
-        report.hint(
-            "least-connections goes by what workers report that they hold; Node.js workers report \
-             nothing, and get connections by turns, whoever is free",
-        );
+    for hint in options.hints() {
+        report.hint(&hint);
     }
     let control = match control(&options, &report) {
         Ok(control) => control,

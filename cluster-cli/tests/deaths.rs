@@ -57,7 +57,7 @@ fn kills(run: &mut Command) {
 fn of_rust_workers() {
     let worker = support::example("cluster-worker", "keep_alive");
     let run = &mut cluster();
-    run.args(["run", "-n", "3", "--log-connections", "--backoff-first", "10ms"]);
+    run.args(["run", "-n", "3", "--log-connections", "--stable-after", "0s"]);
     kills(run.arg(worker).arg("0.0.0.0:0"));
 }
 
@@ -65,7 +65,7 @@ fn of_rust_workers() {
 fn of_node_workers() {
     for node in nodes() {
         let script = file("testdata/js/keep-alive.cjs");
-        let options = ["-n", "3", "--log-connections", "--backoff-first", "10ms"];
+        let options = ["-n", "3", "--log-connections", "--stable-after", "0s"];
         kills(run_script(&node, &script, &options).arg(Path::new("0")));
     }
 }

@@ -103,6 +103,16 @@ fn json_tells_the_whole_life_a_line_an_event() {
     // Where it is to be driven from is told before all.
     assert_eq!(
         types,
-        ["control", "setup", "fork", "online", "listening", "ending", "disconnect", "exit"]
+        [
+            "control",
+            "setup",
+            "fork",
+            "online",
+            "listening",
+            "ready",
+            "ending",
+            "disconnect",
+            "exit"
+        ]
     );
 }

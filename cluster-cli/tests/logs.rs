@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Cluster, Folder, assert_gone, cluster, eventually, get, kill};
+use support::{Cluster, Folder, Lines, assert_gone, cluster, get, kill};
 
 /// A worker that first does what this script says, and then serves as the demo does.
 fn worker(folder: &Folder, script: &str) -> PathBuf {
@@ -26,6 +26,16 @@ fn run(options: &[&str], worker: &PathBuf) -> Command {
     let mut command = cluster();
     command.arg("run").args(options).arg(worker);
     command
+}
+
+/// Starts it; whoever asks for it reads its standard output, or does not.
+fn start_unread(mut command: Command) -> (Cluster, ChildStdout) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let out = child.stdout.take().expect("it is a pipe");
+    let err = Lines::default();
+    err.collect(child.stderr.take().expect("it is a pipe"));
+    (Cluster { child, out: Lines::default(), err }, out)
 }
 
 /// Lines in pieces: every `printf` is a `write(2)` of its own.
@@ -75,15 +85,12 @@ fn the_rest_of_a_line_comes_when_its_worker_ends() {
 fn bytes_are_left_as_they_are() {
     let folder = Folder::new("bytes");
     let worker = worker(&folder, "printf 'caf\\351\\n'");
-    let mut command = run(&["-n", "1"], &worker);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
+    let (cluster, out) = start_unread(run(&["-n", "1"], &worker));
     let mut line = Vec::new();
-    let mut out = BufReader::new(child.stdout.take().expect("it is a pipe"));
-    out.read_until(b'\n', &mut line).expect("it is read");
+    BufReader::new(out).read_until(b'\n', &mut line).expect("it is read");
     assert_eq!(line, b"[0] caf\xe9\n");
-    kill(i32::try_from(child.id()).expect("it fits"), Signal::TERM);
-    child.wait().expect("it ends");
+    cluster.listening(1);
+    cluster.end();
 }
 
 #[test]
@@ -139,64 +146,49 @@ fn a_level_is_the_least_that_is_said() {
     let folder = Folder::new("level");
     let worker = worker(&folder, "echo told");
     let options = ["-n", "1", "--log-level", "warn"];
-    let cluster = Cluster::start(&mut run(&options, &worker));
+    let mut cluster = Cluster::start(&mut run(&options, &worker));
     cluster.out.wait_for(1, |line| line == "[0] told");
-    cluster.signal(Signal::HUP);
-    let mut cluster = cluster;
+    cluster.signal(Signal::TERM);
     cluster.wait();
-    assert_eq!(cluster.err.all(), Vec::<String>::new());
+    let log: Vec<_> =
+        cluster.err.all().into_iter().filter(|line| line.starts_with("cluster: ")).collect();
+    assert_eq!(log, Vec::<String>::new());
 
     let options = ["-n", "1", "--log-level", "debug"];
     let cluster = Cluster::start(&mut run(&options, &worker));
     cluster.err.wait_for(1, |line| line.contains("is online"));
+    cluster.listening(1);
     cluster.end();
 }
 
-/// A reader of the log that has stopped, and workers that write more than it takes.
+/// What two workers write before they listen, and more than anybody's pipe takes.
+const FLOOD: &str = "yes 'this is not read by anybody' | head -n 200000";
+
+/// A reader that has stopped keeps neither workers nor clients; one that reads on is told.
 #[test]
 fn nobody_waits_for_who_does_not_read() {
     let folder = Folder::new("unread");
-    let flood = "yes 'this is not read by anybody' | head -n 200000";
-    let mut command = run(&["-n", "2"], &worker(&folder, flood));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let pid = i32::try_from(child.id()).expect("it fits");
-    let unread = child.stdout.take().expect("it is a pipe");
-    let err = support::Lines::default();
-    err.collect(child.stderr.take().expect("it is a pipe"));
-    // They listen only after all they wrote was taken from them.
-    let lines = err.wait_for(2, |line| line.contains(" listens on "));
-    let address = lines[0].rsplit(' ').next().expect("it ends so").parse().expect("an address");
+    let (cluster, unread) = start_unread(run(&["-n", "2"], &worker(&folder, FLOOD)));
+    let address = cluster.listening(2);
     let answers: BTreeSet<_> = (0..4).map(|_| get(address).expect("it serves")).collect();
     assert_eq!(answers.len(), 2, "{answers:?}");
-    // Who reads on is told what was missed.
-    let (told, out) = (support::Lines::default(), unread);
-    told.collect(out);
-    told.wait_for(1, |line| {
-        line.starts_with("cluster: warning: ") && line.ends_with("nobody read")
-    });
-    let whole = |line: &String| {
-        let mine = line.strip_prefix("[0] ").or(line.strip_prefix("[1] "));
-        mine == Some("this is not read by anybody") || line.ends_with("dropped: nobody read")
+    cluster.out.collect(unread);
+    let notice = |line: &str| {
+        line.starts_with("cluster: warning: ") && line.ends_with("dropped: nobody read")
     };
-    assert!(told.all().iter().all(whole));
-    kill(pid, Signal::TERM);
-    let status = eventually("it ends", || child.try_wait().expect("it is our child"));
-    assert_eq!(status.code(), Some(0), "{:#?}", err.all());
+    cluster.out.wait_for(1, notice);
+    let whole = |line: &String| {
+        let text = line.strip_prefix("[0] ").or(line.strip_prefix("[1] "));
+        text == Some("this is not read by anybody") || notice(line)
+    };
+    assert!(cluster.out.all().iter().all(whole));
+    cluster.end();
 }
 
-/// It never reads on, and all ends nevertheless.
 #[test]
 fn the_end_does_not_wait_for_who_does_not_read() {
     let folder = Folder::new("unread-end");
-    let flood = "yes 'this is not read by anybody' | head -n 200000";
-    let mut command = run(&["-n", "1"], &worker(&folder, flood));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let err = support::Lines::default();
-    err.collect(child.stderr.take().expect("it is a pipe"));
-    err.wait_for(1, |line| line.contains(" listens on "));
-    kill(i32::try_from(child.id()).expect("it fits"), Signal::TERM);
-    let status = eventually("it ends", || child.try_wait().expect("it is our child"));
-    assert_eq!(status.code(), Some(0), "{:#?}", err.all());
+    let (cluster, _unread) = start_unread(run(&["-n", "1"], &worker(&folder, FLOOD)));
+    cluster.listening(1);
+    cluster.end();
 }

@@ -25,7 +25,7 @@ fn the_first_example_serves_from_four_workers() {
         for script in ["server.cjs", "server.mjs"] {
             let cluster = start(node, script, &["-n", "4"]);
             let address = cluster.listening(4);
-            cluster.out.wait_for(4, |l| l.starts_with("Worker ") && l.ends_with(" started"));
+            cluster.out.wait_for(4, |l| l.contains("] Worker ") && l.ends_with(" started"));
             assert_eq!(get(address).unwrap(), "hello world\n");
             let ports: Vec<_> = cluster.err.wait_for(4, |l| l.contains(" listens on "));
             assert!(

@@ -103,7 +103,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) max_failures: Option<Count<1, 1_000_000>>,
 
-    /// How long a failure counts [default: 60s]
+    /// How long a failure counts [default: 1m]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) failure_period: Option<Period<1>>,
@@ -114,8 +114,9 @@ pub(crate) struct Options {
     pub(crate) stable_after: Option<Period>,
 
     /// When a new worker is ready: online (at its first sign of life), listening (when it listens),
-    /// message (when it sends 'ready': process.send('ready') in Node.js) or notify (when it says
-    /// READY=1 on the socket that NOTIFY_SOCKET names) [default: listening]
+    /// message (when it sends 'ready': process.send('ready') in Node.js), notify (when it says
+    /// READY=1 on the socket that NOTIFY_SOCKET names) or alive (when it has lived for a second)
+    /// [default: listening, or alive with --listen]
     #[arg(long, value_name = "SIGN", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready: Option<One<Ready>>,
@@ -261,9 +262,9 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) http: Option<HttpAddress>,
 
-    /// Where what workers write goes: prefix (to the cluster's own output, each line after its
-    /// worker's slot, as in [0]) or inherit (there too, but as it comes: lines of several workers may
-    /// mix) [default: prefix]
+    /// Where what workers write goes: prefix (to the cluster's own output, each line whole and after
+    /// its worker's slot) or inherit (there too, but as it comes: lines of several workers may mix)
+    /// [default: prefix]
     #[arg(long, value_name = "HOW", help_heading = SEEING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) output: Option<One<Output>>,

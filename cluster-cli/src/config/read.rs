@@ -76,7 +76,7 @@ pub(super) fn read(text: &str) -> Result<Options, Vec<Complaint>> {
 }
 
 /// The names of all options: those of the command line.
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     let command = Options::augment_args(clap::Command::new("options"));
     let name =
         |option: &clap::Arg| option.get_long().unwrap_or(option.get_id().as_str()).to_owned();
@@ -90,6 +90,7 @@ fn said(text: &str, at: &Range<usize>, name: &str, error: &toml::de::Error) -> S
     let takes = match (of_type, message.strip_prefix(IT_TAKES)) {
         (Some((_, wanted)), _) => in_our_words(wanted),
         (_, Some(wanted)) => wanted,
+        _ if message == "invalid socket address syntax" => in_our_words("socket address"),
         _ => return format!("{name}: {message}"),
     };
     let (takes, hint) = match takes.split_once("; ") {
@@ -148,15 +149,18 @@ fn not_toml(text: &str, root: &DeTable<'_>, error: &toml::de::Error) -> Complain
     let at = error.span().unwrap_or(text.len()..text.len());
     if error.message() == "duplicate key" {
         let key = text.get(at.clone()).unwrap_or_default();
-        let first = first(root, key).map_or_else(String::new, |first| {
-            format!("; it stands on line {} already", place(text, first).0)
-        });
-        return Complaint::new(text, &at, format!("{key} is given twice{first}"));
+        let first = first(root, key).filter(|first| *first < at.start).map(|at| place(text, at).0);
+        let first = first.map(|line| format!("; it stands on line {line} already"));
+        let what = format!("{key} is given twice{}", first.unwrap_or_default());
+        return Complaint::new(text, &at, what);
     }
-    let complaint = Complaint::new(text, &at, format!("this is not TOML: {}", error.message()));
+    let what = |what: &str| Complaint::new(text, &at, format!("this is not TOML: {what}"));
+    if !error.message().starts_with("string values must be quoted") {
+        return what(error.message());
+    }
     match unquoted(text, at.start) {
-        Some(quoted) => complaint.with_note(format!("text stands in quotes: {quoted}")),
-        None => complaint,
+        Some(quoted) => what("text stands in quotes").with_note(format!("such as {quoted}")),
+        None => what("there is no value"),
     }
 }
 
@@ -167,11 +171,33 @@ fn first(table: &DeTable<'_>, key: &str) -> Option<usize> {
     here.or_else(|| table.values().find_map(|value| first(value.get_ref().as_table()?, key)))
 }
 
-/// How the line there would be with quotes, if those seem to be what it lacks.
+/// How the line there would be with quotes; none if there is nothing to be put in quotes.
 fn unquoted(text: &str, at: usize) -> Option<String> {
     let (line, _) = place(text, at);
     let (key, value) = text.lines().nth(line - 1)?.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();
-    let bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', '\\']);
-    bare.then(|| format!("{} = \"{value}\"", key.trim()))
+    (!value.is_empty()).then(|| format!("{} = {value:?}", key.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever an option takes, it is not this; so all that is asked is whether it is known.
+    #[test]
+    fn a_file_knows_each_option_of_the_command_line_and_no_other() {
+        let names = names();
+        assert!(names.len() > 40, "{names:?}");
+        for name in &names {
+            let wrong = format!("{name} = [[[]]]");
+            let complaints = read(&wrong).expect_err(name);
+            let said = format!("{complaints:?}");
+            assert!(said.contains(&format!("{name} takes ")), "{said}");
+        }
+        let field = |name| Options::deserialize(toml::Deserializer::parse(name).expect("TOML"));
+        let error = field("other = 1").expect_err("there is none");
+        for known in error.message().split('`').skip(3).step_by(2) {
+            assert!(names.iter().any(|name| name == known), "{known} is no option");
+        }
+    }
 }

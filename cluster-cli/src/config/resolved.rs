@@ -16,6 +16,7 @@ use super::address::{HttpAddress, ListenAddress};
 use super::choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 use super::count::Count;
 use super::options::Options;
+use super::read;
 use super::shown;
 use super::variable::{self, Variable};
 
@@ -349,6 +350,27 @@ fn parallelism() -> u32 {
 }
 
 impl Resolved {
+    /// What is as it was asked for, but perhaps not as it was meant.
+    pub(crate) fn hints(&self) -> Vec<String> {
+        let mut hints = Vec::new();
+        if self.policy == Some(PolicyName::LeastConnections) && !self.program.is_empty() {
+            hints.push(
+                "least-connections goes by what workers report that they hold; Node.js workers \
+                 report nothing, and get connections by turns, whoever is free"
+                    .into(),
+            );
+        }
+        let options = read::names();
+        let names = self.env.iter().filter_map(|variable| variable.name.to_str());
+        for name in names.filter(|name| options.iter().any(|option| option == name)) {
+            hints.push(format!(
+                "{name} is set as a variable of the workers, by --env or in [env]; the option of \
+                 that name stands before [env]"
+            ));
+        }
+        hints
+    }
+
     /// As a file that says the same.
     pub(crate) fn to_toml(&self) -> String {
         toml::to_string(self).expect("all of it can be said in TOML")

@@ -71,13 +71,11 @@ impl<W: Ord + Copy> Lines<W> {
     }
 
     /// Takes it apart, for another process to go on with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the upgrade in place"))]
     pub(crate) fn into_state(self) -> State<W> {
         State { begun: self.begun.into_iter().collect() }
     }
 
     /// Puts it together again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the upgrade in place"))]
     pub(crate) fn from_state(state: State<W>) -> Self {
         Self { begun: state.begun.into_iter().collect() }
     }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use cluster_primary::WorkerId;
 
 use super::format::{begun, line};
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, State};
 use super::sink::Sink;
 use crate::config::LogFormat;
 
 /// Who writes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Author {
-    /// None where the worker was gone before we heard of it.
+    /// None where the worker was gone before its slot could be learned.
     pub(crate) slot: Option<u32>,
     pub(crate) worker: WorkerId,
     pub(crate) pid: u32,
@@ -23,7 +23,8 @@ pub(crate) struct Author {
 /// error as the worker meant it, byte by byte what the worker wrote; as JSON, an object each, all to
 /// standard output.
 pub(crate) struct Output {
-    lines: RefCell<Lines<(WorkerId, u32)>>,
+    /// By worker and descriptor.
+    lines: RefCell<Lines<(u32, u32)>>,
     form: LogFormat,
     out: Arc<Sink>,
     err: Arc<Sink>,
@@ -37,15 +38,25 @@ impl Output {
     /// A worker wrote to one of its descriptors.
     pub(crate) fn wrote(&self, author: Author, fd: u32, bytes: &[u8]) {
         let mut lines = self.lines.borrow_mut();
-        lines.feed((author.worker, fd), bytes, |line| self.put(author, fd, line));
+        lines.feed((author.worker.0, fd), bytes, |line| self.put(author, fd, line));
     }
 
     /// A worker writes no more.
     pub(crate) fn ended(&self, author: Author) {
         let mut lines = self.lines.borrow_mut();
         for fd in [1, 2] {
-            lines.end((author.worker, fd), |line| self.put(author, fd, line));
+            lines.end((author.worker.0, fd), |line| self.put(author, fd, line));
         }
+    }
+
+    /// Takes the lines that workers have begun: another process will end them.
+    pub(crate) fn take_lines(&self) -> State<(u32, u32)> {
+        self.lines.take().into_state()
+    }
+
+    /// Goes on with lines that workers have begun.
+    pub(crate) fn put_lines(&self, state: State<(u32, u32)>) {
+        self.lines.replace(Lines::from_state(state));
     }
 
     fn put(&self, author: Author, fd: u32, line: Line<'_>) {
@@ -100,6 +111,14 @@ mod tests {
         assert_eq!(as_text(AUTHOR, line), b"[2] caf\xe9\r\n");
         let line = Line { bytes: b"and so on", cut: true };
         assert_eq!(as_text(AUTHOR, line), b"[2] and so on [cut]\n");
+    }
+
+    #[test]
+    fn a_worker_whose_slot_nobody_knows_has_its_number() {
+        let author = Author { slot: None, ..AUTHOR };
+        let line = Line { bytes: b"a", cut: false };
+        assert_eq!(as_text(author, line), b"[worker 7] a\n");
+        assert!(as_json(author, 1, line).contains(r#","level":"info","worker":7,"#));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Clients that never rest: some with a new connection for each request, some that keep theirs.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
