@@ -274,13 +274,13 @@ impl Machine {
     fn forked(&mut self, worker: WorkerId, pid: u32) {
         // Node's fork calls setupPrimary().
         self.setup((*self.settings).clone());
-        let slot = self.free_slot();
+        let slot = self.next_slot();
         self.workers.insert(worker, Worker::new(pid, slot));
         self.event(Event::Fork { worker, pid });
     }
 
-    /// The lowest place that no worker has.
-    fn free_slot(&self) -> u32 {
+    /// The place of the next worker, [`WorkerState::slot`]: the lowest that none has.
+    pub fn next_slot(&self) -> u32 {
         let mut taken: Vec<_> = self.workers.values().map(|worker| worker.slot).collect();
         taken.sort_unstable();
         (0..)
