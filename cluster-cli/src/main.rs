@@ -4,6 +4,8 @@ mod args;
 mod ctl;
 mod demo;
 mod keep;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod listen;
 mod place;
 mod report;
 mod run;
@@ -23,5 +25,6 @@ fn main() -> ExitCode {
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::DemoWorker { address } => demo::serve(&address),
+        Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }
