@@ -10,6 +10,8 @@ mod place;
 mod report;
 mod run;
 mod serve;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod systemd;
 mod wake;
 
 use std::process::ExitCode;
