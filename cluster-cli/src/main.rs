@@ -3,6 +3,8 @@
 mod args;
 mod ctl;
 mod demo;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod init;
 mod keep;
 #[allow(dead_code, reason = "`cluster run` is to use it")]
 mod listen;
