@@ -251,6 +251,32 @@ mod tests {
         });
     }
 
+    /// It waits until what it said was read: it sends a descriptor along, and waits until that is
+    /// closed.
+    #[test]
+    fn systemds_own_program_is_understood() {
+        both(|socket| {
+            let mut notify = Command::new("systemd-notify");
+            notify.args(["--ready", "--status=fine"]).env("NOTIFY_SOCKET", socket.address());
+            let Ok(mut child) = notify.spawn() else {
+                println!("skipped: there is no systemd-notify");
+                return;
+            };
+            let mut ready = false;
+            let status = loop {
+                match socket.receive().expect("it can be read") {
+                    Heard::Told(notification) => ready |= notification.is_ready(),
+                    Heard::Ignored => panic!("it says nothing odd"),
+                    Heard::Nothing => match child.try_wait().expect("it is ours") {
+                        Some(status) => break status,
+                        None => std::thread::sleep(std::time::Duration::from_millis(5)),
+                    },
+                }
+            };
+            assert!(status.success() && ready, "{status}");
+        });
+    }
+
     #[test]
     fn descriptors_that_come_along_stay_nowhere() {
         use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
