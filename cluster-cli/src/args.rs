@@ -24,6 +24,12 @@ pub(crate) enum Verb {
     DemoWorker {
         address: String,
     },
+    /// A worker that is passed sockets, before it becomes the program.
+    #[command(hide = true)]
+    ListenShim {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Run a program as a cluster of workers that share its ports.

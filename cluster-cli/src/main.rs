@@ -5,12 +5,18 @@ mod config;
 mod ctl;
 mod demo;
 mod logs;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod init;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod listen;
 mod place;
 mod report;
 mod run;
 mod runner;
 mod serve;
 mod signals;
+#[allow(dead_code, reason = "`cluster run` is to use it")]
+mod systemd;
 
 use std::process::ExitCode;
 
@@ -25,5 +31,6 @@ fn main() -> ExitCode {
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::DemoWorker { address } => demo::serve(&address),
+        Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }

@@ -95,7 +95,7 @@ cluster: error: FILE:1:1: there is no option colour
 backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
 batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
 keep-listeners, stop-signal, demo-listen, grace, drain-delay, uid, gid, groups, no-new-privs, \
-affinity, http, output, log-format, log-level, json, control, name, program
+affinity, http, output, log-format, log-level, log-connections, json, control, name, program
 ",
     );
 }
@@ -178,7 +178,7 @@ FILE:7:7: cwd takes a path in quotes, not 3
 7 | cwd = 3
   |       ^
 
-FILE:8:9: ready takes listening, online, message or notify, not { when = 'listening' }
+FILE:8:9: ready takes listening, online, message, notify or alive, not { when = 'listening' }
   |
 8 | ready = { when = 'listening' }
   |         ^^^^^^^^^^^^^^^^^^^^^^
@@ -430,6 +430,7 @@ affinity = "false"
 output = "prefix"
 log-format = "text"
 log-level = "info"
+log-connections = false
 json = false
 "#;
     assert_eq!((said.code, said.err.as_str(), said.out.as_str()), (Some(0), "", wanted));
@@ -509,6 +510,7 @@ http = "0.0.0.0:9090"
 output = "inherit"
 log-format = "json"
 log-level = "debug"
+log-connections = true
 json = true
 control = "run/control"
 [env]
@@ -554,6 +556,7 @@ http = "0.0.0.0:9090"
 output = "inherit"
 log-format = "json"
 log-level = "debug"
+log-connections = true
 json = true
 control = "{here}/run/control"
 

@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes};
@@ -235,6 +237,65 @@ fn a_primary_is_driven_through_a_workers_life() {
         assert_eq!(served.wait().code(), Some(0));
         assert!(!path.exists(), "its file goes with it");
     }
+}
+
+/// What is not of Node's is set, kept and refused as what is.
+#[test]
+fn a_worker_is_started_as_the_settings_say() {
+    let folder = Folder::new("start");
+    let path = folder.0.join("control");
+    let mut served = serve(&path, &[]);
+    let mut client = Client::connect(&path);
+    let defaults = json!({
+        "exec": "/bin/sh",
+        "launcher": [], "groups": null, "noNewPrivs": false, "affinity": null, "dieWithPrimary": false,
+    });
+    let settings = client.call("setupPrimary", json!({"exec": "/bin/sh"}));
+    for (name, value) in defaults.as_object().expect("it is one") {
+        assert_eq!(settings[name], *value, "{name}");
+    }
+    let set = json!({
+        "launcher": ["env", "A=b"], "groups": [1, 2], "noNewPrivs": true, "affinity": [[0, 1], [1]],
+        "dieWithPrimary": true,
+    });
+    let settings = client.call("setupPrimary", set.clone());
+    for (name, value) in set.as_object().expect("it is one") {
+        assert_eq!(settings[name], *value, "{name}");
+    }
+    assert_eq!(client.call("setupPrimary", json!({"affinity": "each"}))["affinity"], "each");
+    for params in [
+        json!({"launcher": "env"}),
+        json!({"groups": 1}),
+        json!({"groups": [-1]}),
+        json!({"noNewPrivs": 1}),
+        json!({"affinity": "all"}),
+        json!({"affinity": []}),
+        json!({"affinity": [[]]}),
+        json!({"affinity": [0]}),
+        json!({"dieWithPrimary": "yes"}),
+    ] {
+        assert_eq!(client.fails("setupPrimary", params.clone()).0, -32602, "{params}");
+    }
+    assert_eq!(client.call("setupPrimary", defaults), client.call("settings", json!({})));
+
+    // What cannot be is an error of the fork's, by the system's name for it.
+    client.call("setupPrimary", json!({"affinity": [[1023]]}));
+    assert_eq!(client.fails("fork", json!({})), (-32000, json!("EINVAL")));
+    let script = "grep NoNewPrivs /proc/self/status; echo $A $CLUSTER_SLOT";
+    let args = json!({"args": ["-c", script], "silent": true, "noNewPrivs": true,
+        "launcher": ["env", "A=b"], "affinity": "each"});
+    client.call("setupPrimary", args);
+    client.call("subscribe", json!({"events": ["stdio", "exit"]}));
+    client.call("fork", json!({}));
+    let mut said = Vec::new();
+    while !said.ends_with(b"b 0\n") {
+        let data = client.until("stdio")["data"].as_str().map(|data| BASE64.decode(data));
+        said.extend(data.expect("it is text").expect("it is base64"));
+    }
+    assert_eq!(said, b"NoNewPrivs:\t1\nb 0\n");
+    assert_eq!(client.until("exit")["code"], 0);
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait().code(), Some(0));
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn a_program_that_is_here_but_not_on_the_path() {
 fn a_program_that_knows_nothing_of_clusters() {
     let (status, said) = fail(cluster().args(["run", "-n", "1", "false"]));
     assert_eq!(status, Some(4));
-    assert!(said.contains("does it speak node:cluster's protocol?"), "{said}");
+    assert!(said.contains("does the program speak node:cluster's protocol?"), "{said}");
 }
 
 #[test]

@@ -66,6 +66,8 @@ fn obey(worker: &Worker, order: &str) -> Option<Value> {
             Err(error) => failed(&error),
         },
         "env" => env::var(rest).unwrap_or_else(|_| "(unset)".into()),
+        "slot" => worker.slot().map_or("(none)".into(), |slot| slot.to_string()),
+        "status" => status(rest),
         "args" => env::args().skip(1).collect::<Vec<_>>().join("|"),
         "cwd" => env::current_dir().map_or_else(|e| e.to_string(), |d| d.display().to_string()),
         "ids" => format!("{} {}", getuid().as_raw(), getgid().as_raw()),
@@ -102,6 +104,13 @@ fn obey(worker: &Worker, order: &str) -> Option<Value> {
         _ => return Some(Value::from(Object::new().with("echo", order))),
     };
     Some(answer.into())
+}
+
+/// What `proc(5)` says of this process.
+fn status(name: &str) -> String {
+    let all = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or("(unknown)").trim().to_owned()
 }
 
 fn failed(error: &ListenError) -> String {

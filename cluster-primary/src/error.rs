@@ -4,7 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::{PlacementError, WorkerId};
+
+const EPERM: i32 = Errno::PERM.raw_os_error();
+const EINVAL: i32 = Errno::INVAL.raw_os_error();
 
 /// Why a worker could not be forked. No worker is left behind.
 #[derive(Debug)]
@@ -42,6 +47,20 @@ pub enum ForkError {
     Stdio {
         /// How often it does.
         channels: usize,
+    },
+    /// The worker's process could not be made what a setting says.
+    Setting {
+        /// The setting: `uid`, say.
+        setting: &'static str,
+        /// What it says.
+        value: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// This system has not what a setting asks for: Linux has.
+    Unsupported {
+        /// The setting.
+        setting: &'static str,
     },
     /// The system gave no channel, pipe or process descriptor.
     Resources {
@@ -85,6 +104,22 @@ impl fmt::Display for ForkError {
             Self::Stdio { channels } => {
                 write!(f, "stdio must name the channel (ipc) exactly once, not {channels} times")
             }
+            Self::Setting { setting, value, error } => {
+                write!(f, "cannot start a worker with {setting} {value}: {error}")?;
+                match (*setting, error.raw_os_error()) {
+                    ("uid", Some(EPERM)) => f.write_str("; that takes root, or CAP_SETUID"),
+                    ("gid" | "groups", Some(EPERM)) => {
+                        f.write_str("; that takes root, or CAP_SETGID")
+                    }
+                    ("affinity", Some(EINVAL)) => {
+                        f.write_str("; each set must name a CPU that this process may use")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Unsupported { setting } => {
+                write!(f, "{setting} is for Linux; this system has not what it takes")
+            }
             Self::Resources { what, error } => {
                 write!(f, "the system gives no {what} for another worker: {error}")
             }
@@ -98,8 +133,12 @@ impl std::error::Error for ForkError {
             Self::Spawn { error, .. }
             | Self::Script { error, .. }
             | Self::Cwd { error, .. }
+            | Self::Setting { error, .. }
             | Self::Resources { error, .. } => Some(error),
-            Self::DeadInterpreter { .. } | Self::Stdio { .. } | Self::Placement(_) => None,
+            Self::DeadInterpreter { .. }
+            | Self::Stdio { .. }
+            | Self::Placement(_)
+            | Self::Unsupported { .. } => None,
         }
     }
 }

@@ -82,7 +82,9 @@ pub use event::{Address, Event, EventHandle, ExitStatus};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::{AckLatency, WorkerState};
 pub use placement::{Fallback, PlacementError};
-pub use settings::{InspectPort, Limits, Placement, Settings, Stdio, UnknownPlacement};
+pub use settings::{
+    Affinity, InspectPort, Limits, Placement, Settings, Stdio, UnknownAffinity, UnknownPlacement,
+};
 pub use signal::{Signal, UnknownSignal};
 pub use stats::Stats;
 

@@ -26,6 +26,10 @@ pub struct Settings {
     pub exec_path: Option<PathBuf>,
     /// The interpreter's own arguments. Without an interpreter they are not used.
     pub exec_argv: Vec<OsString>,
+    /// Words that go before the worker's command line: a program that does something and then
+    /// executes the rest in its own process, as `nice`, `env` and `setpriv` do. It must not fork: the
+    /// process that is started is the worker, which has the channel. Default: none.
+    pub launcher: Vec<OsString>,
     /// The worker's working directory. Default: the primary's.
     pub cwd: Option<PathBuf>,
     /// How messages are written on the channel: [`Serialization::Json`], or
@@ -43,6 +47,22 @@ pub struct Settings {
     pub uid: Option<u32>,
     /// The group that the worker runs as (`setgid(2)`).
     pub gid: Option<u32>,
+    /// The supplementary groups that the worker is in (`setgroups(2)`). Default: none where a `uid`
+    /// or `gid` is set, if that is permitted, as in Node; else the primary's. On Linux only.
+    pub groups: Option<Vec<u32>>,
+    /// Whether the worker, and whatever it starts, can have no more privileges than it is given
+    /// (`PR_SET_NO_NEW_PRIVS`): executing `sudo`, say, gives it none. On Linux only. Default: no.
+    pub no_new_privs: bool,
+    /// Which CPUs the worker runs on. Default: those of the primary. On Linux only.
+    pub affinity: Option<Affinity>,
+    /// Whether the kernel kills the worker (`SIGKILL`) when the primary is gone, however it went.
+    /// Any worker exits when its channel closes; one whose event loop is blocked does not see that.
+    /// On Linux only. Default: no.
+    ///
+    /// It is the *thread* that forked it whose end the kernel takes for the primary's: fork from one
+    /// that lives as long as the primary does. A worker that executes a file with more privileges
+    /// (set-user-ID, file capabilities), or changes its user, is let off; so are its own children.
+    pub die_with_primary: bool,
     /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) asks for inspection
     /// (`--inspect` and the like). Default: each worker its own, counted up from 9230.
     pub inspect_port: InspectPort,
@@ -72,6 +92,7 @@ impl Default for Settings {
             args: std::env::args_os().skip(1).collect(),
             exec_path: None,
             exec_argv: Vec::new(),
+            launcher: Vec::new(),
             cwd: None,
             serialization: Serialization::default(),
             env: Vec::new(),
@@ -79,6 +100,10 @@ impl Default for Settings {
             stdio: None,
             uid: None,
             gid: None,
+            groups: None,
+            no_new_privs: false,
+            affinity: None,
+            die_with_primary: false,
             inspect_port: InspectPort::default(),
             windows_hide: false,
             placement: match SchedulingPolicy::read(|name| std::env::var(name).ok()) {
@@ -171,6 +196,77 @@ pub enum Stdio {
     /// The channel. It must stand exactly once.
     Ipc,
 }
+
+/// Which CPUs workers run on, by their [slots](crate::WorkerState::slot).
+///
+/// As text, for command lines: `each`, or sets as taskset(1) lists them, separated by slashes:
+/// `0-3,8/4-7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Affinity {
+    /// Each slot has one, of those that the thread which forks may run on, in their order; around at
+    /// the end.
+    Each,
+    /// Slot 0 has the first of these sets, and so on; around at the end. Of a set's CPUs those
+    /// count that the process may use; there must be one.
+    Sets(Vec<Vec<u32>>),
+}
+
+impl fmt::Display for Affinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Sets(sets) = self else { return f.write_str("each") };
+        for (at, set) in sets.iter().enumerate() {
+            f.write_str(if at > 0 { "/" } else { "" })?;
+            for (at, cpu) in set.iter().enumerate() {
+                write!(f, "{}{cpu}", if at > 0 { "," } else { "" })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Affinity {
+    type Err = UnknownAffinity;
+    fn from_str(text: &str) -> Result<Self, UnknownAffinity> {
+        if text == "each" {
+            return Ok(Self::Each);
+        }
+        let sets: Option<Vec<_>> = text.split('/').map(cpu_list).collect();
+        sets.map(Self::Sets).ok_or_else(|| UnknownAffinity { text: text.to_owned() })
+    }
+}
+
+/// So many can be named.
+const MOST_CPUS: u32 = 1024;
+
+/// `0-3,8`
+fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range: std::ops::RangeInclusive<u32> = first.parse().ok()?..=last.parse().ok()?;
+        if range.is_empty() || *range.end() >= MOST_CPUS {
+            return None;
+        }
+        cpus.extend(range);
+    }
+    Some(cpus)
+}
+
+/// That says not which CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownAffinity {
+    /// What was said.
+    pub text: String,
+}
+
+impl fmt::Display for UnknownAffinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} says not which CPUs; say each, or sets such as 0-3,8/4-7", self.text)
+    }
+}
+
+impl std::error::Error for UnknownAffinity {}
 
 /// Which port a worker's inspector listens on: Node's `inspectPort`.
 ///
@@ -323,3 +419,29 @@ impl Default for Limits {
 /// The variables by which a worker knows that it is one: a primary that is itself a worker must not
 /// pass its own on.
 pub(crate) const WORKER_VARIABLES: [&str; 3] = env::WORKER_VARIABLES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_affinity_is_read_as_it_is_written() {
+        assert_eq!("each".parse(), Ok(Affinity::Each));
+        let sets = Affinity::Sets(vec![vec![0, 1, 2, 3, 8], vec![4]]);
+        assert_eq!("0-3,8/4".parse(), Ok(sets.clone()));
+        for affinity in [Affinity::Each, sets] {
+            assert_eq!(affinity.to_string().parse(), Ok(affinity));
+        }
+    }
+
+    #[test]
+    fn what_names_no_cpus_is_no_affinity() {
+        for text in ["", "all", "0-", "3-1", "0,,1", "0/", "-1", "0-4294967295", "1;2"] {
+            assert_eq!(
+                text.parse::<Affinity>(),
+                Err(UnknownAffinity { text: text.to_owned() }),
+                "{text:?}"
+            );
+        }
+    }
+}

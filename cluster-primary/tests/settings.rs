@@ -10,7 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use cluster_primary::{Event, ExitStatus, ForkError, Primary, Settings, Stdio, WorkerId};
+#[cfg(target_os = "linux")]
+use cluster_primary::Affinity;
+use cluster_primary::{Event, ExitStatus, ForkError, Primary, Settings, Signal, Stdio, WorkerId};
 use support::{Cluster, Folder, example, puppet};
 
 #[test]
@@ -41,6 +43,50 @@ fn an_interpreter_gets_its_arguments_the_program_and_its_arguments() {
     let mut cluster = Cluster::with(settings);
     let worker = cluster.fork();
     assert_eq!(cluster.ask(worker, "args"), "--flag|app.xyz|a|b");
+}
+
+#[test]
+fn a_launcher_becomes_the_worker() {
+    let mut settings = puppet().with_args(["a"]);
+    settings.launcher = ["env", "CLUSTER_TEST=launched"].map(OsString::from).into();
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "env CLUSTER_TEST"), "launched");
+    assert_eq!(cluster.ask(worker, "args"), "a");
+
+    cluster.primary.setup(|settings| {
+        settings.exec = "app.xyz".into();
+        settings.exec_path = Some(example("puppet"));
+        settings.exec_argv = vec!["--flag".into()];
+    });
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "env CLUSTER_TEST"), "launched");
+    assert_eq!(cluster.ask(worker, "args"), "--flag|app.xyz|a");
+}
+
+#[test]
+fn what_a_launcher_will_not_find_is_said_at_once() {
+    for (launcher, exec, said) in [
+        ("env", "/no/such/program", "cannot execute /no/such/program: No such file"),
+        ("env", "cluster-no-such-program", "on PATH"),
+        ("env", "/etc/passwd", "is it executable?"),
+        ("/no/such/launcher", "sh", "cannot execute /no/such/launcher"),
+    ] {
+        let mut settings = Settings::new(exec);
+        settings.launcher = vec![launcher.into()];
+        let mut primary = Primary::new(settings).expect("a poll");
+        let error = primary.fork().expect_err("it is not there");
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(primary.is_over(), "no worker is left of it");
+    }
+    // It is sought where the worker's environment says.
+    let folder = Folder::new("path");
+    std::os::unix::fs::symlink(example("puppet"), folder.0.join("a-puppet")).expect("it is ours");
+    let mut settings = Settings::new("a-puppet");
+    settings.launcher = vec!["/usr/bin/env".into()];
+    let mut cluster = Cluster::with(settings.with_env("PATH", &folder.0));
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "slot"), "0");
 }
 
 #[test]
@@ -159,8 +205,16 @@ fn a_worker_runs_as_the_user_that_is_set() {
         println!("skipped: only root may become somebody else");
         return;
     }
-    // Nobody may be kept from the way to the program.
     let folder = Folder::new("uid");
+    let mut settings = for_anybody(&folder);
+    (settings.uid, settings.gid) = (Some(65534), Some(65533));
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "ids"), "65534 65533");
+}
+
+/// A puppet that nobody is kept from the way to.
+fn for_anybody(folder: &Folder) -> Settings {
     let program = folder.0.join("puppet");
     // By a process of its own: what this one has open for writing a fork of another test inherits
     // for a moment, and nobody can execute it meanwhile.
@@ -172,10 +226,125 @@ fn a_worker_runs_as_the_user_that_is_set() {
     }
     let mut settings = Settings::new(&program);
     settings.cwd = Some("/".into());
-    (settings.uid, settings.gid) = (Some(65534), Some(65533));
-    let mut cluster = Cluster::with(settings);
+    settings
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_is_in_the_groups_that_are_set() {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only root may choose groups");
+        return;
+    }
+    // This thread's, and so those of whom it forks.
+    let ours = [7, 8].map(rustix::process::Gid::from_raw);
+    rustix::thread::set_thread_groups(&ours).expect("root may");
+    let folder = Folder::new("groups");
+    let set: [(_, fn(&mut Settings)); 5] = [
+        ("7 8", |_| {}),
+        ("", |s| s.uid = Some(65534)),
+        ("", |s| s.gid = Some(65533)),
+        ("1 2", |s| (s.uid, s.groups) = (Some(65534), Some(vec![1, 2]))),
+        ("", |s| s.groups = Some(vec![])),
+    ];
+    let mut cluster = Cluster::with(for_anybody(&folder));
+    for (groups, change) in set {
+        cluster.primary.setup(|settings| {
+            (settings.uid, settings.gid, settings.groups) = (None, None, None);
+            change(settings);
+        });
+        let worker = cluster.fork();
+        assert_eq!(
+            cluster.ask(worker, "status Groups"),
+            groups,
+            "{:?}",
+            cluster.primary.settings()
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_worker_may_not_become_is_said() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    // From here on this thread may not change users or groups, nor may whom it forks.
+    let mut sets = capabilities(None).expect("they can be read");
+    let change = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(change);
+    }
+    set_capabilities(None, sets).expect("less is always granted");
+    let set: [(_, fn(&mut Settings)); 4] = [
+        ("uid 65534: Operation not permitted", |s| s.uid = Some(65534)),
+        ("gid 65533: Operation not permitted", |s| s.gid = Some(65533)),
+        ("groups [1, 2]: Operation not permitted", |s| s.groups = Some(vec![1, 2])),
+        ("affinity 1023: Invalid argument", |s| {
+            s.affinity = Some(Affinity::Sets(vec![vec![1023]]));
+        }),
+    ];
+    for (said, change) in set {
+        let mut settings = puppet();
+        change(&mut settings);
+        let mut primary = Primary::new(settings).expect("a poll");
+        let error = primary.fork().expect_err("it may not");
+        assert!(matches!(error, ForkError::Setting { .. }), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(primary.is_over(), "no worker is left of it");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_new_privileges_is_as_set() {
+    let ours = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let ours = if ours.contains("NoNewPrivs:\t1") { "1" } else { "0" };
+    let mut cluster = Cluster::new();
     let worker = cluster.fork();
-    assert_eq!(cluster.ask(worker, "ids"), "65534 65533");
+    assert_eq!(cluster.ask(worker, "status NoNewPrivs"), ours);
+    cluster.primary.setup(|settings| settings.no_new_privs = true);
+    let worker = cluster.fork();
+    assert_eq!(cluster.ask(worker, "status NoNewPrivs"), "1");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn each_slot_runs_on_its_cpus() {
+    let ours = rustix::thread::sched_getaffinity(None).expect("it can be asked");
+    let ours: Vec<u32> = (0..1024_u32).filter(|cpu| ours.is_set(*cpu as usize)).collect();
+    let mut settings = puppet();
+    settings.affinity = Some(Affinity::Each);
+    let mut cluster = Cluster::with(settings);
+    for cpu in ours.iter().chain(&ours[..1]) {
+        let worker = cluster.fork();
+        assert_eq!(cluster.ask(worker, "status Cpus_allowed_list"), cpu.to_string());
+    }
+    // A slot that none has is the next worker's, with what goes with it.
+    let first = cluster.primary.workers()[0];
+    cluster.primary.kill(first, Signal::KILL).expect("it is ours");
+    cluster.exit_of(first);
+    let sets = Affinity::Sets(vec![vec![ours[ours.len() - 1]], vec![ours[0]]]);
+    cluster.primary.setup(|settings| settings.affinity = Some(sets));
+    let worker = cluster.fork();
+    let last = ours[ours.len() - 1].to_string();
+    assert_eq!(cluster.ask(worker, "status Cpus_allowed_list"), last);
+}
+
+#[test]
+fn a_worker_knows_its_slot_which_its_successor_has_after_it() {
+    let mut cluster = Cluster::with(puppet().with_env("CLUSTER_SLOT", "77"));
+    let workers: Vec<_> = (0..3).map(|_| cluster.fork()).collect();
+    for (slot, worker) in workers.iter().enumerate() {
+        assert_eq!(cluster.ask(*worker, "slot"), slot.to_string());
+        assert_eq!(cluster.ask(*worker, "env CLUSTER_SLOT"), slot.to_string());
+        let state = cluster.primary.worker_state(*worker).expect("it is there");
+        assert_eq!(usize::try_from(state.slot), Ok(slot));
+    }
+    cluster.primary.kill(workers[1], Signal::KILL).expect("it is ours");
+    cluster.exit_of(workers[1]);
+    let successor = cluster.fork();
+    assert_eq!(cluster.ask(successor, "slot"), "1");
+    let next = cluster.fork();
+    assert_eq!(cluster.ask(next, "slot"), "3");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How a worker learns from its environment what it is.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The worker's id, decimal, from 1 upwards. Its presence makes a process a worker.
@@ -9,6 +10,10 @@ pub const UNIQUE_ID: &str = "NODE_UNIQUE_ID";
 pub const CHANNEL_FD: &str = "NODE_CHANNEL_FD";
 /// `json` (also if absent) or `advanced`.
 pub const SERIALIZATION_MODE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
+/// The worker's place among the workers, decimal, from 0 upwards: who replaces it has the same one.
+/// A Rust primary sets it; Node's does not know of places. It stays in the environment, as it makes
+/// nobody a worker, and is there for the program to read: to write to a file of its own, say.
+pub const SLOT: &str = "CLUSTER_SLOT";
 /// Read by the primary: `rr` or `none`.
 pub const SCHED_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
@@ -25,6 +30,9 @@ pub struct WorkerEnv {
     pub channel_fd: i32,
     /// The channel's encoding.
     pub serialization: Serialization,
+    /// The worker's place, if the primary gives any. (What is no number was not meant: the variable
+    /// has been somebody else's.)
+    pub slot: Option<u32>,
 }
 
 impl WorkerEnv {
@@ -46,16 +54,21 @@ impl WorkerEnv {
             Some("advanced") => Serialization::Advanced,
             Some(other) => return Err(invalid(SERIALIZATION_MODE, other)),
         };
-        Ok(Some(Self { id, channel_fd, serialization }))
+        let slot = lookup(SLOT).and_then(|slot| slot.parse().ok());
+        Ok(Some(Self { id, channel_fd, serialization, slot }))
     }
 
     /// The variables that say this to a child.
-    pub fn variables(&self) -> [(&'static str, String); 3] {
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let slot = self.slot.map(|slot| (SLOT, slot.to_string()));
         [
             (UNIQUE_ID, self.id.to_string()),
             (CHANNEL_FD, self.channel_fd.to_string()),
             (SERIALIZATION_MODE, self.serialization.to_string()),
         ]
+        .into_iter()
+        .chain(slot)
+        .collect()
     }
 }
 
@@ -131,10 +144,21 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let env = WorkerEnv { id: 7, channel_fd: 3, serialization: Serialization::Advanced };
-        let vars = env.variables();
-        let vars: alloc::vec::Vec<_> = vars.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        assert_eq!(read(&vars), Ok(Some(env)));
+        for slot in [None, Some(0), Some(12)] {
+            let serialization = Serialization::Advanced;
+            let env = WorkerEnv { id: 7, channel_fd: 3, serialization, slot };
+            let vars = env.variables();
+            let vars: Vec<_> = vars.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            assert_eq!(read(&vars), Ok(Some(env)));
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_no_number_is_none() {
+        for slot in ["", "-1", "first", "4294967296"] {
+            let env = read(&[(UNIQUE_ID, "1"), (CHANNEL_FD, "3"), (SLOT, slot)]);
+            assert_eq!(env.map(|env| env.map(|env| env.slot)), Ok(Some(None)), "{slot:?}");
+        }
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl EventedWorker {
         self.shared.with(|core| core.id)
     }
 
+    /// As [`Worker::slot`](crate::Worker::slot).
+    pub fn slot(&self) -> Option<u32> {
+        self.shared.with(|core| core.slot)
+    }
+
     /// Asks for a TCP server; [`Event::Listening`] or [`Event::ListenFailed`] will tell.
     ///
     /// # Errors

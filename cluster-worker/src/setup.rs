@@ -28,6 +28,7 @@ pub struct Options {
     pub(crate) inbox_limit: usize,
     pub(crate) handle_limit: usize,
     serialization: Serialization,
+    pub(crate) slot: Option<u32>,
     queue_limit: usize,
 }
 
@@ -39,6 +40,7 @@ impl Options {
             inbox_limit: 16_384,
             handle_limit: 256,
             serialization: Serialization::default(),
+            slot: None,
             queue_limit: 64 << 20,
         }
     }
@@ -86,6 +88,14 @@ impl Options {
         self
     }
 
+    /// The place of a worker that is started on a channel that is given to
+    /// [`worker`](Self::worker). One that starts from its environment finds it there. Default: none.
+    #[must_use]
+    pub fn slot(mut self, slot: Option<u32>) -> Self {
+        self.slot = slot;
+        self
+    }
+
     /// How many bytes may wait to be written before a message is refused
     /// ([`SendError::QueueFull`](crate::SendError::QueueFull)). The protocol's own messages are not
     /// kept back by it. Default: 64 MiB.
@@ -110,7 +120,7 @@ impl Options {
     /// As [`Worker::from_env`].
     pub fn from_env(&self) -> Result<Option<Worker>, StartError> {
         let start = |(env, fd): (WorkerEnv, OwnedFd)| {
-            self.clone().serialization(env.serialization).worker(env.id, fd)
+            self.clone().serialization(env.serialization).slot(env.slot).worker(env.id, fd)
         };
         inherit::channel()?.map(start).transpose()
     }
@@ -121,7 +131,7 @@ impl Options {
     /// As [`Worker::from_env`].
     pub fn evented_from_env(&self) -> Result<Option<EventedWorker>, StartError> {
         let start = |(env, fd): (WorkerEnv, OwnedFd)| {
-            self.clone().serialization(env.serialization).evented(env.id, fd)
+            self.clone().serialization(env.serialization).slot(env.slot).evented(env.id, fd)
         };
         inherit::channel()?.map(start).transpose()
     }

@@ -31,6 +31,7 @@ use crate::udp::UdpSocket;
 pub struct Worker {
     shared: Arc<Shared>,
     id: u32,
+    slot: Option<u32>,
 }
 
 impl Worker {
@@ -50,13 +51,19 @@ impl Worker {
     }
 
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let id = shared.with(|core| core.id);
-        Self { shared, id }
+        let (id, slot) = shared.with(|core| (core.id, core.slot));
+        Self { shared, id, slot }
     }
 
     /// The worker's id (`worker.id`), from 1.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The worker's place among the workers, from 0, as `CLUSTER_SLOT` says it: who replaces it has
+    /// the same one. `None` under Node's primary, which gives none.
+    pub fn slot(&self) -> Option<u32> {
+        self.slot
     }
 
     /// A TCP listener whose connections are shared with the other workers

@@ -118,8 +118,10 @@ fn fork_failure(error: &ForkError) -> Failure {
         ForkError::Spawn { error, .. }
         | ForkError::Script { error, .. }
         | ForkError::Cwd { error, .. }
+        | ForkError::Setting { error, .. }
         | ForkError::Resources { error, .. } => render::errno_name(error),
         ForkError::DeadInterpreter { .. } => "ENOENT".into(),
+        ForkError::Unsupported { .. } => "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM".into(),
         ForkError::Placement(_) => "ERR_INVALID_ARG_VALUE".into(),
         ForkError::Stdio { .. } => "ERR_CHILD_PROCESS_IPC_REQUIRED".into(),
     };

@@ -13,7 +13,7 @@ use cluster_sched::PolicyName;
 use super::order::Order;
 use super::rpc::Failure;
 use crate::driver::duplicate;
-use crate::{InspectPort, Placement, Settings, Signal, Stdio, WorkerId};
+use crate::{Affinity, InspectPort, Placement, Settings, Signal, Stdio, WorkerId};
 
 /// What can be asked for.
 pub(super) enum Call {
@@ -238,6 +238,25 @@ fn id(name: &str, value: &Value) -> Result<u32, Failure> {
     id.ok_or_else(|| unfit(name, "a user's or group's number"))
 }
 
+const GROUPS: &str = "an array of groups' numbers";
+
+fn numbers(value: &Value) -> Option<Vec<u32>> {
+    value.as_array()?.iter().map(|number| u32::try_from(number.as_u64()?).ok()).collect()
+}
+
+fn affinity(value: &Value) -> Result<Affinity, Failure> {
+    let sets = match value {
+        Value::String(word) if word == "each" => return Ok(Affinity::Each),
+        Value::Array(sets) => sets.iter().map(numbers).collect::<Option<_>>(),
+        _ => None,
+    };
+    let sets = sets.filter(|sets: &Vec<Vec<u32>>| sets.iter().all(|set| !set.is_empty()));
+    match sets.filter(|sets| !sets.is_empty()) {
+        Some(sets) => Ok(Affinity::Sets(sets)),
+        None => Err(unfit("affinity", "\"each\", or an array of arrays of CPUs' numbers")),
+    }
+}
+
 fn environment(name: &str, value: Value) -> Result<Env, Failure> {
     let Value::Object(object) = value else { return Err(unfit(name, "an object")) };
     object
@@ -282,6 +301,11 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
         let args = args.into_iter().map(Into::into).collect();
         set(Box::new(move |s| s.exec_argv = args));
     }
+    if let Some(value) = params.0.remove("launcher") {
+        let words = optional(&value, |v| texts("launcher", v))?.unwrap_or_default();
+        let words = words.into_iter().map(Into::into).collect();
+        set(Box::new(move |s| s.launcher = words));
+    }
     if let Some(value) = params.0.remove("cwd") {
         let cwd = optional(&value, |v| text("cwd", v))?.map(PathBuf::from);
         set(Box::new(move |s| s.cwd = cwd));
@@ -314,6 +338,22 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
     if let Some(value) = params.0.remove("gid") {
         let gid = optional(&value, |v| id("gid", v))?;
         set(Box::new(move |s| s.gid = gid));
+    }
+    if let Some(value) = params.0.remove("groups") {
+        let groups = optional(&value, |v| numbers(v).ok_or_else(|| unfit("groups", GROUPS)))?;
+        set(Box::new(move |s| s.groups = groups));
+    }
+    if let Some(value) = params.0.remove("noNewPrivs") {
+        let no = optional(&value, |v| flag("noNewPrivs", v))?.unwrap_or_default();
+        set(Box::new(move |s| s.no_new_privs = no));
+    }
+    if let Some(value) = params.0.remove("affinity") {
+        let affinity = optional(&value, affinity)?;
+        set(Box::new(move |s| s.affinity = affinity));
+    }
+    if let Some(value) = params.0.remove("dieWithPrimary") {
+        let die = optional(&value, |v| flag("dieWithPrimary", v))?.unwrap_or_default();
+        set(Box::new(move |s| s.die_with_primary = die));
     }
     if let Some(value) = params.0.remove("inspectPort") {
         let port = optional(&value, |v| {

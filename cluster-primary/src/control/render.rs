@@ -10,7 +10,8 @@ use cluster_proto::{Object, Value};
 
 use crate::supervisor::{Cause, Death, Notice};
 use crate::{
-    Address, Event, InspectPort, Placement, PolicyName, Primary, Settings, Stdio, WorkerId,
+    Address, Affinity, Event, InspectPort, Placement, PolicyName, Primary, Settings, Stdio,
+    WorkerId,
 };
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
@@ -217,6 +218,7 @@ pub(super) fn settings(settings: &Settings) -> Object {
         .with("args", texts(&settings.args))
         .with("execPath", settings.exec_path.as_ref().map(|path| text(path.as_os_str())))
         .with("execArgv", texts(&settings.exec_argv))
+        .with("launcher", texts(&settings.launcher))
         .with("cwd", settings.cwd.as_ref().map(|path| text(path.as_os_str())))
         .with("env", Object::from_members(env.collect()))
         .with("serialization", settings.serialization.to_string())
@@ -224,6 +226,10 @@ pub(super) fn settings(settings: &Settings) -> Object {
         .with("stdio", stdio)
         .with("uid", settings.uid)
         .with("gid", settings.gid)
+        .with("groups", settings.groups.as_deref().map(numbers))
+        .with("noNewPrivs", settings.no_new_privs)
+        .with("affinity", settings.affinity.as_ref().map(affinity))
+        .with("dieWithPrimary", settings.die_with_primary)
         .with(
             "inspectPort",
             match &settings.inspect_port {
@@ -232,6 +238,17 @@ pub(super) fn settings(settings: &Settings) -> Object {
             },
         )
         .with("windowsHide", settings.windows_hide)
+}
+
+fn numbers(numbers: &[u32]) -> Value {
+    Value::Array(numbers.iter().map(|n| Value::from(*n)).collect())
+}
+
+fn affinity(affinity: &Affinity) -> Value {
+    match affinity {
+        Affinity::Each => "each".into(),
+        Affinity::Sets(sets) => Value::Array(sets.iter().map(|set| numbers(set)).collect()),
+    }
 }
 
 /// Who accepts and who is chosen, in one word as Node has it.

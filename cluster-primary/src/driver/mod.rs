@@ -1,5 +1,10 @@
 //! The primary with I/O: a thin loop around the [machine](crate::machine).
 
+#[cfg(target_os = "linux")]
+mod affinity;
+#[cfg(target_os = "linux")]
+mod becoming;
+mod before_exec;
 mod child;
 mod clock;
 mod control_socket;
@@ -243,7 +248,8 @@ impl Primary {
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
 
         let id = self.machine.next_worker();
-        let spawned = spawn::spawn(&settings, id, &env, theirs, &self.descriptor_limit)?;
+        let slot = slot.unwrap_or_else(|| self.machine.next_slot());
+        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, self.descriptor_limit)?;
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
@@ -262,7 +268,7 @@ impl Primary {
             child::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a pipe", error });
         }
-        self.input(Input::Forked { worker: id, pid, slot });
+        self.input(Input::Forked { worker: id, pid, slot: Some(slot) });
         Ok(id)
     }
 

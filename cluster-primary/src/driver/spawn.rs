@@ -1,9 +1,9 @@
 //! Starts a worker's process.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,8 @@ use rustix::process::Rlimit;
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
-use super::{inherited, inspect, limits};
+use super::before_exec::{BeforeExec, Step, failed_step};
+use super::{inherited, inspect};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -24,16 +25,22 @@ pub(super) struct Spawned {
     pub(super) pipes: Vec<(u32, OwnedFd)>,
 }
 
-/// Starts a worker whose channel is `channel`, with `limit` as its limit of descriptors.
+/// Starts the worker of that slot, whose channel is `channel`, with `limit` as its limit of
+/// descriptors.
 pub(super) fn spawn(
     settings: &Settings,
     id: WorkerId,
+    slot: u32,
     env: &[(OsString, Option<OsString>)],
     channel: OwnedFd,
-    limit: &Rlimit,
+    limit: Rlimit,
 ) -> Result<Spawned, ForkError> {
     if let Some(cwd) = &settings.cwd {
         enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
+    }
+    if !settings.launcher.is_empty() {
+        // The launcher could tell nobody but the terminal.
+        findable(settings, env)?;
     }
     let inspect = inspect::port(settings, id, env);
     let mut command = command(settings, inspect)?;
@@ -49,20 +56,14 @@ pub(super) fn spawn(
         };
     }
     let serialization = settings.serialization;
-    let contract = WorkerEnv { id: id.0, channel_fd: channel_at, serialization };
+    let contract = WorkerEnv { id: id.0, channel_fd: channel_at, serialization, slot: Some(slot) };
     command.envs(contract.variables());
     if let Some(cwd) = &settings.cwd {
         command.current_dir(cwd);
     }
-    if let Some(uid) = settings.uid {
-        command.uid(uid);
-    }
-    if let Some(gid) = settings.gid {
-        command.gid(gid);
-    }
     // A group of its own: Ctrl-C on the terminal is for the primary alone.
     command.process_group(0);
-    prepare(&mut command, places, *limit);
+    become_worker(&mut command, settings, slot, places, limit)?;
 
     let child = command.spawn().map_err(|error| explain(settings, error))?;
     drop(taken);
@@ -86,28 +87,68 @@ fn readable(script: &Path) -> io::Result<()> {
     File::open(script).map(drop)
 }
 
-/// The command line: `interpreter exec_argv… exec args…`, or `exec args…`.
+/// The command line: `interpreter exec_argv… exec args…`, or `exec args…`; the launcher before it.
 fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkError> {
-    let mut command = match settings.interpreter() {
-        Some(interpreter) => {
-            if settings.is_script() {
-                let script = settings.cwd.as_deref().unwrap_or(Path::new("")).join(&settings.exec);
-                readable(&script)
-                    .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
-            }
-            let mut command = Command::new(interpreter);
-            command.args(&settings.exec_argv);
-            if let Some(port) = inspect {
-                // The last one counts.
-                command.arg(format!("--inspect-port={port}"));
-            }
-            command.arg(&settings.exec);
-            command
+    let mut command = Command::new(executed(settings));
+    command.args(settings.launcher.iter().skip(1));
+    if let Some(interpreter) = settings.interpreter() {
+        if settings.is_script() {
+            let script = in_cwd(settings, &settings.exec);
+            readable(&script)
+                .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
         }
-        None => Command::new(&settings.exec),
-    };
+        if !settings.launcher.is_empty() {
+            command.arg(interpreter);
+        }
+        command.args(&settings.exec_argv);
+        if let Some(port) = inspect {
+            // The last one counts.
+            command.arg(format!("--inspect-port={port}"));
+        }
+        command.arg(&settings.exec);
+    } else if !settings.launcher.is_empty() {
+        command.arg(&settings.exec);
+    }
     command.args(&settings.args);
     Ok(command)
+}
+
+/// What is executed first.
+fn executed(settings: &Settings) -> &Path {
+    match settings.launcher.first() {
+        Some(launcher) => Path::new(launcher),
+        None => program(settings),
+    }
+}
+
+/// The worker's program, or its interpreter.
+fn program(settings: &Settings) -> &Path {
+    settings.interpreter().unwrap_or(&settings.exec)
+}
+
+/// Where the worker sees that path.
+fn in_cwd(settings: &Settings, path: &Path) -> PathBuf {
+    settings.cwd.as_deref().unwrap_or(Path::new("")).join(path)
+}
+
+/// Whether a launcher will find the worker's program.
+fn findable(settings: &Settings, env: &[(OsString, Option<OsString>)]) -> Result<(), ForkError> {
+    let program = program(settings);
+    let found = if program.components().count() > 1 {
+        let path = in_cwd(settings, program);
+        rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+    } else {
+        let laid_over = settings.env.iter().chain(env).rev().find(|(name, _)| name == "PATH");
+        let path = laid_over.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
+        let found = is_on(program, &path.unwrap_or_default());
+        if found { Ok(()) } else { Err(Errno::NOENT.into()) }
+    };
+    found.map_err(|error| ForkError::Spawn { program: program.to_owned(), error })
+}
+
+/// Whether one of those folders has it.
+fn is_on(program: &Path, path: &OsStr) -> bool {
+    std::env::split_paths(path).any(|dir: PathBuf| dir.join(program).is_file())
 }
 
 /// What goes where in the worker.
@@ -175,30 +216,84 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
     Ok(plan)
 }
 
-#[allow(unsafe_code, reason = "std has no safe way to place descriptors in a child")]
-fn prepare(command: &mut Command, places: Vec<(RawFd, OwnedFd)>, limit: Rlimit) {
-    let before_exec = move || {
-        for (at, source) in &places {
-            inherited::place(source.as_fd(), *at)?;
+/// Has the child make of itself what the settings say.
+#[cfg(target_os = "linux")]
+fn become_worker(
+    command: &mut Command,
+    settings: &Settings,
+    slot: u32,
+    places: Vec<(RawFd, OwnedFd)>,
+    limit: Rlimit,
+) -> Result<(), ForkError> {
+    let becoming = super::becoming::Becoming::new(settings, slot)?;
+    prepare(command, BeforeExec { places, limit, becoming });
+    Ok(())
+}
+
+/// Elsewhere std does what can be done.
+#[cfg(not(target_os = "linux"))]
+fn become_worker(
+    command: &mut Command,
+    settings: &Settings,
+    _slot: u32,
+    places: Vec<(RawFd, OwnedFd)>,
+    limit: Rlimit,
+) -> Result<(), ForkError> {
+    for (asked, setting) in [
+        (settings.affinity.is_some(), "affinity"),
+        (settings.groups.is_some(), "groups"),
+        (settings.no_new_privs, "no_new_privs"),
+        (settings.die_with_primary, "die_with_primary"),
+    ] {
+        if asked {
+            return Err(ForkError::Unsupported { setting });
         }
-        limits::restore(limit);
-        Ok(())
+    }
+    if let Some(uid) = settings.uid {
+        command.uid(uid);
+    }
+    if let Some(gid) = settings.gid {
+        command.gid(gid);
+    }
+    prepare(command, BeforeExec { places, limit });
+    Ok(())
+}
+
+#[allow(unsafe_code, reason = "std has no safe way to act in a child")]
+fn prepare(command: &mut Command, before_exec: BeforeExec) {
+    // SAFETY: between fork and exec it makes system calls only; it neither allocates nor locks (see
+    // there). It is dropped in the parent.
+    unsafe { command.pre_exec(move || before_exec.run()) };
+}
+
+/// The error of a worker that could not be made what the settings want.
+pub(super) fn unmade(settings: &Settings, step: Step, error: io::Error) -> ForkError {
+    let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();
+    let (setting, value) = match step {
+        Step::Descriptors => return ForkError::Resources { what: "place for a descriptor", error },
+        Step::Affinity => {
+            ("affinity", settings.affinity.as_ref().map(ToString::to_string).unwrap_or_default())
+        }
+        Step::Groups => ("groups", format!("{:?}", settings.groups.as_deref().unwrap_or_default())),
+        Step::Gid => ("gid", number(settings.gid)),
+        Step::Uid => ("uid", number(settings.uid)),
+        Step::NoNewPrivs => ("no_new_privs", true.to_string()),
+        Step::DieWithPrimary => ("die_with_primary", true.to_string()),
     };
-    // SAFETY: between fork and exec it makes system calls only (dup2, setrlimit); it neither
-    // allocates nor locks.
-    unsafe { command.pre_exec(before_exec) };
+    ForkError::Setting { setting, value, error }
 }
 
 /// Says what it was that could not be executed.
 fn explain(settings: &Settings, error: io::Error) -> ForkError {
-    let program = settings.interpreter().unwrap_or(&settings.exec).to_owned();
+    if let Some((step, error)) = failed_step(&error) {
+        return unmade(settings, step, error);
+    }
+    let program = executed(settings).to_owned();
     let there = || {
-        let in_cwd = |path: &Path| settings.cwd.as_deref().unwrap_or(Path::new("")).join(path);
         if program.components().count() > 1 {
-            return in_cwd(&program).exists();
+            return in_cwd(settings, &program).exists();
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir: PathBuf| dir.join(&program).is_file())
+        is_on(&program, &std::env::var_os("PATH").unwrap_or_default())
     };
     if error.kind() == ErrorKind::NotFound && there() {
         return ForkError::DeadInterpreter { program };

@@ -104,6 +104,7 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) id: u32,
+    pub(crate) slot: Option<u32>,
     pub(crate) machine: Machine,
     pub(crate) servers: BTreeMap<ServerId, Server>,
     pub(crate) inbox: VecDeque<Inbound>,
@@ -150,6 +151,7 @@ impl Core {
         poll.registry().register(&mut channel, CHANNEL, both)?;
         let mut core = Self {
             id,
+            slot: options.slot,
             machine: Machine::new(options.machine_config()),
             servers: BTreeMap::new(),
             inbox: VecDeque::new(),

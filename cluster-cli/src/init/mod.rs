@@ -1,0 +1,82 @@
+//! Being the first process of a container (or a subreaper): orphans come to it, and somebody has to
+//! wait for them when they end.
+//!
+//! Workers are waited for by the primary, which learns from that how they ended: here they must be
+//! left alone. So nothing is waited for before it is known who it is.
+
+mod ended;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use signal_hook::consts::{SIGCONT, SIGQUIT, SIGUSR1, SIGWINCH};
+
+use cluster_primary::Signal;
+
+/// What is sent to the container's first process and is meant for the program, as far as the primary
+/// has no use for it itself (it has for `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGUSR2`, `SIGTTIN`, `SIGTTOU`
+/// and `SIGCHLD`). To the first process of a namespace the kernel delivers only what it has a handler
+/// for, and nobody else knows the workers.
+///
+/// Not among them: what a process is told of its own doings (`SIGPIPE`, `SIGALRM`, `SIGSEGV`, …), what
+/// would stop workers that are then taken for stuck (`SIGTSTP`), and real-time signals, which no two
+/// programs mean the same by.
+pub(crate) const FORWARDED: [Signal; 4] = [
+    // The program's own, by its name: Node.js opens its inspector; servers open their logs anew.
+    Signal::from_number(SIGUSR1),
+    // Servers leave gracefully at it, and images of theirs name it as what ends the container; others
+    // say what all their threads do.
+    Signal::from_number(SIGQUIT),
+    // A terminal's size; servers that have none take it for a request to end their children.
+    Signal::from_number(SIGWINCH),
+    // For who was stopped. Whoever stops a container's processes one by one may wake its first alone.
+    Signal::from_number(SIGCONT),
+];
+
+/// That orphans come to this process.
+#[derive(Debug)]
+pub(crate) struct Init(());
+
+impl Init {
+    /// If it is so.
+    pub(crate) fn new() -> Option<Self> {
+        (std::process::id() == 1 || is_subreaper()).then_some(Self(()))
+    }
+
+    /// Waits for all that have ended and are no workers, without waiting for any to end; how many
+    /// they were.
+    ///
+    /// It is to be called when `SIGCHLD` came, and once the primary has taken notice of its workers'
+    /// ends: where the system does not list a process's children, a worker that has ended stands
+    /// before who ended after it.
+    pub(crate) fn reap(&self, is_worker: impl Fn(u32) -> bool) -> usize {
+        let mut count = 0;
+        while let Some(child) = ended::any() {
+            if is_worker(child) {
+                let others = ended::children().filter(|child| !is_worker(*child));
+                return count + others.filter(|child| wait_for(*child)).count();
+            }
+            if !wait_for(child) {
+                // Somebody else has waited for it; there may be more behind it at the next call.
+                return count;
+            }
+            count += 1;
+        }
+        count
+    }
+}
+
+/// Whether that child had ended; now it has been waited for.
+fn wait_for(child: u32) -> bool {
+    let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else { return false };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    matches!(waitid(WaitId::Pid(pid), options), Ok(Some(_)))
+}
+
+#[cfg(target_os = "linux")]
+fn is_subreaper() -> bool {
+    rustix::process::child_subreaper().is_ok_and(|subreaper| subreaper.is_some())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_subreaper() -> bool {
+    false
+}

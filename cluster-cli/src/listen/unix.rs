@@ -1,0 +1,96 @@
+//! Unix-domain sockets and their files.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+
+/// The file of a socket that was bound here. Dropping it removes it, unless something else is there
+/// by now.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+type Identity = (u64, u64, i64, i64);
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.into(), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device, inode, and when it was made, for inodes are used again.
+fn identity(path: &Path) -> io::Result<Identity> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
+}
+
+/// Binds, and listens. What somebody left there who was killed is replaced.
+pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path) => {
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    Ok((listener, SocketFile::new(path)?))
+}
+
+/// Whether it is a socket, and this user's.
+pub(super) fn is_our_socket(path: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|found| found.file_type().is_socket() && found.uid() == user)
+}
+
+/// Removes a socket of ours on which nobody listens any more; whether it is gone.
+fn remove_stale(path: &Path) -> bool {
+    // Before the question, so that what is removed is what was asked.
+    let Ok(before) = identity(path) else { return false };
+    is_our_socket(path)
+        && is_refused(path) == Ok(true)
+        && identity(path).is_ok_and(|now| now == before)
+        && std::fs::remove_file(path).is_ok()
+}
+
+fn is_refused(path: &Path) -> Result<bool, Errno> {
+    let probe = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    // A full queue must not make us wait: somebody is there.
+    rustix::io::ioctl_fionbio(&probe, true)?;
+    Ok(connect(&probe, &SocketAddrUnix::new(path)?) == Err(Errno::CONNREFUSED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_listens_on_is_replaced_and_removed_at_the_end() {
+        let path = std::env::temp_dir().join(format!("cluster-listen-{}", std::process::id()));
+        // Killed, as it were: the file stays.
+        drop(UnixListener::bind(&path).expect("there is room"));
+        let (listener, file) = bind(&path).expect("it is replaced");
+        let in_use = bind(&path).expect_err("somebody listens");
+        assert_eq!(in_use.kind(), io::ErrorKind::AddrInUse);
+        // One that is killed while another is there already leaves that one's file alone.
+        drop(listener);
+        let (_listener, other) = bind(&path).expect("it is replaced");
+        drop(file);
+        assert!(path.exists(), "it is another one's by now");
+        drop(other);
+        assert!(!path.exists());
+    }
+}

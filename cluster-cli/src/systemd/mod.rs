@@ -1,0 +1,259 @@
+//! What a service manager is told: that this service is ready, reloads, stops, and lives (sd_notify).
+//!
+//! Without a manager, which names its socket in `NOTIFY_SOCKET`, nothing is said and nothing fails.
+
+mod credentials;
+pub(crate) mod notified;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use cluster_primary::{Mono, Settings};
+use sd_notify::NotifyState;
+
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What a service manager says to the primary alone.
+const VARIABLES: [&str; 6] =
+    [NOTIFY_SOCKET, "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// Keeps from workers what was said to the primary. What the settings say themselves stays.
+pub(crate) fn keep_from_workers(settings: &mut Settings) {
+    settings.env.splice(0..0, VARIABLES.map(|name| (name.into(), None)));
+}
+
+/// The service manager, if there is one.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    socket: Option<OsString>,
+    watchdog: Option<Watchdog>,
+    status: String,
+}
+
+/// It wants to hear that this process lives.
+#[derive(Debug)]
+struct Watchdog {
+    every: Duration,
+    due: Mono,
+}
+
+impl Systemd {
+    /// The one that the environment names.
+    pub(crate) fn from_env(now: Mono) -> Self {
+        Self::new(std::env::var_os(NOTIFY_SOCKET), sd_notify::watchdog_enabled(), now)
+    }
+
+    /// One that listens there, and takes this process for dead if it hears nothing for so long.
+    pub(crate) fn new(socket: Option<OsString>, patience: Option<Duration>, now: Mono) -> Self {
+        let socket = socket.filter(|socket| !socket.is_empty());
+        // Twice as often, as is recommended: one that is late does no harm.
+        let every = patience.map(|patience| patience / 2).filter(|every| !every.is_zero());
+        let every = every.filter(|_| socket.is_some());
+        let watchdog = every.map(|every| Watchdog { every, due: now + every });
+        Self { socket, watchdog, status: String::new() }
+    }
+
+    /// The service serves, for the first time or after a reload.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub(crate) fn ready(&self) -> io::Result<()> {
+        self.say(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())])
+    }
+
+    /// The service reloads, until it is [`ready`](Self::ready) again.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub(crate) fn reloading(&self) -> io::Result<()> {
+        self.say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+    }
+
+    /// The service ends.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub(crate) fn stopping(&self) -> io::Result<()> {
+        self.say(&[NotifyState::Stopping])
+    }
+
+    /// What `systemctl status` shows. The same is not said twice.
+    ///
+    /// # Errors
+    /// If the manager cannot be told. It was not waited for: to serve is more important.
+    pub(crate) fn status(&mut self, status: &str) -> io::Result<()> {
+        if self.status == status {
+            return Ok(());
+        }
+        // A line is a field.
+        self.say(&[NotifyState::Status(&status.replace('\n', " "))])?;
+        status.clone_into(&mut self.status);
+        Ok(())
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted.
+    pub(crate) fn poll_timeout(&self) -> Option<Mono> {
+        self.watchdog.as_ref().map(|watchdog| watchdog.due)
+    }
+
+    /// Tells the watchdog that this process lives, if that is due.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status); it is tried again when it is next due.
+    pub(crate) fn handle_timeout(&mut self, now: Mono) -> io::Result<()> {
+        let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now) else {
+            return Ok(());
+        };
+        watchdog.due = now + watchdog.every;
+        self.say(&[NotifyState::Watchdog])
+    }
+
+    fn say(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
+        let Some(address) = &self.socket else { return Ok(()) };
+        let socket = UnixDatagram::unbound()?;
+        // A manager that is stuck must not have us stuck too.
+        socket.set_nonblocking(true)?;
+        connect(&socket, address)?;
+        let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+        socket.send(text.as_bytes()).map(drop)
+    }
+}
+
+/// A path; with an `@` before it, a name that is no file's.
+fn connect(socket: &UnixDatagram, address: &OsStr) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+        return socket.connect_addr(&SocketAddr::from_abstract_name(name)?);
+    }
+    if !address.as_bytes().starts_with(b"/") {
+        let what = format!("NOTIFY_SOCKET says {}, which is no path", address.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    socket.connect(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Mono = Mono::from_secs(1000);
+
+    /// A manager that listens on a path.
+    struct Manager {
+        path: std::path::PathBuf,
+        socket: UnixDatagram,
+    }
+
+    impl Manager {
+        fn new(name: &str) -> Self {
+            let file = format!("cluster-systemd-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(file);
+            let socket = UnixDatagram::bind(&path).expect("there is room");
+            // What was sent is there.
+            socket.set_nonblocking(true).expect("a socket");
+            Self { path, socket }
+        }
+
+        fn service(&self, patience: Option<Duration>) -> Systemd {
+            Systemd::new(Some(self.path.clone().into()), patience, NOW)
+        }
+
+        fn heard(&self) -> Option<Vec<String>> {
+            let mut buffer = [0; 1000];
+            let length = self.socket.recv(&mut buffer).ok()?;
+            let text = std::str::from_utf8(&buffer[..length]).expect("it is text");
+            Some(text.lines().map(str::to_owned).collect())
+        }
+    }
+
+    impl Drop for Manager {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
+
+    #[test]
+    fn a_manager_is_told_how_the_service_is() {
+        let manager = Manager::new("states");
+        let mut service = manager.service(None);
+        service.ready().expect("it listens");
+        let pid = format!("MAINPID={}", std::process::id());
+        assert_eq!(manager.heard(), Some(vec!["READY=1".into(), pid]));
+        service.status("two\nlines").expect("it listens");
+        service.status("two\nlines").expect("it listens");
+        assert_eq!(manager.heard(), Some(vec!["STATUS=two lines".into()]));
+        assert_eq!(manager.heard(), None, "the same is not said twice");
+        service.reloading().expect("it listens");
+        let said = manager.heard().expect("it was told");
+        assert_eq!(said[0], "RELOADING=1");
+        let at = said[1].strip_prefix("MONOTONIC_USEC=").and_then(|usec| usec.parse().ok());
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let at: i64 = at.unwrap_or_else(|| panic!("{said:?}"));
+        assert!((0..10).contains(&(clock.tv_sec - at / 1_000_000)), "{said:?}, {clock:?}");
+        service.stopping().expect("it listens");
+        assert_eq!(manager.heard(), Some(vec!["STOPPING=1".into()]));
+        assert_eq!(service.poll_timeout(), None, "there is no watchdog");
+        service.handle_timeout(NOW * 2).expect("nothing is to be said");
+        assert_eq!(manager.heard(), None);
+    }
+
+    #[test]
+    fn a_watchdog_is_told_twice_as_often_as_it_wants() {
+        let manager = Manager::new("watchdog");
+        let mut service = manager.service(Some(Duration::from_secs(10)));
+        let half = Duration::from_secs(5);
+        assert_eq!(service.poll_timeout(), Some(NOW + half));
+        service.handle_timeout(NOW + half / 2).expect("it listens");
+        assert_eq!(manager.heard(), None, "it is not due");
+        let late = NOW + half + Duration::from_secs(1);
+        service.handle_timeout(late).expect("it listens");
+        assert_eq!(manager.heard(), Some(vec!["WATCHDOG=1".into()]));
+        assert_eq!(service.poll_timeout(), Some(late + half));
+    }
+
+    #[test]
+    fn without_a_manager_nothing_is_said_and_nothing_fails() {
+        for socket in [None, Some(OsString::new())] {
+            let mut service = Systemd::new(socket, Some(Duration::from_secs(1)), NOW);
+            assert_eq!(service.poll_timeout(), None);
+            service.ready().expect("nothing is said");
+            service.status("fine").expect("nothing is said");
+            service.handle_timeout(NOW * 2).expect("nothing is said");
+        }
+    }
+
+    #[test]
+    fn a_manager_that_cannot_be_told_is_an_error_and_not_waited_for() {
+        let manager = Manager::new("full");
+        let mut service = manager.service(None);
+        let full = (0..100_000).find_map(|n| service.status(&n.to_string()).err());
+        let error = full.expect("its queue has an end");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        while manager.heard().is_some() {}
+        service.status("0").expect("there is room again");
+        let gone = manager.service(None);
+        drop(manager);
+        gone.ready().expect_err("nobody listens");
+        let odd = Systemd::new(Some("vsock:2:1234".into()), None, NOW);
+        assert!(odd.ready().expect_err("that is no path").to_string().contains("vsock:2:1234"));
+    }
+
+    #[test]
+    fn workers_are_not_told_what_is_the_primarys() {
+        let mut settings = Settings::new("x").with_env(NOTIFY_SOCKET, "of its own");
+        keep_from_workers(&mut settings);
+        let env = |wanted: &str| {
+            let found = settings.env.iter().rev().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(env(NOTIFY_SOCKET), Some(Some("of its own".into())));
+        for name in &VARIABLES[1..] {
+            assert_eq!(env(name), Some(None), "{name}");
+        }
+    }
+}

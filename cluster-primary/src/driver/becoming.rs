@@ -1,0 +1,119 @@
+//! Who a worker's process is, where it runs and what ends it: what it makes of itself before its
+//! exec, on Linux.
+//!
+//! The calls are the kernel's, which go by thread, and not the C library's, which have all threads
+//! follow: the child of a fork has one thread.
+
+use rustix::io::Errno;
+use rustix::process::{Gid, Pid, Signal, Uid, getpid, getppid, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::affinity;
+use super::before_exec::Step;
+use crate::{ForkError, Settings};
+
+/// Made ready before the fork.
+pub(super) struct Becoming {
+    cpus: Option<CpuSet>,
+    groups: Groups,
+    gid: Option<Gid>,
+    uid: Option<Uid>,
+    no_new_privs: bool,
+    /// The primary's process, whose end is to be the worker's.
+    dies_with: Option<Pid>,
+}
+
+enum Groups {
+    Kept,
+    Set(Vec<Gid>),
+    /// As Node does it for who becomes somebody else: none, where that is permitted.
+    Dropped,
+}
+
+impl Becoming {
+    pub(super) fn new(settings: &Settings, slot: u32) -> Result<Self, ForkError> {
+        let cpus = settings.affinity.as_ref().map(|affinity| affinity::cpus(affinity, slot));
+        let no = |errno: Errno| super::spawn::unmade(settings, Step::Affinity, errno.into());
+        let groups = match &settings.groups {
+            // The kernel refuses what is no group: −1.
+            Some(groups) => {
+                Groups::Set(groups.iter().copied().map(Gid::from_raw_unchecked).collect())
+            }
+            None if settings.uid.is_some() || settings.gid.is_some() => Groups::Dropped,
+            None => Groups::Kept,
+        };
+        Ok(Self {
+            cpus: cpus.transpose().map_err(no)?,
+            groups,
+            gid: settings.gid.map(Gid::from_raw_unchecked),
+            uid: settings.uid.map(Uid::from_raw_unchecked),
+            no_new_privs: settings.no_new_privs,
+            dies_with: settings.die_with_primary.then(getpid),
+        })
+    }
+
+    /// In the child: allocates nothing, and locks nothing.
+    pub(super) fn run(&self) -> Result<(), (Step, Errno)> {
+        if let Some(cpus) = &self.cpus {
+            sched_setaffinity(None, cpus).map_err(|errno| (Step::Affinity, errno))?;
+        }
+        // Groups first: who is not root any more may not change them.
+        match &self.groups {
+            Groups::Kept => {}
+            Groups::Set(groups) => {
+                rustix::thread::set_thread_groups(groups).map_err(|errno| (Step::Groups, errno))?;
+            }
+            Groups::Dropped => {
+                let _dropped = rustix::thread::set_thread_groups(&[]);
+            }
+        }
+        if let Some(gid) = self.gid {
+            rustix::thread::set_thread_gid(gid).map_err(|errno| (Step::Gid, errno))?;
+        }
+        if let Some(uid) = self.uid {
+            rustix::thread::set_thread_uid(uid).map_err(|errno| (Step::Uid, errno))?;
+        }
+        if self.no_new_privs {
+            rustix::thread::set_no_new_privs(true).map_err(|errno| (Step::NoNewPrivs, errno))?;
+        }
+        if let Some(primary) = self.dies_with {
+            die_with(primary).map_err(|errno| (Step::DieWithPrimary, errno))?;
+        }
+        Ok(())
+    }
+}
+
+/// Has the kernel kill this process when its parent ends. The last thing: the kernel forgets it when
+/// the user changes.
+fn die_with(primary: Pid) -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Who went before that was asked for is not told of; then there is somebody else in its place.
+    if getppid() != Some(primary) {
+        kill_process(getpid(), Signal::KILL)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    use super::*;
+
+    #[allow(unsafe_code, reason = "it is what is tested")]
+    fn child_of(primary: Pid) -> std::process::ExitStatus {
+        let mut command = Command::new("true");
+        // SAFETY: system calls only.
+        unsafe { command.pre_exec(move || Ok(die_with(primary)?)) };
+        command.status().expect("it is started")
+    }
+
+    #[test]
+    fn a_child_whose_primary_has_gone_already_goes_too() {
+        assert!(child_of(getpid()).success());
+        // Its parent is this process, and so not that one any more.
+        let gone = getppid().expect("somebody started the tests");
+        assert_eq!(child_of(gone).signal(), Some(Signal::KILL.as_raw()));
+    }
+}
