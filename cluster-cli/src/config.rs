@@ -22,7 +22,7 @@ mod stop_signal;
 mod variable;
 mod written;
 
-pub(crate) use choice::{LogFormat, LogLevel, Output, Ready};
+pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use name::Name;
 pub(crate) use options::Options;
@@ -34,6 +34,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::args::Run;
+use crate::listen::At;
 
 impl Run {
     /// The options in force: those of the command line over those of the file that it names, as that
@@ -121,7 +122,7 @@ impl Options {
         self.cwd.iter_mut().for_each(join);
         self.control.iter_mut().for_each(join);
         for address in &mut self.listen {
-            if let address::ListenAddress::Unix(path) = address {
+            if let At::Unix(path) = &mut address.0.at {
                 join(path);
             }
         }

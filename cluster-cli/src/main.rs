@@ -4,18 +4,15 @@ mod args;
 mod config;
 mod ctl;
 mod demo;
-mod logs;
-#[allow(dead_code, reason = "`cluster run` is to use it")]
 mod init;
-#[allow(dead_code, reason = "`cluster run` is to use it")]
 mod listen;
+mod logs;
 mod place;
 mod report;
 mod run;
 mod runner;
 mod serve;
 mod signals;
-#[allow(dead_code, reason = "`cluster run` is to use it")]
 mod systemd;
 
 use std::process::ExitCode;

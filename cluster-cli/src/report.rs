@@ -292,6 +292,15 @@ impl Report {
         }
     }
 
+    /// A socket for all workers.
+    pub(crate) fn listens(&self, at: &str) {
+        if self.0.json {
+            print(typed("socket").with("at", at));
+        } else {
+            info!("listening on {at}, for all workers");
+        }
+    }
+
     /// Something went wrong without which it goes on.
     pub(crate) fn warning(&self, what: &str) {
         if self.0.json {

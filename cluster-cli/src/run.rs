@@ -5,15 +5,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::Settings;
 use cluster_primary::control::{ControlError, ControlServer};
 use cluster_primary::supervisor::{Config, LeaveBy, Ready, Recycle};
+use cluster_primary::{Affinity, Settings};
 
 use crate::args::Run;
 use crate::config::{self, Output, Resolved};
+use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE};
+use crate::systemd;
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -33,6 +35,17 @@ pub(crate) fn run(args: Run) -> ExitCode {
     for hint in options.hints() {
         report.hint(&hint);
     }
+    let listens: Vec<_> = options.listening.listen.iter().map(|at| at.0.clone()).collect();
+    let sockets = match Sockets::open(&listens) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            report.failure(&error.to_string());
+            return ExitCode::from(FAILED);
+        }
+    };
+    for socket in sockets.iter() {
+        report.listens(&socket.at);
+    }
     let control = match control(&options, &report) {
         Ok(control) => control,
         Err(error) => {
@@ -40,10 +53,16 @@ pub(crate) fn run(args: Run) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let (settings, config) = (settings(&options), config(&options));
-    let kept = Kept { args, options };
-    let runner =
-        Runner::new(settings, config, report.clone(), control, Ends::WithTheLastWorker, Some(kept));
+    let kept = match Kept::new(args, options, sockets) {
+        Ok(kept) => kept,
+        Err(error) => {
+            report.failure(&format!("cannot make a socket for NOTIFY_SOCKET: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let (settings, config) = (kept.settings(), config(&kept.options));
+    let ends = Ends::WithTheLastWorker;
+    let runner = Runner::new(settings, config, report.clone(), control, ends, Some(kept));
     runner.and_then(|mut runner| runner.run()).unwrap_or_else(|error| {
         report.broken(&error);
         ExitCode::from(FAILED)
@@ -94,7 +113,7 @@ fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>,
 }
 
 /// What the primary is told of the options.
-pub(crate) fn settings(options: &Resolved) -> Settings {
+pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     let mut program = options.program.iter().cloned();
     let mut settings = match program.next() {
         Some(exec) => Settings::new(exec).with_args(program),
@@ -114,6 +133,17 @@ pub(crate) fn settings(options: &Resolved) -> Settings {
     settings.serialization = options.serialization;
     settings.uid = options.privileges.uid.as_ref().map(|user| user.id);
     settings.gid = options.privileges.gid.as_ref().map(|group| group.id);
+    let groups: Vec<_> = options.privileges.groups.iter().map(|group| group.id).collect();
+    settings.groups = (!groups.is_empty()).then_some(groups);
+    settings.no_new_privs = options.privileges.no_new_privs;
+    settings.affinity = match options.privileges.affinity {
+        config::Affinity::Free => None,
+        config::Affinity::Slot => Some(Affinity::Each),
+    };
+    // Who is killed takes its workers along, also those that never look at their channels.
+    settings.die_with_primary = cfg!(target_os = "linux");
+    systemd::keep_from_workers(&mut settings);
+    sockets.give(&mut settings, Path::new(&listen::this_program()));
     settings.keep_listeners = options.listening.keep_listeners;
     settings.report_connections = options.seeing.log_connections;
     settings.limits.unresponsive_after = options.health.hang_after;

@@ -10,9 +10,14 @@ use cluster_primary::supervisor::{Config, Failure, Happening, Notice, Outcome, S
 use cluster_primary::{Event, Object, Primary, Settings, WatchId, WorkerId};
 
 use crate::args::Run;
-use crate::config::Resolved;
+use crate::config::{Ready, Resolved};
+use crate::init::Init;
+use crate::listen::Sockets;
+use crate::place;
 use crate::report::Report;
 use crate::signals::{Asked, Signals};
+use crate::systemd::Systemd;
+use crate::systemd::notified::{Heard, NotifySocket};
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
@@ -37,10 +42,42 @@ pub(crate) enum Ends {
     WithFirstClient,
 }
 
-/// The options of a cluster that keeps its workers, and how they are read anew.
+/// What a cluster that keeps its workers has beside them.
 pub(crate) struct Kept {
-    pub(crate) args: Run,
+    /// How options are read anew.
+    args: Run,
     pub(crate) options: Resolved,
+    /// Sockets for workers that know no channel.
+    sockets: Sockets,
+    /// Where workers say that they are ready, if they are to say so there.
+    notify: Option<NotifySocket>,
+}
+
+impl Kept {
+    pub(crate) fn new(args: Run, options: Resolved, sockets: Sockets) -> io::Result<Self> {
+        let notify = match options.reload.ready {
+            Ready::Notify => {
+                // Workers of another user cannot get into our folder.
+                let ours = options.privileges.uid.is_none().then(place::make_folder).transpose()?;
+                Some(NotifySocket::bind(ours.as_deref())?)
+            }
+            _ => None,
+        };
+        Ok(Self { args, options, sockets, notify })
+    }
+
+    /// What the primary is told.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings_of(&self.options)
+    }
+
+    fn settings_of(&self, options: &Resolved) -> Settings {
+        let mut settings = crate::run::settings(options, &self.sockets);
+        if let Some(notify) = &self.notify {
+            settings.env.push(("NOTIFY_SOCKET".into(), Some(notify.address().to_owned())));
+        }
+        settings
+    }
 }
 
 pub(crate) struct Runner {
@@ -50,6 +87,11 @@ pub(crate) struct Runner {
     ends: Ends,
     report: Report,
     kept: Option<Kept>,
+    notified: Option<WatchId>,
+    systemd: Systemd,
+    /// Whether the service manager has been told that all is ready.
+    announced: bool,
+    init: Option<Init>,
     /// What was in force before the reload that is under way, to go back to.
     before: Option<(Settings, Resolved)>,
     /// Clients that wait for a reload to be over.
@@ -79,13 +121,21 @@ impl Runner {
             }
             None => None,
         };
+        let notify = kept.as_ref().and_then(|kept| kept.notify.as_ref());
+        let notified = notify.map(|notify| primary.watch(notify.as_raw_fd())).transpose()?;
+        let cluster = Supervised::new(primary, config);
+        let systemd = Systemd::from_env(cluster.now());
         Ok(Self {
-            cluster: Supervised::new(primary, config),
+            cluster,
             control,
             signals,
             ends,
             report,
             kept,
+            notified,
+            systemd,
+            announced: false,
+            init: Init::new(),
             before: None,
             reloading: Vec::new(),
             online: BTreeSet::new(),
@@ -108,13 +158,17 @@ impl Runner {
             for asked in self.signals.asked(self.cluster.primary_mut()) {
                 self.asked(asked);
             }
+            self.hear_workers();
+            self.tell_manager();
             if let Some(outcome) = self.cluster.outcome()
                 && self.cluster.primary().poll_timeout().is_none()
             {
                 return Ok(status(outcome));
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
-            self.cluster.wait(control)?;
+            let manager = self.systemd.poll_timeout();
+            let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
+            self.cluster.wait([control, manager].into_iter().flatten().min())?;
         }
     }
 
@@ -155,6 +209,21 @@ impl Runner {
 
     /// Does what follows from what the supervisor has decided.
     fn follow(&mut self, notice: Notice) {
+        match &notice {
+            Notice::ReloadBegan { .. } if self.announced => {
+                let _unheard = self.systemd.reloading();
+            }
+            Notice::Reloaded { .. } | Notice::ReloadAborted { .. } if self.announced => {
+                let _unheard = self.systemd.ready();
+            }
+            Notice::Draining { .. } | Notice::Ending { .. } => {
+                let _unheard = self.systemd.stopping();
+            }
+            _ => {}
+        }
+        if self.announced && !matches!(notice, Notice::Ready { .. }) {
+            self.tell_status();
+        }
         match notice {
             Notice::Reloaded { generation, replaced } => {
                 self.before = None;
@@ -215,7 +284,7 @@ impl Runner {
             Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
             Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
             Asked::Upgrade => {}
-            Asked::Reap => {}
+            Asked::Reap => self.reap(),
             Asked::Forward(signal) => {
                 for worker in self.cluster.primary().all_workers() {
                     // One that has just ended needs no signal.
@@ -223,6 +292,54 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Waits for strangers that have ended, where nobody else does.
+    fn reap(&self) {
+        let Some(init) = &self.init else { return };
+        let primary = self.cluster.primary();
+        let states = primary.all_workers().into_iter().filter_map(|id| primary.worker_state(id));
+        let workers: BTreeSet<_> = states.map(|state| state.pid).collect();
+        init.reap(|pid| workers.contains(&pid));
+    }
+
+    /// Workers may say that they are ready as services do.
+    fn hear_workers(&mut self) {
+        let Some(watch) = self.notified else { return };
+        if !self.cluster.primary_mut().take_ready(watch) {
+            return;
+        }
+        loop {
+            let notify = self.kept.as_mut().and_then(|kept| kept.notify.as_mut());
+            match notify.map(NotifySocket::receive) {
+                Some(Ok(Heard::Told(said))) if said.is_ready() => {
+                    let primary = self.cluster.primary();
+                    let said_it = |id: &WorkerId| {
+                        primary.worker_state(*id).is_some_and(|state| state.pid == said.pid)
+                    };
+                    let worker = primary.all_workers().into_iter().find(said_it);
+                    worker.into_iter().for_each(|worker| self.cluster.notified(worker));
+                }
+                Some(Ok(Heard::Told(_) | Heard::Ignored)) => {}
+                Some(Ok(Heard::Nothing) | Err(_)) | None => return,
+            }
+        }
+    }
+
+    /// Tells a service manager how it goes. One that does not listen is not waited for.
+    fn tell_manager(&mut self) {
+        let _unheard = self.systemd.handle_timeout(self.cluster.now());
+        if !self.announced && self.cluster.supervisor().state() == State::Running {
+            self.announced = true;
+            let _unheard = self.systemd.ready();
+            self.tell_status();
+        }
+    }
+
+    fn tell_status(&mut self) {
+        let supervisor = self.cluster.supervisor();
+        let (state, wanted) = (supervisor.state().as_str(), supervisor.wanted());
+        let _unheard = self.systemd.status(&format!("{state}; {wanted} workers wanted"));
     }
 
     /// The first time gracefully; whoever asks again means it.
@@ -269,7 +386,7 @@ impl Runner {
         for what in crate::run::frozen(&kept.options, &options) {
             self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
         }
-        let settings = crate::run::settings(&options);
+        let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);
         let options = &kept.options;
         self.cluster.supervisor_mut().configure(crate::run::config(options));

@@ -5,11 +5,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use cluster_primary::{Primary, Signal, WatchId};
-use signal_hook::consts::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
-};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use crate::init::FORWARDED;
 
 /// What a signal means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub(crate) enum Asked {
 }
 
 /// What a cluster that keeps its workers takes for itself.
-const SUPERVISED: [i32; 10] =
-    [SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGCHLD, SIGUSR1, SIGCONT, SIGWINCH];
+const SUPERVISED: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGCHLD];
 /// What one takes that is driven by others.
 const DRIVEN: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
@@ -48,7 +47,11 @@ impl Signals {
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         let watch = primary.watch(read.as_raw_fd())?;
-        let signals: &[i32] = if supervised { &SUPERVISED } else { &DRIVEN };
+        let forwarded = FORWARDED.iter().map(|signal| signal.number());
+        let signals: Vec<_> = match supervised {
+            true => SUPERVISED.into_iter().chain(forwarded).collect(),
+            false => DRIVEN.to_vec(),
+        };
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals)?;
         Ok(Self { delivery, watch, supervised })
     }
@@ -70,7 +73,7 @@ fn meaning(signal: i32, supervised: bool) -> Asked {
         SIGTTOU => Asked::Fewer,
         SIGUSR2 => Asked::Upgrade,
         SIGCHLD => Asked::Reap,
-        SIGUSR1 | SIGCONT | SIGWINCH => Asked::Forward(Signal::from_number(signal)),
-        _ => Asked::End,
+        SIGINT | SIGTERM | SIGHUP => Asked::End,
+        other => Asked::Forward(Signal::from_number(other)),
     }
 }

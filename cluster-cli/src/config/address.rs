@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::written::{Written, wanted};
+use crate::listen::Listen;
 
 /// Where the HTTP listener listens: `9090` (on loopback), `0.0.0.0:9090`, `[::]:9090`,
 /// `localhost:9090`.
@@ -39,24 +39,17 @@ impl fmt::Display for HttpAddress {
     }
 }
 
-/// A socket that is made for programs which know no channel.
+/// A socket for programs that know no channel: what [`Listen`] takes, or a path alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListenAddress {
-    /// `8000` (on every address), `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`.
-    Tcp {
-        /// An IP address, or a name; none is every address.
-        host: Option<String>,
-        port: u16,
-    },
-    /// `/run/app.sock`, or `unix:app.sock`.
-    Unix(PathBuf),
-}
+pub(crate) struct ListenAddress(pub(crate) Listen);
 
 impl Written for ListenAddress {
     const NUMBERS: bool = true;
 
     fn takes() -> String {
-        "a port, HOST:PORT, or the path of a socket (\"/run/app.sock\", \"unix:app.sock\")".into()
+        "a port, HOST:PORT, unix:PATH or fd:NAME (a socket that cluster was given), with NAME= before \
+         it if the socket is to have a name"
+            .into()
     }
 }
 
@@ -64,25 +57,15 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let path = text.strip_prefix("unix:").or_else(|| text.contains('/').then_some(text));
-        match path {
-            Some(path) if path.is_empty() || path.contains('\0') => Err(wanted::<Self>()),
-            Some(path) => Ok(Self::Unix(path.into())),
-            None => {
-                let (host, port) = host_and_port(text).ok_or_else(wanted::<Self>)?;
-                Ok(Self::Tcp { host, port })
-            }
-        }
+        let is_path = text.contains('/') && !text.contains(':');
+        let read = if is_path { format!("unix:{text}").parse() } else { text.parse() };
+        read.map(Self).map_err(|error| format!("{}: {error}", wanted::<Self>()))
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host: None, port } => write!(f, "{port}"),
-            Self::Tcp { host: Some(host), port } => write_address(f, host, *port),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -118,13 +101,14 @@ fn is_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::At;
 
     #[test]
     fn a_port_alone_is_on_loopback_for_http_and_everywhere_for_listen() {
         let http: HttpAddress = "9090".parse().unwrap();
         assert_eq!(http, HttpAddress { host: "127.0.0.1".into(), port: 9090 });
         let listen: ListenAddress = "8000".parse().unwrap();
-        assert_eq!(listen, ListenAddress::Tcp { host: None, port: 8000 });
+        assert_eq!(listen.0.at, At::Everywhere(8000));
     }
 
     #[test]
@@ -136,7 +120,9 @@ mod tests {
             assert_eq!(listen.to_string(), text);
         }
         for (text, shown) in [
-            ("8000", "8000"),
+            ("8000", "*:8000"),
+            ("web=80", "web=*:80"),
+            ("fd:web", "fd:web"),
             ("/run/a.sock", "unix:/run/a.sock"),
             ("unix:a", "unix:a"),
             ("./a", "unix:./a"),
@@ -153,8 +139,9 @@ mod tests {
             ["", ":", ":80", "80:", "*:80", "::1:80", "[::1]", "[foo]:80", "65536", "+80", "a b:1"]
         {
             assert!(text.parse::<HttpAddress>().is_err(), "{text:?}");
+        }
+        for text in ["", ":", "80:", "::1:80", "[::1]", "65536", "fd:", "unix:"] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text:?}");
         }
-        assert!("unix:".parse::<ListenAddress>().is_err());
     }
 }

@@ -256,7 +256,12 @@ impl Options {
             return Err(Conflict::Backoff { first, max });
         }
         let reload = Reload {
-            ready: given.ready.map(|one| one.0).unwrap_or_default(),
+            ready: match given.ready {
+                Some(ready) => ready.0,
+                // Who knows no channel cannot say anything on it.
+                None if !given.listen.is_empty() => Ready::Alive,
+                None => Ready::default(),
+            },
             ready_timeout: given.ready_timeout.map_or(seconds(30), |p| p.0),
             batch: given.batch.map_or(1, Count::number),
         };

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use cluster_primary::{Settings, Stdio};
 
-pub(crate) use address::Listen;
+pub(crate) use address::{At, Listen};
 pub(crate) use open::OpenError;
 use unix::SocketFile;
 
