@@ -74,6 +74,7 @@ pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{Object, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
+pub use driver::usage;
 pub use driver::{Gone, Primary, Remote, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus};
