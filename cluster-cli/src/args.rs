@@ -20,6 +20,7 @@ pub(crate) enum Verb {
     Run(Box<Run>),
     Serve(Serve),
     Ctl(Ctl),
+    Status(Status),
     /// The worker of the demo.
     #[command(hide = true)]
     DemoWorker {
@@ -146,11 +147,10 @@ pub(crate) struct Serve {
     pub(crate) json: bool,
 }
 
-/// Look at a running cluster, and drive it.
-///
-/// Without --control or --name it is the one that this user runs, if there is only one.
-#[derive(Debug, Parser)]
-pub(crate) struct Ctl {
+/// Which cluster is meant. Without --control or --name it is the one that this user runs, if there is
+/// only one.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Whose {
     /// The cluster's control socket
     #[arg(long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) control: Option<PathBuf>,
@@ -158,6 +158,15 @@ pub(crate) struct Ctl {
     /// The cluster's name
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
+}
+
+/// Look at a running cluster, and drive it.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one.
+#[derive(Debug, Parser)]
+pub(crate) struct Ctl {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
 
     /// Print results and events as JSON
     #[arg(long)]
@@ -165,6 +174,19 @@ pub(crate) struct Ctl {
 
     #[command(subcommand)]
     pub(crate) order: Order,
+}
+
+/// Say how a running cluster is: its state, and a line for each worker.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one.
+#[derive(Debug, Parser)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// Print what the cluster says as it is, in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

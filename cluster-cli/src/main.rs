@@ -1,6 +1,7 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
 mod args;
+mod client;
 mod ctl;
 mod demo;
 mod keep;
@@ -8,6 +9,7 @@ mod place;
 mod report;
 mod run;
 mod serve;
+mod status;
 mod wake;
 
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Verb::Run(run) => run::run(*run),
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
+        Verb::Status(status) => status::status(&status),
         Verb::DemoWorker { address } => demo::serve(&address),
     }
 }
