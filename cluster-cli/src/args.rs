@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use cluster_primary::{Placement, PolicyName};
@@ -21,6 +22,7 @@ pub(crate) enum Verb {
     Serve(Serve),
     Ctl(Ctl),
     Status(Status),
+    Top(Top),
     /// The worker of the demo.
     #[command(hide = true)]
     DemoWorker {
@@ -189,6 +191,23 @@ pub(crate) struct Status {
     pub(crate) json: bool,
 }
 
+/// Watch a running cluster, live: what its workers do now.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one. A cluster
+/// that goes away is waited for.
+///
+/// Keys: q quits, s sorts by the next column, r reloads, + and - ask for one worker more or less, the
+/// arrows scroll.
+#[derive(Debug, Parser)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// How long it is from one look to the next
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(crate) interval: Duration,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Order {
     /// List the workers
@@ -241,6 +260,12 @@ pub(crate) enum Order {
         #[arg(default_value = "{}")]
         params: String,
     },
+}
+
+/// Seconds, as a person writes them: 1, 0.5.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "0.1 to 3600 seconds".into())
 }
 
 /// A name that is a file's too.

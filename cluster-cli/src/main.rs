@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod serve;
 mod status;
+mod top;
 mod wake;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::Status(status) => status::status(&status),
+        Verb::Top(top) => top::top(top),
         Verb::DemoWorker { address } => demo::serve(&address),
     }
 }

@@ -39,7 +39,7 @@ fn head(status: &Status) -> Vec<String> {
     first += &format!(
         ": {}, {}",
         status.state.as_str(),
-        if status.ready { "ready" } else { "not ready" }
+        if status.unready().is_none() { "ready" } else { "not ready" }
     );
     let mut items = vec![first];
     items.extend(status.uptime_ms.map(|ms| format!("up {}", time(ms))));
