@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Name, Options};
+use crate::config::{Name, Options, Period};
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -20,6 +21,12 @@ pub(crate) enum Verb {
     Run(Box<Run>),
     Serve(Serve),
     Ctl(Ctl),
+    Status(Status),
+    Top(Top),
+    Reload(Reload),
+    Scale(Scale),
+    Drain(Drain),
+    Upgrade(Upgrade),
     /// The worker of the demo.
     #[command(hide = true)]
     DemoWorker {
@@ -109,11 +116,10 @@ pub(crate) struct Serve {
     pub(crate) json: bool,
 }
 
-/// Look at a running cluster, and drive it.
-///
-/// Without --control or --name it is the one that this user runs, if there is only one.
-#[derive(Debug, Parser)]
-pub(crate) struct Ctl {
+/// Which cluster is meant. Without --control or --name it is the one that this user runs, if there is
+/// only one.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Whose {
     /// The cluster's control socket
     #[arg(long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) control: Option<PathBuf>,
@@ -121,6 +127,80 @@ pub(crate) struct Ctl {
     /// The cluster's name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<Name>,
+}
+
+/// What all orders to a cluster have.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Ordered {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Replace every worker of a cluster by a new one, and lose no request.
+///
+/// A slot at a time (run --batch) the new worker is started first. When it is ready (run --ready) the
+/// old one gets nothing more, finishes its connections and leaves; after the grace period it is sent
+/// SIGTERM, then SIGKILL. If a new worker dies or is not ready in time (run --ready-timeout), the
+/// reload is aborted, and the old ones stay. The configuration file is read anew: what has changed in
+/// it takes effect.
+///
+/// This waits until all of that is done. SIGHUP to the cluster does the same.
+#[derive(Debug, Parser)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) ordered: Ordered,
+}
+
+/// Have a cluster keep more workers, or fewer.
+///
+/// Those who are too many finish their connections and leave. SIGTTIN to the cluster is one more,
+/// SIGTTOU one fewer. A reload keeps the number, unless the configuration file has another.
+#[derive(Debug, Parser)]
+pub(crate) struct Scale {
+    #[command(flatten)]
+    pub(crate) ordered: Ordered,
+
+    /// How many
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) workers: u32,
+}
+
+/// Have a cluster say that it is not ready, and end after a while.
+///
+/// /readyz says so at once, so that balancers send nobody any more; until it ends the cluster
+/// serves on. SIGTERM to the cluster does the same, with run --drain-delay.
+#[derive(Debug, Parser)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) ordered: Ordered,
+
+    /// How long it serves on [default: its --drain-delay]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) delay: Option<Period<0>>,
+}
+
+/// Have the primary of a cluster execute its program anew, and nobody notice.
+///
+/// For a new version of cluster itself, put in the place of the old one. It keeps its process id, its
+/// workers, sockets, channels and connections. The new program is tried first: if it cannot take over,
+/// the old one goes on. SIGUSR2 to the cluster does the same.
+#[derive(Debug, Parser)]
+pub(crate) struct Upgrade {
+    #[command(flatten)]
+    pub(crate) ordered: Ordered,
+}
+
+/// Look at a running cluster, and drive it.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one.
+#[derive(Debug, Parser)]
+pub(crate) struct Ctl {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
 
     /// Print results and events as JSON
     #[arg(long)]
@@ -128,6 +208,36 @@ pub(crate) struct Ctl {
 
     #[command(subcommand)]
     pub(crate) order: Order,
+}
+
+/// Say how a running cluster is: its state, and a line for each worker.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one.
+#[derive(Debug, Parser)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// Print what the cluster says as it is, in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Watch a running cluster, live: what its workers do now.
+///
+/// Without --control or --name it is the one that this user runs, if there is only one. A cluster
+/// that goes away is waited for.
+///
+/// Keys: q quits, s sorts by the next column, r reloads, + and - ask for one worker more or less, the
+/// arrows scroll.
+#[derive(Debug, Parser)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) whose: Whose,
+
+    /// How long it is from one look to the next
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -182,4 +292,10 @@ pub(crate) enum Order {
         #[arg(default_value = "{}")]
         params: String,
     },
+}
+
+/// Seconds, as a person writes them: 1, 0.5.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "0.1 to 3600 seconds".into())
 }

@@ -26,6 +26,7 @@ pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use name::Name;
 pub(crate) use options::Options;
+pub(crate) use period::Period;
 pub(crate) use resolved::{Conflict, Resolved, Seeing};
 pub(crate) use variable::Variable;
 

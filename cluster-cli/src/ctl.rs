@@ -1,31 +1,24 @@
-//! `cluster ctl`: a client of the control API.
+//! `cluster ctl`: the control API for the shell.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cluster_primary::{Object, Value};
 
 use crate::args::{Ctl, Order};
-use crate::place;
+use crate::client::{Client, Trouble, line, trouble};
 
 const FAILED: u8 = 1;
 
-/// How long a cluster may take to answer what it can answer at once.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;
-    let outcome = find(&args).and_then(|path| Client::connect(&path)).and_then(|mut client| {
+    let outcome = Client::of(&args.whose).and_then(|mut client| {
         if let Order::Events { types } = &args.order {
-            return client.events(types, json).map(|()| false);
+            return events(&mut client, types, json).map(|()| false);
         }
         let (method, params) = call(&args.order)?;
         let result = client.call(method, params)?;
@@ -37,28 +30,23 @@ pub(crate) fn ctl(args: Ctl) -> ExitCode {
         Ok(false) => ExitCode::SUCCESS,
         // Nobody was there to be signalled, which has been said.
         Ok(true) => ExitCode::from(FAILED),
-        Err(Trouble::Said(what) | Trouble::Unreadable(what)) => {
-            eprintln!("cluster ctl: {what}");
-            ExitCode::from(FAILED)
-        }
-        // Whoever read this has gone.
-        Err(Trouble::Unheard) => ExitCode::SUCCESS,
+        Err(trouble) => complain("ctl", trouble),
     }
 }
 
-/// Why it did not work.
-enum Trouble {
-    Said(String),
-    /// A line that was not understood.
-    Unreadable(String),
-    Unheard,
+/// Says what went wrong with that verb; the status to exit with.
+pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
+    match trouble {
+        Trouble::Said(what) | Trouble::Unreadable(what) => {
+            eprintln!("cluster {verb}: {what}");
+            ExitCode::from(FAILED)
+        }
+        // Whoever read this has gone.
+        Trouble::Unheard => ExitCode::SUCCESS,
+    }
 }
 
-fn trouble(what: impl Into<String>) -> Trouble {
-    Trouble::Said(what.into())
-}
-
-fn print(text: &str) -> Result<(), Trouble> {
+pub(crate) fn print(text: &str) -> Result<(), Trouble> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Trouble::Unheard),
         Err(error) => Err(trouble(format!("cannot write to standard output: {error}"))),
@@ -66,140 +54,31 @@ fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// The socket that is meant.
-fn find(args: &Ctl) -> Result<PathBuf, Trouble> {
-    if let Some(path) = &args.control {
-        return Ok(path.clone());
+/// Prints events, for as long as there are any.
+fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Trouble> {
+    let mut params = Object::new();
+    if !types.is_empty() {
+        params.insert("events", types.iter().map(|t| t.as_str().into()).collect::<Vec<_>>());
     }
-    let folder = place::our_folder().map_err(|error| trouble(error.to_string()))?;
-    if let Some(name) = &args.name {
-        return Ok(place::of_name(&folder, &name.0));
-    }
-    let live = place::live(&folder);
-    match &live[..] {
-        [(_, path)] => Ok(path.clone()),
-        [] => Err(trouble(format!(
-            "no cluster is found: {} has no live socket. One that was started with --control is \
-             found by that: cluster ctl --control PATH",
-            folder.display()
-        ))),
-        several => {
-            let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
-            Err(trouble(format!(
-                "several clusters are running; say which by --name: {}",
-                names.join(", ")
-            )))
-        }
-    }
-}
-
-struct Client {
-    path: PathBuf,
-    lines: BufReader<UnixStream>,
-}
-
-impl Client {
-    fn connect(path: &Path) -> Result<Self, Trouble> {
-        let no_socket = std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket());
-        let stream = place::connect(path).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => "; is the cluster running?",
-                _ if no_socket => "; it is no socket",
-                io::ErrorKind::ConnectionRefused => "; its cluster has gone",
-                io::ErrorKind::PermissionDenied => "; it is another user's",
-                _ => "",
-            };
-            trouble(format!("cannot connect to {}: {error}{hint}", path.display()))
-        })?;
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .map_err(|error| trouble(format!("cannot use {}: {error}", path.display())))?;
-        Ok(Self { path: path.into(), lines: BufReader::new(stream) })
-    }
-
-    fn send(&mut self, method: &str, params: Object) -> Result<(), Trouble> {
-        let request = Object::new()
-            .with("jsonrpc", "2.0")
-            .with("id", 1)
-            .with("method", method)
-            .with("params", params);
-        let mut text = line(&request.into());
-        text.push('\n');
-        let sent = self.lines.get_mut().write_all(text.as_bytes());
-        sent.map_err(|error| trouble(format!("cannot write to {}: {error}", self.path.display())))
-    }
-
-    /// The next line, or nothing when the primary has gone.
-    fn receive(&mut self) -> Result<Option<Value>, Trouble> {
-        let mut text = Vec::new();
-        let read = self.lines.read_until(b'\n', &mut text);
-        let path = || self.path.display();
-        match read {
-            Ok(0) => Ok(None),
-            Ok(_) => serde_json::from_slice(&text).map(Some).map_err(|error| {
-                Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
-            }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(trouble(format!("{} does not answer", path())))
+    client.call("subscribe", params)?;
+    let mut names = BTreeMap::new();
+    client.wait_for_ever()?;
+    loop {
+        let notification = match client.receive() {
+            Ok(Some(notification)) => notification,
+            Ok(None) => break,
+            // One that cannot be read, for it nests too deep, is not the last.
+            Err(Trouble::Unreadable(what)) => {
+                eprintln!("cluster ctl: an event was left out: {what}");
+                continue;
             }
-            Err(error) => Err(trouble(format!("cannot read from {}: {error}", path()))),
-        }
+            Err(trouble) => return Err(trouble),
+        };
+        let event = &notification["params"];
+        print(&if json { line(event) } else { tell(event, &mut names) })?;
     }
-
-    /// From here on it may take as long as it takes.
-    fn wait_for_ever(&self) -> Result<(), Trouble> {
-        let set = self.lines.get_ref().set_read_timeout(None);
-        set.map_err(|error| trouble(format!("cannot use {}: {error}", self.path.display())))
-    }
-
-    fn call(&mut self, method: &str, params: Object) -> Result<Value, Trouble> {
-        if method == "disconnect" {
-            self.wait_for_ever()?;
-        }
-        self.send(method, params)?;
-        match self.receive()? {
-            None => Err(trouble("the primary has hung up; is it another user's?")),
-            Some(answer) if !answer["error"].is_null() => {
-                let error = &answer["error"];
-                let mut what = error["message"].as_str().unwrap_or("it failed").to_owned();
-                if let Some(code) = error["data"]["code"].as_str() {
-                    let _ = write!(what, " ({code})");
-                }
-                Err(Trouble::Said(what))
-            }
-            Some(answer) => Ok(answer["result"].clone()),
-        }
-    }
-
-    fn events(&mut self, types: &[String], json: bool) -> Result<(), Trouble> {
-        let mut params = Object::new();
-        if !types.is_empty() {
-            params.insert("events", types.iter().map(|t| t.as_str().into()).collect::<Vec<_>>());
-        }
-        self.call("subscribe", params)?;
-        let mut names = BTreeMap::new();
-        self.wait_for_ever()?;
-        loop {
-            let notification = match self.receive() {
-                Ok(Some(notification)) => notification,
-                Ok(None) => break,
-                // One that cannot be read, for it nests too deep, is not the last.
-                Err(Trouble::Unreadable(what)) => {
-                    eprintln!("cluster ctl: an event was left out: {what}");
-                    continue;
-                }
-                Err(trouble) => return Err(trouble),
-            };
-            let event = &notification["params"];
-            print(&if json { line(event) } else { tell(event, &mut names) })?;
-        }
-        eprintln!("cluster ctl: the cluster has gone, or has hung up");
-        Ok(())
-    }
-}
-
-fn line(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    eprintln!("cluster ctl: the cluster has gone, or has hung up");
+    Ok(())
 }
 
 /// The method that an order means.

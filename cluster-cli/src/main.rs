@@ -1,25 +1,30 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
 mod args;
+mod client;
 mod config;
 mod ctl;
 mod demo;
 mod init;
 mod listen;
 mod logs;
+mod order;
 mod place;
 mod report;
 mod run;
 mod runner;
 mod serve;
 mod signals;
+mod status;
 mod systemd;
+mod top;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::{Args, Verb};
+use order::Order;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -27,6 +32,16 @@ fn main() -> ExitCode {
         Verb::Run(run) => run::run(*run),
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
+        Verb::Status(status) => status::status(&status),
+        Verb::Top(top) => top::top(top),
+        Verb::Reload(reload) => order::order(&reload.ordered, &Order::Reload),
+        Verb::Scale(scale) => order::order(&scale.ordered, &Order::Scale(scale.workers)),
+        Verb::Drain(drain) => {
+            let delay =
+                drain.delay.map(|delay| u64::try_from(delay.0.as_millis()).unwrap_or(u64::MAX));
+            order::order(&drain.ordered, &Order::Drain(delay))
+        }
+        Verb::Upgrade(upgrade) => order::order(&upgrade.ordered, &Order::Upgrade),
         Verb::DemoWorker { address } => demo::serve(&address),
         Verb::ListenShim { command } => listen::shim::run(&command),
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The user's folder of control sockets: under `$XDG_RUNTIME_DIR`, else under the system's temporary
 /// folder by the user's number.
@@ -74,14 +75,17 @@ pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
     live
 }
 
+static CONNECTING: Mutex<()> = Mutex::new(());
+
 /// Connects to a control socket, however long its path is: an address holds about a hundred bytes.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let _alone = CONNECTING.lock();
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
                 return Err(error);
             };
-            // This program does nothing else, and nothing of it is elsewhere.
+            // Nothing of this program depends on where it is but these calls, one at a time.
             let before = std::env::current_dir()?;
             std::env::set_current_dir(folder)?;
             let connected = UnixStream::connect(name);

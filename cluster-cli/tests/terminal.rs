@@ -1,46 +1,14 @@
 //! Ctrl-C on a real pseudo-terminal reaches the primary alone, which ends everything gracefully.
-#![allow(unsafe_code, reason = "std has no safe way to give a child a terminal of its own")]
 
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use pty::Terminal;
 use support::{Lines, assert_gone, cluster, eventually, file, get, nodes, run_script};
-
-struct Terminal {
-    ours: File,
-    theirs: OwnedFd,
-}
-
-impl Terminal {
-    fn new() -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        Self { ours: ours.into(), theirs: theirs.into() }
-    }
-
-    /// Makes it the child's controlling terminal, as a shell's window would.
-    fn give_to(&self, command: &mut Command) {
-        let end = || Stdio::from(self.theirs.try_clone().unwrap());
-        command.stdin(end()).stdout(end()).stderr(end());
-        // SAFETY: two system calls between fork and exec; nothing is allocated or locked.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::setsid()?;
-                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin().as_fd())?;
-                Ok(())
-            });
-        }
-    }
-}
 
 /// The command as a shell runs it, which stays until a line is typed: when a session's leader ends,
 /// the kernel throws away what nobody has read from the terminal yet.

@@ -69,13 +69,13 @@ mod settings;
 mod signal;
 mod stats;
 pub mod supervisor;
-pub mod usage;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{Object, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
+pub use driver::usage;
 pub use driver::{Gone, Primary, Remote, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus};

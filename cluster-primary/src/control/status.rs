@@ -56,7 +56,7 @@ pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: Status)
 fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -> Option<Object> {
     let state = primary.worker_state(id)?;
     let member = supervisor.member(id);
-    let Usage { resident, cpu, .. } = usage::of(state.pid);
+    let Usage { rss_bytes, cpu, .. } = usage::of(state.pid);
     let listening = primary.listening(id).iter().map(|at| address(at).into()).collect();
     let stage = match member {
         _ if !state.responsive => "stuck",
@@ -78,7 +78,7 @@ fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -
             .with("inFlight", state.in_flight)
             .with("held", state.held)
             .with("ackLatency", latency(&state.ack_latency))
-            .with("rssBytes", resident)
+            .with("rssBytes", rss_bytes)
             .with("cpuMs", cpu.map(millis))
             .with("listening", Value::Array(listening)),
     )
@@ -135,9 +135,9 @@ fn totals(primary: &Primary, supervisor: &Supervisor, status: Status) -> Object 
 }
 
 fn own() -> Object {
-    let Usage { resident, cpu, descriptors, .. } = usage::own();
+    let Usage { rss_bytes, cpu, open_descriptors, .. } = usage::own();
     Object::new()
-        .with("rssBytes", resident)
+        .with("rssBytes", rss_bytes)
         .with("cpuMs", cpu.map(millis))
-        .with("openDescriptors", descriptors)
+        .with("openDescriptors", open_descriptors)
 }

@@ -21,6 +21,7 @@ mod socket_file;
 mod sorted;
 mod spawn;
 mod tokens;
+pub mod usage;
 mod view;
 mod watch;
 

@@ -224,7 +224,7 @@ impl Supervised {
     fn measure(&mut self, now: Mono) {
         for worker in self.primary.all_workers() {
             let Some(state) = self.primary.worker_state(worker) else { continue };
-            let memory = crate::usage::of(state.pid).resident;
+            let memory = crate::usage::of(state.pid).rss_bytes;
             let connections = state.connections;
             self.supervisor.handle_input(now, Input::Usage { worker, memory, connections });
         }

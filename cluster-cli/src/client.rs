@@ -1,0 +1,147 @@
+//! A client of the control API.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cluster_primary::{Object, Value};
+
+use crate::args::Whose;
+use crate::place;
+
+/// How long a cluster may take to answer what it can answer at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why it did not work.
+pub(crate) enum Trouble {
+    Said(String),
+    /// A line that was not understood.
+    Unreadable(String),
+    /// Whoever was to read what came of it has gone.
+    Unheard,
+}
+
+pub(crate) fn trouble(what: impl Into<String>) -> Trouble {
+    Trouble::Said(what.into())
+}
+
+/// The socket that is meant.
+fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
+    if let Some(path) = &whose.control {
+        return Ok(path.clone());
+    }
+    let folder = place::our_folder().map_err(|error| trouble(error.to_string()))?;
+    if let Some(name) = &whose.name {
+        return Ok(place::of_name(&folder, &name.0));
+    }
+    let live = place::live(&folder);
+    match &live[..] {
+        [(_, path)] => Ok(path.clone()),
+        [] => Err(trouble(format!(
+            "no cluster is found: {} has no live socket. One that was started with --control is \
+             found by that: --control PATH",
+            folder.display()
+        ))),
+        several => {
+            let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
+            Err(trouble(format!(
+                "several clusters are running; say which by --name: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// A connection to a cluster, for one call at a time.
+pub(crate) struct Client {
+    path: PathBuf,
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the cluster that is meant.
+    pub(crate) fn of(whose: &Whose) -> Result<Self, Trouble> {
+        find(whose).and_then(|path| Self::connect(&path))
+    }
+
+    fn connect(path: &Path) -> Result<Self, Trouble> {
+        let no_socket = std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket());
+        let stream = place::connect(path).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "; is the cluster running?",
+                _ if no_socket => "; it is no socket",
+                io::ErrorKind::ConnectionRefused => "; its cluster has gone",
+                io::ErrorKind::PermissionDenied => "; it is another user's",
+                _ => "",
+            };
+            trouble(format!("cannot connect to {}: {error}{hint}", path.display()))
+        })?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|error| trouble(format!("cannot use {}: {error}", path.display())))?;
+        Ok(Self { path: path.into(), lines: BufReader::new(stream) })
+    }
+
+    fn send(&mut self, method: &str, params: Object) -> Result<(), Trouble> {
+        let request = Object::new()
+            .with("jsonrpc", "2.0")
+            .with("id", 1)
+            .with("method", method)
+            .with("params", params);
+        let mut text = line(&request.into());
+        text.push('\n');
+        let sent = self.lines.get_mut().write_all(text.as_bytes());
+        sent.map_err(|error| trouble(format!("cannot write to {}: {error}", self.path.display())))
+    }
+
+    /// The next line, or nothing when the primary has gone.
+    pub(crate) fn receive(&mut self) -> Result<Option<Value>, Trouble> {
+        let mut text = Vec::new();
+        let read = self.lines.read_until(b'\n', &mut text);
+        let path = || self.path.display();
+        match read {
+            Ok(0) => Ok(None),
+            Ok(_) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(trouble(format!("{} does not answer", path())))
+            }
+            Err(error) => Err(trouble(format!("cannot read from {}: {error}", path()))),
+        }
+    }
+
+    /// From here on it may take as long as it takes.
+    pub(crate) fn wait_for_ever(&self) -> Result<(), Trouble> {
+        let set = self.lines.get_ref().set_read_timeout(None);
+        set.map_err(|error| trouble(format!("cannot use {}: {error}", self.path.display())))
+    }
+
+    /// Calls a method; its result.
+    pub(crate) fn call(&mut self, method: &str, params: Object) -> Result<Value, Trouble> {
+        if method == "disconnect" {
+            self.wait_for_ever()?;
+        }
+        self.send(method, params)?;
+        match self.receive()? {
+            None => Err(trouble("the primary has hung up; is it another user's?")),
+            Some(answer) if !answer["error"].is_null() => {
+                let error = &answer["error"];
+                let mut what = error["message"].as_str().unwrap_or("it failed").to_owned();
+                if let Some(code) = error["data"]["code"].as_str() {
+                    let _ = write!(what, " ({code})");
+                }
+                Err(Trouble::Said(what))
+            }
+            Some(answer) => Ok(answer["result"].clone()),
+        }
+    }
+}
+
+/// JSON on one line.
+pub(crate) fn line(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

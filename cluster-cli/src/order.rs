@@ -1,0 +1,67 @@
+//! `cluster reload`, `scale`, `drain` and `upgrade`: what a running cluster is told to do.
+
+use std::process::ExitCode;
+
+use cluster_primary::{Object, Value};
+
+use crate::args::Ordered;
+use crate::client::{Client, line};
+use crate::ctl::{complain, print};
+
+/// What is done, and how it is told.
+pub(crate) enum Order {
+    Reload,
+    Scale(u32),
+    Drain(Option<u64>),
+    Upgrade,
+}
+
+impl Order {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Scale(_) => "scale",
+            Self::Drain(_) => "drain",
+            Self::Upgrade => "upgrade",
+        }
+    }
+
+    fn params(&self) -> Object {
+        match self {
+            Self::Scale(workers) => Object::new().with("workers", *workers),
+            Self::Drain(Some(delay)) => Object::new().with("delayMs", *delay),
+            _ => Object::new(),
+        }
+    }
+
+    fn done(&self, result: &Value) -> String {
+        match self {
+            Self::Reload => format!(
+                "reload {} is done: workers replaced: {}",
+                line(&result["generation"]),
+                line(&result["replaced"])
+            ),
+            Self::Scale(_) => format!("workers kept: {}", line(&result["workers"])),
+            Self::Drain(_) => "ending".into(),
+            Self::Upgrade => format!(
+                "the primary has been executed anew: version {}",
+                result["version"].as_str().unwrap_or("unknown")
+            ),
+        }
+    }
+}
+
+pub(crate) fn order(args: &Ordered, order: &Order) -> ExitCode {
+    let outcome = Client::of(&args.whose).and_then(|mut client| {
+        if matches!(order, Order::Reload | Order::Upgrade) {
+            // As long as the slowest worker takes.
+            client.wait_for_ever()?;
+        }
+        let result = client.call(order.name(), order.params())?;
+        print(&if args.json { line(&result) } else { order.done(&result) })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => complain(order.name(), trouble),
+    }
+}

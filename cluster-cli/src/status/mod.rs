@@ -1,0 +1,384 @@
+//! How a cluster is, as the control API's method `status` tells it, and `cluster status`.
+
+mod table;
+pub(crate) mod units;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::process::ExitCode;
+
+use cluster_primary::{Object, Value};
+use serde::{Deserialize, Deserializer};
+
+use crate::args;
+use crate::client::{Client, Trouble, line};
+use crate::ctl::{complain, print};
+
+/// `cluster status`.
+pub(crate) fn status(args: &args::Status) -> ExitCode {
+    let outcome = Client::of(&args.whose).and_then(|mut client| {
+        let value = client.call("status", Object::new())?;
+        print(&if args.json { line(&value) } else { table::render(&Status::read(&value)?) })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => complain("status", trouble),
+    }
+}
+
+/// How a cluster is. What it does not know, or an older one does not tell, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) version: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) uptime_ms: Option<u64>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) state: State,
+    /// Whether somebody takes connections.
+    #[serde(deserialize_with = "known")]
+    pub(crate) ready: bool,
+    /// How many workers it keeps.
+    pub(crate) wanted: Option<u32>,
+    /// Reloads so far.
+    pub(crate) generation: Option<u64>,
+    pub(crate) placement: Option<String>,
+    pub(crate) policy: Option<String>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) workers: Vec<Worker>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) vacant: Vec<Vacant>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) totals: Totals,
+    #[serde(deserialize_with = "known")]
+    pub(crate) primary: Process,
+}
+
+/// What a cluster is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum State {
+    Starting,
+    Running,
+    Reloading,
+    Draining,
+    Stopping,
+    GaveUp,
+    /// One that this program does not know, or none.
+    Other(String),
+    #[default]
+    Unsaid,
+}
+
+impl State {
+    /// All that have a name here.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Starting,
+        Self::Running,
+        Self::Reloading,
+        Self::Draining,
+        Self::Stopping,
+        Self::GaveUp,
+    ];
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Reloading => "reloading",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::GaveUp => "gave-up",
+            Self::Other(word) => word,
+            Self::Unsaid => "unknown",
+        }
+    }
+}
+
+impl From<String> for State {
+    fn from(word: String) -> Self {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        known.unwrap_or(Self::Other(word))
+    }
+}
+
+/// A worker.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Worker {
+    #[serde(deserialize_with = "known")]
+    pub(crate) slot: u32,
+    /// Its number as the primary counts workers.
+    #[serde(deserialize_with = "known")]
+    pub(crate) worker: u32,
+    pub(crate) pid: Option<u32>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) state: WorkerState,
+    pub(crate) generation: Option<u64>,
+    pub(crate) age_ms: Option<u64>,
+    /// How often its slot's worker was replaced after a death.
+    pub(crate) restarts: Option<u64>,
+    /// Those that it took from the primary.
+    pub(crate) connections: Option<u64>,
+    /// Those on their way to it.
+    pub(crate) in_flight: Option<u64>,
+    /// Those that it has open, where it tells.
+    pub(crate) held: Option<u64>,
+    pub(crate) ack_latency: Option<Latency>,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) cpu_ms: Option<u64>,
+    #[serde(deserialize_with = "known")]
+    pub(crate) listening: Vec<Address>,
+}
+
+/// What a worker is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum WorkerState {
+    Ready,
+    Stuck,
+    Retiring,
+    Starting,
+    /// One that this program does not know.
+    Other(String),
+    #[default]
+    Unsaid,
+}
+
+impl WorkerState {
+    /// All that have a name here, those that take connections first.
+    pub(crate) const ALL: [Self; 4] = [Self::Ready, Self::Stuck, Self::Retiring, Self::Starting];
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Ready => "ready",
+            Self::Stuck => "stuck",
+            Self::Retiring => "retiring",
+            Self::Starting => "starting",
+            Self::Other(word) => word,
+            Self::Unsaid => "unknown",
+        }
+    }
+}
+
+impl From<String> for WorkerState {
+    fn from(word: String) -> Self {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        known.unwrap_or(Self::Other(word))
+    }
+}
+
+/// How long a worker took to answer for a connection.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Latency {
+    #[serde(deserialize_with = "known")]
+    pub(crate) count: u64,
+    pub(crate) mean_us: Option<f64>,
+    pub(crate) last_us: Option<f64>,
+    /// Upper bounds, and how many took no longer.
+    #[serde(deserialize_with = "known")]
+    pub(crate) buckets_us: Vec<(u64, u64)>,
+}
+
+/// Where a worker listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Address {
+    pub(crate) address: Option<String>,
+    pub(crate) port: Option<i64>,
+    pub(crate) fd: Option<i64>,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.address.as_deref(), self.port, self.fd) {
+            (Some(path), Some(..0), _) => write!(f, "{path}"),
+            (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
+            (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
+            (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
+            (_, _, Some(fd)) => write!(f, "fd {fd}"),
+            (Some(path), None, None) => write!(f, "{path}"),
+            _ => write!(f, "?"),
+        }
+    }
+}
+
+/// A slot whose worker is dead, and not replaced yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Vacant {
+    #[serde(deserialize_with = "known")]
+    pub(crate) slot: u32,
+    pub(crate) restarts: Option<u64>,
+    /// How many workers in a row failed to start.
+    pub(crate) failures: Option<u64>,
+    pub(crate) retry_in_ms: Option<u64>,
+    pub(crate) last_death: Option<String>,
+}
+
+/// What a primary counted since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Totals {
+    pub(crate) accepted: Option<u64>,
+    pub(crate) handed_over: Option<u64>,
+    pub(crate) refused: Option<u64>,
+    pub(crate) rescued: Option<u64>,
+    pub(crate) stuck: Option<u64>,
+    /// Connections that wait now.
+    pub(crate) waiting: Option<u64>,
+    pub(crate) shed_full: Option<u64>,
+    pub(crate) shed_closed: Option<u64>,
+    pub(crate) shed_refused: Option<u64>,
+    pub(crate) accept_pauses: Option<u64>,
+    pub(crate) unexpected_handles: Option<u64>,
+    pub(crate) restarts: Option<u64>,
+    pub(crate) deaths: Option<u64>,
+    pub(crate) boot_failures: Option<u64>,
+    pub(crate) reloads: Option<u64>,
+    pub(crate) reloads_failed: Option<u64>,
+    pub(crate) upgrades: Option<u64>,
+}
+
+/// What the primary itself uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Process {
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) open_descriptors: Option<u64>,
+}
+
+/// A null is as good as nothing.
+fn known<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+impl Status {
+    /// Reads what the method `status` returned.
+    pub(crate) fn read(value: &Value) -> Result<Self, Trouble> {
+        serde_json::from_str(&line(value)).map_err(|error| {
+            Trouble::Unreadable(format!("the cluster's status cannot be read: {error}"))
+        })
+    }
+
+    pub(crate) fn ready_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.state == WorkerState::Ready).count()
+    }
+
+    /// How many workers are ready, of how many.
+    pub(crate) fn readiness(&self) -> String {
+        let ready = self.ready_workers();
+        match self.wanted {
+            Some(wanted) => format!("{ready} of {wanted} workers ready"),
+            None => format!("{ready} workers ready"),
+        }
+    }
+
+    /// Why no new connections should come here, if so.
+    pub(crate) fn unready(&self) -> Option<String> {
+        let why = match self.state {
+            State::Draining => "draining: workers finish their connections and leave".into(),
+            State::Stopping => "stopping".into(),
+            State::GaveUp => "gave up: workers died too often".into(),
+            _ if self.ready => return None,
+            _ => format!("{}, {}", self.state.as_str(), self.readiness()),
+        };
+        Some(why)
+    }
+
+    /// Where its workers listen.
+    pub(crate) fn listening(&self) -> Vec<String> {
+        let all: BTreeSet<_> = self.workers.iter().flat_map(|worker| &worker.listening).collect();
+        all.into_iter().map(Address::to_string).collect()
+    }
+
+    /// What kind of placement it is, in a few words.
+    pub(crate) fn placing(&self) -> Option<String> {
+        match (&self.placement, &self.policy) {
+            (Some(placement), Some(policy)) => Some(format!("{placement}, {policy}")),
+            (placement, policy) => placement.clone().or_else(|| policy.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A status with everything in it.
+    pub(crate) const FULL: &str = include_str!("full.json");
+
+    pub(crate) fn full() -> Status {
+        serde_json::from_str(FULL).expect("it is one")
+    }
+
+    #[test]
+    fn everything_is_read() {
+        let status = full();
+        assert_eq!((status.pid, status.wanted, status.ready), (Some(3590), Some(4), true));
+        assert_eq!(status.state, State::Reloading);
+        let worker = &status.workers[0];
+        assert_eq!((worker.slot, worker.worker, worker.pid), (0, 5, Some(3596)));
+        assert_eq!(worker.ack_latency.as_ref().unwrap().buckets_us[1], (250, 900));
+        assert_eq!(worker.listening[0].to_string(), "127.0.0.1:8000");
+        assert_eq!(status.vacant[0].last_death.as_deref(), Some("signal SIGKILL"));
+        assert_eq!(status.totals.handed_over, Some(31_204));
+        assert_eq!(status.primary.open_descriptors, Some(40));
+    }
+
+    #[test]
+    fn nulls_gaps_and_news_are_borne() {
+        let nothing: Status = serde_json::from_str("{}").unwrap();
+        assert_eq!(nothing, Status::default());
+        let mut nulls: serde_json::Value = serde_json::from_str(FULL).unwrap();
+        for value in nulls.as_object_mut().unwrap().values_mut() {
+            *value = serde_json::Value::Null;
+        }
+        assert_eq!(serde_json::from_value::<Status>(nulls).unwrap(), Status::default());
+        let news = r#"{"state":"dreaming","moon":"full","workers":[{"state":"asleep","slot":null,
+            "ackLatency":null,"connections":null,"x":[]}]}"#;
+        let news: Status = serde_json::from_str(news).unwrap();
+        assert_eq!(news.state.as_str(), "dreaming");
+        assert_eq!(news.workers[0].state.as_str(), "asleep");
+        assert_eq!(news.workers[0].connections, None);
+    }
+
+    #[test]
+    fn it_is_read_from_what_the_control_api_returned() {
+        let value: Value = serde_json::from_str(FULL).unwrap();
+        assert!(Status::read(&value).is_ok_and(|status| status == full()));
+        assert!(matches!(Status::read(&Value::from(7)), Err(Trouble::Unreadable(_))));
+    }
+
+    #[test]
+    fn who_should_get_no_connections_says_why() {
+        let why = |json: &str| serde_json::from_str::<Status>(json).unwrap().unready();
+        assert_eq!(why(r#"{"state":"running","ready":true}"#), None);
+        assert_eq!(why(r#"{"state":"reloading","ready":true}"#), None);
+        assert_eq!(why(r#"{"state":"starting","ready":true}"#), None);
+        assert_eq!(
+            why(r#"{"state":"starting","wanted":2}"#).as_deref(),
+            Some("starting, 0 of 2 workers ready")
+        );
+        let reloading =
+            why(r#"{"state":"reloading","ready":false,"workers":[{"state":"starting"}]}"#);
+        assert_eq!(reloading.as_deref(), Some("reloading, 0 workers ready"));
+        for state in ["draining", "stopping", "gave-up"] {
+            assert!(why(&format!(r#"{{"state":"{state}","ready":true}}"#)).is_some(), "{state}");
+        }
+        assert!(why("{}").is_some());
+    }
+
+    #[test]
+    fn addresses_are_written_as_people_write_them() {
+        let at = |json: &str| serde_json::from_str::<Address>(json).unwrap().to_string();
+        assert_eq!(at(r#"{"address":"127.0.0.1","port":80,"addressType":4}"#), "127.0.0.1:80");
+        assert_eq!(at(r#"{"address":"::1","port":80,"addressType":6}"#), "[::1]:80");
+        assert_eq!(at(r#"{"address":null,"port":80,"addressType":4}"#), "*:80");
+        assert_eq!(at(r#"{"address":"/run/a.sock","port":-1,"addressType":-1}"#), "/run/a.sock");
+        assert_eq!(at(r#"{"address":null,"port":-1,"fd":3}"#), "fd 3");
+        assert_eq!(at("{}"), "?");
+    }
+}

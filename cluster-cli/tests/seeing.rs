@@ -1,0 +1,278 @@
+//! `cluster status` and `cluster top`, from outside: what they show of a cluster, and how `top` leaves
+//! the terminal.
+
+#[path = "support/pty.rs"]
+mod pty;
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::num::NonZero;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use pty::Terminal;
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, tcgetattr};
+use serde_json::{Value, json};
+use support::{Cluster, Folder, cluster, eventually, kill};
+
+/// A status with everything in it.
+const STATUS: &str = include_str!("../src/status/full.json");
+
+/// Stands in for a cluster: answers `status` as one would whose uptime goes on, and writes down what
+/// else it is asked for.
+struct Stand {
+    path: PathBuf,
+    calls: Arc<Mutex<Vec<(String, Value)>>>,
+    clients: Arc<Mutex<Vec<UnixStream>>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Stand {
+    fn at(path: &Path) -> Self {
+        let _stale = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).unwrap();
+        let (calls, clients, over) =
+            <(Arc<Mutex<_>>, Arc<Mutex<Vec<_>>>, Arc<AtomicBool>)>::default();
+        thread::spawn({
+            let (calls, clients, over) = (calls.clone(), clients.clone(), over.clone());
+            move || {
+                for client in listener.incoming().map_while(Result::ok) {
+                    if over.load(Ordering::Acquire) {
+                        return;
+                    }
+                    clients.lock().unwrap().push(client.try_clone().unwrap());
+                    let calls = calls.clone();
+                    thread::spawn(move || answer(client, &calls));
+                }
+            }
+        });
+        Self { path: path.into(), calls, clients, over }
+    }
+
+    /// It goes away, as by `kill -9`.
+    fn vanish(self) {}
+
+    fn calls(&self, method: &str) -> Vec<Value> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|(name, _)| name == method).map(|(_, params)| params.clone()).collect()
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        // Whoever accepts sees that by a client.
+        let _last = UnixStream::connect(&self.path);
+        let _gone = std::fs::remove_file(&self.path);
+        for client in self.clients.lock().unwrap().drain(..) {
+            let _gone = client.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn answer(client: UnixStream, calls: &Mutex<Vec<(String, Value)>>) {
+    let mut writer = client.try_clone().unwrap();
+    for line in BufReader::new(client).lines().map_while(Result::ok) {
+        let request: Value = serde_json::from_str(&line).unwrap();
+        let method = request["method"].as_str().unwrap().to_owned();
+        let mut calls = calls.lock().unwrap();
+        let looks = calls.iter().filter(|(name, _)| name == "status").count() as u64;
+        calls.push((method.clone(), request["params"].clone()));
+        drop(calls);
+        let result = match method.as_str() {
+            "status" => {
+                let mut status: Value = serde_json::from_str(STATUS).unwrap();
+                status["uptimeMs"] = json!(1_000_000 + looks * 1000);
+                status["workers"][0]["connections"] = json!(1000 + looks * 7);
+                status
+            }
+            "reload" | "scale" => json!(true),
+            other => panic!("{other} is asked for"),
+        };
+        let answer = json!({"jsonrpc": "2.0", "id": request["id"], "result": result});
+        if writeln!(writer, "{answer}").is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn status_is_a_table_for_people_and_json_for_programs() {
+    let folder = Folder::new("status");
+    let path = folder.0.join("control");
+    let _stand = Stand::at(&path);
+    let shown = cluster().arg("status").arg("--control").arg(&path).output().unwrap();
+    assert!(shown.status.success());
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("3596")).expect(&text);
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(cells[..5], ["0", "5", "3596", "ready", "3"], "{text}");
+    assert!(text.contains("slot 2 is vacant") && text.contains("signal SIGKILL"), "{text}");
+
+    let json = cluster().args(["status", "--json", "--control"]).arg(&path).output().unwrap();
+    assert!(json.status.success());
+    let value: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(value["workers"][0]["ackLatency"]["bucketsUs"][1], json!([250, 900]));
+}
+
+#[test]
+fn where_no_cluster_is_that_is_said() {
+    let folder = Folder::new("nobody");
+    let path = folder.0.join("control");
+    let none = cluster().arg("status").arg("--control").arg(&path).output().unwrap();
+    assert_eq!(none.status.code(), Some(1));
+    let said = String::from_utf8(none.stderr).unwrap();
+    assert!(said.starts_with("cluster status: cannot connect to "), "{said}");
+    assert!(said.contains("is the cluster running?"), "{said}");
+    // And `top` wants a terminal.
+    let mut piped = Cluster::start(cluster().arg("top").arg("--control").arg(&path));
+    assert_eq!(piped.wait().code(), Some(1));
+    piped.err.wait_for(1, |line| line.contains("no terminal"));
+}
+
+const COLUMNS: NonZero<u16> = NonZero::new(110).unwrap();
+const ROWS: NonZero<u16> = NonZero::new(30).unwrap();
+
+/// `cluster top` on a terminal of its own.
+struct Top {
+    terminal: Terminal,
+    child: Child,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl Top {
+    fn start(path: &Path) -> Self {
+        let terminal = Terminal::new();
+        terminal.resize(COLUMNS.get(), ROWS.get());
+        assert!(terminal.is_cooked());
+        let mut command = cluster();
+        command
+            .args(["top", "--interval", "0.1", "--control"])
+            .arg(path)
+            .env("TERM", "xterm-256color");
+        terminal.give_to(&mut command);
+        let child = command.spawn().unwrap();
+        let parser = vt100::Parser::new(ROWS, COLUMNS, 0);
+        let screen = Arc::new(Mutex::new(parser));
+        thread::spawn({
+            let (screen, mut from) = (screen.clone(), terminal.ours.try_clone().unwrap());
+            move || {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = from.read(&mut bytes) {
+                    screen.lock().unwrap().process(&bytes[..length]);
+                }
+            }
+        });
+        Self { terminal, child, screen }
+    }
+
+    /// Waits until that is on the screen.
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        let on_screen = || self.screen.lock().unwrap().screen().contents().contains(text);
+        eventually(&format!("{text:?} is shown"), || on_screen().then_some(()));
+    }
+
+    /// Whether the screen is one of its own, apart from what was there before.
+    fn is_alone(&self) -> bool {
+        self.screen.lock().unwrap().screen().alternate_screen()
+    }
+
+    /// Whether nothing is wrong.
+    fn is_calm(&self) -> bool {
+        !self.screen.lock().unwrap().screen().contents().contains("tried again")
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.terminal.ours.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for its end; the terminal must be as it was.
+    #[track_caller]
+    fn ends(mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let status = eventually("it ends", || child.try_wait().unwrap());
+        assert!(self.terminal.is_cooked(), "the terminal is left raw");
+        // What it wrote last may still be on its way.
+        eventually("the screen is given back", || (!self.is_alone()).then_some(()));
+        let hides_cursor = || self.screen.lock().unwrap().screen().hide_cursor();
+        eventually("the cursor is seen", || (!hides_cursor()).then_some(()));
+        status.code()
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Terminal {
+    /// Whether it takes lines and shows what is typed, as it does for a shell.
+    fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.ours).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+}
+
+#[test]
+fn top_shows_a_cluster_and_keys_drive_it() {
+    let folder = Folder::new("top");
+    let path = folder.0.join("control");
+    let stand = Stand::at(&path);
+    let mut top = Top::start(&path);
+    top.shows("3596");
+    assert!(top.is_alone());
+    top.shows("retiring");
+    assert!(!top.terminal.is_cooked());
+    // By the primary's clock.
+    top.shows("7.0 connections/s");
+    top.press("r");
+    eventually("a reload is asked for", || (stand.calls("reload") == [json!({})]).then_some(()));
+    top.press("+");
+    eventually("one more is asked for", || {
+        (stand.calls("scale") == [json!({"workers": 5})]).then_some(())
+    });
+    top.press("s");
+    top.shows("CONN/S▾");
+    top.press("q");
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn top_waits_for_a_cluster_that_has_gone() {
+    let folder = Folder::new("gone");
+    let path = folder.0.join("control");
+    let mut top = Top::start(&path);
+    top.shows("cannot connect to");
+    let stand = Stand::at(&path);
+    top.shows("3596");
+    stand.vanish();
+    top.shows("tried again");
+    assert!(!top.is_calm());
+    let _stand = Stand::at(&path);
+    eventually("it is well again", || top.is_calm().then_some(()));
+    top.shows("3596");
+    top.press("\x03");
+    assert_eq!(top.ends(), Some(0));
+}
+
+#[test]
+fn top_gives_the_terminal_back_when_it_is_told_to_end() {
+    let folder = Folder::new("told");
+    let path = folder.0.join("control");
+    let _stand = Stand::at(&path);
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let top = Top::start(&path);
+        top.shows("3596");
+        kill(i32::try_from(top.child.id()).unwrap(), signal);
+        assert_eq!(top.ends(), Some(0), "{signal:?}");
+    }
+}

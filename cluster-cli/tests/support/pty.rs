@@ -1,0 +1,47 @@
+//! A pseudo-terminal for a child.
+#![allow(unsafe_code, reason = "std has no safe way to give a child a terminal of its own")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::Winsize;
+
+pub struct Terminal {
+    pub ours: File,
+    pub theirs: OwnedFd,
+}
+
+impl Terminal {
+    pub fn new() -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        Self { ours: ours.into(), theirs: theirs.into() }
+    }
+
+    /// How large it is.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.ours, size).unwrap();
+    }
+
+    /// Makes it the child's controlling terminal, as a shell's window would.
+    pub fn give_to(&self, command: &mut Command) {
+        let end = || Stdio::from(self.theirs.try_clone().unwrap());
+        command.stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: two system calls between fork and exec; nothing is allocated or locked.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin().as_fd())?;
+                Ok(())
+            });
+        }
+    }
+}
