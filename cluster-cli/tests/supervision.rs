@@ -105,7 +105,8 @@ fn a_worker_that_is_busy_for_seconds_is_left_alone_and_the_others_serve() {
         let cluster = supervised(&node, &["-n", "2"]);
         let address = at(&cluster, 2);
         let blocked = std::thread::spawn(move || ask(address, "/block/5000"));
-        // One of these waits with the worker that is blocked: it had answered for nothing yet.
+        // Some of these wait with the worker that is blocked: what was on its way to it. All else goes to
+        // the other.
         let over = std::sync::atomic::AtomicBool::new(false);
         let served: Vec<u32> = std::thread::scope(|scope| {
             let client = || {
@@ -116,14 +117,13 @@ fn a_worker_that_is_busy_for_seconds_is_left_alone_and_the_others_serve() {
                 }
                 served
             };
-            let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(client)).collect();
             eventually("the worker is done", || blocked.is_finished().then_some(()));
             over.store(true, std::sync::atomic::Ordering::Relaxed);
             clients.into_iter().map(|client| client.join().unwrap()).collect()
         });
         assert!(blocked.join().unwrap().unwrap().starts_with("slot "));
-        let stuck = served.iter().filter(|count| **count < 20).count();
-        assert!(stuck <= 1, "{served:?}");
+        assert!(served.iter().sum::<u32>() > 100, "{served:?}");
         let lines = cluster.err.all();
         assert!(
             !lines.iter().any(|l| l.contains("died") || l.contains("not answered")),
