@@ -4,6 +4,11 @@ mod args;
 mod client;
 mod ctl;
 mod demo;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "cluster run starts it, once it has the option")
+)]
+mod http;
 mod keep;
 mod place;
 mod report;
