@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod ctl;
 mod demo;
+mod http;
 mod init;
 mod listen;
 mod logs;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -289,6 +290,15 @@ impl Report {
             self.control(path);
         } else {
             info!("ready: driven by whoever connects to {}", path.display());
+        }
+    }
+
+    /// Where a browser sees how all is.
+    pub(crate) fn shows(&self, at: SocketAddr) {
+        if self.0.json {
+            print(typed("http").with("url", format!("http://{at}/")));
+        } else {
+            info!("http://{at}/ shows how all is");
         }
     }
 

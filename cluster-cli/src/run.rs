@@ -11,6 +11,7 @@ use cluster_primary::{Affinity, Settings};
 
 use crate::args::Run;
 use crate::config::{self, Output, Resolved};
+use crate::http::{HttpAddress, HttpServer};
 use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
@@ -53,8 +54,18 @@ pub(crate) fn run(args: Run) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
+    let http = match options.seeing.http.as_ref().map(http).transpose() {
+        Ok(http) => http,
+        Err(error) => {
+            report.failure(&error);
+            return ExitCode::from(FAILED);
+        }
+    };
+    if let Some(address) = http.as_ref().and_then(|http| http.local_addr().ok()) {
+        report.shows(address);
+    }
     let kept = match Kept::new(args, options, sockets) {
-        Ok(kept) => kept,
+        Ok(kept) => kept.with_http(http),
         Err(error) => {
             report.failure(&format!("cannot make a socket for NOTIFY_SOCKET: {error}"));
             return ExitCode::from(FAILED);
@@ -67,6 +78,12 @@ pub(crate) fn run(args: Run) -> ExitCode {
         report.broken(&error);
         ExitCode::from(FAILED)
     })
+}
+
+/// Begins to show how all is.
+fn http(address: &HttpAddress) -> Result<HttpServer, String> {
+    let server = address.bind().and_then(|listener| HttpServer::start(listener, address.names()));
+    server.map_err(|error| format!("cannot listen on {address} (--http): {error}"))
 }
 
 /// Prints the options in force.

@@ -10,7 +10,9 @@ use cluster_primary::supervisor::{Config, Failure, Happening, Notice, Outcome, S
 use cluster_primary::{Event, Object, Primary, Settings, WatchId, WorkerId};
 
 use crate::args::Run;
+use crate::client::line;
 use crate::config::{Ready, Resolved};
+use crate::http::HttpServer;
 use crate::init::Init;
 use crate::listen::Sockets;
 use crate::place;
@@ -51,6 +53,8 @@ pub(crate) struct Kept {
     sockets: Sockets,
     /// Where workers say that they are ready, if they are to say so there.
     notify: Option<NotifySocket>,
+    /// Who shows how all is, until the loop has it.
+    http: Option<HttpServer>,
 }
 
 impl Kept {
@@ -63,7 +67,13 @@ impl Kept {
             }
             _ => None,
         };
-        Ok(Self { args, options, sockets, notify })
+        Ok(Self { args, options, sockets, notify, http: None })
+    }
+
+    /// Shows how all is there.
+    pub(crate) fn with_http(mut self, http: Option<HttpServer>) -> Self {
+        self.http = http;
+        self
     }
 
     /// What the primary is told.
@@ -88,6 +98,7 @@ pub(crate) struct Runner {
     report: Report,
     kept: Option<Kept>,
     notified: Option<WatchId>,
+    http: Option<(HttpServer, WatchId)>,
     systemd: Systemd,
     /// Whether the service manager has been told that all is ready.
     announced: bool,
@@ -109,7 +120,7 @@ impl Runner {
         report: Report,
         control: Option<ControlServer>,
         ends: Ends,
-        kept: Option<Kept>,
+        mut kept: Option<Kept>,
     ) -> io::Result<Self> {
         let mut primary = Primary::new(settings)?;
         let signals = Signals::take(&mut primary, kept.is_some())?;
@@ -123,6 +134,13 @@ impl Runner {
         };
         let notify = kept.as_ref().and_then(|kept| kept.notify.as_ref());
         let notified = notify.map(|notify| primary.watch(notify.as_raw_fd())).transpose()?;
+        let http = match kept.as_mut().and_then(|kept| kept.http.take()) {
+            Some(http) => {
+                let watch = primary.watch(http.bell().as_raw_fd())?;
+                Some((http, watch))
+            }
+            None => None,
+        };
         let cluster = Supervised::new(primary, config);
         let systemd = Systemd::from_env(cluster.now());
         Ok(Self {
@@ -133,6 +151,7 @@ impl Runner {
             report,
             kept,
             notified,
+            http,
             systemd,
             announced: false,
             init: Init::new(),
@@ -160,6 +179,7 @@ impl Runner {
             }
             self.hear_workers();
             self.tell_manager();
+            self.publish();
             if let Some(outcome) = self.cluster.outcome()
                 && self.cluster.primary().poll_timeout().is_none()
             {
@@ -333,6 +353,17 @@ impl Runner {
             self.announced = true;
             let _unheard = self.systemd.ready();
             self.tell_status();
+        }
+    }
+
+    /// Shows how all is, if somebody asked.
+    fn publish(&mut self) {
+        let Some((http, watch)) = &mut self.http else { return };
+        if self.cluster.primary_mut().take_ready(*watch) && http.asked() {
+            let status = self.status().into();
+            if let Some((http, _)) = &self.http {
+                http.publish(line(&status));
+            }
         }
     }
 

@@ -1,41 +1,17 @@
 //! Addresses to listen on.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::written::{Written, wanted};
+use crate::http::HttpAddress;
 use crate::listen::Listen;
-
-/// Where the HTTP listener listens: `9090` (on loopback), `0.0.0.0:9090`, `[::]:9090`,
-/// `localhost:9090`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HttpAddress {
-    /// An IP address, or a name.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
 
 impl Written for HttpAddress {
     const NUMBERS: bool = true;
 
     fn takes() -> String {
         "a port, or HOST:PORT, such as \"0.0.0.0:9090\" or \"[::1]:9090\"".into()
-    }
-}
-
-impl FromStr for HttpAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (host, port) = host_and_port(text).ok_or_else(wanted::<Self>)?;
-        Ok(Self { host: host.unwrap_or_else(|| "127.0.0.1".into()), port })
-    }
-}
-
-impl fmt::Display for HttpAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_address(f, &self.host, self.port)
     }
 }
 
@@ -69,35 +45,6 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-fn write_address(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
-    match host.contains(':') {
-        true => write!(f, "[{host}]:{port}"),
-        false => write!(f, "{host}:{port}"),
-    }
-}
-
-/// `PORT`, or `HOST:PORT`.
-fn host_and_port(text: &str) -> Option<(Option<String>, u16)> {
-    let (host, port) = match text.rsplit_once(':') {
-        None => (None, text),
-        Some((host, port)) => {
-            let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            let good = match in_brackets {
-                Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
-                None => is_name(host),
-            };
-            (Some(good.then(|| in_brackets.unwrap_or(host).to_owned())?), port)
-        }
-    };
-    let plain = port.bytes().all(|byte| byte.is_ascii_digit());
-    Some((host, port.parse().ok().filter(|_| plain)?))
-}
-
-/// An IPv4 address or the name of a host, as far as one can see.
-fn is_name(host: &str) -> bool {
-    !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +53,7 @@ mod tests {
     #[test]
     fn a_port_alone_is_on_loopback_for_http_and_everywhere_for_listen() {
         let http: HttpAddress = "9090".parse().unwrap();
-        assert_eq!(http, HttpAddress { host: "127.0.0.1".into(), port: 9090 });
+        assert_eq!(http.to_string(), "127.0.0.1:9090");
         let listen: ListenAddress = "8000".parse().unwrap();
         assert_eq!(listen.0.at, At::Everywhere(8000));
     }

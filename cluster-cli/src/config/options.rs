@@ -10,7 +10,7 @@ use cluster_primary::{Placement, PolicyName, Serialization};
 use serde::Deserialize;
 
 use super::account::{Group, User};
-use super::address::{HttpAddress, ListenAddress};
+use super::address::ListenAddress;
 use super::choice::{Affinity, LogFormat, LogLevel, One, Output, Ready};
 use super::count::Count;
 use super::name::Name;
@@ -19,6 +19,7 @@ use super::size::Size;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use super::written;
+use crate::http::HttpAddress;
 
 /// Headings of `cluster run --help`.
 const WORKERS: &str = "Workers";

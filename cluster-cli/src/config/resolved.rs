@@ -12,13 +12,14 @@ use cluster_primary::{Placement, PlacementError, PolicyName, Serialization, Sett
 use serde::Serialize;
 
 use super::account::{Group, User};
-use super::address::{HttpAddress, ListenAddress};
+use super::address::ListenAddress;
 use super::choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 use super::count::Count;
 use super::options::Options;
 use super::read;
 use super::shown;
 use super::variable::{self, Variable};
+use crate::http::HttpAddress;
 
 /// What `cluster run` does, in whole. As TOML it can be read again, to the same effect.
 #[derive(Clone, Debug, PartialEq, Serialize)]

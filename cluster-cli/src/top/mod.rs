@@ -13,6 +13,7 @@ use std::thread;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use ratatui::crossterm::terminal::is_raw_mode_enabled;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -34,6 +35,8 @@ enum Heard {
     Resized,
     /// It is to end: a signal came, or the terminal has gone.
     End,
+    /// A thread has panicked, and said so.
+    Broken,
 }
 
 pub(crate) fn top(args: Top) -> ExitCode {
@@ -80,6 +83,7 @@ fn follow(
                 Heard::Answered(order, outcome) => screen.answered(order, outcome),
                 Heard::Resized => {}
                 Heard::End => return Ok(()),
+                Heard::Broken => return Err(io::Error::other("it cannot go on")),
                 Heard::Key(key) => match screen.key(key) {
                     Some(Step::Quit) => return Ok(()),
                     Some(Step::Ask(order)) => {
@@ -105,7 +109,11 @@ impl Screened {
 
 impl Drop for Screened {
     fn drop(&mut self) {
-        ratatui::restore();
+        // To leave twice would set the cursor back to where it was at the beginning, over what a panic
+        // has said since.
+        if is_raw_mode_enabled().unwrap_or(true) {
+            ratatui::restore();
+        }
     }
 }
 
@@ -115,7 +123,7 @@ fn spawn(name: &str, tell: &Sender<Heard>, run: impl FnOnce() + Send + 'static) 
     impl Drop for Guard {
         fn drop(&mut self) {
             if thread::panicking() {
-                let _over = self.0.send(Heard::End);
+                let _over = self.0.send(Heard::Broken);
             }
         }
     }
