@@ -238,6 +238,8 @@ impl Runner {
             }
             Notice::Draining { .. } | Notice::Ending { .. } => {
                 let _unheard = self.systemd.stopping();
+                // Whoever asks from here on hears it.
+                self.show();
             }
             _ => {}
         }
@@ -360,10 +362,13 @@ impl Runner {
     fn publish(&mut self) {
         let Some((http, watch)) = &mut self.http else { return };
         if self.cluster.primary_mut().take_ready(*watch) && http.asked() {
-            let status = self.status().into();
-            if let Some((http, _)) = &self.http {
-                http.publish(line(&status));
-            }
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        if let Some((http, _)) = &self.http {
+            http.publish(line(&self.status().into()));
         }
     }
 

@@ -162,8 +162,8 @@ FILE:4:16: hang-replace takes true or false, not 'yes'
 4 | hang-replace = 'yes'
   |                ^^^^^
 
-FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, or the path of a socket \
-(\"/run/app.sock\", \"unix:app.sock\"), not '8000'
+FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, unix:PATH or fd:NAME (a \
+socket that cluster was given), with NAME= before it if the socket is to have a name, not '8000'
   |
 5 | listen = '8000'
   |          ^^^^^^
@@ -243,7 +243,7 @@ FILE:7:15: stop-signal takes a signal that can be heard: \"SIGTERM\", \"SIGQUIT\
 7 | stop-signal = 'SIGKILL'
   |               ^^^^^^^^^
 
-FILE:8:8: http takes a port, or HOST:PORT, such as \"0.0.0.0:9090\" or \"[::1]:9090\", not 65536
+FILE:8:8: http: \"65536\" is no port: 0 to 65535
   |
 8 | http = 65536
   |        ^^^^^
