@@ -102,6 +102,15 @@ impl Options {
         Ok(options)
     }
 
+    /// Reads them from what [`Resolved::to_toml`] wrote.
+    ///
+    /// # Errors
+    /// If this program does not know all of it.
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wrong = |complaints| ConfigError::Wrong { path: "(the options in force)".into(), complaints };
+        read::read(text).map_err(wrong)
+    }
+
     /// These options over those of that file. What makes one of these pointless is not taken from it.
     ///
     /// # Errors

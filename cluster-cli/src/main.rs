@@ -12,6 +12,7 @@ mod logs;
 mod order;
 mod place;
 mod report;
+mod resume;
 mod run;
 mod runner;
 mod serve;
@@ -19,6 +20,7 @@ mod signals;
 mod status;
 mod systemd;
 mod top;
+mod upgrade;
 
 use std::process::ExitCode;
 

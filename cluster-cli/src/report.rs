@@ -344,11 +344,20 @@ impl Report {
     }
 }
 
-#[expect(dead_code, reason = "for the upgrade in place, which is not there yet")]
 impl Report {
-    /// Takes the lines that workers have begun, for another process to go on with.
-    pub(crate) fn take_lines(&self) -> Option<State<(u32, u32)>> {
-        self.0.output.as_ref().map(Output::take_lines)
+    /// The program was executed anew.
+    pub(crate) fn upgraded(&self, from: &str, count: u64) {
+        let version = env!("CARGO_PKG_VERSION");
+        if self.0.json {
+            print(typed("upgraded").with("version", version).with("from", from).with("upgrades", count));
+        } else {
+            info!("upgraded to version {version} (from {from}; upgrade {count})");
+        }
+    }
+
+    /// The lines that workers have begun, for the next image of this program to go on with.
+    pub(crate) fn lines(&self) -> Option<State<(u32, u32)>> {
+        self.0.output.as_ref().map(Output::lines)
     }
 
     /// Goes on with lines that workers have begun.

@@ -16,12 +16,23 @@ use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE};
-use crate::systemd;
+use crate::{resume, systemd, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: Run) -> ExitCode {
+    if let Some(verdict) = upgrade::on_trial() {
+        return verdict;
+    }
+    match upgrade::inherited() {
+        Ok(Some(inherited)) => return resume::resume(args, inherited),
+        Ok(None) => {}
+        Err(error) => {
+            eprintln!("cluster: error: cannot go on after an upgrade: {error}");
+            return ExitCode::from(FAILED);
+        }
+    }
     let options = match args.read() {
         Ok(options) => options,
         Err(error) => {
@@ -31,6 +42,11 @@ pub(crate) fn run(args: Run) -> ExitCode {
     };
     if args.check {
         return check(&options);
+    }
+    // Threads that are started from here on never take a signal: the loop does.
+    if let Err(error) = upgrade::hold_signals() {
+        eprintln!("cluster: error: cannot hold signals: {error}");
+        return ExitCode::from(FAILED);
     }
     let report = Report::start(&options.seeing);
     for hint in options.hints() {

@@ -21,6 +21,7 @@ use cluster_primary::{Settings, Stdio};
 
 pub(crate) use address::{At, Listen};
 pub(crate) use open::OpenError;
+
 use unix::SocketFile;
 
 /// How many sockets are passed.
@@ -41,12 +42,26 @@ pub(crate) struct Socket {
     pub(crate) at: String,
     pub(crate) fd: Arc<OwnedFd>,
     /// Its file, if it made one; it goes with it.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+}
+
+impl Socket {
+    /// One that is open already, with its file, if it has one.
+    pub(crate) fn open_already(name: String, at: String, fd: OwnedFd, path: Option<&Path>) -> Self {
+        // One whose file is gone has nothing to remove.
+        let file = path.and_then(|path| SocketFile::new(path).ok());
+        Self { name, at, fd: Arc::new(fd), file }
+    }
+
+    /// Its file, if it made one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
 }
 
 /// The sockets of all workers, in the order of their descriptors.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets(Vec<Socket>);
+pub(crate) struct Sockets(pub(crate) Vec<Socket>);
 
 impl Sockets {
     /// Opens them, or takes them over.

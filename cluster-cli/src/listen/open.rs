@@ -57,7 +57,7 @@ pub(super) fn all(wanted: &[Listen]) -> Result<Vec<Socket>, OpenError> {
                     name: listen.name.clone().unwrap_or(name),
                     at: format!("fd:{number}"),
                     fd: Arc::new(fd),
-                    _file: None,
+                    file: None,
                 }));
             }
         }
@@ -86,7 +86,7 @@ fn socket(listen: &Listen, at: String, fd: OwnedFd) -> io::Result<Socket> {
     // It listens already; this sets how many may wait.
     rustix::net::listen(&fd, BACKLOG)?;
     let name = listen.name.clone().unwrap_or_else(|| UNNAMED.into());
-    Ok(Socket { name, at, fd: Arc::new(fd), _file: None })
+    Ok(Socket { name, at, fd: Arc::new(fd), file: None })
 }
 
 /// Why a socket is not there.

@@ -19,8 +19,12 @@ pub(super) struct SocketFile {
 type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.into(), identity: identity(path)? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

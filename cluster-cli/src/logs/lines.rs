@@ -20,7 +20,7 @@ pub(crate) struct Line<'a> {
 ///
 /// However what is written is cut, the same lines come out. At most [`LONGEST`] bytes of each writer
 /// are kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lines<W> {
     begun: BTreeMap<W, Vec<u8>>,
 }

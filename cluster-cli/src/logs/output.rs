@@ -49,9 +49,9 @@ impl Output {
         }
     }
 
-    /// Takes the lines that workers have begun: another process will end them.
-    pub(crate) fn take_lines(&self) -> State<(u32, u32)> {
-        self.lines.take().into_state()
+    /// The lines that workers have begun, for who is to end them.
+    pub(crate) fn lines(&self) -> State<(u32, u32)> {
+        self.lines.borrow().clone().into_state()
     }
 
     /// Goes on with lines that workers have begun.

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::credentials;
+use crate::upgrade::{Hex, duplicate};
 
 /// The longest that is read: as systemd has it.
 const LONGEST: usize = 4096;
@@ -75,6 +76,23 @@ impl NotifySocket {
         bound.socket.set_nonblocking(true)?;
         credentials::ask(bound.socket.as_fd())?;
         Ok(bound)
+    }
+
+    /// What an image of this program hands over to the next.
+    pub(crate) fn handed(&self) -> (RawFd, Hex) {
+        (self.as_raw_fd(), Hex::of(&self.address))
+    }
+
+    /// What was handed over.
+    ///
+    /// # Errors
+    /// If the descriptor cannot be had.
+    pub(crate) fn take_up((descriptor, address): &(RawFd, Hex)) -> io::Result<Self> {
+        let socket = UnixDatagram::from(duplicate(*descriptor)?);
+        let address = address.bytes()?;
+        let is_file = Path::new(&address).is_absolute();
+        let file = is_file.then(|| PathBuf::from(&address));
+        Ok(Self { socket, address, file, ignored: 0 })
     }
 
     /// What workers are to find in `NOTIFY_SOCKET`.

@@ -46,6 +46,18 @@ impl Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(pub(super) u64);
 
+impl OrderId {
+    /// Its number, which an image of a program that is replaced tells the next.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The order of that number.
+    pub fn of_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// Why an order is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -1,5 +1,7 @@
 //! The loop of a primary: what happens in the cluster, what clients and signals ask for, and the time.
 
+mod upgrade;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,6 +22,8 @@ use crate::report::Report;
 use crate::signals::{Asked, Signals};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
+use crate::upgrade::release_signals;
+use upgrade::Upgrades;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
@@ -103,6 +107,7 @@ pub(crate) struct Runner {
     /// Whether the service manager has been told that all is ready.
     announced: bool,
     init: Option<Init>,
+    upgrades: Upgrades,
     /// What was in force before the reload that is under way, to go back to.
     before: Option<(Settings, Resolved)>,
     /// Clients that wait for a reload to be over.
@@ -122,8 +127,28 @@ impl Runner {
         ends: Ends,
         mut kept: Option<Kept>,
     ) -> io::Result<Self> {
-        let mut primary = Primary::new(settings)?;
-        let signals = Signals::take(&mut primary, kept.is_some())?;
+        let http = kept.as_mut().and_then(|kept| kept.http.take());
+        let cluster = Supervised::new(Primary::new(settings)?, config);
+        let mut runner = Self::around(cluster, report, control, ends, kept)?;
+        if let Some(http) = http {
+            let watch = runner.cluster.primary_mut().watch(http.bell().as_raw_fd())?;
+            runner.http = Some((http, watch));
+        }
+        // What has come since the start is for this loop.
+        release_signals()?;
+        Ok(runner)
+    }
+
+    /// The loop of that cluster.
+    fn around(
+        mut cluster: Supervised,
+        report: Report,
+        control: Option<ControlServer>,
+        ends: Ends,
+        kept: Option<Kept>,
+    ) -> io::Result<Self> {
+        let primary = cluster.primary_mut();
+        let signals = Signals::take(primary, kept.is_some())?;
         let control = match control {
             Some(control) => {
                 let control = control.with_orders();
@@ -134,14 +159,6 @@ impl Runner {
         };
         let notify = kept.as_ref().and_then(|kept| kept.notify.as_ref());
         let notified = notify.map(|notify| primary.watch(notify.as_raw_fd())).transpose()?;
-        let http = match kept.as_mut().and_then(|kept| kept.http.take()) {
-            Some(http) => {
-                let watch = primary.watch(http.bell().as_raw_fd())?;
-                Some((http, watch))
-            }
-            None => None,
-        };
-        let cluster = Supervised::new(primary, config);
         let systemd = Systemd::from_env(cluster.now());
         Ok(Self {
             cluster,
@@ -151,10 +168,11 @@ impl Runner {
             report,
             kept,
             notified,
-            http,
+            http: None,
             systemd,
             announced: false,
             init: Init::new(),
+            upgrades: Upgrades::new()?,
             before: None,
             reloading: Vec::new(),
             online: BTreeSet::new(),
@@ -179,6 +197,7 @@ impl Runner {
             }
             self.hear_workers();
             self.tell_manager();
+            self.watch_trial();
             self.publish();
             if let Some(outcome) = self.cluster.outcome()
                 && self.cluster.primary().poll_timeout().is_none()
@@ -188,7 +207,8 @@ impl Runner {
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.systemd.poll_timeout();
             let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
-            self.cluster.wait([control, manager].into_iter().flatten().min())?;
+            let due = [control, manager, self.trial_timeout()];
+            self.cluster.wait(due.into_iter().flatten().min())?;
         }
     }
 
@@ -305,7 +325,7 @@ impl Runner {
             }
             Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
             Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
-            Asked::Upgrade => {}
+            Asked::Upgrade => self.begin_upgrade(None),
             Asked::Reap => self.reap(),
             Asked::Forward(signal) => {
                 for worker in self.cluster.primary().all_workers() {
@@ -322,7 +342,8 @@ impl Runner {
         let primary = self.cluster.primary();
         let states = primary.all_workers().into_iter().filter_map(|id| primary.worker_state(id));
         let workers: BTreeSet<_> = states.map(|state| state.pid).collect();
-        init.reap(|pid| workers.contains(&pid));
+        let trial = self.trial_pid();
+        init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
     }
 
     /// Workers may say that they are ready as services do.
@@ -485,6 +506,10 @@ impl Runner {
                 self.cluster.drain(delay.or(set).unwrap_or_default());
                 Ok(true.into())
             }
+            Order::Upgrade => {
+                self.begin_upgrade(Some(id));
+                return;
+            }
             order => Err(Refusal::new(
                 "ERR_NOT_SUPPORTED",
                 format_args!("this cluster cannot {}", order.name()),
@@ -500,6 +525,7 @@ impl Runner {
         status.now = self.cluster.now();
         status.uptime = self.cluster.now();
         status.supervised = self.kept.is_some();
+        status.upgrades = self.upgrades.count;
         status_object(self.cluster.primary(), self.cluster.supervisor(), status)
     }
 }

@@ -1,0 +1,233 @@
+//! The loop hands all over to the program's next image, and takes it up from the one before.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use cluster_primary::control::{ControlServer, OrderId, Refusal};
+use cluster_primary::supervisor::{State, Supervised};
+use cluster_primary::{Object, WatchId};
+
+use super::{Ends, Kept, Runner};
+use crate::args::Run;
+use crate::config::Resolved;
+use crate::http::HttpServer;
+use crate::listen::Sockets;
+use crate::report::Report;
+use crate::systemd::notified::NotifySocket;
+use crate::upgrade::{self, FORMAT, Handed, HandedSocket, Inherited, Part, Program, Trial, Verdict};
+
+/// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What an upgrade needs, and where it stands.
+pub(super) struct Upgrades {
+    program: Program,
+    /// How many there were.
+    pub(super) count: u64,
+    trial: Option<(Trial, WatchId)>,
+    asked_by: Vec<OrderId>,
+}
+
+impl Upgrades {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { program: Program::own()?, count: 0, trial: None, asked_by: Vec::new() })
+    }
+}
+
+impl Runner {
+    /// Tries the program that is now where this one was, and goes over to it if it is good.
+    pub(super) fn begin_upgrade(&mut self, asked_by: Option<OrderId>) {
+        self.upgrades.asked_by.extend(asked_by);
+        if self.upgrades.trial.is_some() {
+            return;
+        }
+        if let Err(error) = self.try_program() {
+            self.not_upgraded(&error.to_string());
+        }
+    }
+
+    fn try_program(&mut self) -> io::Result<()> {
+        let no = |what: &str| Err(io::Error::other(what));
+        match self.cluster.supervisor().state() {
+            State::Running | State::Starting => {}
+            State::Reloading => return no("a reload is under way; try again when it is over"),
+            _ => return no("the cluster is ending"),
+        }
+        self.take_all();
+        let (handed, _kept) = self.handed(None)?;
+        let trial = Trial::begin(&self.upgrades.program, &handed, self.cluster.now())?;
+        let watch = self.cluster.primary_mut().watch(trial.as_raw_fd())?;
+        self.upgrades.trial = Some((trial, watch));
+        Ok(())
+    }
+
+    /// When the trial wants the time.
+    pub(super) fn trial_timeout(&self) -> Option<Duration> {
+        let now = self.cluster.now();
+        let (trial, _) = self.upgrades.trial.as_ref()?;
+        Some(trial.poll_timeout(now).saturating_sub(now))
+    }
+
+    /// The process of the trial: somebody waits for it already.
+    pub(super) fn trial_pid(&self) -> Option<u32> {
+        self.upgrades.trial.as_ref().map(|(trial, _)| trial.pid())
+    }
+
+    /// Looks how the trial goes.
+    pub(super) fn watch_trial(&mut self) {
+        let now = self.cluster.now();
+        let Some((trial, watch)) = &mut self.upgrades.trial else { return };
+        self.cluster.primary_mut().take_ready(*watch);
+        let Some(verdict) = trial.poll(now) else { return };
+        self.cluster.primary_mut().unwatch(*watch);
+        self.upgrades.trial = None;
+        match verdict {
+            Verdict::Good => {
+                let error = self.hand_over();
+                self.not_upgraded(&error.to_string());
+            }
+            Verdict::Bad(why) => self.not_upgraded(&format!("the new program is no good: {why}")),
+        }
+    }
+
+    fn not_upgraded(&mut self, why: &str) {
+        self.report.failure(&format!("not upgraded: {why}"));
+        let waiting = std::mem::take(&mut self.upgrades.asked_by);
+        if let Some((control, _)) = &mut self.control {
+            for order in waiting {
+                control.answer(order, Err(Refusal::new("ERR_NOT_UPGRADED", why)));
+            }
+        }
+    }
+
+    /// Everything that has happened is seen to: none of it is handed over.
+    fn take_all(&mut self) {
+        while let Some(happening) = self.cluster.ready() {
+            self.happened(happening);
+        }
+    }
+
+    /// Executes the program. It returns only if that could not be.
+    fn hand_over(&mut self) -> io::Error {
+        self.take_all();
+        if !matches!(self.cluster.supervisor().state(), State::Running | State::Starting) {
+            return io::Error::other("the cluster is ending, or reloads");
+        }
+        let _unheard = self.systemd.reloading();
+        let http = self.http.take().map(|(server, watch)| {
+            self.cluster.primary_mut().unwatch(watch);
+            server.finish(LAST_WORDS)
+        });
+        self.report.finish(LAST_WORDS);
+        let error = match self.handed(http.as_ref()) {
+            Ok((handed, _kept)) => upgrade::hand_over(&self.upgrades.program, &handed),
+            Err(error) => error,
+        };
+        // Nothing has happened.
+        if let Some(listener) = http {
+            self.http = self.start_http(listener).ok().flatten();
+        }
+        let _unheard = self.systemd.ready();
+        error
+    }
+
+    fn start_http(&mut self, listener: OwnedFd) -> io::Result<Option<(HttpServer, WatchId)>> {
+        let names = self.kept.as_ref().and_then(|kept| kept.options.seeing.http.as_ref()?.names());
+        let server = HttpServer::start(listener.into(), names)?;
+        let watch = self.cluster.primary_mut().watch(server.bell().as_raw_fd())?;
+        Ok(Some((server, watch)))
+    }
+
+    /// All that is to be handed over, with the descriptors that are made for it, which are to live as
+    /// long.
+    fn handed(&mut self, http: Option<&OwnedFd>) -> io::Result<(Handed, Vec<OwnedFd>)> {
+        let part = |frozen: cluster_primary::Frozen| {
+            let descriptors = frozen.fds.iter().map(AsRawFd::as_raw_fd).collect();
+            (Part { text: frozen.text, descriptors }, frozen.fds)
+        };
+        let broken = |error: cluster_primary::StateError| io::Error::other(error.to_string());
+        let (cluster, mut kept_open) = part(self.cluster.state().map_err(broken)?);
+        let mut control = None;
+        if let Some((server, _)) = &mut self.control {
+            let (part, fds) = part(server.state().map_err(broken)?);
+            control = Some(part);
+            kept_open.extend(fds);
+        }
+        let Some(kept) = &self.kept else {
+            return Err(io::Error::other("nobody keeps these workers"));
+        };
+        let shown = self.http.as_ref().map(|(server, _)| server.as_fd().as_raw_fd());
+        let handed = Handed {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            program: Some(self.upgrades.program.number()),
+            upgrades: self.upgrades.count,
+            options: kept.options.to_toml(),
+            cluster,
+            control,
+            http: http.map(AsRawFd::as_raw_fd).or(shown),
+            notify: kept.notify.as_ref().map(NotifySocket::handed),
+            sockets: kept.sockets.iter().map(HandedSocket::of).collect(),
+            lines: self.report.lines(),
+            announced: self.announced,
+            asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
+            online: self.online.iter().map(|worker| worker.0).collect(),
+        };
+        Ok((handed, kept_open))
+    }
+
+    /// Takes up what was handed over.
+    pub(crate) fn resume(
+        args: Run,
+        options: Resolved,
+        report: Report,
+        inherited: &Inherited,
+    ) -> io::Result<Self> {
+        let handed = &inherited.handed;
+        let broken = |error: cluster_primary::StateError| io::Error::other(error.to_string());
+        let fds = inherited.duplicates(&handed.cluster)?;
+        let cluster = Supervised::from_state(&handed.cluster.text, fds).map_err(broken)?;
+        let control = match &handed.control {
+            Some(part) => {
+                let fds = inherited.duplicates(part)?;
+                Some(ControlServer::from_state(&part.text, fds).map_err(broken)?)
+            }
+            None => None,
+        };
+        let notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
+        let sockets: io::Result<_> = handed.sockets.iter().map(HandedSocket::take_up).collect();
+        let sockets = Sockets(sockets?);
+        let kept = Kept { args, options, sockets, notify, http: None };
+        let mut runner =
+            Self::around(cluster, report, control, Ends::WithTheLastWorker, Some(kept))?;
+        if let Some(http) = handed.http {
+            runner.http = runner.start_http(upgrade::duplicate(http)?)?;
+        }
+        runner.announced = handed.announced;
+        runner.online = handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
+        runner.upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
+        runner.upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
+        Ok(runner)
+    }
+
+    /// Says that this image goes on, or why it is still the old one.
+    pub(crate) fn resumed(&mut self, from: &str, failed: Option<&str>) {
+        if let Some(why) = failed {
+            self.not_upgraded(&format!("the new program could not go on: {why}"));
+        } else {
+            self.report.upgraded(from, self.upgrades.count);
+            let answer = Object::new()
+                .with("version", env!("CARGO_PKG_VERSION"))
+                .with("from", from)
+                .with("upgrades", self.upgrades.count);
+            let waiting = std::mem::take(&mut self.upgrades.asked_by);
+            if let Some((control, _)) = &mut self.control {
+                for order in waiting {
+                    control.answer(order, Ok(answer.clone().into()));
+                }
+            }
+        }
+        let _unheard = self.systemd.ready();
+    }
+}

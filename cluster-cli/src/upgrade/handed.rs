@@ -1,0 +1,272 @@
+//! What is handed over.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::listen::Socket;
+use crate::logs::lines::State;
+
+/// Names the descriptor of the memory file.
+pub(super) const STATE: &str = "CLUSTER_UPGRADE";
+/// Says why the program that was executed could not go on, to the old one.
+pub(super) const FAILED: &str = "CLUSTER_UPGRADE_FAILED";
+
+/// The form of what is handed over. An image reads its own and older ones.
+pub(crate) const FORMAT: u32 = 2;
+
+/// The whole of it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Handed {
+    pub(crate) format: u32,
+    /// Of the program that wrote it.
+    pub(crate) version: String,
+    /// The program that wrote it, to go back to.
+    pub(crate) program: Option<RawFd>,
+    /// Upgrades so far, without this one.
+    pub(crate) upgrades: u64,
+    /// The options in force, as a configuration file.
+    pub(crate) options: String,
+    pub(crate) cluster: Part,
+    pub(crate) control: Option<Part>,
+    pub(crate) http: Option<RawFd>,
+    /// The socket of `NOTIFY_SOCKET`, and its address.
+    pub(crate) notify: Option<(RawFd, Hex)>,
+    pub(crate) sockets: Vec<HandedSocket>,
+    /// The beginnings of workers' lines.
+    pub(crate) lines: Option<State<(u32, u32)>>,
+    /// The service manager knows that all is ready.
+    pub(crate) announced: bool,
+    /// Who waits for the upgrade to be over.
+    pub(crate) asked_by: Vec<u64>,
+    /// Workers that have said something on their channels.
+    pub(crate) online: Vec<u32>,
+}
+
+/// A text, and the descriptors that it speaks of.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Part {
+    pub(crate) text: String,
+    pub(crate) descriptors: Vec<RawFd>,
+}
+
+/// A socket for programs that know nothing of clusters.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HandedSocket {
+    pub(crate) name: String,
+    pub(crate) at: String,
+    pub(crate) descriptor: RawFd,
+    /// Its file, if it has one.
+    pub(crate) path: Option<Hex>,
+}
+
+impl HandedSocket {
+    pub(crate) fn of(socket: &Socket) -> Self {
+        Self {
+            name: socket.name.clone(),
+            at: socket.at.clone(),
+            descriptor: socket.fd.as_raw_fd(),
+            path: socket.path().map(Hex::of),
+        }
+    }
+
+    /// # Errors
+    /// If the descriptor cannot be had.
+    pub(crate) fn take_up(&self) -> io::Result<Socket> {
+        let path = self.path.as_ref().map(Hex::bytes).transpose()?;
+        let (name, at, fd) = (self.name.clone(), self.at.clone(), duplicate(self.descriptor)?);
+        Ok(Socket::open_already(name, at, fd, path.as_ref().map(Path::new)))
+    }
+}
+
+/// Bytes that need not be text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Hex(String);
+
+impl Hex {
+    pub(crate) fn of(text: impl AsRef<std::ffi::OsStr>) -> Self {
+        let bytes = text.as_ref().as_bytes();
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub(crate) fn bytes(&self) -> io::Result<OsString> {
+        let digits = self.0.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2);
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        });
+        let bytes: Option<Vec<u8>> = bytes.collect();
+        bytes.map(OsString::from_vec).ok_or_else(|| invalid("what should be hexadecimal is not"))
+    }
+}
+
+pub(super) fn invalid(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+impl Handed {
+    /// Reads it; a form that is too new is told from one that is broken.
+    pub(super) fn read(mut from: impl Read) -> io::Result<Self> {
+        let mut text = String::new();
+        from.read_to_string(&mut text)?;
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        let broken = |error| invalid(format!("the state cannot be read: {error}"));
+        let Form { format } = serde_json::from_str(&text).map_err(broken)?;
+        if format == 0 || format > FORMAT {
+            let what = format!("its state has the form {format}; this program knows up to {FORMAT}");
+            return Err(invalid(what));
+        }
+        serde_json::from_str(&text).map_err(broken)
+    }
+
+    /// Writes it into a memory file that stays over an `execve`.
+    pub(super) fn write(&self) -> io::Result<File> {
+        let text = serde_json::to_string(self).map_err(|error| invalid(error.to_string()))?;
+        let mut file = File::from(memory()?);
+        file.write_all(text.as_bytes())?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(file)
+    }
+
+    /// Every descriptor that it speaks of.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let parts = std::iter::once(&self.cluster).chain(&self.control);
+        let parts = parts.flat_map(|part| part.descriptors.iter().copied());
+        let sockets = self.sockets.iter().map(|socket| socket.descriptor);
+        let notify = self.notify.iter().map(|(descriptor, _)| *descriptor);
+        parts.chain(sockets).chain(notify).chain(self.http).chain(self.program)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn memory() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("cluster-upgrade", rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// A file that has no name any more will do as well.
+#[cfg(not(target_os = "linux"))]
+fn memory() -> io::Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("cluster-upgrade-{}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file.into())
+}
+
+/// What was handed over to this image, if anything was: the originals are still open.
+pub(crate) struct Inherited {
+    pub(crate) handed: Handed,
+    /// The memory file.
+    pub(super) file: File,
+    /// What went wrong with the image before, if this is the one to go back to.
+    pub(crate) failed: Option<String>,
+}
+
+/// Takes what the environment names, and has no child find it there.
+///
+/// # Errors
+/// If it is not what it should be. There is no way to go on then.
+pub(crate) fn inherited() -> io::Result<Option<Inherited>> {
+    let Some(number) = std::env::var_os(STATE) else { return Ok(None) };
+    let failed = std::env::var_os(FAILED).map(|why| why.to_string_lossy().into_owned());
+    let number = number.to_str().and_then(|number| number.parse::<RawFd>().ok());
+    let number = number.filter(|number| *number > 2 && is_open(*number));
+    let number = number.ok_or_else(|| invalid(format!("{STATE} names no descriptor")))?;
+    let mut file = File::from(adopt(number));
+    file.seek(SeekFrom::Start(0))?;
+    let handed = Handed::read(&file)?;
+    if let Some(missing) = handed.descriptors().find(|number| *number < 3 || !is_open(*number)) {
+        return Err(invalid(format!("descriptor {missing} was not handed over")));
+    }
+    Ok(Some(Inherited { handed, file, failed }))
+}
+
+pub(super) fn is_open(number: RawFd) -> bool {
+    duplicate(number).is_ok()
+}
+
+/// A duplicate of a descriptor that was handed over.
+#[expect(unsafe_code, reason = "a number that was inherited is all that there is of it")]
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: it is not -1, and is looked at for the length of one call, which fails if it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    borrowed.try_clone_to_owned()
+}
+
+/// What was handed over, as one's own.
+#[expect(unsafe_code, reason = "a number that was inherited is all that there is of it")]
+pub(super) fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: the image before left it open for this one, and nobody else here knows of it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+impl Inherited {
+    /// Duplicates of a part's descriptors.
+    pub(crate) fn duplicates(&self, part: &Part) -> io::Result<Vec<OwnedFd>> {
+        part.descriptors.iter().map(|number| duplicate(*number)).collect()
+    }
+
+    /// All stands: the originals are not needed any more.
+    pub(crate) fn done(self) {
+        let mut numbers: Vec<_> = self.handed.descriptors().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let own = self.file.as_raw_fd();
+        numbers.into_iter().filter(|number| *number != own).for_each(|n| drop(adopt(n)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let handed = Handed {
+            format: FORMAT,
+            version: "0.1.0".into(),
+            cluster: Part { text: "{}".into(), descriptors: vec![5, 6] },
+            notify: Some((9, Hex::of("@a\u{e9}"))),
+            upgrades: 3,
+            ..Handed::default()
+        };
+        let read = Handed::read(handed.write().unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{handed:?}"));
+        assert_eq!(read.descriptors().collect::<Vec<_>>(), [5, 6, 9]);
+        let (_, address) = read.notify.unwrap();
+        assert_eq!(address.bytes().unwrap(), "@a\u{e9}");
+    }
+
+    #[test]
+    fn an_older_form_is_read_and_a_newer_one_refused() {
+        let old = br#"{"format": 1, "version": "0.0.9", "cluster": {"text": "{}", "descriptors": []}}"#;
+        let read = Handed::read(&old[..]).unwrap();
+        assert_eq!((read.upgrades, read.version.as_str()), (0, "0.0.9"));
+        let new = br#"{"format": 99, "unknown": true}"#;
+        let error = Handed::read(&new[..]).unwrap_err().to_string();
+        assert!(error.contains("the form 99; this program knows up to 2"), "{error}");
+        for broken in ["", "{", "[]", "{\"format\":0}", "{\"format\":2,\"http\":\"x\"}", "\u{0}"] {
+            assert!(Handed::read(broken.as_bytes()).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_that_is_none_is_an_error() {
+        for text in ["0", "0g", "\u{e9}", "+1"] {
+            assert!(Hex(text.into()).bytes().is_err(), "{text:?}");
+        }
+    }
+}

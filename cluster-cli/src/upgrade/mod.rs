@@ -1,0 +1,25 @@
+//! The primary executes its program anew, in the same process, and nobody notices.
+//!
+//! ```text
+//!  old image                                  trial (a child)              new image
+//!    │ state, copied ───────────────────────► reads it, and says: good
+//!    │ … serves on meanwhile …                exits 0
+//!    │ signals blocked, state and descriptors into memory that stays
+//!    │ execve ─────────────────────────────────────────────────────────────► takes them up
+//!    │                                                                       signals unblocked
+//!    ▲ execve of the old program, by the descriptor that was kept ◄───────── if it cannot
+//! ```
+//!
+//! What is handed over is one JSON text in a memory file, whose descriptor the environment names, and
+//! the descriptors that it speaks of, by their numbers. The new image takes duplicates of all of
+//! them; the originals are closed only when everything stands. Until then it can go back.
+
+mod execute;
+mod handed;
+mod trial;
+
+pub(crate) use execute::{Program, give_back, hand_over, hold_signals, release_signals};
+pub(crate) use handed::{
+    FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited,
+};
+pub(crate) use trial::{Trial, Verdict, on_trial};

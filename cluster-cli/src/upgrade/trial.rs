@@ -1,0 +1,128 @@
+//! The new program is run as a child first, which reads a copy of the state and says whether it could
+//! go on with it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use cluster_primary::Mono;
+
+use super::execute::Program;
+use super::handed::Handed;
+
+/// Says to a process that it is on trial, the state on its standard input.
+const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked after once it has said all.
+const LOOK: Duration = Duration::from_millis(5);
+/// What it says is not listened to without end.
+const MOST: usize = 16 << 10;
+
+/// A trial that is under way.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    child: Child,
+    output: File,
+    said: Vec<u8>,
+    over: bool,
+    deadline: Mono,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It can go on.
+    Good,
+    /// It cannot, or is no such program: why.
+    Bad(String),
+}
+
+impl Trial {
+    /// # Errors
+    /// If the program cannot be executed at all.
+    pub(crate) fn begin(program: &Program, handed: &Handed, now: Mono) -> io::Result<Self> {
+        let state = handed.write()?;
+        let (output, theirs) = io::pipe()?;
+        let child = Command::new(&program.path)
+            .args(std::env::args_os().skip(1))
+            .env(TRIAL, "1")
+            .stdin(Stdio::from(state))
+            .stdout(theirs.try_clone()?)
+            .stderr(theirs)
+            .spawn()?;
+        let output = File::from(OwnedFd::from(output));
+        rustix::io::ioctl_fionbio(&output, true)?;
+        Ok(Self { child, output, said: Vec::new(), over: false, deadline: now + PATIENCE })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When [`poll`](Self::poll) is wanted, beside when its descriptor is readable.
+    pub(crate) fn poll_timeout(&self, now: Mono) -> Mono {
+        if self.over { now + LOOK } else { self.deadline }
+    }
+
+    /// What came of it, if it is over.
+    pub(crate) fn poll(&mut self, now: Mono) -> Option<Verdict> {
+        let mut buffer = [0; 4096];
+        while !self.over {
+            match self.output.read(&mut buffer) {
+                Ok(0) => self.over = true,
+                Ok(length) => {
+                    let room = MOST.saturating_sub(self.said.len());
+                    self.said.extend_from_slice(&buffer[..length.min(room)]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.over = true,
+            }
+        }
+        match self.child.try_wait() {
+            Ok(Some(status)) if status.success() => Some(Verdict::Good),
+            Ok(Some(status)) => {
+                let said = String::from_utf8_lossy(&self.said);
+                let said = said.lines().find(|line| !line.is_empty()).unwrap_or("it said nothing");
+                Some(Verdict::Bad(format!("{said} ({status})")))
+            }
+            Ok(None) if now < self.deadline => None,
+            Ok(None) => Some(Verdict::Bad(format!("it has said nothing for {PATIENCE:?}"))),
+            Err(error) => Some(Verdict::Bad(error.to_string())),
+        }
+    }
+}
+
+impl AsRawFd for Trial {
+    fn as_raw_fd(&self) -> RawFd {
+        self.output.as_raw_fd()
+    }
+}
+
+/// It is not waited for any more.
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _gone = self.child.kill();
+            let _status = self.child.wait();
+        }
+    }
+}
+
+/// If this process is on trial: reads the state, and says whether it could go on with it.
+pub(crate) fn on_trial() -> Option<ExitCode> {
+    std::env::var_os(TRIAL)?;
+    let checked = Handed::read(io::stdin().lock()).and_then(|handed| crate::resume::check(&handed));
+    Some(match checked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    })
+}
