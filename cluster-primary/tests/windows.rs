@@ -87,6 +87,30 @@ fn who_blocks_gets_no_more_and_the_others_take_the_rest() {
     assert_eq!(to_first, 1, "it has to show anew that it keeps up");
 }
 
+/// It took one connection and forgot it, say, and goes on with others.
+#[test]
+fn who_leaves_one_unanswered_is_given_no_more_for_its_answers_to_others() {
+    let (mut cluster, workers, server) = two();
+    warm_up(&mut cluster, server, 200);
+    let sent_to_first = |cluster: &Cluster, conns: &[ConnId]| -> Vec<ConnId> {
+        let to_first = |conn: &&ConnId| cluster.sent.get(conn).is_some_and(|s| s.0 == workers[0]);
+        conns.iter().filter(to_first).copied().collect()
+    };
+    let conns: Vec<_> = (0..2).map(|_| cluster.connects(server).0).collect();
+    let forgotten = sent_to_first(&cluster, &conns)[0];
+    cluster.wait(Duration::from_millis(45));
+    let conns: Vec<_> = (0..6).map(|_| cluster.connects(server).0).collect();
+    let late = sent_to_first(&cluster, &conns);
+    assert_eq!(late.len(), 3);
+    cluster.wait(Duration::from_millis(6));
+    let waiting: Vec<_> = (0..100).map(|_| cluster.connects(server).0).collect();
+    // Prompt all the same.
+    late.into_iter().for_each(|conn| drop(cluster.takes(conn)));
+    assert_eq!(sent_to_first(&cluster, &waiting), [], "it has one, and that is all");
+    cluster.takes(forgotten);
+    assert_eq!(sent_to_first(&cluster, &waiting).len(), 1);
+}
+
 #[test]
 fn a_slow_answer_counts_though_nobody_looked_in_between() {
     let (mut cluster, workers, server) = two();

@@ -70,7 +70,8 @@ impl Machine {
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let before = worker.window.size();
-        worker.window.answered(after, waiting, limit);
+        let overdue = worker.in_flight.oldest().is_some_and(|at| at + SLOW <= now);
+        worker.window.answered(after, waiting && !overdue, limit);
         if worker.in_flight.is_empty() {
             worker.window.idle();
         }

@@ -17,6 +17,7 @@ pub(super) const SLOW: Duration = Duration::from_millis(50);
 /// ```text
 /// answer within 10 ms, connections wait     +1, up to the limit
 /// answer within 50 ms, or nobody waits      as it was
+/// answer, but an older one is due           as it was
 /// none for 50 ms                            1
 /// all answered, less than half was used     what was used
 /// ```
@@ -41,12 +42,12 @@ impl Window {
         self.used = self.used.max(under_way);
     }
 
-    /// An answer came after that time; `waiting` says whether other connections wait for a worker.
-    /// `limit` is at least one.
-    pub(super) fn answered(&mut self, after: Duration, waiting: bool, limit: u32) {
+    /// An answer came after that time; `may_grow` says whether other connections wait for a worker,
+    /// and none that it has had for [`SLOW`] waits for its answer. `limit` is at least one.
+    pub(super) fn answered(&mut self, after: Duration, may_grow: bool, limit: u32) {
         if after > SLOW {
             self.slow();
-        } else if after <= PROMPT && waiting && self.size < limit {
+        } else if after <= PROMPT && may_grow && self.size < limit {
             self.size += 1;
         }
         self.size = self.size.min(limit);
