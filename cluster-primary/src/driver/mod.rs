@@ -138,6 +138,7 @@ impl Primary {
         let descriptor_limit = limits::raise();
         let mut machine = Machine::new(settings, seed);
         machine.limit_descriptors(limits::for_hand_offs());
+        machine.limit_held(limits::for_connections());
         Ok(Self {
             machine,
             poll,

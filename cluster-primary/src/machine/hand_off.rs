@@ -16,6 +16,8 @@ use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 impl Machine {
     pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
+        let full = self.room(id) == 0;
+        self.held += 1;
         let by_slots = self.servers.get(&id).is_some_and(|server| server.slots.is_some());
         self.stats.rescued += u64::from(by_slots);
         let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
@@ -24,7 +26,7 @@ impl Machine {
             return;
         }
         // What a closing server brings at the last is taken beyond the limit.
-        if self.servers.get(&id).is_some_and(Server::is_open) && self.room(id) == 0 {
+        if self.servers.get(&id).is_some_and(Server::is_open) && full {
             self.drop_conn(conn, Fate::Shed(ShedReason::Full));
             return;
         }
@@ -223,6 +225,8 @@ impl Machine {
     }
 
     fn drop_conn(&mut self, conn: ConnId, why: Fate) {
+        // Every one that is accepted ends, and once.
+        self.held -= 1;
         if let Fate::Shed(reason) = why {
             self.stats.count_shed(reason);
         }
