@@ -140,6 +140,64 @@ fn all_windows_together_stay_within_the_descriptors() {
     assert_eq!(now, [5, 5]);
 }
 
+/// A worker's servers share its window.
+#[test]
+fn several_servers_stay_within_them_too() {
+    let (mut cluster, workers, first) = two();
+    let mut servers = vec![first];
+    for port in [81, 82, 83] {
+        servers.push(cluster.serves(workers[0], port));
+        cluster.serves(workers[1], port);
+    }
+    for (limit, each) in [(usize::MAX, MAX as usize), (16, 8)] {
+        cluster.machine.limit_descriptors(limit);
+        let mut answered: Vec<_> = cluster.sent.keys().copied().collect();
+        answered.iter().for_each(|conn| drop(cluster.takes(*conn)));
+        for &server in &servers {
+            answered.extend(warm_up(&mut cluster, server, 200));
+        }
+        for server in servers.iter().cycle().take(servers.len() * 3 * MAX as usize) {
+            cluster.connects(*server);
+        }
+        let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+        assert_eq!(now, [each; 2], "at {limit}");
+        // What waits is worked off.
+        while cluster.machine.stats().waiting > 0 {
+            for conn in cluster.sent.keys().copied().collect::<Vec<_>>() {
+                cluster.takes(conn);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_further_server_has_its_share_of_the_window_at_once() {
+    let (mut cluster, workers, server) = two();
+    let answered = warm_up(&mut cluster, server, 200);
+    for port in [81, 82, 83] {
+        cluster.serves(workers[0], port);
+    }
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [MAX as usize / 4, MAX as usize]);
+}
+
+#[test]
+fn a_further_worker_has_its_share_of_the_descriptors_at_once() {
+    let (mut cluster, workers, server) = two();
+    cluster.machine.limit_descriptors(32);
+    let answered = warm_up(&mut cluster, server, 200);
+    cluster.fork();
+    cluster.fork();
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [8, 8]);
+}
+
 #[test]
 fn the_machine_wakes_no_more_often_than_somebody_may_have_become_slow() {
     let (mut cluster, _, server) = two();

@@ -110,7 +110,7 @@ impl Machine {
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
             Input::Setup { settings } => self.setup(*settings),
-            Input::Forked { worker, pid, slot } => self.forked(worker, pid, slot),
+            Input::Forked { worker, pid, slot } => self.forked(now, worker, pid, slot),
             Input::Received { worker, message, handle } => {
                 self.received(now, worker, message, handle);
             }
@@ -302,12 +302,13 @@ impl Machine {
         self.event(Event::Setup { settings });
     }
 
-    fn forked(&mut self, worker: WorkerId, pid: u32, slot: Option<u32>) {
+    fn forked(&mut self, now: Mono, worker: WorkerId, pid: u32, slot: Option<u32>) {
         // Node's fork calls setupPrimary().
         self.setup((*self.settings).clone());
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
         self.workers.insert(worker, Worker::new(pid, slot, seat));
+        self.narrow_windows(now);
         self.event(Event::Fork { worker, pid });
     }
 

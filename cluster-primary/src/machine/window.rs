@@ -8,8 +8,8 @@ const PROMPT: Duration = Duration::from_millis(10);
 /// One that takes longer than this is busy, or stuck: it is given one at a time.
 pub(super) const SLOW: Duration = Duration::from_millis(50);
 
-/// The window of one worker: one at first, one more with each prompt answer while others wait for
-/// their turn, and one again as soon as an answer is slow.
+/// The window of one worker, which its servers share: one at first, one more with each prompt answer
+/// while others wait for their turn, and one again as soon as an answer is slow.
 ///
 /// So a worker is ahead by no more than what it takes in some [`PROMPT`], and one whose event loop
 /// blocks is left with what was on its way.
@@ -24,7 +24,7 @@ pub(super) const SLOW: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Window {
     size: u32,
-    /// The most that was under way since nothing was.
+    /// The most that was in use since nothing was.
     used: u32,
 }
 
@@ -37,9 +37,9 @@ impl Window {
         self.size
     }
 
-    /// So many are under way now.
-    pub(super) fn sent(&mut self, under_way: u32) {
-        self.used = self.used.max(under_way);
+    /// So much of it is in use now.
+    pub(super) fn sent(&mut self, used: u32) {
+        self.used = self.used.max(used);
     }
 
     /// An answer came after that time; `may_grow` says whether other connections wait for a worker,
@@ -50,6 +50,11 @@ impl Window {
         } else if after <= PROMPT && may_grow && self.size < limit {
             self.size += 1;
         }
+        self.limit(limit);
+    }
+
+    /// It may be no larger than that any more, which is at least one.
+    pub(super) fn limit(&mut self, limit: u32) {
         self.size = self.size.min(limit);
     }
 
