@@ -84,7 +84,10 @@ pub enum Event {
         /// Why.
         error: ListenError,
     },
-    /// A connection, non-blocking. The primary has been told that it is taken.
+    /// A connection, non-blocking. The primary has been told that it is taken. It may have been told
+    /// so of up to seven that follow, to whichever servers, in the same write: these are lost with
+    /// this process, if it dies before it sees them. All others the primary gives to other workers
+    /// then.
     Connection {
         /// The server.
         server: ServerId,
