@@ -291,8 +291,8 @@ impl EventedWorker {
     }
 
     /// How long the application may wait before it calls [`process`](Self::process) even if nothing
-    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, or a server
-    /// [could not accept](Event::AcceptFailed).
+    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, a server
+    /// [could not accept](Event::AcceptFailed), or the system would not write to the channel.
     pub fn timeout(&self) -> Option<Duration> {
         self.shared.with(|core| {
             core.tell_held();

@@ -481,7 +481,8 @@ impl Core {
             return Some(Duration::ZERO);
         }
         let retries = self.servers.values().map(|server| server.retry);
-        let until = [deadline, self.machine.poll_timeout()].into_iter().chain(retries);
+        let others = [deadline, self.machine.poll_timeout(), self.link.again_at()];
+        let until = others.into_iter().chain(retries);
         Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
 
