@@ -39,7 +39,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(super) fn slot(&mut self, _: u32) -> Result<Arc<OwnedFd>, Errno> {
+    pub(super) fn slot(&mut self, _: u32) -> Result<Option<String>, Errno> {
         match self.0 {}
     }
 

@@ -44,8 +44,17 @@ impl Primary {
 
     /// Makes the socket of a slot, if there is none.
     pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
-        let opened = self.groups.get_mut(&server).map_or(Err(Errno::BADF), |g| g.slot(slot));
-        let result = opened.map(drop).map_err(|errno| -errno.raw_os_error());
+        let opened = self.groups.get_mut(&server).map(|g| (g.choice(), g.slot(slot)));
+        let result = match opened {
+            Some((choice, Ok(untold))) => {
+                if let Some(reason) = untold {
+                    self.fell_back(server, Fallback::of(choice), reason);
+                }
+                Ok(())
+            }
+            Some((_, Err(errno))) => Err(-errno.raw_os_error()),
+            None => Err(-Errno::BADF.raw_os_error()),
+        };
         let now = self.clock.now();
         self.machine.handle_input(now, Input::SlotOpened { server, slot, result });
     }
