@@ -228,7 +228,10 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
     let message = Message::Cluster(online);
     cluster.machine.handle_input(Mono::ZERO, Input::Received { worker, message, handle: None });
     let first = cluster.machine.poll_output();
-    assert!(matches!(first, Some(Output::Upgrade { worker: to }) if to == worker), "{first:?}");
+    assert!(
+        matches!(first, Some(Output::Upgrade { worker: to, offered: 1 }) if to == worker),
+        "{first:?}"
+    );
     assert!(cluster.machine.worker(worker).unwrap().native);
 }
 

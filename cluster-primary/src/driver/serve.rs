@@ -83,7 +83,7 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
-            Output::Upgrade { worker } => self.upgrade(worker),
+            Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
@@ -160,9 +160,9 @@ impl Primary {
         }
     }
 
-    fn upgrade(&mut self, worker: WorkerId) {
+    fn upgrade(&mut self, worker: WorkerId, offered: u32) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-        match channel.map(Channel::upgrade) {
+        match channel.map(|channel| channel.upgrade(offered)) {
             Some(Ok(())) => {
                 self.unflushed.insert(worker);
             }

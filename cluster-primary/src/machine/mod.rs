@@ -353,13 +353,13 @@ impl Machine {
     }
 
     fn cluster_message(&mut self, now: Mono, worker: WorkerId, message: ClusterMessage) {
-        let speaks_native = native::offered(&message).is_some();
+        let offered = native::offered(&message);
         let ClusterMessage { seq, ack, body, .. } = message;
         match body {
             ClusterBody::Online => {
-                if let Some(speaker) = self.workers.get_mut(&worker).filter(|_| speaks_native) {
+                if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
-                    self.output.push_back(Output::Upgrade { worker });
+                    self.output.push_back(Output::Upgrade { worker, offered });
                     if self.settings.policy == PolicyName::LeastConnections {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });
