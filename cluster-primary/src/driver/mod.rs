@@ -48,7 +48,7 @@ use child::Child;
 use kernel::Group;
 use process::Process;
 use remote::Calls;
-use serve::Listener;
+use serve::{Closing, Listener};
 use sorted::Sorted;
 use tokens::{Source, Tokens};
 
@@ -82,6 +82,8 @@ pub struct Primary {
     listeners: BTreeMap<ServerId, Listener>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
+    /// Servers that wait for descriptors before they close.
+    closing: BTreeMap<ServerId, Closing>,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
@@ -149,6 +151,7 @@ impl Primary {
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
+            closing: BTreeMap::new(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -459,14 +462,15 @@ impl Primary {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
-        let due = [self.machine.poll_timeout(), paused, self.flush_again];
+        let closing = self.closing.values().map(|closing| closing.again).min();
+        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again];
         let at = due.into_iter().flatten().min()?;
         Some(self.clock.until(at))
     }
 
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
-        self.machine.is_empty() && !self.calls.has_remotes()
+        self.machine.is_empty() && self.closing.is_empty() && !self.calls.has_remotes()
     }
 
     /// One wake: waits, then does a bounded amount of work.
@@ -504,6 +508,7 @@ impl Primary {
             self.service(now, *source);
         }
         self.pending.give_back(sources);
+        self.close_due(now);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())

@@ -150,6 +150,11 @@ impl Group {
         self.sockets.get(place? as usize)
     }
 
+    /// All of them.
+    pub(in super::super) fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+        self.sockets.clone()
+    }
+
     /// Gives a slot's socket a turn, or takes it away.
     ///
     /// # Errors
@@ -170,7 +175,7 @@ impl Group {
     }
 
     /// Refuses new connections.
-    pub(super) fn refuse(&mut self) {
+    pub(in super::super) fn refuse(&mut self) {
         // If it cannot be told, they come to sockets that are about to close.
         let _late = self.chooser.refuse(self.member());
     }

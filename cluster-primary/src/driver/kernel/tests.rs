@@ -16,7 +16,6 @@ use super::chooser::Chooser;
 use super::group::Opened;
 
 #[path = "../../../tests/support/privilege.rs"]
-#[expect(dead_code, reason = "the integration tests use the rest")]
 mod privilege;
 
 fn query(address: IpAddr) -> ListenQuery {
