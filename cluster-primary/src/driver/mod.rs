@@ -54,7 +54,7 @@ use child::Child;
 use kernel::Group;
 use process::Process;
 use remote::Calls;
-use serve::Listener;
+use serve::{Closing, Listener};
 use sorted::Sorted;
 use tokens::{Source, Tokens};
 
@@ -88,6 +88,8 @@ pub struct Primary {
     listeners: BTreeMap<ServerId, Listener>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
+    /// Servers that wait for descriptors before they close.
+    closing: BTreeMap<ServerId, Closing>,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
@@ -144,6 +146,7 @@ impl Primary {
         let descriptor_limit = limits::raise();
         let mut machine = Machine::new(settings, seed);
         machine.limit_descriptors(limits::for_hand_offs());
+        machine.limit_held(limits::for_connections());
         Ok(Self {
             machine,
             poll,
@@ -154,6 +157,7 @@ impl Primary {
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
+            closing: BTreeMap::new(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -465,14 +469,15 @@ impl Primary {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
-        let due = [self.machine.poll_timeout(), paused, self.flush_again];
+        let closing = self.closing.values().map(|closing| closing.again).min();
+        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again];
         let at = due.into_iter().flatten().min()?;
         Some(self.clock.until(at))
     }
 
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
-        self.machine.is_empty() && !self.calls.has_remotes()
+        self.machine.is_empty() && self.closing.is_empty() && !self.calls.has_remotes()
     }
 
     /// One wake: waits, then does a bounded amount of work.
@@ -510,6 +515,7 @@ impl Primary {
             self.service(now, *source);
         }
         self.pending.give_back(sources);
+        self.close_due(now);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())
