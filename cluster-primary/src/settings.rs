@@ -193,6 +193,14 @@ pub enum Stdio {
     Pipe,
     /// This descriptor: an open file, say.
     Fd(Arc<OwnedFd>),
+    /// A duplicate of what was open here under that number when it was set. The settings tell the
+    /// number, as Node's do.
+    Numbered {
+        /// The number that was asked for.
+        number: i32,
+        /// The duplicate.
+        fd: Arc<OwnedFd>,
+    },
     /// The channel. It must stand exactly once.
     Ipc,
 }

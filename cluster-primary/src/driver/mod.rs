@@ -86,6 +86,8 @@ pub struct Primary {
     calls: Arc<Calls>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
+    /// Sockets that workers may name by their number.
+    lent: BTreeMap<RawFd, OwnedFd>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
     /// Servers that wait for descriptors before they close.
@@ -156,6 +158,7 @@ impl Primary {
             calls,
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            lent: BTreeMap::new(),
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
             conns: HashMap::new(),
@@ -375,6 +378,26 @@ impl Primary {
     /// when all have, and every server socket is closed.
     pub fn disconnect(&mut self) {
         self.input(Input::DisconnectAll);
+    }
+
+    /// Lends a socket of this program's to the workers, which listen on it by the number that is
+    /// returned: Node's `listen({fd})`. It stays open until it is [taken back](Self::take_back), or
+    /// the primary is dropped.
+    ///
+    /// Without that they may name what this process has inherited, from a service manager say. Of what
+    /// it opened itself a worker could ask for what is not meant for it, the control API's socket
+    /// say: a number of those is `EINVAL`. (What is close-on-exec was opened here.)
+    pub fn lend(&mut self, socket: impl Into<OwnedFd>) -> RawFd {
+        let socket = socket.into();
+        let number = socket.as_raw_fd();
+        self.lent.insert(number, socket);
+        number
+    }
+
+    /// Takes a socket back that was [lent](Self::lend): later listens do not get it. Servers that
+    /// were made of it go on.
+    pub fn take_back(&mut self, number: RawFd) -> Option<OwnedFd> {
+        self.lent.remove(&number)
     }
 
     /// Closes server sockets that nobody serves: those that

@@ -194,9 +194,7 @@ impl Primary {
     }
 
     pub(super) fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
-        let held =
-            |file: &SocketFile| self.listeners.values().any(|l| l.file.as_ref() == Some(file));
-        let result = listen::bind(query, shared, held).and_then(|bind| {
+        let result = listen::bind(query, shared, &self.lent).and_then(|bind| {
             if !shared {
                 let source = Source::Listener(server);
                 let token = self.tokens.token(source);
