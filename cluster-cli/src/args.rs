@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -236,8 +235,8 @@ pub(crate) struct Top {
     pub(crate) whose: Whose,
 
     /// How long it is from one look to the next
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
-    pub(crate) interval: Duration,
+    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    pub(crate) interval: Period<100>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -292,10 +291,4 @@ pub(crate) enum Order {
         #[arg(default_value = "{}")]
         params: String,
     },
-}
-
-/// Seconds, as a person writes them: 1, 0.5.
-fn interval(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "0.1 to 3600 seconds".into())
 }

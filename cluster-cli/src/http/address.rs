@@ -62,7 +62,10 @@ impl FromStr for HttpAddress {
             Some((name, port)) if is_name(name) => (Host::Name(name.to_ascii_lowercase()), port),
             Some(_) => return Err("an address is PORT, IP:PORT, [IPV6]:PORT or NAME:PORT".into()),
         };
-        let port = port.parse().map_err(|_| format!("{port:?} is no port: 0 to 65535"))?;
+        // Rust reads a sign as well.
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port);
+        let number = digits.and_then(|digits| digits.parse().ok());
+        let port = number.ok_or_else(|| format!("{port:?} is no port: 0 to 65535"))?;
         Ok(Self { host, port })
     }
 }

@@ -123,6 +123,11 @@ fn totals(text: &mut Text, status: &Status) {
             "Workers that died before they were ready.",
             totals.boot_failures,
         ),
+        (
+            "cluster_workers_recycled_total",
+            "Workers replaced for their size, age or work done.",
+            totals.recycled,
+        ),
         ("cluster_reloads_total", "Reloads begun.", totals.reloads),
         ("cluster_reloads_failed_total", "Reloads given up.", totals.reloads_failed),
         ("cluster_upgrades_total", "Upgrades of the primary in place.", totals.upgrades),
@@ -153,7 +158,7 @@ fn slots(text: &mut Text, status: &Status) {
     all.sort_unstable();
     all.dedup();
     for slot in &all {
-        let ready = |worker: &&Worker| worker.state == WorkerState::Ready;
+        let ready = |worker: &&Worker| worker.state.is_ready();
         let is_up = slots.get(slot).is_some_and(|workers| workers.iter().any(ready));
         up.slot(*slot, &[], u8::from(is_up));
     }
@@ -237,7 +242,8 @@ fn histogram(family: &mut Family<'_>, slot: u32, latency: &Latency) {
     }
     let count = latency.count.max(least);
     family.suffixed("_bucket", slot, &[("le", "+Inf")], count);
-    let sum = latency.mean_us.unwrap_or_default() * latency.count as f64 / 1e6;
+    let of_mean = || latency.mean_us.unwrap_or_default() * latency.count as f64;
+    let sum = latency.total_us.map_or_else(of_mean, |total| total as f64) / 1e6;
     family.suffixed("_sum", slot, &[], sum);
     family.suffixed("_count", slot, &[], count);
 }
@@ -400,7 +406,7 @@ mod tests {
         ];
         assert_eq!(buckets, expected);
         is("cluster_slot_ack_latency_seconds_count", &[("slot", "0")], Value::Untyped(1000.0));
-        is("cluster_slot_ack_latency_seconds_sum", &[("slot", "0")], Value::Untyped(0.13));
+        is("cluster_slot_ack_latency_seconds_sum", &[("slot", "0")], Value::Untyped(0.130499));
     }
 
     #[test]
@@ -435,6 +441,7 @@ mod tests {
         let mut status = full();
         status.workers[0].ack_latency = Some(Latency {
             count: 5,
+            total_us: None,
             mean_us: None,
             last_us: None,
             buckets_us: vec![(250, 3), (100, 4), (250, 3), (1000, 9)],

@@ -146,6 +146,15 @@ pub(crate) enum WorkerState {
 }
 
 impl WorkerState {
+    /// Whether it takes connections. (Where nobody keeps the workers their states are Node's.)
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Ready => true,
+            Self::Other(word) => word == "listening",
+            _ => false,
+        }
+    }
+
     /// All that have a name here, those that take connections first.
     pub(crate) const ALL: [Self; 4] = [Self::Ready, Self::Stuck, Self::Retiring, Self::Starting];
 
@@ -174,6 +183,8 @@ impl From<String> for WorkerState {
 pub(crate) struct Latency {
     #[serde(deserialize_with = "known")]
     pub(crate) count: u64,
+    /// All times together.
+    pub(crate) total_us: Option<u64>,
     pub(crate) mean_us: Option<f64>,
     pub(crate) last_us: Option<f64>,
     /// Upper bounds, and how many took no longer.
@@ -236,6 +247,7 @@ pub(crate) struct Totals {
     pub(crate) restarts: Option<u64>,
     pub(crate) deaths: Option<u64>,
     pub(crate) boot_failures: Option<u64>,
+    pub(crate) recycled: Option<u64>,
     pub(crate) reloads: Option<u64>,
     pub(crate) reloads_failed: Option<u64>,
     pub(crate) upgrades: Option<u64>,
@@ -264,7 +276,7 @@ impl Status {
     }
 
     pub(crate) fn ready_workers(&self) -> usize {
-        self.workers.iter().filter(|worker| worker.state == WorkerState::Ready).count()
+        self.workers.iter().filter(|worker| worker.state.is_ready()).count()
     }
 
     /// How many workers are ready, of how many.
@@ -272,7 +284,7 @@ impl Status {
         let ready = self.ready_workers();
         match self.wanted {
             Some(wanted) => format!("{ready} of {wanted} workers ready"),
-            None => format!("{ready} workers ready"),
+            None => format!("{} ready", units::many(ready as u64, "worker")),
         }
     }
 
@@ -369,6 +381,14 @@ pub(crate) mod tests {
             assert!(why(&format!(r#"{{"state":"{state}","ready":true}}"#)).is_some(), "{state}");
         }
         assert!(why("{}").is_some());
+    }
+
+    #[test]
+    fn where_nobody_keeps_the_workers_those_that_listen_are_ready() {
+        let served = r#"{"state":"running","ready":true,"wanted":null,
+            "workers":[{"state":"listening"},{"state":"online"},{"state":"stuck"}]}"#;
+        let served: Status = serde_json::from_str(served).unwrap();
+        assert_eq!(served.readiness(), "1 worker ready");
     }
 
     #[test]

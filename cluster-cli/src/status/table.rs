@@ -103,6 +103,7 @@ fn totals(status: &Status) -> Vec<String> {
         (totals.restarts, "restart"),
         (totals.deaths, "death"),
         (totals.boot_failures, "failure to start"),
+        (totals.recycled, "worker recycled"),
         (totals.stuck, "worker found stuck"),
         (totals.reloads, "reload"),
         (totals.reloads_failed, "failed reload"),
@@ -120,7 +121,10 @@ fn totals(status: &Status) -> Vec<String> {
 /// As [`many`], of words whose first noun takes the plural.
 fn plural(n: u64, what: &str) -> String {
     match what.split_once(' ') {
-        Some((noun, rest @ ("to start" | "found stuck" | "for want of descriptors"))) => {
+        Some((
+            noun,
+            rest @ ("to start" | "recycled" | "found stuck" | "for want of descriptors"),
+        )) => {
             format!("{} {rest}", many(n, noun))
         }
         _ => many(n, what),

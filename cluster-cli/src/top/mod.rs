@@ -60,7 +60,7 @@ fn shown(args: Top) -> io::Result<()> {
     let mut terminal = Screened::enter()?;
     let keys = tell.clone();
     spawn("keys", &tell, move || listen_to_keys(&keys))?;
-    let (whose, interval, watcher) = (args.whose.clone(), args.interval, tell.clone());
+    let (whose, interval, watcher) = (args.whose.clone(), args.interval.0, tell.clone());
     spawn("watch", &tell, move || watch::watch(whose, interval, watcher))?;
     follow(&mut terminal.0, &args.whose, &heard, &tell)
 }

@@ -66,12 +66,12 @@ impl Screen {
     /// What was asked for has been answered.
     pub(super) fn answered(&mut self, order: Order, outcome: Result<(), String>) {
         self.message = Some(match (order, outcome) {
-            (Order::Reload, Ok(())) => "reload: asked for".into(),
+            (Order::Reload, Ok(())) => "reloaded".into(),
             (Order::Scale(workers), Ok(())) => {
                 if let Some(status) = &mut self.status {
                     status.wanted = Some(workers);
                 }
-                format!("scale to {workers}: asked for")
+                format!("{workers} workers are wanted")
             }
             (Order::Reload, Err(why)) => format!("reload: {why}"),
             (Order::Scale(workers), Err(why)) => format!("scale to {workers}: {why}"),
@@ -126,7 +126,10 @@ impl Screen {
         if self.trouble.is_some() || self.status.is_none() {
             return None;
         }
-        self.message = Some("asking…".into());
+        self.message = Some(match order {
+            Order::Reload => "reloading…".into(),
+            Order::Scale(workers) => format!("scaling to {workers}…"),
+        });
         Some(Step::Ask(order))
     }
 }

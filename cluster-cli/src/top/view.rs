@@ -182,7 +182,7 @@ fn state_style(state: &State) -> Style {
 
 fn worker_style(state: &WorkerState) -> Style {
     match state {
-        WorkerState::Ready => Color::Green.into(),
+        ready if ready.is_ready() => Color::Green.into(),
         WorkerState::Stuck => Color::Red.into(),
         _ => Color::Yellow.into(),
     }
