@@ -107,7 +107,8 @@ impl Options {
     /// # Errors
     /// If this program does not know all of it.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let wrong = |complaints| ConfigError::Wrong { path: "(the options in force)".into(), complaints };
+        let wrong =
+            |complaints| ConfigError::Wrong { path: "(the options in force)".into(), complaints };
         read::read(text).map_err(wrong)
     }
 

@@ -349,7 +349,12 @@ impl Report {
     pub(crate) fn upgraded(&self, from: &str, count: u64) {
         let version = env!("CARGO_PKG_VERSION");
         if self.0.json {
-            print(typed("upgraded").with("version", version).with("from", from).with("upgrades", count));
+            print(
+                typed("upgraded")
+                    .with("version", version)
+                    .with("from", from)
+                    .with("upgrades", count),
+            );
         } else {
             info!("upgraded to version {version} (from {from}; upgrade {count})");
         }

@@ -13,14 +13,14 @@ use crate::report::Report;
 use crate::runner::{FAILED, Runner};
 use crate::upgrade::{self, Handed, Inherited};
 
-/// Whether this program could go on with that.
+/// Whether this program could go on with that: it does as if, and lets go of it.
 pub(crate) fn check(handed: &Handed) -> io::Result<()> {
     options(handed)?;
     let broken = |error: cluster_primary::StateError| io::Error::other(error.to_string());
     let part = &handed.cluster;
-    Supervised::check_state(&part.text, part.descriptors.len()).map_err(broken)?;
+    Supervised::from_state(&part.text, part.duplicates()?).map_err(broken)?.abandon();
     if let Some(part) = &handed.control {
-        ControlServer::check_state(&part.text, part.descriptors.len()).map_err(broken)?;
+        ControlServer::from_state(&part.text, part.duplicates()?).map_err(broken)?.abandon();
     }
     Ok(())
 }

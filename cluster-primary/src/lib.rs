@@ -69,6 +69,7 @@ mod settings;
 mod signal;
 mod stats;
 pub mod supervisor;
+pub mod upgrade;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
@@ -87,6 +88,7 @@ pub use settings::{
 };
 pub use signal::{Signal, UnknownSignal};
 pub use stats::Stats;
+pub use upgrade::{Frozen, StateError};
 
 /// Compiles the README's example.
 #[cfg(doctest)]

@@ -44,7 +44,7 @@ pub(super) fn all(wanted: &[Listen]) -> Result<Vec<Socket>, OpenError> {
                 let (listener, file) = unix::bind(path).map_err(failed)?;
                 let socket = socket(listen, listen.at.to_string(), listener.into());
                 let mut socket = socket.map_err(failed)?;
-                socket._file = Some(file);
+                socket.file = Some(file);
                 sockets.push(socket);
             }
             At::Number(_) | At::Named(_) => {

@@ -15,7 +15,9 @@ use crate::http::HttpServer;
 use crate::listen::Sockets;
 use crate::report::Report;
 use crate::systemd::notified::NotifySocket;
-use crate::upgrade::{self, FORMAT, Handed, HandedSocket, Inherited, Part, Program, Trial, Verdict};
+use crate::upgrade::{
+    self, FORMAT, Handed, HandedSocket, Inherited, Part, Program, Trial, Verdict,
+};
 
 /// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -186,11 +188,11 @@ impl Runner {
     ) -> io::Result<Self> {
         let handed = &inherited.handed;
         let broken = |error: cluster_primary::StateError| io::Error::other(error.to_string());
-        let fds = inherited.duplicates(&handed.cluster)?;
+        let fds = handed.cluster.duplicates()?;
         let cluster = Supervised::from_state(&handed.cluster.text, fds).map_err(broken)?;
         let control = match &handed.control {
             Some(part) => {
-                let fds = inherited.duplicates(part)?;
+                let fds = part.duplicates()?;
                 Some(ControlServer::from_state(&part.text, fds).map_err(broken)?)
             }
             None => None,
@@ -205,7 +207,8 @@ impl Runner {
             runner.http = runner.start_http(upgrade::duplicate(http)?)?;
         }
         runner.announced = handed.announced;
-        runner.online = handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
+        runner.online =
+            handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
         runner.upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
         runner.upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
         Ok(runner)

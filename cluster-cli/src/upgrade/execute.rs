@@ -26,7 +26,8 @@ impl Program {
     /// Where a process cannot find its own program.
     pub(crate) fn own() -> io::Result<Self> {
         let path = std::env::current_exe()?;
-        let itself = File::open(if cfg!(target_os = "linux") { "/proc/self/exe".as_ref() } else { &*path })?;
+        let itself =
+            File::open(if cfg!(target_os = "linux") { "/proc/self/exe".as_ref() } else { &*path })?;
         Ok(Self { path, itself })
     }
 
@@ -41,7 +42,8 @@ impl Program {
 pub(crate) fn hold_signals() -> io::Result<()> {
     let mut held = SigSet::all();
     // What happens for a mistake of our own cannot wait.
-    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT] {
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT]
+    {
         held.remove(signal);
     }
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&held), None)?)
@@ -87,7 +89,8 @@ fn execute(
         stays(*number, true)?;
     }
     let text = |text: &OsStr| CString::new(text.as_bytes());
-    let arguments: Result<Vec<_>, _> = std::env::args_os().map(|argument| text(&argument)).collect();
+    let arguments: Result<Vec<_>, _> =
+        std::env::args_os().map(|argument| text(&argument)).collect();
     let ours = [STATE, FAILED];
     let mut variables: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| !ours.iter().any(|our| name == our))

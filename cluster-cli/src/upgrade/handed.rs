@@ -57,6 +57,16 @@ pub(crate) struct Part {
     pub(crate) descriptors: Vec<RawFd>,
 }
 
+impl Part {
+    /// Duplicates of its descriptors.
+    ///
+    /// # Errors
+    /// If they cannot be had.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<OwnedFd>> {
+        self.descriptors.iter().map(|number| duplicate(*number)).collect()
+    }
+}
+
 /// A socket for programs that know nothing of clusters.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HandedSocket {
@@ -124,7 +134,8 @@ impl Handed {
         let broken = |error| invalid(format!("the state cannot be read: {error}"));
         let Form { format } = serde_json::from_str(&text).map_err(broken)?;
         if format == 0 || format > FORMAT {
-            let what = format!("its state has the form {format}; this program knows up to {FORMAT}");
+            let what =
+                format!("its state has the form {format}; this program knows up to {FORMAT}");
             return Err(invalid(what));
         }
         serde_json::from_str(&text).map_err(broken)
@@ -214,11 +225,6 @@ pub(super) fn adopt(number: RawFd) -> OwnedFd {
 }
 
 impl Inherited {
-    /// Duplicates of a part's descriptors.
-    pub(crate) fn duplicates(&self, part: &Part) -> io::Result<Vec<OwnedFd>> {
-        part.descriptors.iter().map(|number| duplicate(*number)).collect()
-    }
-
     /// All stands: the originals are not needed any more.
     pub(crate) fn done(self) {
         let mut numbers: Vec<_> = self.handed.descriptors().collect();
@@ -252,7 +258,8 @@ mod tests {
 
     #[test]
     fn an_older_form_is_read_and_a_newer_one_refused() {
-        let old = br#"{"format": 1, "version": "0.0.9", "cluster": {"text": "{}", "descriptors": []}}"#;
+        let old =
+            br#"{"format": 1, "version": "0.0.9", "cluster": {"text": "{}", "descriptors": []}}"#;
         let read = Handed::read(&old[..]).unwrap();
         assert_eq!((read.upgrades, read.version.as_str()), (0, "0.0.9"));
         let new = br#"{"format": 99, "unknown": true}"#;

@@ -19,7 +19,5 @@ mod handed;
 mod trial;
 
 pub(crate) use execute::{Program, give_back, hand_over, hold_signals, release_signals};
-pub(crate) use handed::{
-    FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited,
-};
+pub(crate) use handed::{FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited};
 pub(crate) use trial::{Trial, Verdict, on_trial};

@@ -3,11 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use cluster_primary::Mono;
+use rustix::io::FdFlags;
 
 use super::execute::Program;
 use super::handed::Handed;
@@ -47,13 +49,15 @@ impl Trial {
     pub(crate) fn begin(program: &Program, handed: &Handed, now: Mono) -> io::Result<Self> {
         let state = handed.write()?;
         let (output, theirs) = io::pipe()?;
-        let child = Command::new(&program.path)
+        let mut command = Command::new(&program.path);
+        command
             .args(std::env::args_os().skip(1))
             .env(TRIAL, "1")
             .stdin(Stdio::from(state))
             .stdout(theirs.try_clone()?)
-            .stderr(theirs)
-            .spawn()?;
+            .stderr(theirs);
+        lend(&mut command, handed.descriptors().collect());
+        let child = command.spawn()?;
         let output = File::from(OwnedFd::from(output));
         rustix::io::ioctl_fionbio(&output, true)?;
         Ok(Self { child, output, said: Vec::new(), over: false, deadline: now + PATIENCE })
@@ -96,6 +100,22 @@ impl Trial {
             Err(error) => Some(Verdict::Bad(error.to_string())),
         }
     }
+}
+
+/// Has a child find descriptors of ours under the same numbers.
+#[expect(unsafe_code, reason = "std closes all descriptors in a child but the first three")]
+fn lend(command: &mut Command, numbers: Vec<RawFd>) {
+    let before_exec = move || {
+        for number in &numbers {
+            // SAFETY: it was open at the fork, and in the child nobody closes anything.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*number) };
+            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only (fcntl); it neither allocates nor
+    // locks.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 impl AsRawFd for Trial {

@@ -1,5 +1,7 @@
 //! The socket, and the clients that have connected to it.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;

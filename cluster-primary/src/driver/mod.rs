@@ -20,6 +20,7 @@ mod serve;
 mod socket_file;
 mod sorted;
 mod spawn;
+mod state;
 mod tokens;
 pub mod usage;
 mod view;

@@ -1,5 +1,7 @@
 //! A primary and its supervisor, in one loop.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
