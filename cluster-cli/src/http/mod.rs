@@ -111,7 +111,6 @@ impl HttpServer {
     /// Ends it: no more clients are taken, those that ask get what was published last, and as long
     /// as that the caller waits for them. The socket stays open, and the kernel queues clients
     /// there: for a successor to [start](Self::start) with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the upgrade of a primary in place"))]
     pub(crate) fn finish(self, patience: Duration) -> OwnedFd {
         self.published.close();
         let _gone = self.end.send(true);

@@ -214,9 +214,18 @@ pub fn get_from(source: Ipv4Addr, address: SocketAddr) -> std::io::Result<String
     ask(socket.into())
 }
 
-fn ask(mut connection: TcpStream) -> std::io::Result<String> {
+/// As [`get`], of something else than `/`.
+pub fn get_path(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    ask_for(TcpStream::connect(address)?, path)
+}
+
+fn ask(connection: TcpStream) -> std::io::Result<String> {
+    ask_for(connection, "/")
+}
+
+fn ask_for(mut connection: TcpStream, path: &str) -> std::io::Result<String> {
     connection.set_read_timeout(Some(PATIENCE))?;
-    connection.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    write!(connection, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {

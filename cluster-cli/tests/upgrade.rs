@@ -1,0 +1,270 @@
+//! The primary executes its program anew, again and again, under load, and nobody notices.
+//!
+//! A few times each; `cargo xtask soak` has it do a hundred.
+
+mod support;
+#[path = "support/load.rs"]
+mod load;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use load::{Load, Target};
+use rustix::process::Signal;
+use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes, run_script, soaks};
+
+fn upgrades() -> usize {
+    if soaks() { 100 } else { 6 }
+}
+
+/// A `cluster` of its own, whose file can be replaced.
+fn own_program(folder: &Folder) -> PathBuf {
+    let path = folder.0.join("cluster");
+    replace(&path, Path::new(env!("CARGO_BIN_EXE_cluster")));
+    path
+}
+
+/// Puts another program in the place of one that may be running: by its name, as packages do.
+fn replace(path: &Path, with: &Path) {
+    let new = path.with_extension("new");
+    std::fs::copy(with, &new).unwrap();
+    std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::rename(&new, path).unwrap();
+}
+
+fn under(program: &Path, from: &Command) -> Command {
+    let mut command = Command::new(program);
+    command.args(from.get_args());
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
+    let folder = Folder::new("upgrade");
+    let program = own_program(&folder);
+    let mut cluster = Cluster::start(&mut under(&program, run));
+    cluster.err.wait_for(2, |line| line.contains(" listens on "));
+    let load = Load::start(&target(&cluster), 4, 4);
+    load.more(100);
+    let mut before = None;
+    for number in 1..=upgrades() {
+        replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
+        cluster.signal(Signal::USR2);
+        let done = format!("upgrade {number})");
+        let line = cluster.err.wait_for(1, |line| line.contains(&done) || line.contains("not upgraded"));
+        assert!(line[0].contains(&done), "{line:?}");
+        load.more(50);
+        if number == 2 {
+            before = Some((cluster.descriptors(), cluster.rss_kib()));
+        }
+    }
+    let workers = cluster.worker_pids();
+    assert_eq!(workers.len(), 2, "nobody was replaced: {:#?}", cluster.err.all());
+    let tally = load.stop();
+    eprintln!("{} upgrades, {} requests, {} retried", upgrades(), tally.fresh + tally.kept, tally.retried);
+    assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
+    // Nobody even had to try again: no connection was touched.
+    assert_eq!(tally.retried, 0);
+    let (descriptors, rss) = before.unwrap();
+    eventually("no descriptor is left over", || (cluster.descriptors() <= descriptors).then_some(()));
+    let now = cluster.rss_kib();
+    assert!(now <= rss + 2048, "from {rss} KiB to {now} KiB");
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+    assert_gone(&workers);
+}
+
+fn tcp(cluster: &Cluster) -> Target {
+    Target::Tcp(cluster.listening(2).port())
+}
+
+fn rust_worker(options: &[&str], at: &str) -> Command {
+    let mut command = cluster();
+    let worker = support::example("cluster-worker", "keep_alive");
+    command.args(["run", "-n", "2"]).args(options).arg(worker).arg(at);
+    command
+}
+
+#[test]
+fn rust_workers_by_hand_off() {
+    upgrade_under_load(&rust_worker(&[], "0.0.0.0:0"), tcp);
+}
+
+#[test]
+fn rust_workers_by_the_kernel() {
+    upgrade_under_load(&rust_worker(&["--placement", "kernel"], "0.0.0.0:0"), tcp);
+}
+
+#[test]
+fn rust_workers_on_a_path() {
+    let folder = Folder::new("upgrade-path");
+    let path = folder.0.join("app.sock");
+    let target = Target::Unix(path.clone());
+    upgrade_under_load(&rust_worker(&[], path.to_str().unwrap()), |_| target);
+}
+
+#[test]
+fn node_workers() {
+    for node in nodes() {
+        for placement in ["handoff", "kernel"] {
+            let script = file("testdata/js/keep-alive.cjs");
+            let options = ["-n", "2", "--placement", placement];
+            let mut run = run_script(&node, &script, &options);
+            upgrade_under_load(run.arg("0"), tcp);
+        }
+    }
+}
+
+fn name(what: &str) -> String {
+    format!("{what}-{}", std::process::id())
+}
+
+/// `cluster VERB --name NAME …`
+fn tell(verb: &[&str], name: &str) -> (bool, String) {
+    let output = cluster().args(verb).args(["--name", name]).output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("it is text"))
+}
+
+#[test]
+fn a_program_that_is_no_good_is_found_out_and_the_old_one_goes_on() {
+    let name = name("no-good");
+    let folder = Folder::new("no-good");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "2", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    let address = cluster.listening(2);
+    for (text, why) in [
+        ("#!/bin/sh\necho it is broken\nexit 3\n", "it is broken"),
+        ("#!/nowhere/at/all\n", "No such file"),
+        ("not a program", "format"),
+    ] {
+        let bad = folder.0.join("bad");
+        std::fs::write(&bad, text).unwrap();
+        replace(&program, &bad);
+        let (good, said) = tell(&["upgrade"], &name);
+        assert!(!good && said.to_lowercase().contains(&why.to_lowercase()), "{why}: {said}");
+        support::get(address).expect("it serves on");
+    }
+    let pid = cluster.pid();
+    replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
+    let (good, said) = tell(&["upgrade"], &name);
+    assert!(good && said.contains("version"), "{said}");
+    assert_eq!(pid, cluster.pid());
+    let (good, status) = tell(&["status", "--json"], &name);
+    assert!(good && status.contains("\"upgrades\":1"), "{status}");
+    support::get(address).expect("it serves on");
+    assert_eq!(cluster.worker_pids().len(), 2);
+    cluster.end();
+}
+
+/// A library that lets no poll be made, until the image before has been executed again.
+fn without_polls(folder: &Folder) -> Option<PathBuf> {
+    let (source, library) = (folder.0.join("no_poll.c"), folder.0.join("no_poll.so"));
+    let text = "#include <errno.h>\n#include <stdlib.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+                int epoll_create1(int flags) {\n\
+                if (!getenv(\"CLUSTER_UPGRADE_FAILED\")) { errno = EMFILE; return -1; }\n\
+                return syscall(SYS_epoll_create1, flags);\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    let built = built.is_ok_and(|status| status.success());
+    assert!(built || std::env::var_os("CI").is_none(), "a C compiler is to be here");
+    built.then_some(library)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_image_that_cannot_go_on_executes_the_one_before_again() {
+    let name = name("goes-back");
+    let folder = Folder::new("goes-back");
+    let Some(library) = without_polls(&folder) else { return };
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "2", "--name", &name, "--demo-listen", "0.0.0.0:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    let port = cluster.listening(2).port();
+    let load = Load::start(&Target::Tcp(port), 4, 0);
+    load.more(50);
+    let turncoat = folder.0.join("turncoat");
+    let text = format!(
+        "#!/bin/sh\n[ -n \"$CLUSTER_UPGRADE_TRIAL\" ] && exit 0\n\
+         LD_PRELOAD='{}' exec '{}' \"$@\"\n",
+        library.display(),
+        env!("CARGO_BIN_EXE_cluster"),
+    );
+    std::fs::write(&turncoat, text).unwrap();
+    replace(&program, &turncoat);
+    for _ in 0..2 {
+        let (good, said) = tell(&["upgrade"], &name);
+        assert!(!good && said.contains("the new program could not go on"), "{said}");
+        load.more(50);
+    }
+    let (good, status) = tell(&["status", "--json"], &name);
+    assert!(good && status.contains("\"upgrades\":0"), "{status}");
+    let tally = load.stop();
+    assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
+    assert_eq!(cluster.worker_pids().len(), 2);
+    cluster.end();
+}
+
+#[test]
+fn what_else_is_there_goes_on_too() {
+    let Some(node) = nodes().into_iter().next() else { return };
+    let name = name("all");
+    let folder = Folder::new("all");
+    let program = own_program(&folder);
+    let script = folder.0.join("talks.cjs");
+    std::fs::write(
+        &script,
+        "require('node:http').createServer((q, s) => {\n\
+         process.stdout.write(q.url.slice(1) + (q.url === '/end' ? '\\n' : '')); s.end('ok');\n\
+         }).listen(0, '127.0.0.1');\n",
+    )
+    .unwrap();
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--http", "0", "--exec-path"]).arg(&node).arg(&script);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    let address = cluster.listening(1);
+    let http = cluster.err.wait_for(1, |line| line.contains("shows how all is")).remove(0);
+    let http = http.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let http: std::net::SocketAddr = http.parse().unwrap();
+    // Somebody follows what happens, before and after.
+    let mut follower = cluster_ctl(&["events", "fork", "exit", "ready"], &name);
+    let events = support::Lines::default();
+    events.collect(follower.stdout.take().unwrap());
+    eventually("it follows", || {
+        let (_, status) = tell(&["status", "--json"], &name);
+        status.contains("\"ready\":true").then_some(())
+    });
+    // The first half of a worker's line before, the second after.
+    support::get_path(address, "/half-").unwrap();
+    let (good, said) = tell(&["upgrade"], &name);
+    assert!(good, "{said}");
+    support::get_path(address, "/end").unwrap();
+    cluster.out.wait_for(1, |line| line == "[0] half-end");
+    support::get(http).expect("the page is there");
+    // The supervisor goes on: a death is noticed, and told to who followed before.
+    support::kill(cluster.worker_pids()[0], Signal::KILL);
+    events.wait_for(1, |line| line.contains("exit: signal SIGKILL"));
+    cluster.err.wait_for(2, |line| line.contains(" listens on "));
+    let (good, said) = tell(&["reload"], &name);
+    assert!(good, "{said}");
+    let (good, said) = tell(&["upgrade"], &name);
+    assert!(good, "{said}");
+    let _gone = follower.kill();
+    let _status = follower.wait();
+    cluster.end();
+}
+
+fn cluster_ctl(order: &[&str], name: &str) -> std::process::Child {
+    let mut command = cluster();
+    command.args(["ctl", "--name", name]).args(order).stdout(std::process::Stdio::piped());
+    command.spawn().expect("it runs")
+}
