@@ -28,6 +28,17 @@ pub(super) fn raise() -> Rlimit {
     now
 }
 
+/// As [`raise`], of a process that was another program before, which has found that limit.
+pub(super) fn raise_again(found: Rlimit) {
+    let now = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: now.maximum, maximum: now.maximum };
+    let _as_it_is = setrlimit(Resource::Nofile, all);
+    let now = getrlimit(Resource::Nofile);
+    if now.maximum == found.maximum && now.current != found.current {
+        *RAISED.lock() = Some((found, now.current));
+    }
+}
+
 /// How many of them hand-offs may take: each costs one here, and another one in the kernel, which
 /// counts those under way against the same limit. Half is left for sockets, channels and pipes.
 pub(super) fn for_hand_offs() -> usize {

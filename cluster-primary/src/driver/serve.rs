@@ -1,5 +1,7 @@
 //! Accepts connections, and does what the machine wants.
 
+mod state;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use super::tokens::Source;
 use super::{Primary, listen, send::tokens};
 use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
+
+pub(super) use state::ListenerState;
 
 /// Connections that are accepted from one server before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
