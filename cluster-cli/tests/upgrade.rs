@@ -2,9 +2,9 @@
 //!
 //! A few times each; `cargo xtask soak` has it do a hundred.
 
-mod support;
 #[path = "support/load.rs"]
 mod load;
+mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
         replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
         cluster.signal(Signal::USR2);
         let done = format!("upgrade {number})");
-        let line = cluster.err.wait_for(1, |line| line.contains(&done) || line.contains("not upgraded"));
+        let line =
+            cluster.err.wait_for(1, |line| line.contains(&done) || line.contains("not upgraded"));
         assert!(line[0].contains(&done), "{line:?}");
         load.more(50);
         if number == 2 {
@@ -67,12 +68,19 @@ fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
     let workers = cluster.worker_pids();
     assert_eq!(workers.len(), 2, "nobody was replaced: {:#?}", cluster.err.all());
     let tally = load.stop();
-    eprintln!("{} upgrades, {} requests, {} retried", upgrades(), tally.fresh + tally.kept, tally.retried);
+    eprintln!(
+        "{} upgrades, {} requests, {} retried",
+        upgrades(),
+        tally.fresh + tally.kept,
+        tally.retried
+    );
     assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
     // Nobody even had to try again: no connection was touched.
     assert_eq!(tally.retried, 0);
     let (descriptors, rss) = before.unwrap();
-    eventually("no descriptor is left over", || (cluster.descriptors() <= descriptors).then_some(()));
+    eventually("no descriptor is left over", || {
+        (cluster.descriptors() <= descriptors).then_some(())
+    });
     let now = cluster.rss_kib();
     assert!(now <= rss + 2048, "from {rss} KiB to {now} KiB");
     cluster.signal(Signal::TERM);
@@ -173,7 +181,8 @@ fn without_polls(folder: &Folder) -> Option<PathBuf> {
                 if (!getenv(\"CLUSTER_UPGRADE_FAILED\")) { errno = EMFILE; return -1; }\n\
                 return syscall(SYS_epoll_create1, flags);\n}\n";
     std::fs::write(&source, text).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     let built = built.is_ok_and(|status| status.success());
     assert!(built || std::env::var_os("CI").is_none(), "a C compiler is to be here");
     built.then_some(library)
@@ -229,7 +238,9 @@ fn what_else_is_there_goes_on_too() {
     )
     .unwrap();
     let mut run = cluster();
-    run.args(["run", "-n", "1", "--name", &name, "--http", "0", "--exec-path"]).arg(&node).arg(&script);
+    run.args(["run", "-n", "1", "--name", &name, "--http", "0", "--exec-path"])
+        .arg(&node)
+        .arg(&script);
     let cluster = Cluster::start(&mut under(&program, &run));
     let address = cluster.listening(1);
     let http = cluster.err.wait_for(1, |line| line.contains("shows how all is")).remove(0);

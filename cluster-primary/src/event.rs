@@ -8,6 +8,7 @@ use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
 
 use crate::{Fallback, SendError, SendId, Settings, Signal, WorkerError, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// What happened, in the order in which it happened.
 ///
@@ -183,7 +184,7 @@ impl<H> EventHandle<H> {
 }
 
 /// Where a worker listens, as it says itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// An IP address or a path; `None` is every address.
     pub address: Option<String>,
@@ -224,7 +225,7 @@ impl fmt::Display for Address {
 }
 
 /// How a process ended: by a code or by a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitStatus {
     /// It exited with this code.

@@ -1,5 +1,7 @@
 //! How workers are started, and who accepts their connections.
 
+mod state;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -10,6 +12,9 @@ use std::time::Duration;
 
 use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use state::SettingsState;
 
 /// Node's `cluster.settings`: what the next fork does. Workers that run already keep theirs.
 #[derive(Clone, Debug)]
@@ -366,8 +371,9 @@ impl fmt::Display for UnknownPlacement {
 impl std::error::Error for UnknownPlacement {}
 
 /// What a worker may do to the primary. A worker that goes beyond is told so, or loses its channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct Limits {
     /// The longest message from or to a worker, in bytes. Default 16 MiB. One that is longer costs
     /// the worker its channel. While a message is looked at it may take some fifty times its

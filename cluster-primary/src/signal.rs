@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use rustix::process::Signal as Sys;
+use serde::{Deserialize, Serialize};
 
 /// A signal: `"SIGTERM".parse()`, `Signal::TERM`, or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Signal(i32);
 
 /// The signals that have names here, as in Node's `os.constants.signals`. Of two names for one number

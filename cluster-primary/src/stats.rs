@@ -1,10 +1,12 @@
 //! What a primary counts.
 
 use cluster_sched::ShedReason;
+use serde::{Deserialize, Serialize};
 
 /// Counts since the primary's start, over all servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct Stats {
     /// Connections that the primary accepted.
     pub accepted: u64,

@@ -39,6 +39,8 @@
 //! A worker with [`Settings::die_with_primary`](crate::Settings::die_with_primary) dies with the *thread* that forked it: the one that executes
 //! the next image must be the same (the main thread, best).
 
+pub(crate) mod text;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use crate::SocketList;
 
@@ -27,11 +28,13 @@ const MAX_KEY: usize = 1024;
 /// assert_eq!(counts.closed(&key()), Some(SocketList::AllClosed { key: key() }));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SocketCounts {
     keys: BTreeMap<String, Entry>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Entry {
     open: u64,
     /// The peer wants to know when none is.
@@ -62,6 +65,18 @@ impl SocketCounts {
         entry.open = entry.open.saturating_sub(1);
         let told = entry.open == 0 && core::mem::take(&mut entry.awaited);
         told.then(|| SocketList::AllClosed { key: key.to_string() })
+    }
+
+    /// All have closed, whatever their keys: what to tell the peer.
+    pub fn close_all(&mut self) -> Vec<SocketList> {
+        let mut told = Vec::new();
+        for (key, entry) in &mut self.keys {
+            entry.open = 0;
+            if core::mem::take(&mut entry.awaited) {
+                told.push(SocketList::AllClosed { key: key.clone() });
+            }
+        }
+        told
     }
 
     /// The peer asks: what to answer at once. Of keys that never came Node says nothing, nor do we.

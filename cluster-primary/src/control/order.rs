@@ -4,11 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use cluster_proto::Value;
+use serde::{Deserialize, Serialize};
 
 /// A call that the primary alone cannot carry out. Whoever owns the
 /// [`ControlServer`](super::ControlServer) takes it by
 /// [`next_order`](super::ControlServer::next_order), and answers it, now or later.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Order {
     /// `status`: how all is; [`status_object`](super::status_object) makes the answer.
@@ -42,8 +43,9 @@ impl Order {
     }
 }
 
-/// By what an order is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// By what an order is answered. It has serde's traits, so that whoever owes the answer can hand that
+/// on to the next image of the process ([`upgrade`](crate::upgrade)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OrderId(pub(super) u64);
 
 impl OrderId {

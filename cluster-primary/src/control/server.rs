@@ -27,6 +27,9 @@ use crate::{Event, Primary};
 
 const LISTENER: Token = Token(usize::MAX);
 
+/// Readiness that one look can bring.
+const EVENTS: usize = 128;
+
 /// Clients at a time.
 const MAX_CLIENTS: usize = 1024;
 
@@ -66,6 +69,8 @@ pub struct ControlServer {
     /// Nothing can be forked any more.
     ending: bool,
     first_is_gone: bool,
+    /// Its file and its clients are another's by now.
+    abandoned: bool,
 }
 
 /// Who waits for all workers to have disconnected.
@@ -149,7 +154,7 @@ impl ControlServer {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(failed)?;
         Ok(Self {
             poll,
-            ready: Events::with_capacity(128),
+            ready: Events::with_capacity(EVENTS),
             listener,
             file: socket.file,
             clients: BTreeMap::new(),
@@ -167,6 +172,7 @@ impl ControlServer {
             stop: false,
             ending: false,
             first_is_gone: false,
+            abandoned: false,
         })
     }
 
@@ -440,6 +446,9 @@ impl AsRawFd for ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
         // What waits now is the last that clients hear: those who read get all of it.
         let clock = Clock::start();
         loop {

@@ -1,5 +1,7 @@
 //! One client.
 
+mod state;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 
@@ -7,6 +9,8 @@ use mio::net::UnixStream;
 
 use super::params::{EVENTS, USUAL_EVENTS};
 use super::rpc::{self, Request};
+
+pub(super) use state::SessionState;
 
 /// How much may wait for a client before the newest event, in bytes; one that leaves more unread is
 /// hung up on.

@@ -1,5 +1,7 @@
 //! A worker's process, channel and pipes.
 
+mod state;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,6 +20,8 @@ use super::send::{Sends, tokens};
 use super::tokens::Source;
 use crate::machine::{Handle, Input};
 use crate::{Event, HandleId, WorkerError, WorkerId};
+
+pub(super) use state::ChildState;
 
 /// Messages and bytes that are taken from one worker before the others have their turn. (Of one
 /// message more bytes may be taken.)

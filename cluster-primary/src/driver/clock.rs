@@ -1,26 +1,42 @@
 //! The one clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster_sched::Mono;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
-/// The driver's start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
+/// The driver's start, by the system's monotonic clock: another image of this process reads the
+/// same one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Clock {
+    started_at: Duration,
+}
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the driver's clock")]
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        Self { started_at: monotonic() }
     }
 
     /// The time since then.
     pub(crate) fn now(&self) -> Mono {
-        self.0.elapsed()
+        monotonic().saturating_sub(self.started_at)
     }
 
     /// How long it is until then.
     pub(crate) fn until(&self, at: Mono) -> Duration {
         at.saturating_sub(self.now())
     }
+
+    /// Whether that start has been: the system was not started anew since.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started_at <= monotonic()
+    }
+}
+
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    // It counts up from the system's start.
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }

@@ -28,6 +28,17 @@ pub(super) fn raise() -> Rlimit {
     now
 }
 
+/// As [`raise`], of a process that was another program before, which has found that limit.
+pub(super) fn raise_again(found: Rlimit) {
+    let now = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: now.maximum, maximum: now.maximum };
+    let _as_it_is = setrlimit(Resource::Nofile, all);
+    let now = getrlimit(Resource::Nofile);
+    if now.maximum == found.maximum && now.current != found.current {
+        *RAISED.lock() = Some((found, now.current));
+    }
+}
+
 /// How many of them connections may take that are held here, whether they wait or are under way to
 /// a worker. Half is left for sockets, channels and pipes: a worker that dies must be replaced however
 /// many wait.

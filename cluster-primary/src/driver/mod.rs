@@ -41,6 +41,7 @@ use rustix::process::Rlimit;
 pub(crate) use clock::Clock;
 pub(crate) use control_socket::{ControlSocket, is_trusted};
 pub(crate) use socket_file::SocketFile;
+pub(crate) use state::PrimaryState;
 
 pub use remote::{Gone, Remote};
 pub use view::Worker;

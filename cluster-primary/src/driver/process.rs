@@ -21,6 +21,8 @@ enum Watch {
     Descriptor(OwnedFd),
     /// Where processes have no descriptors a thread waits for each, and closes its end of a pipe.
     Thread(pipe::Receiver),
+    /// Nobody has it: what became of it cannot be learned.
+    Lost,
 }
 
 impl Process {
@@ -43,6 +45,22 @@ impl Process {
         Ok(Self { pid, watch })
     }
 
+    /// Watches a child of this process that another image of it has started. One that is not there
+    /// any more is found to have ended, when it is looked after.
+    pub(super) fn watch_again(pid: u32, registry: &Registry, token: Token) -> io::Result<Self> {
+        match Self::watch(pid, registry, token) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {
+                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(error)?;
+                Ok(Self { pid, watch: Watch::Lost })
+            }
+            watched => watched,
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
     /// How it ended, if it has. It is to be asked no more after that.
     ///
     /// # Errors
@@ -57,6 +75,8 @@ impl Process {
                 let Some(status) = waited else { return Ok(None) };
                 (status.exit_status(), status.terminating_signal())
             }
+            // Its id may be a stranger's by now.
+            Watch::Lost => return Err(Errno::CHILD.into()),
             _ => {
                 let waited = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
                 let Some((_, status)) = waited else { return Ok(None) };
@@ -80,6 +100,9 @@ impl Process {
     }
 
     fn send(&self, signal: Signal) -> Result<Result<(), Errno>, KillError> {
+        if let Watch::Lost = self.watch {
+            return Ok(Err(Errno::SRCH));
+        }
         if signal == Signal::NONE {
             return Ok(rustix::process::test_kill_process(self.pid));
         }
@@ -98,6 +121,7 @@ impl Process {
         let _gone = match &mut self.watch {
             Watch::Descriptor(fd) => registry.deregister(&mut SourceFd(&fd.as_raw_fd())),
             Watch::Thread(receiver) => registry.deregister(receiver),
+            Watch::Lost => Ok(()),
         };
     }
 }

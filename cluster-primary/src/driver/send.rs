@@ -1,5 +1,7 @@
 //! Users' messages to workers, and what becomes of them.
 
+mod state;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use super::Primary;
 use super::child::Child;
 use crate::machine::Input;
 use crate::{Counted, Event, SendError, SendId, WorkerId};
+
+pub(super) use state::SendsState;
 
 /// The names under which a channel reports what became of descriptors and marks.
 pub(super) mod tokens {

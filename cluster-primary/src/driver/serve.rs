@@ -1,5 +1,7 @@
 //! Accepts connections, and does what the machine wants.
 
+mod state;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use cluster_sched::Mono;
 use mio::Interest;
 use mio::unix::SourceFd;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::kernel::Group;
@@ -21,6 +24,8 @@ use super::tokens::Source;
 use super::{Primary, listen, send::tokens};
 use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
+
+pub(super) use state::ListenerState;
 
 /// Connections that are accepted from one server before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
@@ -31,6 +36,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A server whose socket is about to be closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closing {
     /// How many connections are accepted before, at the most.
     most: usize,

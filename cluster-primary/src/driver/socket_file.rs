@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
+use serde::{Deserialize, Serialize};
 
 use super::listen::make_socket;
 
 /// The file of a Unix-domain socket.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SocketFile {
+    #[serde(with = "crate::upgrade::text::path")]
     path: PathBuf,
     /// Device, inode, and when it was made, for inodes are used again: another file of that name is
     /// left alone.

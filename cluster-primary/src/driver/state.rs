@@ -1,30 +1,247 @@
-//! Written down, and taken up.
+//! A primary, written down, and taken up.
 
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::Primary;
-use crate::upgrade::{Frozen, StateError};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+use rustix::process::Rlimit;
+use serde::{Deserialize, Serialize};
+
+use super::child::ChildState;
+use super::kernel::{Group, GroupState};
+use super::remote::Calls;
+use super::serve::{Closing, Listener, ListenerState};
+use super::sorted::Sorted;
+use super::tokens::{Source, Tokens};
+use super::{Clock, EVENTS, Primary, limits};
+use crate::machine::{Machine, MachineState};
+use crate::settings::SettingsState;
+use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
+use crate::{ConnId, ServerId, WorkerId};
+
+/// What its text says that it is.
+const KIND: &str = "primary";
+
+/// All that a [`Primary`] holds; descriptors by their places.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PrimaryState {
+    settings: SettingsState,
+    machine: MachineState,
+    clock: Clock,
+    children: BTreeMap<WorkerId, ChildState>,
+    listeners: BTreeMap<ServerId, ListenerState>,
+    groups: BTreeMap<ServerId, GroupState>,
+    #[serde(default)]
+    lent: BTreeMap<RawFd, usize>,
+    #[serde(default)]
+    closing: BTreeMap<ServerId, Closing>,
+    conns: BTreeMap<ConnId, usize>,
+    last_conn: u64,
+    last_handle: u64,
+    last_send: u64,
+    disconnects_told: u64,
+    descriptor_limit: (Option<u64>, Option<u64>),
+    accept_pauses: u64,
+    unexpected_handles: u64,
+}
 
 impl Primary {
-    /// Everything that it holds, written down for the next image of this process
-    /// ([`upgrade`](crate::upgrade)). It goes on as before.
+    /// Everything that it holds, written down for the next image of this process (see
+    /// [`upgrade`](crate::upgrade)). It goes on as before.
+    ///
+    /// Calls of other threads that wait are carried out first.
     ///
     /// # Errors
-    /// [`StateError`]: events wait to be taken, or something cannot be handed over.
+    /// [`StateError::EventsWait`] unless [`ready_event`](Self::ready_event) has said that there is
+    /// none, or another if something cannot be handed over.
     pub fn state(&mut self) -> Result<Frozen, StateError> {
-        Err(StateError::EventsWait)
+        let mut leaving = Leaving::default();
+        let state = self.leave(&mut leaving)?;
+        Ok(Frozen { text: upgrade::write(KIND, &state)?, fds: leaving.into_fds() })
     }
 
-    /// Takes up what another image of this process has [written down](Self::state).
+    /// Takes up what another image of this process has [written down](Self::state), with the
+    /// descriptors in the same order.
+    ///
+    /// Nothing is read or written yet: a copy that is only to show that it can be made is
+    /// [abandoned](Self::abandon).
     ///
     /// # Errors
     /// [`StateError`]; the descriptors are closed then, and nothing else has changed.
     pub fn from_state(text: &str, fds: Vec<OwnedFd>) -> Result<Self, StateError> {
-        let _ = (text, fds);
-        Err(StateError::EventsWait)
+        let state = upgrade::read(KIND, text)?;
+        Self::arrive(state, Arriving::new(fds)?)
     }
 
-    /// Closes its descriptors and leaves everything else as it is: no file of a socket is removed, no
-    /// last word said. For a copy that was only a trial, or after another has taken over.
-    pub fn abandon(self) {}
+    /// Closes its descriptors and leaves everything else as it is: no socket's file is removed. For
+    /// a copy that was only a trial, and for what another has taken over.
+    pub fn abandon(mut self) {
+        for listener in self.listeners.values_mut() {
+            listener.keep_file();
+        }
+    }
+
+    /// What is to be written of it.
+    pub(crate) fn leave(&mut self, leaving: &mut Leaving) -> Result<PrimaryState, StateError> {
+        for call in self.calls.take() {
+            call(self);
+        }
+        self.drain_machine();
+        if !self.events.is_empty() || !self.received.is_empty() {
+            return Err(StateError::EventsWait);
+        }
+        let settings = SettingsState::of(self.machine.settings(), leaving)?;
+        let mut children = BTreeMap::new();
+        for (id, child) in &mut self.children {
+            children.insert(*id, child.state(leaving)?);
+        }
+        let mut listeners = BTreeMap::new();
+        for (id, listener) in &self.listeners {
+            listeners.insert(*id, listener.state(leaving)?);
+        }
+        let mut groups = BTreeMap::new();
+        for (id, group) in &self.groups {
+            groups.insert(*id, group.state(leaving)?);
+        }
+        let mut lent = BTreeMap::new();
+        for (number, socket) in &self.lent {
+            lent.insert(*number, leaving.place(socket)?);
+        }
+        let mut conns = BTreeMap::new();
+        for (id, conn) in &self.conns {
+            conns.insert(*id, leaving.place(conn)?);
+        }
+        Ok(PrimaryState {
+            settings,
+            machine: self.machine.state(self.clock.now())?,
+            clock: self.clock,
+            children,
+            listeners,
+            groups,
+            lent,
+            closing: self.closing.clone(),
+            conns,
+            last_conn: self.last_conn,
+            last_handle: self.last_handle,
+            last_send: self.last_send,
+            disconnects_told: self.disconnects_told,
+            descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
+            accept_pauses: self.accept_pauses,
+            unexpected_handles: self.unexpected_handles,
+        })
+    }
+
+    pub(crate) fn arrive(state: PrimaryState, mut arriving: Arriving) -> Result<Self, StateError> {
+        state.check()?;
+        let poll = Poll::new().map_err(StateError::system("poll"))?;
+        let mut tokens = Tokens::default();
+        let calls = Calls::new(poll.registry(), tokens.token(Source::Calls));
+        let calls = calls.map_err(StateError::system("waker"))?;
+
+        let settings = state.settings.into_settings(&arriving)?;
+        let now = state.clock.now();
+        let mut machine = Machine::from_state(now, settings, state.machine)?;
+        let conns = state.conns.into_iter().map(|(id, place)| Ok((id, arriving.take(place)?)));
+        let conns = conns.collect::<Result<HashMap<_, _>, StateError>>()?;
+        let children = state.children.into_iter();
+        let children = children.map(|(id, child)| Ok((id, child.unpack(&mut arriving)?)));
+        let children = children.collect::<Result<Vec<_>, StateError>>()?;
+        let mut groups = BTreeMap::new();
+        for (id, group) in state.groups {
+            groups.insert(id, Group::from_state(group, &mut arriving)?);
+        }
+        let mut listeners = BTreeMap::new();
+        for (id, listener) in state.listeners {
+            listeners.insert(id, Listener::from_state(listener, &arriving)?);
+        }
+        let lent = state.lent.into_iter().map(|(n, place)| Ok((n, arriving.take(place)?)));
+        let lent = lent.collect::<Result<_, StateError>>()?;
+        // What a channel has received it owns alone.
+        drop(arriving);
+
+        let registry = poll.registry();
+        for (id, listener) in listeners.iter().filter(|(_, listener)| !listener.is_shared()) {
+            let token = tokens.token(Source::Listener(*id));
+            registry
+                .register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
+                .map_err(StateError::system("watch on a listener"))?;
+        }
+        let children = children
+            .into_iter()
+            .map(|(id, child)| Ok((id, child.into_child(id, registry, &mut tokens)?)));
+        let children: BTreeMap<_, _> = children.collect::<Result<_, StateError>>()?;
+
+        // From here on nothing can fail.
+        let (current, maximum) = state.descriptor_limit;
+        let descriptor_limit = Rlimit { current, maximum };
+        limits::raise_again(descriptor_limit);
+        machine.limit_descriptors(limits::for_hand_offs());
+        machine.limit_held(limits::for_connections());
+        machine.lose_counted();
+        // Whatever may be ready, and everybody to whom something may be written.
+        let mut pending = Sorted::default();
+        tokens.sources().for_each(|source| {
+            pending.insert(source);
+        });
+        let mut unflushed = Sorted::default();
+        children.keys().for_each(|id| {
+            unflushed.insert(*id);
+        });
+        Ok(Self {
+            machine,
+            poll,
+            ready: Events::with_capacity(EVENTS),
+            tokens,
+            clock: state.clock,
+            calls,
+            children,
+            listeners,
+            groups,
+            lent,
+            closing: state.closing,
+            conns,
+            last_conn: state.last_conn,
+            received: HashMap::new(),
+            last_handle: state.last_handle,
+            last_send: state.last_send,
+            events: VecDeque::new(),
+            departed: BTreeMap::new(),
+            disconnects_told: state.disconnects_told,
+            watched: BTreeMap::new(),
+            readable: Sorted::default(),
+            last_watch: 0,
+            pending,
+            unflushed,
+            gathering_since: None,
+            sent_to: Sorted::default(),
+            refused: Sorted::default(),
+            flush_again: None,
+            full_wake: true,
+            descriptor_limit,
+            accept_pauses: state.accept_pauses,
+            unexpected_handles: state.unexpected_handles,
+        })
+    }
+}
+
+impl PrimaryState {
+    /// What the driver holds is what the machine knows of.
+    fn check(&self) -> Result<(), StateError> {
+        let no = |what: &str| Err(StateError::contradiction(what));
+        if !self.clock.has_started() {
+            return no("it was written after now: the system has been started anew");
+        }
+        if !self.machine.workers().eq(self.children.keys().copied()) {
+            return no("the machine's workers are not those that there are");
+        }
+        let conns: BTreeSet<_> = self.conns.keys().copied().collect();
+        if self.machine.conns() != conns {
+            return no("the machine's connections are not those that there are");
+        }
+        if conns.last().is_some_and(|conn| conn.0 > self.last_conn) {
+            return no("a connection comes after the last one");
+        }
+        Ok(())
+    }
 }

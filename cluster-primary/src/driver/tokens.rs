@@ -46,6 +46,11 @@ impl Tokens {
         self.sources.get(&token.0).copied()
     }
 
+    /// All that have one.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
+        self.tokens.keys().copied()
+    }
+
     pub(super) fn forget(&mut self, source: Source) {
         if let Some(token) = self.tokens.remove(&source) {
             self.sources.remove(&token);

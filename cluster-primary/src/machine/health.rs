@@ -14,6 +14,7 @@ use super::io::Output;
 use super::server::Server;
 use super::worker::{Disconnect, Probe, Worker};
 use crate::{Event, ServerId, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// Within the time that a worker has to answer it is looked after so often.
 const LOOKS: u32 = 4;
@@ -21,7 +22,8 @@ const LOOKS: u32 = 4;
 const SHORTEST_LOOK: Duration = Duration::from_millis(25);
 
 /// What is known of a worker's health.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Health {
     /// The last sign of life; none before the first.
     heard_at: Option<Mono>,

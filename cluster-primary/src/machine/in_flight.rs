@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use cluster_sched::Mono;
 
 use crate::{ConnId, ServerId};
+use serde::{Deserialize, Serialize};
 
 /// A connection that awaits `{ack, accepted}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HandOff {
     /// The number of its message.
     pub(super) seq: u64,
@@ -23,7 +24,8 @@ const FEW: usize = 16;
 /// The hand-offs of one worker. Their numbers rise, and most are answered in order, so a queue
 /// with gaps holds them without taking memory for each. There are never many more gaps than
 /// hand-offs, however long one of them waits for its answer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "VecDeque<(u64, Option<HandOff>)>", into = "VecDeque<(u64, Option<HandOff>)>")]
 pub(super) struct InFlight {
     /// None: it is answered, and an older one is not.
     queue: VecDeque<(u64, Option<HandOff>)>,
@@ -78,8 +80,36 @@ impl InFlight {
         self.queue.front().and_then(|(_, hand_off)| Some(hand_off.as_ref()?.at))
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HandOff> {
+        self.queue.iter().filter_map(|(_, hand_off)| hand_off.as_ref())
+    }
+
     fn position(&self, seq: u64) -> Option<usize> {
         self.queue.binary_search_by_key(&seq, |(number, _)| *number).ok()
+    }
+}
+
+impl From<InFlight> for VecDeque<(u64, Option<HandOff>)> {
+    fn from(in_flight: InFlight) -> Self {
+        in_flight.queue
+    }
+}
+
+impl TryFrom<VecDeque<(u64, Option<HandOff>)>> for InFlight {
+    type Error = &'static str;
+
+    fn try_from(queue: VecDeque<(u64, Option<HandOff>)>) -> Result<Self, Self::Error> {
+        let right = |(number, hand_off): &(u64, Option<HandOff>)| {
+            hand_off.is_none_or(|hand_off| hand_off.seq == *number)
+        };
+        if !queue.iter().is_sorted_by(|a, b| a.0 < b.0) || !queue.iter().all(right) {
+            return Err("hand-offs are out of order");
+        }
+        if queue.front().is_some_and(|(_, hand_off)| hand_off.is_none()) {
+            return Err("the oldest hand-off is answered already");
+        }
+        let unanswered = queue.iter().filter(|(_, hand_off)| hand_off.is_some()).count();
+        Ok(Self { queue, unanswered })
     }
 }
 

@@ -7,6 +7,7 @@ use cluster_sched::kernel::Choice;
 use crate::{
     ConnId, Event, ExitStatus, Fallback, HandleId, ServerId, Settings, WorkerError, WorkerId,
 };
+use serde::{Deserialize, Serialize};
 
 /// What the driver tells the machine.
 #[derive(Clone, Debug)]
@@ -310,7 +311,7 @@ pub enum Fate {
 }
 
 /// A bound socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// Where; none for a path.
     pub sockname: Option<SockName>,

@@ -1,10 +1,12 @@
 //! How long a worker takes to answer for connections.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Times from the sending of a connection to the worker's answer, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct AckLatency {
     /// Answers.
     pub count: u64,
@@ -13,7 +15,7 @@ pub struct AckLatency {
     /// The last one.
     pub last: Duration,
     /// How many took no longer than each of [`BOUNDS`](Self::BOUNDS) and longer than the one before.
-    pub buckets: [u64; Self::BOUNDS.len()],
+    pub buckets: [u64; AckLatency::BOUNDS.len()],
 }
 
 impl AckLatency {

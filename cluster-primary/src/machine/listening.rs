@@ -1,14 +1,14 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
 use cluster_proto::{ClusterBody, ListenQuery, ListenReply, Rich, ServerKey, Value};
-use cluster_sched::{Input as Place, Mono};
+use cluster_sched::{BoxedPolicy, Config, Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
 use super::server::{Phase, Server};
 use super::slots::Slots;
 use super::{LAST_CONNECTIONS, Machine};
 use crate::event::Address;
-use crate::{Event, Placement, ServerId, WorkerId};
+use crate::{ConnId, Event, Placement, ServerId, WorkerId};
 
 /// `EMFILE`, by libuv's sign.
 const TOO_MANY: i32 = -24;
@@ -133,10 +133,7 @@ impl Machine {
         let id = ServerId(self.last_server);
         let udp = query.address_type.value().is_some_and(cluster_proto::AddressType::is_udp);
         let shared = udp || self.settings.placement == Placement::Shared;
-        let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
-        // Beyond the limit there is room for what a closing server finds in the kernel's queue.
-        let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
-        let config = cluster_sched::Config::default().with_max_waiting(most);
+        let (policy, config) = self.placing(id);
         self.servers
             .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
         self.keys.entry(key.clone()).or_insert(id);
@@ -151,6 +148,14 @@ impl Machine {
             None => Output::Bind { server: id, query, shared },
         });
         id
+    }
+
+    /// How that server's connections are placed.
+    pub(super) fn placing(&self, id: ServerId) -> (BoxedPolicy<WorkerId, ConnId>, Config) {
+        let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
+        // Beyond the limit there is room for what a closing server finds in the kernel's queue.
+        let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
+        (policy, Config::default().with_max_waiting(most))
     }
 
     pub(super) fn bound(&mut self, now: Mono, id: ServerId, result: Result<Bound, i32>) {

@@ -18,6 +18,7 @@ mod listening;
 mod server;
 mod slots;
 mod sockets;
+mod state;
 mod vacating;
 mod window;
 mod worker;
@@ -30,6 +31,7 @@ use cluster_sched::Mono;
 
 pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
 pub use latency::AckLatency;
+pub use state::MachineState;
 pub use worker::WorkerState;
 
 use crate::event::Address;

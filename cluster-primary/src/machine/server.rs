@@ -9,6 +9,7 @@ use cluster_sched::{BoxedPolicy, Config, Scheduler};
 use super::io::Bound;
 use super::slots::Slots;
 use crate::{Address, ConnId, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// A server socket and the workers that serve it.
 pub(super) struct Server {
@@ -27,7 +28,7 @@ pub(super) struct Server {
     pub(super) sched: Scheduler<WorkerId, ConnId, BoxedPolicy<WorkerId, ConnId>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Not bound yet; those workers wait for it, each with the `seq` of its query.
     Binding { waiting: Vec<(WorkerId, u64)> },

@@ -21,6 +21,7 @@ use super::vacating::Attempt;
 use super::{Machine, worker};
 use crate::event::Address;
 use crate::{Event, Fallback, Placement, PolicyName, ServerId, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// How long a slot that was switched off is left to finish the handshakes that were under way, with
 /// clients nearby, and its worker to hear from the connections that it accepted at the last, before
@@ -41,7 +42,7 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(32);
 
 /// What the machine knows of the slots of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Slots {
     /// By the numbers of their sockets.
     slots: BTreeMap<u32, Slot>,
@@ -54,7 +55,7 @@ pub(super) struct Slots {
     alert_until: Mono,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Slot {
     /// Who has it; nobody any more when its worker is gone.
     worker: Option<WorkerId>,
@@ -69,7 +70,7 @@ struct Slot {
     rest: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// Its worker waits for the socket, having asked by the message with that `seq`.
     Asked {

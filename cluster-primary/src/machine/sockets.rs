@@ -65,7 +65,7 @@ impl Machine {
         }
     }
 
-    fn tell_sockets(&mut self, worker: WorkerId, news: SocketList) {
+    pub(super) fn tell_sockets(&mut self, worker: WorkerId, news: SocketList) {
         let message = Message::SocketList(news);
         self.output.push_back(Output::Send { worker, message, handle: None });
     }

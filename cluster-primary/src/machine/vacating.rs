@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_proto::ListenQuery;
+use cluster_proto::{ListenQuery, Value};
 use cluster_sched::Mono;
 use cluster_sched::kernel::Choice;
 
@@ -16,6 +16,7 @@ use super::Machine;
 use super::io::Output;
 use super::server::Phase;
 use crate::{ServerId, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// `EADDRINUSE`, by libuv's sign.
 const IN_USE: i32 = -98;
@@ -28,23 +29,26 @@ const AT_MOST: Duration = Duration::from_secs(5);
 const MOST: usize = 256;
 
 /// A port whose server is closed, and who had sockets of it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Vacating {
     port: i32,
     workers: BTreeSet<WorkerId>,
 }
 
 /// What it takes to bind a server with slots once more.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Attempt {
     query: Box<ListenQuery>,
+    #[serde(with = "crate::upgrade::text::choice")]
     choice: Choice,
     at: Option<Mono>,
     until: Option<Mono>,
 }
 
 impl Attempt {
-    pub(super) const fn first(query: Box<ListenQuery>, choice: Choice) -> Self {
+    pub(super) fn first(mut query: Box<ListenQuery>, choice: Choice) -> Self {
+        // It is the server's; a socket needs none.
+        query.data = Value::Null;
         Self { query, choice, at: None, until: None }
     }
 }

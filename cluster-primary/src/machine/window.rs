@@ -1,5 +1,6 @@
 //! How many connections may be under way to a worker.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A worker that answers within this keeps up.
@@ -21,7 +22,7 @@ pub(super) const SLOW: Duration = Duration::from_millis(50);
 /// none for 50 ms                            1
 /// all answered, less than half was used     what was used
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Window {
     size: u32,
     /// The most that was in use since nothing was.

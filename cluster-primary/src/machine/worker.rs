@@ -10,9 +10,13 @@ use super::in_flight::InFlight;
 use super::latency::AckLatency;
 use super::window::Window;
 use crate::{ExitStatus, ServerId};
+use serde::{Deserialize, Serialize};
+
+/// One of Node's names of a worker's states.
+pub(super) type PhaseName = &'static str;
 
 /// A worker whose process or channel is there.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Worker {
     pub(super) pid: u32,
     /// See [`WorkerState::slot`].
@@ -21,7 +25,8 @@ pub(super) struct Worker {
     /// one of its own. While a slot changes hands two workers have the slot, and each its seat.
     pub(super) seat: u32,
     /// Node's `worker.state`.
-    pub(super) phase: &'static str,
+    #[serde(with = "super::state::phase")]
+    pub(super) phase: PhaseName,
     pub(super) connected: bool,
     /// It speaks the native wire.
     pub(super) native: bool,
@@ -52,12 +57,14 @@ pub(super) struct Worker {
     pub(super) asked_at: Option<Mono>,
     /// When it last did.
     pub(super) answered_at: Option<Mono>,
+    #[serde(default)]
     pub(super) health: Health,
+    #[serde(default)]
     pub(super) latency: AckLatency,
 }
 
 /// What is known of connections that went beside users' messages.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sockets {
     /// Those that the worker sent, and counts.
     pub(super) held: SocketCounts,
@@ -68,7 +75,7 @@ pub(super) struct Sockets {
 }
 
 /// How far the primary's `disconnect` of a worker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Disconnect {
     No,
     /// It is told once it has answered for every hand-off, and serves nothing.
@@ -79,7 +86,7 @@ pub(super) enum Disconnect {
 }
 
 /// Why a worker's event loop is asked to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Probe {
     /// It is about to disconnect, and is to hear what its connections have to say first.
     Leaving,

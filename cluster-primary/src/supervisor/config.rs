@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::Signal;
+use serde::{Deserialize, Serialize};
 
 /// What a [`Supervisor`](super::Supervisor) keeps, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct Config {
     /// How many workers to keep at the start; [`Input::Scale`](super::Input::Scale) changes it.
     /// Default 1.
@@ -79,7 +81,7 @@ impl Config {
 }
 
 /// What makes a worker ready to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Ready {
     /// Its first word on the channel.
@@ -96,7 +98,7 @@ pub enum Ready {
 }
 
 /// How a worker is asked to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LeaveBy {
     /// By `disconnect` on its channel.
@@ -106,8 +108,9 @@ pub enum LeaveBy {
 }
 
 /// When workers are replaced by new ones, one after the other, and without loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct Recycle {
     /// When it has so many bytes of memory resident.
     pub memory: Option<u64>,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{Event, ExitStatus, Signal, Value, WorkerId};
+use serde::{Deserialize, Serialize};
 
 /// What the supervisor is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ impl Input {
 }
 
 /// What the supervisor wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Output {
     /// Fork a worker for that slot, and say what became of it by [`Input::Forked`] or
@@ -153,7 +154,7 @@ pub enum Output {
 }
 
 /// What the supervisor has decided, for whoever watches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Notice {
     /// A worker is ready to serve.
@@ -263,7 +264,7 @@ pub enum Notice {
 }
 
 /// The end of a worker by accident, or of the attempt to fork one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     /// The slot.
     pub slot: u32,
@@ -278,7 +279,7 @@ pub struct Death {
 }
 
 /// What went wrong with a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Failure {
     /// It died.
@@ -300,7 +301,7 @@ impl fmt::Display for Failure {
 }
 
 /// Why a worker is replaced though nobody asked for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// It uses so many bytes of memory.
@@ -314,7 +315,7 @@ pub enum Cause {
 }
 
 /// How it all ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
     /// As it was asked to.

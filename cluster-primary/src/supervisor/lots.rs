@@ -1,9 +1,10 @@
 //! Lots: seeded, so that what a supervisor does can be repeated.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A generator of Weyl numbers, mixed (SplitMix64).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Lots(u64);
 
 impl Lots {

@@ -52,13 +52,14 @@ pub use supervised::{Happening, Supervised};
 
 use crate::{ExitStatus, WorkerId};
 use lots::Lots;
+use serde::{Deserialize, Serialize};
 use slot::{Change, Limits, Member, Slot, Stage, Why};
 
 /// Deaths that are remembered, to be told when all is given up.
 const DEATHS: usize = 8;
 
 /// Keeps workers, without I/O.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervisor {
     config: Config,
     lots: Lots,
@@ -79,13 +80,13 @@ pub struct Supervisor {
     output: VecDeque<Output>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Reload {
     generation: u64,
     replaced: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Phase {
     /// Before [`Input::Start`].
     New,
@@ -102,8 +103,9 @@ enum Phase {
 }
 
 /// What was counted so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(default)]
 pub struct Counts {
     /// Workers that came to a slot which another had before.
     pub restarts: u64,

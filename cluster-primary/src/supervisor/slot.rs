@@ -8,9 +8,10 @@ use cluster_sched::Mono;
 use super::config::Config;
 use super::io::{Cause, Failure};
 use crate::WorkerId;
+use serde::{Deserialize, Serialize};
 
 /// A place for one worker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slot {
     /// Who works there, ready or not.
     pub(super) worker: Option<WorkerId>,
@@ -71,7 +72,7 @@ impl Slot {
 }
 
 /// A worker that is watched over.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) slot: u32,
     pub(super) generation: u64,
@@ -103,7 +104,8 @@ impl Member {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Limits {
     pub(super) memory: Option<u64>,
     pub(super) age: Option<Duration>,
@@ -111,7 +113,7 @@ pub(super) struct Limits {
 }
 
 /// How far a worker's life is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// Not ready yet.
     Starting,
@@ -124,21 +126,21 @@ pub(super) enum Stage {
 }
 
 /// What is done with a worker that does not leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
     Term,
     Kill,
 }
 
 /// Why a slot changes hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Why {
     Reload,
     Recycle(Cause),
 }
 
 /// A slot that is changing hands.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Change {
     pub(super) why: Why,
     /// The predecessor, once it has been told to leave.

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use cluster_sched::kernel::{Choice, Maps, Table, classic, program};
 
+use super::state::MapsState;
 use super::sys::{self, Map};
+use crate::upgrade::{Arriving, Leaving, StateError};
 
 #[derive(Debug)]
 pub(super) enum Chooser {
@@ -52,6 +54,32 @@ impl Chooser {
     pub(super) fn classic(choice: Choice, socket: impl AsFd) -> io::Result<Self> {
         sys::attach_classic(socket, &classic(choice, []))?;
         Ok(Self::Classic { choice })
+    }
+
+    /// The places of its maps, if it has any.
+    pub(super) fn state(&self, leaving: &mut Leaving) -> Result<Option<MapsState>, StateError> {
+        let Self::Program { maps, .. } = self else { return Ok(None) };
+        Ok(Some(MapsState {
+            table: leaving.place(&maps.table)?,
+            counter: leaving.place(&maps.counter)?,
+            sockets: leaving.place(&maps.sockets)?,
+        }))
+    }
+
+    /// One that has chosen already.
+    pub(super) fn from_state(
+        choice: Choice,
+        maps: Option<MapsState>,
+        arriving: &mut Arriving,
+    ) -> Result<Self, StateError> {
+        let Some(places) = maps else { return Ok(Self::Classic { choice }) };
+        let specs = Maps::of(choice);
+        let maps = Maps {
+            table: Map::from_fd(arriving.take(places.table)?, specs.table),
+            counter: Map::from_fd(arriving.take(places.counter)?, specs.counter),
+            sockets: Map::from_fd(arriving.take(places.sockets)?, specs.sockets),
+        };
+        Ok(Self::Program { choice, maps })
     }
 
     pub(super) const fn choice(&self) -> Choice {

@@ -8,7 +8,9 @@ use cluster_proto::ListenQuery;
 use cluster_sched::kernel::Choice;
 use rustix::io::Errno;
 
+use super::state::GroupState;
 use crate::machine::{Bound, Queue};
+use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// A new group.
 #[derive(Debug)]
@@ -33,6 +35,17 @@ pub(in super::super) struct Group(Infallible);
 impl Group {
     pub(super) fn open(_: &ListenQuery, _: Choice) -> Result<Opened, OpenError> {
         Err(OpenError::Bind(Errno::OPNOTSUPP))
+    }
+
+    pub(in super::super) fn state(&self, _: &mut Leaving) -> Result<GroupState, StateError> {
+        match self.0 {}
+    }
+
+    pub(in super::super) fn from_state(
+        _: GroupState,
+        _: &mut Arriving,
+    ) -> Result<Self, StateError> {
+        Err(StateError::contradiction("there is no placement in the kernel here"))
     }
 
     pub(super) fn choice(&self) -> Choice {

@@ -1,6 +1,6 @@
 //! The sockets of one server: one for each slot, and the waiting room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,8 +15,10 @@ use rustix::net::{self, SocketType, sockopt};
 
 use super::super::listen;
 use super::chooser::Chooser;
+use super::state::GroupState;
 use super::sys;
 use crate::machine::{Bound, Queue};
+use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// Several listening sockets on one address, among which the kernel chooses.
 ///
@@ -98,6 +100,50 @@ impl Group {
         };
         let untold = group.add(room).or(group.add(first));
         Ok(Opened { group, bound, without_program: without_program.or(untold) })
+    }
+
+    pub(in super::super) fn state(&self, leaving: &mut Leaving) -> Result<GroupState, StateError> {
+        let sockets = self.sockets.iter().map(|socket| leaving.place(socket));
+        Ok(GroupState {
+            address: self.address,
+            v6_only: self.v6_only,
+            backlog: self.backlog,
+            sockets: sockets.collect::<Result<_, StateError>>()?,
+            places: self.places.clone(),
+            on: self.on.clone(),
+            choice: self.choice(),
+            maps: self.chooser.state(leaving)?,
+        })
+    }
+
+    /// The group as it is in the kernel: its program goes on choosing, and nothing is attached anew.
+    pub(in super::super) fn from_state(
+        state: GroupState,
+        arriving: &mut Arriving,
+    ) -> Result<Self, StateError> {
+        let sockets = state.sockets.iter().map(|place| arriving.share(*place));
+        let sockets: Vec<_> = sockets.collect::<Result<_, StateError>>()?;
+        let place = |place: &u32| (1..sockets.len()).contains(&(*place as usize));
+        // The last may be nobody's yet.
+        let room = [sockets.len().checked_sub(1), sockets.len().checked_sub(2)];
+        let distinct: BTreeSet<_> = state.places.values().collect();
+        if sockets.len() < 2
+            || sockets.len() > MAX_PLACES as usize
+            || !room.contains(&Some(distinct.len()))
+            || distinct.len() != state.places.len()
+            || !state.places.values().chain(state.on.values()).all(place)
+        {
+            return Err(StateError::contradiction("a group's places are not those of its sockets"));
+        }
+        Ok(Self {
+            address: state.address,
+            v6_only: state.v6_only,
+            backlog: state.backlog,
+            sockets,
+            places: state.places,
+            on: state.on,
+            chooser: Chooser::from_state(state.choice, state.maps, arriving)?,
+        })
     }
 
     pub(super) fn choice(&self) -> Choice {

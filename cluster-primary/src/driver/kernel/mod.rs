@@ -8,9 +8,11 @@ mod group;
 #[path = "elsewhere.rs"]
 mod group;
 mod serve;
+mod state;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
 pub(super) use group::Group;
+pub(super) use state::GroupState;

@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of_val;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use cluster_sched::kernel::{ClassicInsn, Insn, MapKind, MapSpec};
 
@@ -88,6 +88,11 @@ impl Map {
         Ok(Self { fd, value_size: value_size as usize })
     }
 
+    /// One that was made before, of that kind.
+    pub(super) fn from_fd(fd: OwnedFd, spec: MapSpec) -> Self {
+        Self { fd, value_size: spec.value_size as usize }
+    }
+
     /// As programs name it.
     pub(super) fn number(&self) -> i32 {
         self.fd.as_raw_fd()
@@ -113,6 +118,12 @@ impl Map {
     pub(super) fn put(&self, place: u32, socket: impl AsFd) -> io::Result<()> {
         let fd = i64::from(socket.as_fd().as_raw_fd());
         self.update(place, &fd.to_ne_bytes())
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

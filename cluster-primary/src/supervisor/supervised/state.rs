@@ -1,30 +1,61 @@
-//! Written down, and taken up.
+//! A primary and its supervisor, written down, and taken up.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use super::Supervised;
-use crate::upgrade::{Frozen, StateError};
+use crate::Primary;
+use crate::driver::{Clock, PrimaryState};
+use crate::supervisor::Supervisor;
+use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
+
+/// What its text says that it is.
+const KIND: &str = "supervised";
+
+/// All that a [`Supervised`] holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct SupervisedState<S> {
+    primary: PrimaryState,
+    supervisor: S,
+    clock: Clock,
+}
 
 impl Supervised {
-    /// Everything that it holds, written down for the next image of this process
-    /// ([`upgrade`](crate::upgrade)). It goes on as before.
+    /// Everything that it holds, written down for the next image of this process (see
+    /// [`upgrade`](crate::upgrade)). It goes on as before.
     ///
     /// # Errors
-    /// [`StateError`]: events wait to be taken, or something cannot be handed over.
+    /// [`StateError::EventsWait`] unless [`ready`](Self::ready) has said that there is none, or
+    /// another if something cannot be handed over.
     pub fn state(&mut self) -> Result<Frozen, StateError> {
-        Err(StateError::EventsWait)
+        let mut leaving = Leaving::default();
+        let primary = self.primary.leave(&mut leaving)?;
+        if !self.notices.is_empty() {
+            return Err(StateError::EventsWait);
+        }
+        let state = SupervisedState { primary, supervisor: &self.supervisor, clock: self.clock };
+        Ok(Frozen { text: upgrade::write(KIND, &state)?, fds: leaving.into_fds() })
     }
 
-    /// Takes up what another image of this process has [written down](Self::state).
+    /// Takes up what another image of this process has [written down](Self::state), with the
+    /// descriptors in the same order.
+    ///
+    /// Nothing is read or written yet, and no worker told anything: a copy that is only to show that
+    /// it can be made is [abandoned](Self::abandon).
     ///
     /// # Errors
     /// [`StateError`]; the descriptors are closed then, and nothing else has changed.
     pub fn from_state(text: &str, fds: Vec<OwnedFd>) -> Result<Self, StateError> {
-        let _ = (text, fds);
-        Err(StateError::EventsWait)
+        let state: SupervisedState<Supervisor> = upgrade::read(KIND, text)?;
+        let SupervisedState { primary, supervisor, clock } = state;
+        let primary = Primary::arrive(primary, Arriving::new(fds)?)?;
+        Ok(Self { primary, supervisor, clock, notices: VecDeque::new() })
     }
 
-    /// Closes its descriptors and leaves everything else as it is: no file of a socket is removed, no
-    /// last word said. For a copy that was only a trial, or after another has taken over.
-    pub fn abandon(self) {}
+    /// [`Primary::abandon`].
+    pub fn abandon(self) {
+        self.primary.abandon();
+    }
 }

@@ -1,0 +1,135 @@
+//! A worker's process, channel and pipes, written down, and taken up.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use cluster_ipc::{Channel, ChannelState, Parts, Socket};
+use cluster_proto::env::Serialization;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use serde::{Deserialize, Serialize};
+
+use super::super::process::Process;
+use super::super::send::SendsState;
+use super::super::tokens::{Source, Tokens};
+use super::Child;
+use crate::WorkerId;
+use crate::upgrade::{Arriving, Leaving, StateError, text};
+
+/// What there is of a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct ChildState {
+    #[serde(with = "text::serialization")]
+    serialization: Serialization,
+    /// Until it has been waited for.
+    pid: Option<u32>,
+    channel: Option<Line>,
+    /// By their numbers in the worker.
+    pipes: BTreeMap<u32, usize>,
+    closing: bool,
+    blocked: bool,
+    sends: SendsState,
+}
+
+/// A channel: what it knows, its socket, and its handles.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    socket: usize,
+    state: ChannelState,
+    handles: Vec<usize>,
+}
+
+/// A [`ChildState`] with its descriptors.
+pub(in super::super) struct Unpacked {
+    state: ChildState,
+    channel: Option<Parts<Socket>>,
+    pipes: BTreeMap<u32, OwnedFd>,
+}
+
+impl Child {
+    pub(in super::super) fn state(
+        &mut self,
+        leaving: &mut Leaving,
+    ) -> Result<ChildState, StateError> {
+        let channel = self.channel.as_mut().map(|channel| {
+            let socket = leaving.place(&*channel)?;
+            let (state, handles) = channel.state();
+            let handles = handles.into_iter().map(|handle| leaving.place(handle));
+            Ok(Line { socket, state, handles: handles.collect::<Result<_, StateError>>()? })
+        });
+        let channel = channel.transpose()?;
+        let pipes = self.pipes.iter().map(|(fd, pipe)| Ok((*fd, leaving.place(pipe)?)));
+        Ok(ChildState {
+            serialization: self.serialization,
+            pid: self.process.as_ref().map(Process::pid),
+            channel,
+            pipes: pipes.collect::<Result<_, StateError>>()?,
+            closing: self.closing,
+            blocked: self.blocked,
+            sends: self.sends.state()?,
+        })
+    }
+}
+
+impl ChildState {
+    /// Takes its descriptors.
+    pub(in super::super) fn unpack(
+        mut self,
+        arriving: &mut Arriving,
+    ) -> Result<Unpacked, StateError> {
+        let channel = self.channel.take().map(|Line { socket, state, handles }| {
+            let transport = Socket::from_fd(arriving.take(socket)?)
+                .map_err(StateError::system("socket of a channel"))?;
+            let handles = handles.into_iter().map(|place| arriving.share(place));
+            Ok(Parts { transport, state, handles: handles.collect::<Result<_, StateError>>()? })
+        });
+        let channel = channel.transpose()?;
+        let pipes = std::mem::take(&mut self.pipes).into_iter();
+        let pipes = pipes.map(|(fd, place)| Ok((fd, arriving.take(place)?)));
+        let pipes = pipes.collect::<Result<_, StateError>>()?;
+        Ok(Unpacked { state: self, channel, pipes })
+    }
+}
+
+impl Unpacked {
+    /// Puts it together, and watches it.
+    pub(in super::super) fn into_child(
+        self,
+        id: WorkerId,
+        registry: &Registry,
+        tokens: &mut Tokens,
+    ) -> Result<Child, StateError> {
+        let Self { state, channel, pipes } = self;
+        let channel = channel.map(|parts| {
+            let put_together = Channel::from_parts(parts);
+            let mut channel = put_together
+                .map_err(|no| StateError::Channel { worker: id, error: no.error.clone() })?;
+            // What an earlier read found may be long ago.
+            channel.note_readable(false);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry
+                .register(&mut channel, tokens.token(Source::Channel(id)), interest)
+                .map_err(StateError::system("watch on a channel"))?;
+            Ok(channel)
+        });
+        let process = state.pid.map(|pid| {
+            Process::watch_again(pid, registry, tokens.token(Source::Process(id)))
+                .map_err(StateError::system("watch on a process"))
+        });
+        for (fd, pipe) in pipes.iter().filter(|(fd, _)| **fd != 0) {
+            let token = tokens.token(Source::Pipe(id, *fd));
+            registry
+                .register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)
+                .map_err(StateError::system("watch on a pipe"))?;
+        }
+        Ok(Child {
+            serialization: state.serialization,
+            channel: channel.transpose()?,
+            process: process.transpose()?,
+            pipes: pipes.into_iter().map(|(fd, pipe)| (fd, pipe.into())).collect(),
+            closing: state.closing,
+            blocked: state.blocked,
+            sends: state.sends.into(),
+        })
+    }
+}

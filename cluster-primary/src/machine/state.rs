@@ -1,0 +1,247 @@
+//! The machine, written down, and taken up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cluster_proto::{ServerKey, Value};
+use cluster_sched::{Mono, SchedulerState};
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::server::{Phase, Server};
+use super::slots::Slots;
+use super::vacating::Vacating;
+use super::worker::Worker;
+use crate::upgrade::StateError;
+use crate::upgrade::text;
+use crate::{Address, ConnId, ServerId, Settings, Stats, WorkerId};
+
+/// More than any primary has counted.
+const MAX_COUNT: u64 = 1 << 62;
+
+/// All that a [`Machine`] knows, but for its settings, which hold descriptors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MachineState {
+    frozen: bool,
+    last_worker: u32,
+    last_server: u32,
+    seq: u64,
+    seed: u64,
+    workers: BTreeMap<WorkerId, Worker>,
+    servers: BTreeMap<ServerId, ServerState>,
+    keys: Vec<(ServerKey, ServerId)>,
+    watched: VecDeque<(Mono, WorkerId, u64)>,
+    settling: Vec<((WorkerId, ServerId), (u32, Mono))>,
+    vacating: Vec<Vacating>,
+    #[serde(default)]
+    look_after: Option<Mono>,
+    disconnecting: bool,
+    disconnects: u64,
+    stats: Stats,
+}
+
+/// A server, in a [`MachineState`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ServerState {
+    key: ServerKey,
+    address: Address,
+    shared: bool,
+    slots: Option<Slots>,
+    #[serde(with = "text::tagged")]
+    data: Value,
+    phase: Phase,
+    workers: BTreeSet<WorkerId>,
+    sched: SchedulerState<WorkerId, ConnId>,
+}
+
+impl Machine {
+    /// What it knows, `now`: one that is made [from it](Self::from_state), with the same
+    /// [settings](Self::settings), does the same from here on.
+    ///
+    /// # Errors
+    /// [`StateError::EventsWait`] unless all outputs were taken.
+    pub fn state(&self, now: Mono) -> Result<MachineState, StateError> {
+        if !self.output.is_empty() {
+            return Err(StateError::EventsWait);
+        }
+        let servers = self.servers.iter().map(|(id, server)| (*id, server.state(now)));
+        Ok(MachineState {
+            frozen: self.frozen,
+            last_worker: self.last_worker,
+            last_server: self.last_server,
+            seq: self.seq,
+            seed: self.seed,
+            workers: self.workers.clone(),
+            servers: servers.collect(),
+            keys: self.keys.iter().map(|(key, id)| (key.clone(), *id)).collect(),
+            watched: self.watched.clone(),
+            settling: self.settling.iter().map(|(whose, when)| (*whose, *when)).collect(),
+            vacating: self.vacating.clone(),
+            look_after: self.look_after,
+            disconnecting: self.disconnecting,
+            disconnects: self.disconnects,
+            stats: self.stats,
+        })
+    }
+
+    /// A machine in that state, `now`, by the same clock. How many descriptors there are is to be
+    /// [said](Self::limit_descriptors) again.
+    ///
+    /// # Errors
+    /// [`StateError`] if there is no such state.
+    pub fn from_state(
+        now: Mono,
+        settings: Settings,
+        state: MachineState,
+    ) -> Result<Self, StateError> {
+        state.check()?;
+        let mut machine = Self::new(settings, state.seed);
+        for (id, server) in state.servers {
+            let server = machine.server_from(now, id, server)?;
+            machine.servers.insert(id, server);
+        }
+        machine.frozen = state.frozen;
+        machine.last_worker = state.last_worker;
+        machine.last_server = state.last_server;
+        machine.seq = state.seq;
+        machine.workers = state.workers;
+        machine.keys = state.keys.into_iter().collect();
+        machine.watched = state.watched;
+        machine.settling = state.settling.into_iter().collect();
+        machine.vacating = state.vacating;
+        machine.look_after = state.look_after;
+        machine.disconnecting = state.disconnecting;
+        machine.disconnects = state.disconnects;
+        machine.stats = state.stats;
+        machine.check_hand_offs()?;
+        Ok(machine)
+    }
+
+    fn server_from(
+        &self,
+        now: Mono,
+        id: ServerId,
+        state: ServerState,
+    ) -> Result<Server, StateError> {
+        let (policy, config) = self.placing(id);
+        let sched = cluster_sched::Scheduler::from_state(now, policy, config, state.sched);
+        let of = |error| StateError::contradiction(format_args!("server {}: {error}", id.0));
+        Ok(Server {
+            key: state.key,
+            address: state.address,
+            shared: state.shared,
+            slots: state.slots,
+            data: state.data,
+            phase: state.phase,
+            workers: state.workers,
+            sched: sched.map_err(of)?,
+        })
+    }
+
+    /// Every connection that is on its way to a worker is so in its server's books.
+    fn check_hand_offs(&self) -> Result<(), StateError> {
+        for (id, worker) in &self.workers {
+            for hand_off in worker.in_flight.iter() {
+                let server = self.servers.get(&hand_off.server);
+                let booked = server.is_some_and(|s| s.sched.in_flight(*id) > 0);
+                if !booked || hand_off.seq >= self.seq {
+                    return Err(StateError::contradiction(format_args!(
+                        "a connection is on its way to worker {id} that no server has sent"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections that workers count are closed: whoever had them is gone.
+    pub(crate) fn lose_counted(&mut self) {
+        let news: Vec<_> = self
+            .workers
+            .iter_mut()
+            .flat_map(|(&id, w)| w.sockets.held.close_all().into_iter().map(move |n| (id, n)))
+            .collect();
+        for (worker, news) in news {
+            self.tell_sockets(worker, news);
+        }
+    }
+}
+
+impl Server {
+    fn state(&self, now: Mono) -> ServerState {
+        ServerState {
+            key: self.key.clone(),
+            address: self.address.clone(),
+            shared: self.shared,
+            slots: self.slots.clone(),
+            data: self.data.clone(),
+            phase: self.phase.clone(),
+            workers: self.workers.clone(),
+            sched: self.sched.state(now),
+        }
+    }
+}
+
+impl MachineState {
+    fn check(&self) -> Result<(), StateError> {
+        let knows = |id: &WorkerId| self.workers.contains_key(id);
+        let serves = |id: &ServerId| self.servers.contains_key(id);
+        let no = |what: &str| Err(StateError::contradiction(what));
+        if self.workers.keys().any(|id| id.0 > self.last_worker) {
+            return no("a worker comes after the last one");
+        }
+        if self.servers.keys().any(|id| id.0 > self.last_server) {
+            return no("a server comes after the last one");
+        }
+        if self.seq > MAX_COUNT || self.last_worker == u32::MAX || self.last_server == u32::MAX {
+            return no("more was counted than can be");
+        }
+        if !self.keys.iter().all(|(_, id)| serves(id)) {
+            return no("a key is that of a server that is not there");
+        }
+        if !self.workers.values().all(|worker| worker.servers.keys().all(serves)) {
+            return no("a worker has a server that is not there");
+        }
+        if !self.servers.values().all(|server| server.workers.iter().all(knows)) {
+            return no("a server has a worker that is not there");
+        }
+        Ok(())
+    }
+
+    /// The connections that a driver keeps for it.
+    pub(crate) fn conns(&self) -> BTreeSet<ConnId> {
+        let conns = self.servers.values().flat_map(|server| {
+            let sched = &server.sched;
+            let under_way = sched.members.iter().flat_map(|member| &member.in_flight);
+            let waiting = sched.waiting.iter().map(|waiting| waiting.conn);
+            waiting.chain(under_way.chain(&sched.parked).map(|conn| conn.conn))
+        });
+        conns.collect()
+    }
+
+    /// The workers.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.keys().copied()
+    }
+}
+
+/// Node's names of a worker's states.
+pub(super) mod phase {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    const NAMES: [&str; 5] = ["none", "online", "listening", "disconnected", "dead"];
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        name: &&'static str,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        s.serialize_str(name)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<&'static str, D::Error> {
+        let name = String::deserialize(d)?;
+        let known = NAMES.into_iter().find(|known| *known == name);
+        known.ok_or_else(|| serde::de::Error::custom(format_args!("no state {name:?} of a worker")))
+    }
+}
