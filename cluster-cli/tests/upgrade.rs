@@ -6,6 +6,7 @@
 mod load;
 mod support;
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -152,7 +153,7 @@ fn a_program_that_is_no_good_is_found_out_and_the_old_one_goes_on() {
     for (text, why) in [
         ("#!/bin/sh\necho it is broken\nexit 3\n", "it is broken"),
         ("#!/nowhere/at/all\n", "No such file"),
-        ("not a program", "format"),
+        ("not a program", "not found"),
     ] {
         let bad = folder.0.join("bad");
         std::fs::write(&bad, text).unwrap();
@@ -260,7 +261,11 @@ fn what_else_is_there_goes_on_too() {
     assert!(good, "{said}");
     support::get_path(address, "/end").unwrap();
     cluster.out.wait_for(1, |line| line == "[0] half-end");
-    support::get(http).expect("the page is there");
+    let mut page = std::net::TcpStream::connect(http).expect("it listens");
+    write!(page, "GET / HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     // The supervisor goes on: a death is noticed, and told to who followed before.
     support::kill(cluster.worker_pids()[0], Signal::KILL);
     events.wait_for(1, |line| line.contains("exit: signal SIGKILL"));

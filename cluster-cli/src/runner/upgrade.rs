@@ -16,7 +16,7 @@ use crate::listen::Sockets;
 use crate::report::Report;
 use crate::systemd::notified::NotifySocket;
 use crate::upgrade::{
-    self, FORMAT, Handed, HandedSocket, Inherited, Part, Program, Trial, Verdict,
+    self, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
 };
 
 /// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
@@ -164,6 +164,7 @@ impl Runner {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             program: Some(self.upgrades.program.number()),
+            path: Some(Hex::of(&self.upgrades.program.path)),
             upgrades: self.upgrades.count,
             options: kept.options.to_toml(),
             cluster,
@@ -209,6 +210,9 @@ impl Runner {
         runner.announced = handed.announced;
         runner.online =
             handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
+        if let Some(path) = &handed.path {
+            runner.upgrades.program.path = path.bytes()?.into();
+        }
         runner.upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
         runner.upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
         Ok(runner)

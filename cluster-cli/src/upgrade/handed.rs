@@ -29,6 +29,8 @@ pub(crate) struct Handed {
     pub(crate) version: String,
     /// The program that wrote it, to go back to.
     pub(crate) program: Option<RawFd>,
+    /// Where programs are taken from: that of an image that was gone back to has no place of its own.
+    pub(crate) path: Option<Hex>,
     /// Upgrades so far, without this one.
     pub(crate) upgrades: u64,
     /// The options in force, as a configuration file.

@@ -113,6 +113,9 @@ impl Machine {
         machine.disconnects = state.disconnects;
         machine.stats = state.stats;
         machine.check_hand_offs()?;
+        let waiting = machine.servers.values().map(|server| server.sched.waiting());
+        let under_way = machine.workers.values().map(|worker| worker.in_flight.len());
+        machine.held = waiting.sum::<usize>() + under_way.sum::<usize>();
         Ok(machine)
     }
 
