@@ -35,7 +35,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::args::Run;
-use crate::listen::At;
+use crate::listen::address::At;
 
 impl Run {
     /// The options in force: those of the command line over those of the file that it names, as that

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -68,19 +68,32 @@ pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
         .filter_map(|entry| {
             let path = entry.path();
             let name = path.file_name()?.to_str()?.strip_suffix(".sock")?.to_owned();
-            connect(&path).is_ok().then_some((name, path))
+            is_open(&path).then_some((name, path))
         })
         .collect();
     live.sort();
     live
 }
 
-static CONNECTING: Mutex<()> = Mutex::new(());
+static REACHING: Mutex<()> = Mutex::new(());
 
-/// Connects to a control socket, however long its path is: an address holds about a hundred bytes.
+/// Whether some process has the socket open whose file that is. It does not notice: to its socket
+/// the kernel connects no datagram socket, but it says first if there is none.
+fn is_open(path: &Path) -> bool {
+    let asked = reach(path, |path| UnixDatagram::unbound()?.connect(path));
+    let wrong_type = rustix::io::Errno::PROTOTYPE;
+    asked.is_err_and(|error| rustix::io::Errno::from_io_error(&error) == Some(wrong_type))
+}
+
+/// Connects to a control socket.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
-    let _alone = CONNECTING.lock();
-    match UnixStream::connect(path) {
+    reach(path, |path| UnixStream::connect(path))
+}
+
+/// Does that with a path, however long it is: an address holds about a hundred bytes.
+fn reach<T>(path: &Path, way: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+    let _alone = REACHING.lock();
+    match way(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
                 return Err(error);
@@ -88,10 +101,10 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
             // Nothing of this program depends on where it is but these calls, one at a time.
             let before = std::env::current_dir()?;
             std::env::set_current_dir(folder)?;
-            let connected = UnixStream::connect(name);
+            let reached = way(Path::new(name));
             std::env::set_current_dir(before)?;
-            connected
+            reached
         }
-        connected => connected,
+        reached => reached,
     }
 }

@@ -150,7 +150,7 @@ impl Report {
                         info!(target: LIFE, slot, worker, pid, "{} took a connection of {client}", name(id));
                     }
                     None => {
-                        info!(target: LIFE, slot, worker, pid, "{} took a connection", name(id))
+                        info!(target: LIFE, slot, worker, pid, "{} took a connection", name(id));
                     }
                 }
             }

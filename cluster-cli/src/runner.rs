@@ -342,9 +342,18 @@ impl Runner {
                     let worker = primary.all_workers().into_iter().find(said_it);
                     worker.into_iter().for_each(|worker| self.cluster.notified(worker));
                 }
-                Some(Ok(Heard::Told(_) | Heard::Ignored)) => {}
+                Some(Ok(Heard::Told(_))) => {}
+                Some(Ok(Heard::Ignored)) => self.mention_ignored(),
                 Some(Ok(Heard::Nothing) | Err(_)) | None => return,
             }
+        }
+    }
+
+    /// Says once that somebody writes to `NOTIFY_SOCKET` what is no notification.
+    fn mention_ignored(&self) {
+        let notify = self.kept.as_ref().and_then(|kept| kept.notify.as_ref());
+        if notify.is_some_and(|notify| notify.ignored() == 1) {
+            self.report.warning("what came to NOTIFY_SOCKET is no notification, and is ignored");
         }
     }
 

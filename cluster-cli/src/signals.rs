@@ -52,7 +52,7 @@ impl Signals {
             true => SUPERVISED.into_iter().chain(forwarded).collect(),
             false => DRIVEN.to_vec(),
         };
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), signals)?;
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
         Ok(Self { delivery, watch, supervised })
     }
 

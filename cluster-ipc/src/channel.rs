@@ -223,15 +223,16 @@ impl<T: Transport> Channel<T> {
         self.sender.has_arrived(number)
     }
 
-    /// Changes this end to the native wire, and tells the peer, which must know it: it has
-    /// [offered](cluster_proto::native::offered) it, say. The peer's direction changes when it has
-    /// told so in turn, if [`ChannelConfig::native`] is set.
+    /// Changes this end to the native wire, in the newest version that both ends speak, and tells
+    /// the peer. That must know it: it has [offered](cluster_proto::native::offered) that version.
+    /// The peer's direction changes when it has told so in turn, if [`ChannelConfig::native`] is
+    /// set; a peer that then names a version that nobody here knows is a [`RecvError`].
     ///
     /// # Errors
     /// As [`send`](Self::send); nothing has changed then.
-    pub fn upgrade(&mut self) -> Result<(), SendError> {
+    pub fn upgrade(&mut self, offered: u32) -> Result<(), SendError> {
         if self.sender.wire() != Wire::Postcard {
-            self.sender.send(&native::marker(native::VERSION), None)?;
+            self.sender.send(&native::marker(native::agreed(offered)), None)?;
             self.sender.set_wire(Wire::Postcard);
         }
         Ok(())
@@ -434,14 +435,10 @@ impl<T: Transport> Channel<T> {
                 match message {
                     Message::HandleAck => self.answered(Answer::Ack)?,
                     Message::HandleNack => self.answered(Answer::Nack)?,
-                    message if self.native && native::marked(&message).is_some() => {
-                        self.set_recv_wire(Wire::Postcard);
-                        match self.upgrade() {
-                            Ok(()) | Err(SendError::Closed) => {}
-                            Err(_) => return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
-                        }
-                    }
-                    message => return Ok(Some(Received { message, handle: None })),
+                    message => match native::marked(&message).filter(|_| self.native) {
+                        Some(version) => self.peer_upgraded(version)?,
+                        None => return Ok(Some(Received { message, handle: None })),
+                    },
                 }
                 continue;
             };
@@ -464,6 +461,18 @@ impl<T: Transport> Channel<T> {
             }
             let received = ReceivedHandle { kind: handle.kind, key: handle.key, handle: arrived };
             return Ok(Some(Received { message: *handle.message, handle: Some(received) }));
+        }
+    }
+
+    /// What the peer sends from here on is of that version, and so is what it is sent.
+    fn peer_upgraded(&mut self, version: u32) -> Result<(), RecvError> {
+        if !(1..=native::VERSION).contains(&version) {
+            return Err(RecvError::UnknownVersion { version });
+        }
+        self.set_recv_wire(Wire::Postcard);
+        match self.upgrade(version) {
+            Ok(()) | Err(SendError::Closed) => Ok(()),
+            Err(_) => Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
         }
     }
 

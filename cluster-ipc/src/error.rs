@@ -77,6 +77,12 @@ pub enum RecvError {
         /// The [`max_handles`](crate::ChannelConfig::max_handles).
         limit: usize,
     },
+    /// The peer changed to a version of the native wire that this crate does not speak, and that
+    /// it was not told to.
+    UnknownVersion {
+        /// That version.
+        version: u32,
+    },
     /// The stream ended within a frame.
     ClosedInFrame {
         /// How many bytes of it had come.
@@ -97,6 +103,13 @@ impl fmt::Display for RecvError {
             }
             Self::TooManyHandles { limit } => {
                 write!(f, "the peer sent more than {limit} handles without their frame")
+            }
+            Self::UnknownVersion { version } => {
+                let newest = cluster_proto::native::VERSION;
+                write!(
+                    f,
+                    "the peer speaks version {version} of the native wire; 1 to {newest} are known"
+                )
             }
             Self::ClosedInFrame { bytes } => {
                 write!(f, "the channel was closed {bytes} bytes into a frame")

@@ -84,6 +84,7 @@ mod pairing;
 mod queue;
 mod sender;
 mod socket;
+mod socket_path;
 mod straddle;
 mod transport;
 mod unix;
@@ -99,6 +100,7 @@ pub use error::{RecvError, SendError};
 pub use outgoing::{HandleAnswer, Outgoing};
 pub use pairing::{Found, Pairing, TooManyHandles};
 pub use socket::Socket;
+pub use socket_path::shortest_path;
 pub use transport::{RecvMeta, Transport};
 
 #[cfg(doctest)]

@@ -21,7 +21,7 @@ fn pair(config: ChannelConfig) -> (End, End) {
 /// A primary and a worker that speak the native wire already.
 fn upgraded() -> (End, End) {
     let (mut primary, mut worker) = pair(ChannelConfig::default().native(true));
-    primary.upgrade().unwrap();
+    primary.upgrade(native::VERSION).unwrap();
     primary.flush().unwrap();
     assert!(drain(&mut worker).is_empty());
     worker.flush().unwrap();
@@ -55,14 +55,47 @@ fn connections(received: Vec<Received<u64>>) -> Vec<(Message, u64)> {
     received.into_iter().map(with_handle).collect()
 }
 
+/// What a memory channel carries that speaks Node's wire only: the other end sees it as it is.
+fn marker_of(offered: u32) -> Option<u32> {
+    let (a, b) = memory::pair::<u64>();
+    let mut primary = Channel::with_transport(a, ChannelConfig::default().native(true));
+    let mut other = Channel::with_transport(b, ChannelConfig::default());
+    primary.upgrade(offered).unwrap();
+    primary.flush().unwrap();
+    native::marked(&drain(&mut other).pop().expect("it is told").message)
+}
+
+#[test]
+fn a_newer_peer_is_told_the_newest_version_that_both_speak() {
+    assert_eq!(marker_of(native::VERSION + 6), Some(native::VERSION));
+    assert_eq!(marker_of(native::VERSION), Some(native::VERSION));
+}
+
+#[test]
+fn a_version_that_nobody_here_knows_ends_the_channel() {
+    for unknown in [0, native::VERSION + 1, u32::MAX] {
+        let (a, b) = memory::pair::<u64>();
+        let mut peer = Channel::with_transport(a, ChannelConfig::default());
+        let mut worker = Channel::with_transport(b, ChannelConfig::default().native(true));
+        peer.send(&native::marker(unknown), None).unwrap();
+        peer.flush().unwrap();
+        let failed = worker.recv();
+        assert!(
+            matches!(failed, Err(RecvError::UnknownVersion { version }) if version == unknown),
+            "{failed:?}"
+        );
+        assert!(matches!(worker.recv(), Ok(Recv::Closed)));
+    }
+}
+
 #[test]
 fn each_direction_changes_at_its_own_marker() {
     let (mut primary, mut worker) = pair(ChannelConfig::default().native(true));
     worker.send(&user("in JSON"), None).unwrap();
     worker.flush().unwrap();
     primary.send(&user("in JSON too"), None).unwrap();
-    primary.upgrade().unwrap();
-    primary.upgrade().unwrap();
+    primary.upgrade(native::VERSION).unwrap();
+    primary.upgrade(native::VERSION).unwrap();
     primary.send(&user("native"), None).unwrap();
     primary.flush().unwrap();
     let texts = |received: Vec<Received<u64>>| -> Vec<Message> {

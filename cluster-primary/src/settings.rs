@@ -193,6 +193,14 @@ pub enum Stdio {
     Pipe,
     /// This descriptor: an open file, say.
     Fd(Arc<OwnedFd>),
+    /// A duplicate of what was open here under that number when it was set. The settings tell the
+    /// number, as Node's do.
+    Numbered {
+        /// The number that was asked for.
+        number: i32,
+        /// The duplicate.
+        fd: Arc<OwnedFd>,
+    },
     /// The channel. It must stand exactly once.
     Ipc,
 }
@@ -375,9 +383,10 @@ pub struct Limits {
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
-    /// Connections that may be under way to a worker, of each of its servers, as long as it answers
-    /// promptly (within 10 ms); a slower one gets fewer, down to one. Default 64. With 1 the order
-    /// is exactly Node's.
+    /// Connections that may be under way to a worker as long as it answers promptly (within 10 ms);
+    /// a slower one gets fewer, down to one. Its servers share them equally, and each may have one.
+    /// Default 64, or fewer where the process may have few descriptors. With 1 the order is exactly
+    /// Node's.
     pub max_window: u32,
     /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
     pub accept_pause: Duration,

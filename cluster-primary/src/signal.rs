@@ -9,7 +9,8 @@ use rustix::process::Signal as Sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// The signals with names on every Unix.
+/// The signals that have names here, as in Node's `os.constants.signals`. Of two names for one number
+/// the first is told.
 const NAMES: &[(&str, Sys)] = &[
     ("SIGHUP", Sys::HUP),
     ("SIGINT", Sys::INT),
@@ -17,6 +18,7 @@ const NAMES: &[(&str, Sys)] = &[
     ("SIGILL", Sys::ILL),
     ("SIGTRAP", Sys::TRAP),
     ("SIGABRT", Sys::ABORT),
+    ("SIGIOT", Sys::ABORT),
     ("SIGBUS", Sys::BUS),
     ("SIGFPE", Sys::FPE),
     ("SIGKILL", Sys::KILL),
@@ -39,6 +41,15 @@ const NAMES: &[(&str, Sys)] = &[
     ("SIGPROF", Sys::PROF),
     ("SIGWINCH", Sys::WINCH),
     ("SIGIO", Sys::IO),
+    #[cfg(target_os = "linux")]
+    ("SIGPOLL", Sys::IO),
+    #[cfg(target_os = "linux")]
+    ("SIGPWR", Sys::POWER),
+    #[cfg(all(
+        target_os = "linux",
+        not(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc64"))
+    ))]
+    ("SIGSTKFLT", Sys::STKFLT),
     ("SIGSYS", Sys::SYS),
 ];
 
@@ -91,7 +102,7 @@ impl FromStr for Signal {
     fn from_str(text: &str) -> Result<Self, UnknownSignal> {
         let unknown = || UnknownSignal { name: text.to_owned() };
         if let Ok(number) = text.parse::<i32>() {
-            let known = number == 0 || Sys::from_named_raw(number).is_some();
+            let known = number == 0 || NAMES.iter().any(|(_, sys)| sys.as_raw() == number);
             return known.then_some(Self(number)).ok_or_else(unknown);
         }
         let upper = text.to_ascii_uppercase();
@@ -122,6 +133,23 @@ impl std::error::Error for UnknownSignal {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn all_that_node_names_have_names() {
+        // `os.constants.signals`, by number; of two names the one that an exit is told by.
+        let names = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT \
+                     CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
+        for (number, short) in (1..).zip(names.split(' ')) {
+            let name = format!("SIG{short}");
+            assert_eq!(Signal(number).name(), Some(name.as_str()));
+            assert_eq!(name.parse(), Ok(Signal(number)), "{name}");
+            assert_eq!(number.to_string().parse(), Ok(Signal(number)), "{name}");
+            assert!(Signal(number).to_sys().is_some(), "{name} can be sent");
+        }
+        assert_eq!("SIGPOLL".parse(), "SIGIO".parse::<Signal>());
+        assert_eq!("SIGIOT".parse(), "SIGABRT".parse::<Signal>());
+    }
 
     #[test]
     fn names_and_numbers_are_the_same() {

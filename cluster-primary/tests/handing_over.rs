@@ -200,6 +200,36 @@ fn no_more_may_wait_than_is_set() {
     assert_eq!(cluster.machine.stats().shed_full, 1);
 }
 
+/// Each has a descriptor, of which the primary needs some for other things.
+#[test]
+fn all_servers_together_hold_no_more_than_is_set_and_leave_each_other_some() {
+    let mut cluster = Cluster::new();
+    cluster.machine.limit_held(12);
+    let worker = cluster.fork();
+    let (http, admin) = (cluster.serves(worker, 80), cluster.serves(worker, 81));
+    let fill = |cluster: &mut Cluster, server| {
+        let mut conns = Vec::new();
+        while cluster.machine.room(server) > 0 {
+            for _ in 0..cluster.machine.room(server) {
+                let (conn, lines) = cluster.connects(server);
+                assert!(!lines.iter().any(|line| line.contains("shed")), "{lines:?}");
+                conns.push(conn);
+            }
+        }
+        conns
+    };
+    // One is under way to the worker, and as many are left as wait.
+    let crowd = fill(&mut cluster, http);
+    assert_eq!(crowd.len(), 7);
+    let others = fill(&mut cluster, admin);
+    assert_eq!(others.len(), 3);
+    // Whatever ends makes room.
+    crowd.iter().for_each(|conn| drop(cluster.takes(*conn)));
+    others.iter().for_each(|conn| drop(cluster.takes(*conn)));
+    assert_eq!(fill(&mut cluster, admin).len(), 7);
+    assert_eq!(cluster.machine.stats().shed_full, 0);
+}
+
 #[test]
 fn two_servers_do_not_wait_for_each_other() {
     let mut cluster = Cluster::new();

@@ -177,12 +177,43 @@ fn a_connection_that_is_kept_open_is_open_at_both_ends() {
         let AnySocket::TcpStream(mut connection) = blocking(received.handle) else {
             panic!("not what it is said to be")
         };
-        // The worker closes its side only when it has sent the descriptor, and says so to the
-        // client itself.
-        let _closed_there_already = connection.write_all(b"from the primary\n");
+        connection.write_all(b"from the primary ").expect("it is open here");
         drop(connection);
+        cluster.primary.send(worker, order("goOn")).expect("connected");
         let heard = read_all(&mut cluster, client);
-        assert!(heard.contains("and from here\n"), "{heard:?}");
+        assert_eq!(heard, "from the primary and from here\n", "and was there");
+    }
+}
+
+#[test]
+fn a_connection_that_the_primary_keeps_open_is_open_at_both_ends() {
+    for node in nodes() {
+        let (mut cluster, worker) = start(&node);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client =
+            TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (mut connection, _) = listener.accept().expect("it connected");
+        let sent = connection.try_clone().expect("a duplicate");
+        cluster.primary.send_handle(worker, order("echo"), sent).expect("connected");
+        assert_eq!(cluster.message(worker), "echoing");
+        client.write_all(b"to the worker\n").expect("it is open");
+        let heard = |client: &TcpStream, length| {
+            let mut client = client.try_clone().expect("a duplicate");
+            move || {
+                let mut heard = vec![0; length];
+                client.read_exact(&mut heard).expect("it is open");
+                String::from_utf8_lossy(&heard).into_owned()
+            }
+        };
+        assert_eq!(cluster.run(heard(&client, 14)), "to the worker\n");
+        connection.write_all(b"from the primary\n").expect("it is open here");
+        assert_eq!(cluster.run(heard(&client, 17)), "from the primary\n");
+        // It was kept to the end: the worker's going does not close it.
+        assert!(cluster.primary.kill(worker, Signal::KILL).expect("it is there"));
+        cluster.exit_of(worker);
+        connection.write_all(b"still\n").expect("it is open here");
+        drop(connection);
+        assert_eq!(read_all(&mut cluster, client), "still\n");
     }
 }
 

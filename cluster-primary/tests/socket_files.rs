@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use cluster_primary::{Placement, WorkerId};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use support::{Cluster, Folder, placements, puppet};
 
 fn listen(cluster: &mut Cluster, worker: WorkerId, path: &Path) -> String {
@@ -38,7 +39,10 @@ fn one_that_somebody_listens_on_is_in_use() {
         let mut cluster = Cluster::with(puppet().with_placement(placement));
         let worker = cluster.fork();
         assert_eq!(listen(&mut cluster, worker, &path), "failed 98", "{placement}");
-        // The question whether it is in use was a connection, which its owner sees end.
+        // Its owner has noticed nothing.
+        theirs.set_nonblocking(true).expect("a flag");
+        let noticed = theirs.accept().expect_err("nobody has connected");
+        assert_eq!(noticed.kind(), std::io::ErrorKind::WouldBlock);
         UnixStream::connect(&path).expect("it is left alone");
         drop(theirs);
         // A child that another test is just forking holds it too, until it executes its program.
@@ -48,6 +52,19 @@ fn one_that_somebody_listens_on_is_in_use() {
         // Its owner has gone now, and the same worker may try again.
         assert_eq!(listen(&mut cluster, worker, &path), "listening 0", "{placement}");
     }
+}
+
+#[test]
+fn one_that_is_about_to_listen_is_in_use() {
+    let folder = Folder::new("bound");
+    let path = folder.0.join("bound");
+    let theirs = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .expect("a socket");
+    let address = SocketAddrUnix::new(&path).expect("it fits");
+    rustix::net::bind(&theirs, &address).expect("the path is free");
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    assert_eq!(listen(&mut cluster, worker, &path), "failed 98");
 }
 
 #[test]

@@ -377,13 +377,33 @@ fn a_descriptor_of_the_primarys_can_be_listened_on() {
     let address = listener.local_addr().expect("an address");
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
-    let order = format!("fd {}", listener.as_raw_fd());
+    let number = cluster.primary.lend(listener);
+    let order = format!("fd {number}");
     assert_eq!(cluster.ask(worker, &order), format!("listening {}", address.port()));
     assert_eq!(cluster.served_by(address), worker);
     assert_eq!(cluster.ask(worker, "fd 9999"), "failed 22", "nothing is open there");
-    let file = std::fs::File::open("/dev/null").expect("a file");
-    let answer = cluster.ask(worker, &format!("fd {}", file.as_raw_fd()));
+    let file = cluster.primary.lend(std::fs::File::open("/dev/null").expect("a file"));
+    let answer = cluster.ask(worker, &format!("fd {file}"));
     assert!(answer.starts_with("failed"), "no socket: {answer}");
+    // Another worker has it no more, once it was taken back; the first serves on.
+    assert!(cluster.primary.take_back(number).is_some());
+    let other = cluster.fork();
+    cluster.primary.disconnect_worker(worker);
+    cluster.exit_of(worker);
+    assert_eq!(cluster.ask(other, &order), "failed 22");
+}
+
+#[test]
+fn what_was_inherited_is_lent() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // As it comes from whoever started this process.
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("a flag");
+    let order = format!("fd {}", listener.as_raw_fd());
+    assert_eq!(cluster.ask(worker, &order), format!("listening {}", address.port()));
+    assert_eq!(cluster.served_by(address), worker);
 }
 
 #[test]
@@ -392,7 +412,8 @@ fn a_connected_socket_of_the_primarys_is_not_lent() {
         let mut cluster = Cluster::with(puppet().with_placement(placement));
         let worker = cluster.fork();
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
-        let answer = cluster.ask(worker, &format!("fd {}", ours.as_raw_fd()));
+        let number = cluster.primary.lend(ours);
+        let answer = cluster.ask(worker, &format!("fd {number}"));
         assert_eq!(answer, "failed 22", "{placement}");
     }
 }

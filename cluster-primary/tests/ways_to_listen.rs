@@ -7,13 +7,15 @@ mod support;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
 use node::nodes;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::{Cluster, Folder, placements, whoever_serves};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -154,7 +156,7 @@ fn a_descriptor_of_the_primarys_is_listened_on() {
         let worker = asking.fork();
         let ours = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = ours.local_addr().expect("it is bound");
-        let fd = Object::new().with("fd", i64::from(ours.as_raw_fd()));
+        let fd = Object::new().with("fd", i64::from(asking.cluster.primary.lend(ours)));
         let answer = asking.listen(worker, fd);
         assert!(answer["error"].is_null(), "{answer:?}");
         assert_eq!(asking.who_serves(address), worker);
@@ -270,6 +272,107 @@ fn datagrams_are_received_on_either_family() {
             });
             assert!([one, two].iter().any(|worker| worker.to_string() == answer), "{answer}");
         }
+    });
+}
+
+#[test]
+fn an_address_is_shared_with_strangers_where_both_say_so() {
+    each(|asking| {
+        let worker = asking.fork();
+        let theirs = || {
+            let flags = SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None);
+            let socket = socket.expect("a socket");
+            sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
+            rustix::net::bind(&socket, &SocketAddr::from((V4, 0))).expect("a port");
+            UdpSocket::from(socket)
+        };
+        // One for each question: whatever workers bind of one address is one socket.
+        let (one, two) = (theirs(), theirs());
+        let at = |socket: &UdpSocket| {
+            let port = socket.local_addr().expect("it is bound").port();
+            Object::new().with("address", "127.0.0.1").with("port", port)
+        };
+        let answer = asking.bind(worker, "udp4", at(&one).with("reuseAddr", true));
+        assert_eq!(port(&answer), one.local_addr().expect("it is bound").port());
+        let answer = asking.bind(worker, "udp4", at(&two).with("reuseAddr", false));
+        assert_eq!(answer["error"].as_str(), Some("EADDRINUSE"), "{answer:?}");
+    });
+}
+
+#[test]
+fn datagrams_are_received_on_a_descriptor_of_the_primarys() {
+    each(|asking| {
+        let worker = asking.fork();
+        let ours = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let at = ours.local_addr().expect("it is bound");
+        let fd = asking.cluster.primary.lend(ours);
+        let answer = asking.bind(worker, "udp4", Object::new().with("fd", fd));
+        assert_eq!(port(&answer), at.port());
+        let answer = asking.cluster.run(move || {
+            let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            client.send_to(b"who?", at).expect("loopback takes it");
+            let mut answer = [0; 16];
+            let (length, _) = client.recv_from(&mut answer).expect("an answer");
+            String::from_utf8_lossy(&answer[..length]).into_owned()
+        });
+        assert_eq!(answer, worker.to_string());
+        // What listens receives no datagrams.
+        let stream = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let fd = asking.cluster.primary.lend(stream);
+        let answer = asking.bind(worker, "udp4", Object::new().with("fd", fd));
+        assert_eq!(answer["error"].as_str(), Some("EINVAL"), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_reached_from_where_the_primary_is() {
+    // Cargo runs tests in the package's folder.
+    let here = std::env::current_dir().expect("a folder").canonicalize().expect("it is there");
+    each(|asking| {
+        let depth = 108usize.saturating_sub(here.as_os_str().len());
+        let name = format!("way-{}-{}", std::process::id(), "x".repeat(depth.max(20)));
+        let path = here.join(&name);
+        if path.as_os_str().len() <= 107 || name.len() >= 107 {
+            println!("skipped: no such path from {}", here.display());
+            return;
+        }
+        let worker = asking.fork();
+        let answer = asking.listen(worker, Object::new().with("path", path.to_str()));
+        let served = answer["error"].is_null().then(|| asking.who_serves_path(Path::new(&name)));
+        let id = asking.last;
+        asking.close(worker, id);
+        let left = std::fs::remove_file(&path).is_ok();
+        assert_eq!(served, Some(worker), "{answer:?}");
+        assert!(!left, "it goes with its server");
+    });
+}
+
+/// A port that only a privileged primary may bind, where there is one.
+fn privileged_port() -> Option<u16> {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?;
+    first.trim().parse::<u16>().ok().filter(|first| *first > 1).map(|_| 1)
+}
+
+#[test]
+fn a_port_that_the_primary_may_not_bind_is_refused() {
+    let Some(privileged) = privileged_port() else {
+        println!("left out: here everybody may bind every port");
+        return;
+    };
+    // This thread's alone, and the primaries are in it.
+    let mut sets = capabilities(None).expect("they can be read");
+    sets.effective.remove(CapabilitySet::NET_BIND_SERVICE);
+    sets.permitted.remove(CapabilitySet::NET_BIND_SERVICE);
+    set_capabilities(None, sets).expect("less is always granted");
+    each(|asking| {
+        let worker = asking.fork();
+        for _ in 0..2 {
+            let answer = asking.listen(worker, tcp("127.0.0.1", privileged));
+            assert_eq!(answer["error"].as_str(), Some("EACCES"), "{answer:?}");
+        }
+        let bound = asking.port(worker, tcp("127.0.0.1", 0));
+        assert_eq!(asking.who_serves((V4, bound).into()), worker, "it may try another");
     });
 }
 

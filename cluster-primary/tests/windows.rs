@@ -87,6 +87,30 @@ fn who_blocks_gets_no_more_and_the_others_take_the_rest() {
     assert_eq!(to_first, 1, "it has to show anew that it keeps up");
 }
 
+/// It took one connection and forgot it, say, and goes on with others.
+#[test]
+fn who_leaves_one_unanswered_is_given_no_more_for_its_answers_to_others() {
+    let (mut cluster, workers, server) = two();
+    warm_up(&mut cluster, server, 200);
+    let sent_to_first = |cluster: &Cluster, conns: &[ConnId]| -> Vec<ConnId> {
+        let to_first = |conn: &&ConnId| cluster.sent.get(conn).is_some_and(|s| s.0 == workers[0]);
+        conns.iter().filter(to_first).copied().collect()
+    };
+    let conns: Vec<_> = (0..2).map(|_| cluster.connects(server).0).collect();
+    let forgotten = sent_to_first(&cluster, &conns)[0];
+    cluster.wait(Duration::from_millis(45));
+    let conns: Vec<_> = (0..6).map(|_| cluster.connects(server).0).collect();
+    let late = sent_to_first(&cluster, &conns);
+    assert_eq!(late.len(), 3);
+    cluster.wait(Duration::from_millis(6));
+    let waiting: Vec<_> = (0..100).map(|_| cluster.connects(server).0).collect();
+    // Prompt all the same.
+    late.into_iter().for_each(|conn| drop(cluster.takes(conn)));
+    assert_eq!(sent_to_first(&cluster, &waiting), [], "it has one, and that is all");
+    cluster.takes(forgotten);
+    assert_eq!(sent_to_first(&cluster, &waiting).len(), 1);
+}
+
 #[test]
 fn a_slow_answer_counts_though_nobody_looked_in_between() {
     let (mut cluster, workers, server) = two();
@@ -114,6 +138,64 @@ fn all_windows_together_stay_within_the_descriptors() {
     }
     let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
     assert_eq!(now, [5, 5]);
+}
+
+/// A worker's servers share its window.
+#[test]
+fn several_servers_stay_within_them_too() {
+    let (mut cluster, workers, first) = two();
+    let mut servers = vec![first];
+    for port in [81, 82, 83] {
+        servers.push(cluster.serves(workers[0], port));
+        cluster.serves(workers[1], port);
+    }
+    for (limit, each) in [(usize::MAX, MAX as usize), (16, 8)] {
+        cluster.machine.limit_descriptors(limit);
+        let mut answered: Vec<_> = cluster.sent.keys().copied().collect();
+        answered.iter().for_each(|conn| drop(cluster.takes(*conn)));
+        for &server in &servers {
+            answered.extend(warm_up(&mut cluster, server, 200));
+        }
+        for server in servers.iter().cycle().take(servers.len() * 3 * MAX as usize) {
+            cluster.connects(*server);
+        }
+        let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+        assert_eq!(now, [each; 2], "at {limit}");
+        // What waits is worked off.
+        while cluster.machine.stats().waiting > 0 {
+            for conn in cluster.sent.keys().copied().collect::<Vec<_>>() {
+                cluster.takes(conn);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_further_server_has_its_share_of_the_window_at_once() {
+    let (mut cluster, workers, server) = two();
+    let answered = warm_up(&mut cluster, server, 200);
+    for port in [81, 82, 83] {
+        cluster.serves(workers[0], port);
+    }
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [MAX as usize / 4, MAX as usize]);
+}
+
+#[test]
+fn a_further_worker_has_its_share_of_the_descriptors_at_once() {
+    let (mut cluster, workers, server) = two();
+    cluster.machine.limit_descriptors(32);
+    let answered = warm_up(&mut cluster, server, 200);
+    cluster.fork();
+    cluster.fork();
+    for _ in 0..3 * MAX {
+        cluster.connects(server);
+    }
+    let now = workers.map(|worker| under_way(&cluster, worker, &answered).len());
+    assert_eq!(now, [8, 8]);
 }
 
 #[test]
@@ -146,7 +228,10 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
     let message = Message::Cluster(online);
     cluster.machine.handle_input(Mono::ZERO, Input::Received { worker, message, handle: None });
     let first = cluster.machine.poll_output();
-    assert!(matches!(first, Some(Output::Upgrade { worker: to }) if to == worker), "{first:?}");
+    assert!(
+        matches!(first, Some(Output::Upgrade { worker: to, offered: 1 }) if to == worker),
+        "{first:?}"
+    );
     assert!(cluster.machine.worker(worker).unwrap().native);
 }
 

@@ -74,6 +74,12 @@ pub fn offer(message: &mut ClusterMessage) {
     message.extra.insert(OFFER, VERSION);
 }
 
+/// The version that two ends speak of which the other one has offered that: the newest that both
+/// know.
+pub const fn agreed(offered: u32) -> u32 {
+    if offered < VERSION { offered } else { VERSION }
+}
+
 /// The last message on Node's wire in one direction: what follows is of that version.
 pub fn marker(version: u32) -> Message {
     Message::Internal(Object::new().with("cmd", CMD).with("version", version))
@@ -422,6 +428,7 @@ mod tests {
         online.body = ClusterBody::Disconnect;
         assert_eq!(offered(&online), None, "an online says it");
         assert_eq!(marked(&marker(3)), Some(3));
+        assert_eq!((agreed(VERSION), agreed(VERSION + 5)), (VERSION, VERSION));
         assert_eq!(marked(&Message::HandleAck), None);
         assert!(asks_held(&ask_held()) && !asks_held(&held(1)));
         assert_eq!((said_held(&held(7)), said_held(&ask_held())), (Some(7), None));

@@ -84,7 +84,10 @@ pub enum Event {
         /// Why.
         error: ListenError,
     },
-    /// A connection, non-blocking. The primary has been told that it is taken.
+    /// A connection, non-blocking. The primary has been told that it is taken. It may have been told
+    /// so of up to seven that follow, to whichever servers, in the same write: these are lost with
+    /// this process, if it dies before it sees them. All others the primary gives to other workers
+    /// then.
     Connection {
         /// The server.
         server: ServerId,
@@ -293,8 +296,8 @@ impl EventedWorker {
     }
 
     /// How long the application may wait before it calls [`process`](Self::process) even if nothing
-    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, or a server
-    /// [could not accept](Event::AcceptFailed).
+    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, a server
+    /// [could not accept](Event::AcceptFailed), or the system would not write to the channel.
     pub fn timeout(&self) -> Option<Duration> {
         self.shared.with(|core| {
             core.tell_held();

@@ -145,6 +145,36 @@ fn the_end_of_the_last_connection_wakes_the_loop() {
     other.join().unwrap();
 }
 
+/// Who dies loses no connection but those that it was about to see.
+#[test]
+fn few_connections_are_accepted_before_they_are_seen() {
+    let (mut primary, mut lp) = Loop::new();
+    let keys = ["one", "two"];
+    for key in keys {
+        lp.worker.listen_unix(&*format!("/{key}")).unwrap();
+        primary.answer_listen(key);
+        assert!(matches!(lp.next(), Event::Listening { .. }));
+        assert!(matches!(primary.recv_cluster().body, ClusterBody::Listening(_)));
+    }
+    let mut clients = Vec::new();
+    let mut ready = 0;
+    let mut accepted = 0;
+    // A worker takes one descriptor at a time from such a primary: it must have acknowledged it.
+    while ready < 40 {
+        clients.push(primary.connect(keys[ready % 2]));
+        lp.worker.process().unwrap();
+        primary.channel.flush().unwrap();
+        assert_eq!(arrived(&mut primary), 0, "none is accepted that nobody has asked for");
+        ready += 1;
+    }
+    for seen in 1..=40 {
+        assert!(matches!(lp.next(), Event::Connection { .. }));
+        accepted += arrived(&mut primary);
+        assert!((seen..seen + 8).contains(&accepted), "{accepted} when {seen} were seen");
+    }
+    assert_eq!(accepted, 40);
+}
+
 #[test]
 fn a_server_that_is_closed_says_so() {
     let (mut primary, mut lp) = Loop::new();

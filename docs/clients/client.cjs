@@ -19,15 +19,23 @@ class Cluster extends EventEmitter {
     readline.createInterface({ input: this.#socket }).on('line', (line) => {
       const { id, result, error, params } = JSON.parse(line);
       if (params) return this.emit(params.type, params);
-      const { resolve, reject } = this.#calls.get(id);
+      if (error) this.#fail(id, Object.assign(new Error(error.message), { code: error.data?.code }));
+      else this.#calls.get(id)?.resolve(result);
       this.#calls.delete(id);
-      if (error) reject(Object.assign(new Error(error.message), { code: error.data?.code }));
-      else resolve(result);
     });
     this.#socket.on('close', () => {
-      for (const { reject } of this.#calls.values()) reject(new Error('the primary has gone'));
+      this.#fail(null, new Error('the primary has gone'));
       this.emit('close');
     });
+  }
+
+  // The id is null where the primary could not tell whose call it was (a line over 64 MiB): then all fail.
+  #fail(id, error) {
+    for (const [of, { reject }] of [...this.#calls]) {
+      if (id !== null && of !== id) continue;
+      this.#calls.delete(of);
+      reject(error);
+    }
   }
 
   // Calls a method; resolves to its result.

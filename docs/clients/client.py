@@ -35,7 +35,9 @@ class Cluster:
             line = json.loads(self._lines.readline())
             if line.get("method") == "event":
                 self._events.append(line["params"])
-            elif "error" in line:
+            elif line["id"] not in (self._last, None):
+                continue
+            elif "error" in line:  # under None if it could not tell the id (a line over 64 MiB)
                 raise ClusterError(line["error"])
             else:
                 return line["result"]

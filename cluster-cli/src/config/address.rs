@@ -48,7 +48,7 @@ impl fmt::Display for ListenAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listen::At;
+    use crate::listen::address::At;
 
     #[test]
     fn a_port_alone_is_on_loopback_for_http_and_everywhere_for_listen() {

@@ -6,7 +6,7 @@
 //! meant for that very process. As nobody knows a process's number before it is there, it is said by
 //! the [shim], which the worker is first.
 
-mod address;
+pub(crate) mod address;
 mod inherited;
 mod open;
 pub(crate) mod shim;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use cluster_primary::{Settings, Stdio};
 
-pub(crate) use address::{At, Listen};
+pub(crate) use address::Listen;
 pub(crate) use open::OpenError;
 use unix::SocketFile;
 

@@ -399,9 +399,11 @@ fn stdio_entry(at: usize, entry: &Value) -> Result<Stdio, Failure> {
         Value::Null if at < 3 => Stdio::Pipe,
         Value::Null => Stdio::Ignore,
         Value::Number(number) => {
-            let fd = number.as_i64().and_then(|n| i32::try_from(n).ok()).and_then(duplicate);
+            let numbered = number.as_i64().and_then(|n| i32::try_from(n).ok());
+            let open = numbered.and_then(|number| Some((number, Arc::new(duplicate(number)?))));
             let no = || Failure::params(format!("the primary has no descriptor {number} open"));
-            Stdio::Fd(Arc::new(fd.ok_or_else(no)?))
+            let (number, fd) = open.ok_or_else(no)?;
+            Stdio::Numbered { number, fd }
         }
         entry => match entry.as_str() {
             Some("pipe" | "overlapped") => Stdio::Pipe,

@@ -209,6 +209,7 @@ pub(super) fn settings(settings: &Settings) -> Object {
                     Stdio::Pipe => "pipe".into(),
                     Stdio::Ipc => "ipc".into(),
                     Stdio::Fd(fd) => Value::from(i64::from(fd.as_raw_fd())),
+                    Stdio::Numbered { number, .. } => Value::from(i64::from(*number)),
                 })
                 .collect(),
         )

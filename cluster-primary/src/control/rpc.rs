@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0, without I/O: a line to a request, and answers to lines.
 
-use cluster_proto::{Object, Value};
+use cluster_proto::{DecodeError, Json, Object, Value};
+use serde::Deserialize;
 
 use super::params::{self, Call};
 
@@ -59,9 +60,15 @@ pub(super) fn too_long() -> Failure {
 /// Reads a line, without its newline.
 pub(super) fn read(line: &[u8]) -> Request {
     let no_request = |failure| Request { id: Some(Value::Null), call: Err(failure) };
-    let value: Value = match serde_json::from_slice(line) {
+    let value = match Json::value(line) {
         Ok(value) => value,
-        Err(error) => return no_request(Failure::parse(error)),
+        Err(error) => {
+            let failure = match error {
+                DecodeError::Malformed { what, .. } => Failure::parse(what),
+                error => Failure::parse(error),
+            };
+            return Request { id: Some(id_of(line)), call: Err(failure) };
+        }
     };
     let mut object = match value {
         Value::Object(object) => object,
@@ -77,6 +84,20 @@ pub(super) fn read(line: &[u8]) -> Request {
         id
     };
     Request { id, call }
+}
+
+/// The `id` of a request that could not be read, if it is JSON as far as that goes: one that nests
+/// too deep, say. Else null.
+fn id_of(line: &[u8]) -> Value {
+    /// What is passed over is not read, however deep.
+    #[derive(Deserialize)]
+    struct Envelope {
+        id: Value,
+    }
+    match serde_json::from_slice(line) {
+        Ok(Envelope { id }) if is_id(&id) => id,
+        _ => Value::Null,
+    }
 }
 
 fn is_id(id: &Value) -> bool {
@@ -169,6 +190,34 @@ mod tests {
             assert!(said.contains(&format!("\"code\":{code},")), "{text}: {said}");
         }
         assert!(read(b"\xff").call.is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_read_as_from_a_worker() {
+        // What JSON.stringify makes of a string that was cut in the middle of a character.
+        let line =
+            r#"{"jsonrpc":"2.0","id":1,"method":"send","params":{"worker":1,"message":"a\ud83d"}}"#;
+        let request = read(line.as_bytes());
+        assert_eq!(request.id, Some(1.into()));
+        let Ok(Call::Send { message, .. }) = request.call else { panic!("{line}") };
+        assert_eq!(message.as_str(), Some("a\u{FFFD}"));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_answered_under_its_id() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for id in ["7", "\"a\""] {
+            let said = answer(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"send","params":{{"message":{deep}}}}}"#
+            ));
+            assert!(said.contains(&format!("\"id\":{id},")), "{said}");
+            assert!(said.contains("\"code\":-32700,"), "{said}");
+        }
+        let said = answer(&format!(r#"{{"id":{deep},"method":{deep}}}"#));
+        assert!(said.contains("\"id\":null,"), "{said}");
+        let mut broken = br#"{"jsonrpc":"2.0","method":"send","params":{"message":""#.to_vec();
+        broken.extend_from_slice(b"\xff\"},\"id\":3}");
+        assert_eq!(read(&broken).id, Some(3.into()), "it is no UTF-8, but the id is");
     }
 
     #[test]

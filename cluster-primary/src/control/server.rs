@@ -50,7 +50,7 @@ pub struct ControlServer {
     /// Clients wait, for whom there was no descriptor.
     accept_again: bool,
     last_client: usize,
-    /// The first that ever said something.
+    /// The first that ever connected.
     first_client: Option<usize>,
     disconnecting: Vec<Waiter>,
     /// Whether somebody takes orders.
@@ -297,7 +297,8 @@ impl ControlServer {
         self.ending = true;
     }
 
-    /// Whether the first client that ever said something has gone.
+    /// Whether the first client that ever connected has gone. Who only asks whether somebody listens
+    /// here does not connect.
     pub fn first_client_is_gone(&self) -> bool {
         self.first_is_gone
     }
@@ -322,6 +323,7 @@ impl ControlServer {
             let both = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(&mut stream, Token(self.last_client), both).is_ok() {
                 self.clients.insert(self.last_client, Session::new(stream));
+                self.first_client.get_or_insert(self.last_client);
             }
         }
         self.more_clients = true;
@@ -330,9 +332,6 @@ impl ControlServer {
     fn serve(&mut self, primary: &mut Primary, id: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let (requests, more) = client.read();
-        if client.has_spoken {
-            self.first_client.get_or_insert(id);
-        }
         if more {
             self.pending.insert(id);
         } else if client.leaving {

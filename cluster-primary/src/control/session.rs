@@ -12,24 +12,26 @@ use super::rpc::{self, Request};
 /// hung up on.
 const MAX_WAITING: usize = 16 << 20;
 
-/// How much is read, and how many calls are taken, before other clients have their turn.
+/// How much is read, and how many lines are taken, empty ones too, before other clients have their
+/// turn.
 const READ_PER_WAKE: usize = 1 << 20;
-const CALLS_PER_WAKE: usize = 64;
+const LINES_PER_WAKE: usize = 64;
 
 /// A client of the server's.
 pub(super) struct Session {
     stream: UnixStream,
-    /// What came and is no whole line yet, or was not taken yet.
+    /// What came. Lines that were taken stay at its front until there is no whole one left, so
+    /// that each byte is moved once at the most however short they are.
     input: Vec<u8>,
-    /// How much of it holds no newline.
+    /// How much of it was taken.
+    taken: usize,
+    /// Where in it no newline has been looked for yet.
     searched: usize,
     /// The rest of a line that is too long is passed over.
     skipping: bool,
     output: VecDeque<u8>,
     /// The types of events that it wants.
     subscription: BTreeSet<String>,
-    /// It has said something: who only looks whether somebody listens here says nothing.
-    pub(super) has_spoken: bool,
     /// It will say nothing more, but may still listen.
     said_all: bool,
     gone: bool,
@@ -44,11 +46,11 @@ impl Session {
         Self {
             stream,
             input: Vec::new(),
+            taken: 0,
             searched: 0,
             skipping: false,
             output: VecDeque::new(),
             subscription: BTreeSet::new(),
-            has_spoken: false,
             said_all: false,
             gone: false,
             leaving: false,
@@ -82,21 +84,24 @@ impl Session {
     /// Whether there is nothing more to do for it.
     pub(super) fn is_over(&self) -> bool {
         let listens = self.awaits > 0 || !self.subscription.is_empty() || !self.output.is_empty();
-        let wants = !self.input.is_empty();
+        let wants = self.taken < self.input.len();
         self.gone || (self.said_all && !listens && !wants)
     }
 
     /// What is called for, up to a limit; whether there may be more.
     pub(super) fn read(&mut self) -> (Vec<Request>, bool) {
         let mut requests = Vec::new();
+        let mut lines = 0;
         let mut left = READ_PER_WAKE;
         loop {
-            while let Some(request) = self.next_line() {
-                requests.push(request);
-                if requests.len() == CALLS_PER_WAKE {
+            while let Some(line) = self.next_line() {
+                requests.extend(line);
+                lines += 1;
+                if lines == LINES_PER_WAKE {
                     return (requests, true);
                 }
             }
+            self.forget_taken();
             if self.said_all {
                 // What a client says before it goes is said, with or without a newline.
                 if !self.input.is_empty() && !self.skipping {
@@ -113,7 +118,6 @@ impl Session {
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.said_all = true,
                 Ok(length) => {
-                    self.has_spoken = true;
                     self.input.extend_from_slice(&chunk[..length]);
                     left = left.saturating_sub(length);
                 }
@@ -126,38 +130,41 @@ impl Session {
         }
     }
 
-    fn next_line(&mut self) -> Option<Request> {
-        loop {
-            let newline = self.input[self.searched..].iter().position(|byte| *byte == b'\n');
-            let Some(at) = newline.map(|at| self.searched + at) else {
-                self.searched = self.input.len();
-                if self.skipping {
-                    self.input.clear();
-                    self.searched = 0;
-                } else if self.input.len() > rpc::MAX_LINE {
-                    self.skipping = true;
-                    self.input = Vec::new();
-                    self.searched = 0;
-                    let id = Some(cluster_proto::Value::Null);
-                    return Some(Request { id, call: Err(rpc::too_long()) });
-                }
-                return None;
-            };
-            let line: Vec<u8> = self.input.drain(..=at).collect();
-            self.searched = 0;
-            // One long line must not hold its memory for as long as its client stays.
-            if self.input.capacity() > READ_PER_WAKE && self.input.len() <= READ_PER_WAKE {
-                self.input.shrink_to(READ_PER_WAKE);
+    /// Takes the next line, if a whole one is there, and says what it calls for: nothing, if it is
+    /// empty or the end of one that was too long.
+    fn next_line(&mut self) -> Option<Option<Request>> {
+        let newline = self.input[self.searched..].iter().position(|byte| *byte == b'\n');
+        let Some(at) = newline.map(|at| self.searched + at) else {
+            self.searched = self.input.len();
+            if self.skipping {
+                self.taken = self.input.len();
+            } else if self.input.len() - self.taken > rpc::MAX_LINE {
+                self.skipping = true;
+                self.taken = self.input.len();
+                let id = Some(cluster_proto::Value::Null);
+                return Some(Some(Request { id, call: Err(rpc::too_long()) }));
             }
-            if std::mem::take(&mut self.skipping) {
-                continue;
-            }
-            let line = line.strip_suffix(b"\n").unwrap_or(&line);
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            // An empty line is nobody's request; who types at a terminal sends them.
-            if !line.is_empty() {
-                return Some(rpc::read(line));
-            }
+            return None;
+        };
+        let line = &self.input[self.taken..at];
+        self.taken = at + 1;
+        self.searched = at + 1;
+        if std::mem::take(&mut self.skipping) {
+            return Some(None);
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // An empty line is nobody's request; who types at a terminal sends them.
+        Some((!line.is_empty()).then(|| rpc::read(line)))
+    }
+
+    /// Moves what was not taken to the front.
+    fn forget_taken(&mut self) {
+        self.input.drain(..self.taken);
+        self.searched -= self.taken;
+        self.taken = 0;
+        // One long line must not hold its memory for as long as its client stays.
+        if self.input.capacity() > READ_PER_WAKE && self.input.len() <= READ_PER_WAKE {
+            self.input.shrink_to(READ_PER_WAKE);
         }
     }
 
@@ -186,5 +193,56 @@ impl Session {
                 Err(_) => self.hung_up(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session, and its client's end, which is never waited for.
+    fn session() -> (Session, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (Session::new(ours), theirs)
+    }
+
+    const CALL: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}";
+
+    #[test]
+    fn empty_lines_count_as_others_do() {
+        let (mut session, mut client) = session();
+        let mut said = vec![b'\n'; 10 * LINES_PER_WAKE];
+        said.extend_from_slice(CALL);
+        said.push(b'\n');
+        client.write_all(&said).expect("it fits");
+        for _ in 0..10 {
+            let (requests, more) = session.read();
+            assert!(requests.is_empty() && more, "others have their turn");
+        }
+        let (requests, more) = session.read();
+        assert!(requests.len() == 1 && requests[0].call.is_ok() && !more);
+        assert!(session.input.is_empty(), "nothing is kept of it");
+    }
+
+    #[test]
+    fn what_was_taken_is_moved_once_for_all_lines() {
+        let (mut session, mut client) = session();
+        client.write_all(&[b'\n'; 5 * LINES_PER_WAKE]).expect("it fits");
+        client.write_all(&CALL[..10]).expect("it fits");
+        for wake in 1..=5 {
+            assert!(session.read().1);
+            // Were each line removed by itself, those behind it would be moved each time.
+            assert_eq!(
+                (session.taken, session.input.len()),
+                (wake * LINES_PER_WAKE, 5 * LINES_PER_WAKE + 10,)
+            );
+        }
+        assert!(!session.read().1);
+        assert_eq!((session.taken, session.searched), (0, 10));
+        assert_eq!(session.input, &CALL[..10], "the beginning of the next one");
+        client.write_all(&CALL[10..]).expect("it fits");
+        client.write_all(b"\r\n").expect("it fits");
+        let (requests, _) = session.read();
+        assert!(requests.len() == 1 && requests[0].call.is_ok());
     }
 }

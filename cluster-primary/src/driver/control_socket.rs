@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use cluster_ipc::shortest_path;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 
-use super::listen::{make_socket, shortest};
+use super::listen::make_socket;
 use super::socket_file::{self, SocketFile};
 
 /// Clients that may wait to be taken in.
@@ -23,10 +24,10 @@ pub(crate) struct ControlSocket {
 impl ControlSocket {
     /// Binds, sets the mode, and listens only then: before that nobody can connect.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(shortest(path).as_path())?;
+        let address = SocketAddrUnix::new(shortest_path(path).as_path())?;
         let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
         match net::bind(&fd, &address) {
-            Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, |_| false) => {
+            Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address) => {
                 net::bind(&fd, &address)?;
             }
             bound => bound?,

@@ -8,14 +8,23 @@ use rustix::io::{self, Errno};
 
 /// A duplicate of this process's descriptor of that number.
 pub(super) fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
+    // Node says EINVAL of a number that nothing is open under.
+    with(number, |fd| io::fcntl_dupfd_cloexec(fd, 3)).map_err(|_| Errno::INVAL)
+}
+
+/// Whether this process came by the descriptor of that number from outside. Whatever it opens itself
+/// does not survive an exec: so do this crate and Rust's library see to it.
+pub(super) fn is_inherited(number: RawFd) -> bool {
+    with(number, |fd| io::fcntl_getfd(fd)).is_ok_and(|flags| !flags.contains(io::FdFlags::CLOEXEC))
+}
+
+fn with<T>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> Result<T, Errno> {
     if number < 0 {
         return Err(Errno::INVAL);
     }
     // SAFETY: it is borrowed for this call only, and not −1. Should nothing be open under the
     // number the kernel says EBADF.
-    let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    // Node says EINVAL of a number that nothing is open under.
-    io::fcntl_dupfd_cloexec(fd, 3).map_err(|_| Errno::INVAL)
+    f(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// Puts a duplicate of `from` at that number, whatever was there. For a child before its exec.

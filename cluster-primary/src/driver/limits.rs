@@ -28,11 +28,22 @@ pub(super) fn raise() -> Rlimit {
     now
 }
 
-/// How many of them hand-offs may take: each costs one here, and another one in the kernel, which
-/// counts those under way against the same limit. Half is left for sockets, channels and pipes.
+/// How many of them connections may take that are held here, whether they wait or are under way to
+/// a worker. Half is left for sockets, channels and pipes: a worker that dies must be replaced however
+/// many wait.
+pub(super) fn for_connections() -> usize {
+    part(2)
+}
+
+/// How many connections may be under way: each costs a descriptor here, and another one in the
+/// kernel, which counts those under way against the same limit.
 pub(super) fn for_hand_offs() -> usize {
+    part(4)
+}
+
+fn part(of: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+    usize::try_from(limit / of).unwrap_or(usize::MAX)
 }
 
 /// Sets the limit as it was. For a child before its exec.

@@ -1,11 +1,13 @@
 //! Makes the sockets that workers ask for.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use cluster_ipc::shortest_path;
 use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
 use cluster_sched::sticky::client_of;
 use rustix::io::Errno;
@@ -24,21 +26,26 @@ pub(super) struct Bind {
     pub(super) file: Option<SocketFile>,
 }
 
-/// Binds what the worker asked for and, unless workers accept from it themselves, listens. `held`
-/// says which files are this primary's own.
+/// Binds what the worker asked for and, unless workers accept from it themselves, listens. Of
+/// descriptors that it names by their number it gets what was inherited and what is in `lent`.
 ///
 /// # Errors
 /// The negated `errno`, as libuv has it.
 pub(super) fn bind(
     query: &ListenQuery,
     shared: bool,
-    held: impl Fn(&SocketFile) -> bool,
+    lent: &BTreeMap<RawFd, OwnedFd>,
 ) -> Result<Bind, i32> {
     let bound = match (query.primary_fd(), query.address_type) {
+        // The control API's socket, another server's, a slot's: whoever had those could take over
+        // what is not meant for it.
+        (Some(fd), _) if !lent.contains_key(&fd) && !inherited::is_inherited(fd) => {
+            Err(Errno::INVAL)
+        }
         (Some(fd), Field::Is(kind)) => bind_inherited(fd, query, shared, kind.is_udp()),
         (Some(fd), _) => bind_inherited(fd, query, shared, false),
         (None, Field::Is(AddressType::Udp4 | AddressType::Udp6)) => bind_udp(query),
-        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared, held),
+        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared),
         (None, _) => bind_tcp(query, shared),
     };
     bound.map_err(|errno| -errno.raw_os_error())
@@ -135,18 +142,14 @@ fn interface_index(_name: &str) -> Option<u32> {
     None
 }
 
-fn bind_path(
-    query: &ListenQuery,
-    shared: bool,
-    held: impl Fn(&SocketFile) -> bool,
-) -> Result<Bind, Errno> {
+fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
     let path = Path::new(path);
-    let address = SocketAddrUnix::new(shortest(path).as_path())?;
+    let address = SocketAddrUnix::new(shortest_path(path).as_path())?;
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
     match net::bind(&fd, &address) {
         // What a primary left that was killed would keep every later one from the path.
-        Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, held) => {
+        Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address) => {
             net::bind(&fd, &address)?;
         }
         // What Node's programs are told of a folder that is not there.
@@ -166,27 +169,6 @@ fn bind_path(
     })?;
     let bound = Bound { sockname: None, kind: HandleKind::NetNative };
     Ok(Bind { fd, bound, file: Some(file) })
-}
-
-/// The path as it stands, or from the working directory if that is shorter: a socket's address
-/// holds about a hundred bytes.
-pub(super) fn shortest(path: &Path) -> PathBuf {
-    let relative = || {
-        let here = std::env::current_dir().ok()?;
-        let shared = here.components().zip(path.components()).take_while(|(a, b)| a == b).count();
-        let up = here.components().count() - shared;
-        let down = path.components().skip(shared);
-        Some(
-            (0..up)
-                .map(|_| Path::new("..").as_os_str())
-                .chain(down.map(std::path::Component::as_os_str))
-                .collect(),
-        )
-    };
-    match relative() {
-        Some::<PathBuf>(shorter) if shorter.as_os_str().len() < path.as_os_str().len() => shorter,
-        _ => path.to_owned(),
-    }
 }
 
 /// `readableAll` and `writableAll`.
@@ -286,12 +268,5 @@ mod tests {
         assert_eq!(address, SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 7).into());
         assert_eq!(parse_ip("localhost", 80), None);
         assert_eq!(parse_ip("", 80), None);
-    }
-
-    #[test]
-    fn the_shorter_way_to_a_path_is_taken() {
-        let here = std::env::current_dir().unwrap();
-        assert_eq!(shortest(&here.join("s.sock")), Path::new("s.sock"));
-        assert_eq!(shortest(Path::new("/s.sock")), Path::new("/s.sock"));
     }
 }

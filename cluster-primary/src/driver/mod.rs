@@ -54,7 +54,7 @@ use child::Child;
 use kernel::Group;
 use process::Process;
 use remote::Calls;
-use serve::Listener;
+use serve::{Closing, Listener};
 use sorted::Sorted;
 use tokens::{Source, Tokens};
 
@@ -86,8 +86,12 @@ pub struct Primary {
     calls: Arc<Calls>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
+    /// Sockets that workers may name by their number.
+    lent: BTreeMap<RawFd, OwnedFd>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
+    /// Servers that wait for descriptors before they close.
+    closing: BTreeMap<ServerId, Closing>,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
@@ -144,6 +148,7 @@ impl Primary {
         let descriptor_limit = limits::raise();
         let mut machine = Machine::new(settings, seed);
         machine.limit_descriptors(limits::for_hand_offs());
+        machine.limit_held(limits::for_connections());
         Ok(Self {
             machine,
             poll,
@@ -153,7 +158,9 @@ impl Primary {
             calls,
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            lent: BTreeMap::new(),
             groups: BTreeMap::new(),
+            closing: BTreeMap::new(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -373,6 +380,26 @@ impl Primary {
         self.input(Input::DisconnectAll);
     }
 
+    /// Lends a socket of this program's to the workers, which listen on it by the number that is
+    /// returned: Node's `listen({fd})`. It stays open until it is [taken back](Self::take_back), or
+    /// the primary is dropped.
+    ///
+    /// Without that they may name what this process has inherited, from a service manager say. Of what
+    /// it opened itself a worker could ask for what is not meant for it, the control API's socket
+    /// say: a number of those is `EINVAL`. (What is close-on-exec was opened here.)
+    pub fn lend(&mut self, socket: impl Into<OwnedFd>) -> RawFd {
+        let socket = socket.into();
+        let number = socket.as_raw_fd();
+        self.lent.insert(number, socket);
+        number
+    }
+
+    /// Takes a socket back that was [lent](Self::lend): later listens do not get it. Servers that
+    /// were made of it go on.
+    pub fn take_back(&mut self, number: RawFd) -> Option<OwnedFd> {
+        self.lent.remove(&number)
+    }
+
     /// Closes server sockets that nobody serves: those that
     /// [`Settings::keep_listeners`] has kept open for workers to come.
     pub fn release_unused(&mut self) {
@@ -465,14 +492,15 @@ impl Primary {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
-        let due = [self.machine.poll_timeout(), paused, self.flush_again];
+        let closing = self.closing.values().map(|closing| closing.again).min();
+        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again];
         let at = due.into_iter().flatten().min()?;
         Some(self.clock.until(at))
     }
 
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
-        self.machine.is_empty() && !self.calls.has_remotes()
+        self.machine.is_empty() && self.closing.is_empty() && !self.calls.has_remotes()
     }
 
     /// One wake: waits, then does a bounded amount of work.
@@ -510,6 +538,7 @@ impl Primary {
             self.service(now, *source);
         }
         self.pending.give_back(sources);
+        self.close_due(now);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())

@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster_ipc::{Channel, Outgoing};
+use cluster_ipc::Outgoing;
 use cluster_proto::env::Serialization;
 use cluster_proto::{
     Advanced, ClusterBody, ClusterMessage, Codec, Json, ListenQuery, Message, Value,
@@ -14,6 +15,7 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 
 use super::child::Child;
+use super::kernel::Group;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens};
@@ -22,6 +24,20 @@ use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerI
 
 /// Connections that are accepted from one server before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
+
+/// How long a server that closes waits for descriptors to accept what clients believe to be
+/// connected, at the most, and until it tries again.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
+
+/// A server whose socket is about to be closed.
+pub(super) struct Closing {
+    /// How many connections are accepted before, at the most.
+    most: usize,
+    /// When that is tried again.
+    pub(super) again: Mono,
+    until: Mono,
+}
 
 /// A server's socket.
 pub(super) struct Listener {
@@ -52,18 +68,7 @@ impl Primary {
             match listen::accept(&fd) {
                 Ok((connection, client)) => self.take(now, server, connection, client),
                 Err(Errno::WOULDBLOCK) => return false,
-                // That connection failed before it was accepted, or we were interrupted; accept(2)
-                // names them.
-                Err(
-                    Errno::INTR
-                    | Errno::CONNABORTED
-                    | Errno::PROTO
-                    | Errno::NETDOWN
-                    | Errno::NETUNREACH
-                    | Errno::NOPROTOOPT
-                    | Errno::HOSTDOWN
-                    | Errno::HOSTUNREACH,
-                ) => {}
+                Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
                 Err(_) => {
                     self.accept_pauses += 1;
@@ -83,7 +88,7 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
-            Output::Upgrade { worker } => self.upgrade(worker),
+            Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
@@ -95,13 +100,14 @@ impl Primary {
                 self.rescue(server, slot, most);
             }
             Output::CloseServer { server, accept_rest } => {
-                self.close_group(server, accept_rest);
-                if accept_rest {
-                    self.accept_rest(server);
-                }
-                self.close_listener(server);
                 let now = self.clock.now();
-                self.machine.handle_input(now, Input::Closed { server });
+                let most = if accept_rest { LAST_CONNECTIONS } else { 0 };
+                let closing = Closing { most, again: now, until: now + CLOSE_PATIENCE };
+                self.closing.insert(server, closing);
+                if let Some(group) = self.groups.get_mut(&server) {
+                    group.refuse();
+                }
+                self.go_on_closing(now, server);
             }
             Output::DropConn { conn, why } => {
                 let conn = self.conns.remove(&conn);
@@ -160,9 +166,9 @@ impl Primary {
         }
     }
 
-    fn upgrade(&mut self, worker: WorkerId) {
+    fn upgrade(&mut self, worker: WorkerId, offered: u32) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-        match channel.map(Channel::upgrade) {
+        match channel.map(|channel| channel.upgrade(offered)) {
             Some(Ok(())) => {
                 self.unflushed.insert(worker);
             }
@@ -188,9 +194,7 @@ impl Primary {
     }
 
     pub(super) fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
-        let held =
-            |file: &SocketFile| self.listeners.values().any(|l| l.file.as_ref() == Some(file));
-        let result = listen::bind(query, shared, held).and_then(|bind| {
+        let result = listen::bind(query, shared, &self.lent).and_then(|bind| {
             if !shared {
                 let source = Source::Listener(server);
                 let token = self.tokens.token(source);
@@ -210,18 +214,57 @@ impl Primary {
         self.machine.handle_input(now, Input::Bound { server, result });
     }
 
-    /// Accepts what clients believe to be connected already.
-    fn accept_rest(&mut self, server: ServerId) {
-        let now = self.clock.now();
-        let Some(fd) = self.listeners.get(&server).map(|l| Arc::clone(&l.fd)) else { return };
-        for _ in 0..LAST_CONNECTIONS {
-            match listen::accept(&fd) {
-                Ok((connection, client)) => self.take(now, server, connection, client),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                // There are no more, or they cannot be had.
-                Err(_) => return,
+    /// Closes the sockets of servers that waited for descriptors.
+    pub(super) fn close_due(&mut self, now: Mono) {
+        let is_due = |closing: &Closing| closing.again <= now;
+        while let Some((&server, _)) = self.closing.iter().find(|(_, closing)| is_due(closing)) {
+            self.go_on_closing(now, server);
+        }
+    }
+
+    /// Closes a server's sockets once what clients believe to be connected is accepted: of what is
+    /// under way to workers each gives a descriptor back when it arrives.
+    fn go_on_closing(&mut self, now: Mono, server: ServerId) {
+        let Some(mut closing) = self.closing.remove(&server) else { return };
+        let mut sockets = self.groups.get(&server).map_or_else(Vec::new, Group::sockets);
+        sockets.extend(self.listeners.get(&server).map(|listener| Arc::clone(&listener.fd)));
+        for socket in sockets {
+            let (accepted, refused) = self.accept_from(now, server, &socket, closing.most);
+            closing.most -= accepted;
+            // If nobody is left there is nobody to give them to.
+            if refused && now < closing.until && !self.machine.is_empty() {
+                self.accept_pauses += 1;
+                closing.again = now + CLOSE_PAUSE;
+                self.closing.insert(server, closing);
+                return;
             }
         }
+        self.groups.remove(&server);
+        self.close_listener(server);
+        self.machine.handle_input(now, Input::Closed { server });
+    }
+
+    /// Accepts up to so many connections that wait at a socket: how many those were, and whether
+    /// the system has no descriptor or memory for more.
+    pub(super) fn accept_from(
+        &mut self,
+        now: Mono,
+        server: ServerId,
+        socket: &OwnedFd,
+        most: usize,
+    ) -> (usize, bool) {
+        let mut accepted = 0;
+        while accepted < most {
+            match listen::accept(socket) {
+                Ok((connection, client)) => {
+                    accepted += 1;
+                    self.take(now, server, connection, client);
+                }
+                Err(errno) if failed_before(errno) => {}
+                Err(errno) => return (accepted, is_shortage(errno)),
+            }
+        }
+        (accepted, false)
     }
 
     pub(super) fn take(
@@ -289,6 +332,27 @@ impl Primary {
             Event::Disconnected => Event::Disconnected,
         }
     }
+}
+
+/// Whether the next connection may be accepted all the same: that one failed before it was, or we
+/// were interrupted. (accept(2) names them.)
+fn failed_before(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+    )
+}
+
+/// Whether a connection waits that cannot be accepted for want of a descriptor or of memory.
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
 
 /// The `seq` by which the machine knows a hand-off.

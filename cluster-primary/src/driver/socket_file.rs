@@ -1,4 +1,4 @@
-//! The files of Unix-domain sockets: whose they are, and whether anybody still listens.
+//! The files of Unix-domain sockets: whose they are, and whether anybody still has the socket.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
+
+use super::listen::make_socket;
 
 /// The file of a Unix-domain socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,29 +36,22 @@ impl SocketFile {
     }
 }
 
-/// Removes the file of a socket on which nobody listens any more: its owner was killed. Whether
-/// another socket can be bound there now.
+/// Removes the file of a socket that is open nowhere any more: its owner was killed. Whether another
+/// socket can be bound there now.
 ///
-/// A socket that is bound and does not listen yet looks the same: `held` says which of those are
-/// ours. That of a stranger is left alone if it is another user's.
-pub(super) fn remove_stale(
-    path: &Path,
-    address: &SocketAddrUnix,
-    held: impl Fn(&SocketFile) -> bool,
-) -> bool {
+/// One that is bound and does not listen yet is open. That of a stranger is left alone if it is
+/// another user's.
+pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     // Before the question, so that what is removed is what was asked.
     let Ok(file) = SocketFile::new(path) else { return false };
-    if held(&file) || !is_our_users(path) {
-        return false;
-    }
-    let Ok(probe) = net::socket(AddressFamily::UNIX, SocketType::STREAM, None) else {
-        return false;
-    };
-    // A full queue must not make us wait: somebody is there.
-    if rustix::io::ioctl_fionbio(&probe, true).is_err() {
-        return false;
-    }
-    net::connect(&probe, address) == Err(Errno::CONNREFUSED) && file.remove()
+    is_our_users(path) && is_dead(address) && file.remove()
+}
+
+/// Whether no process has the socket open whose file that is. Nobody notices the question: to a
+/// stream socket the kernel connects no datagram socket, but it says first whether there is one.
+pub(crate) fn is_dead(address: &SocketAddrUnix) -> bool {
+    let Ok(probe) = make_socket(AddressFamily::UNIX, SocketType::DGRAM) else { return false };
+    net::connect(&probe, address) == Err(Errno::CONNREFUSED)
 }
 
 fn is_our_users(path: &Path) -> bool {

@@ -182,9 +182,8 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
                 let null = File::options().read(true).write(true).open("/dev/null");
                 null.map_err(|error| ForkError::Resources { what: "/dev/null", error })?.into()
             }
-            Stdio::Fd(fd) => fd.try_clone().map_err(|error| ForkError::Resources {
-                what: "duplicate of a descriptor",
-                error,
+            Stdio::Fd(fd) | Stdio::Numbered { fd, .. } => fd.try_clone().map_err(|error| {
+                ForkError::Resources { what: "duplicate of a descriptor", error }
             })?,
             Stdio::Ipc => {
                 plan.channel_at = at;

@@ -16,6 +16,8 @@ use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 impl Machine {
     pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
+        let full = self.room(id) == 0;
+        self.held += 1;
         let by_slots = self.servers.get(&id).is_some_and(|server| server.slots.is_some());
         self.stats.rescued += u64::from(by_slots);
         let takes = |s: &Server| matches!(s.phase, Phase::Open { .. } | Phase::Draining { .. });
@@ -24,7 +26,7 @@ impl Machine {
             return;
         }
         // What a closing server brings at the last is taken beyond the limit.
-        if self.servers.get(&id).is_some_and(Server::is_open) && self.room(id) == 0 {
+        if self.servers.get(&id).is_some_and(Server::is_open) && full {
             self.drop_conn(conn, Fate::Shed(ShedReason::Full));
             return;
         }
@@ -69,12 +71,24 @@ impl Machine {
         let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let before = worker.window.size();
-        worker.window.answered(after, waiting, limit);
+        let overdue = worker.in_flight.oldest().is_some_and(|at| at + SLOW <= now);
+        worker.window.answered(after, waiting && !overdue, limit);
         if worker.in_flight.is_empty() {
             worker.window.idle();
         }
-        if worker.window.size() != before {
+        self.set_window(now, id);
+    }
+
+    /// There is a worker more: those that are there may have smaller windows from now on.
+    pub(super) fn narrow_windows(&mut self, now: Mono) {
+        let limit = self.window_limit();
+        if limit == self.settings.limits.max_window {
+            return;
+        }
+        for id in self.workers.keys().copied().collect::<Vec<_>>() {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.window.limit(limit);
+            }
             self.set_window(now, id);
         }
     }
@@ -85,11 +99,14 @@ impl Machine {
         self.settings.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
     }
 
-    /// Tells the schedulers of all that the worker serves how large its window is.
-    fn set_window(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        let window = worker.window.size();
-        self.tell_schedulers(now, id, Place::Window { worker: id, window });
+    /// Tells the schedulers of all that the worker serves how much of its window each may use, if
+    /// that has changed.
+    pub(super) fn set_window(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let window = worker.share();
+        if std::mem::replace(&mut worker.told_share, window) != window {
+            self.tell_schedulers(now, id, Place::Window { worker: id, window });
+        }
     }
 
     /// A worker said how many connections it holds.
@@ -115,7 +132,7 @@ impl Machine {
     /// A worker joined a server: what it has shown and said elsewhere counts there too.
     pub(super) fn introduce(&mut self, now: Mono, server: ServerId, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let (window, held) = (worker.window.size(), worker.held);
+        let (window, held) = (worker.told_share, worker.held);
         if let Some(held) = held {
             self.place_input(now, server, Place::Held { worker: id, held });
         }
@@ -166,10 +183,8 @@ impl Machine {
                 continue;
             }
             let Some(worker) = self.workers.get_mut(&id) else { continue };
-            if worker.window.size() > 1 {
-                worker.window.slow();
-                self.set_window(now, id);
-            }
+            worker.window.slow();
+            self.set_window(now, id);
         }
     }
 
@@ -205,7 +220,9 @@ impl Machine {
                     self.watched.push_back((now, worker, seq));
                     if let Some(asked) = self.workers.get_mut(&worker) {
                         asked.in_flight.push(HandOff { seq, server: id, conn, at: now });
-                        asked.window.sent(u32::try_from(under_way).unwrap_or(u32::MAX));
+                        // As if its other servers used their shares as well.
+                        let used = under_way.saturating_mul(asked.servers.len().max(1));
+                        asked.window.sent(u32::try_from(used).unwrap_or(u32::MAX));
                     }
                 }
                 Placed::Done { conn, worker } => {
@@ -222,6 +239,8 @@ impl Machine {
     }
 
     fn drop_conn(&mut self, conn: ConnId, why: Fate) {
+        // Every one that is accepted ends, and once.
+        self.held -= 1;
         if let Fate::Shed(reason) = why {
             self.stats.count_shed(reason);
         }

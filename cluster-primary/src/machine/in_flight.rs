@@ -17,8 +17,12 @@ pub(super) struct HandOff {
     pub(super) at: Mono,
 }
 
+/// Gaps that are left alone, lest a short queue be looked through all the time.
+const FEW: usize = 16;
+
 /// The hand-offs of one worker. Their numbers rise, and most are answered in order, so a queue
-/// with gaps holds them without taking memory for each.
+/// with gaps holds them without taking memory for each. There are never many more gaps than
+/// hand-offs, however long one of them waits for its answer.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     /// None: it is answered, and an older one is not.
@@ -45,6 +49,10 @@ impl InFlight {
         self.unanswered -= usize::from(taken.is_some());
         while self.queue.front().is_some_and(|(_, hand_off)| hand_off.is_none()) {
             self.queue.pop_front();
+        }
+        // More than half of what is looked through is taken away, and nothing is allocated.
+        if self.queue.len() - self.unanswered > self.unanswered + FEW {
+            self.queue.retain(|(_, hand_off)| hand_off.is_some());
         }
         taken
     }
@@ -95,5 +103,22 @@ mod tests {
         assert_eq!((in_flight.is_empty(), in_flight.len()), (false, 1));
         assert_eq!(in_flight.take(9), Some(hand_off(9)));
         assert!(in_flight.is_empty());
+    }
+    #[test]
+    fn one_without_an_answer_does_not_keep_what_follows() {
+        let mut in_flight = InFlight::default();
+        let hand_off =
+            |seq| HandOff { seq, server: ServerId(1), conn: ConnId(seq), at: Mono::ZERO };
+        in_flight.push(hand_off(0));
+        in_flight.push(hand_off(1));
+        for seq in 2..10_000 {
+            in_flight.push(hand_off(seq));
+            assert_eq!(in_flight.take(seq - 1), Some(hand_off(seq - 1)));
+            assert_eq!(in_flight.len(), 2);
+            assert!(in_flight.queue.len() <= 2 * 2 + FEW + 1, "{}", in_flight.queue.len());
+            assert_eq!(in_flight.find(0), Some(&hand_off(0)));
+            assert_eq!(in_flight.find(seq), Some(&hand_off(seq)));
+        }
+        assert!(in_flight.queue.capacity() <= 64);
     }
 }

@@ -190,6 +190,8 @@ pub enum Output {
     Upgrade {
         /// The worker. If its channel is closed by now there is nothing to change.
         worker: WorkerId,
+        /// The version that it offered, which may be newer than ours.
+        offered: u32,
     },
     /// Make a socket, and say what became of it.
     Bind {

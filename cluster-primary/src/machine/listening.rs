@@ -109,13 +109,11 @@ impl Machine {
             Some(id) => id,
             None => self.open_server(&key, &query),
         };
-        let (Some(server), Some(asking)) =
-            (self.servers.get_mut(&id), self.workers.get_mut(&worker))
-        else {
-            return;
-        };
+        let Some(asking) = self.workers.get_mut(&worker) else { return };
         // From now on, lest a worker ask for any number of them in one breath.
         asking.servers.insert(id, key);
+        self.set_window(now, worker);
+        let Some(server) = self.servers.get_mut(&id) else { return };
         if !server.data.is_truthy() {
             server.data = query.data;
         }

@@ -60,6 +60,10 @@ pub struct Machine {
     watched: VecDeque<(Mono, WorkerId, u64)>,
     /// The most hand-offs that may be under way to all workers together.
     descriptors: usize,
+    /// The most connections whose descriptors may be held here, under way or waiting.
+    most_held: usize,
+    /// How many are.
+    held: usize,
     /// Workers that are about to disconnect, each with the number of its slot, and when it may at the
     /// earliest.
     settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
@@ -90,6 +94,8 @@ impl Machine {
             keys: BTreeMap::new(),
             watched: VecDeque::new(),
             descriptors: usize::MAX,
+            most_held: usize::MAX,
+            held: 0,
             settling: BTreeMap::new(),
             vacating: Vec::new(),
             look_after: None,
@@ -104,7 +110,7 @@ impl Machine {
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
             Input::Setup { settings } => self.setup(*settings),
-            Input::Forked { worker, pid, slot } => self.forked(worker, pid, slot),
+            Input::Forked { worker, pid, slot } => self.forked(now, worker, pid, slot),
             Input::Received { worker, message, handle } => {
                 self.received(now, worker, message, handle);
             }
@@ -174,6 +180,13 @@ impl Machine {
         self.descriptors = descriptors;
     }
 
+    /// Sets how many connections may be held here, of all servers together, whether they wait or are
+    /// under way: each has a descriptor, and so has much else. A server leaves as many free as wait
+    /// for its workers, so that others have some. Default: no limit.
+    pub fn limit_held(&mut self, connections: usize) {
+        self.most_held = connections;
+    }
+
     /// The connection that went to a worker with the message of that number, as long as the worker
     /// has not answered for it.
     pub fn handed(&self, worker: WorkerId, seq: u64) -> Option<ConnId> {
@@ -183,10 +196,17 @@ impl Machine {
     /// How many more connections of that server may be accepted now.
     pub fn room(&self, server: ServerId) -> usize {
         let limit = self.settings.limits.max_waiting;
+        let free = self.most_held.saturating_sub(self.held);
         // Of one that nobody serves the kernel's queue holds what comes.
         let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
         let open = self.servers.get(&server).filter(served);
-        open.map_or(0, |s| limit.saturating_sub(s.sched.waiting()))
+        let room = |s: &Server| {
+            let waiting = s.sched.waiting();
+            // Each that comes is one more that waits, and one less that is free.
+            let fair = free.saturating_sub(waiting).div_ceil(2);
+            limit.saturating_sub(waiting).min(fair)
+        };
+        open.map_or(0, room)
     }
 
     /// Where a worker listens, with the ports that are bound.
@@ -282,12 +302,13 @@ impl Machine {
         self.event(Event::Setup { settings });
     }
 
-    fn forked(&mut self, worker: WorkerId, pid: u32, slot: Option<u32>) {
+    fn forked(&mut self, now: Mono, worker: WorkerId, pid: u32, slot: Option<u32>) {
         // Node's fork calls setupPrimary().
         self.setup((*self.settings).clone());
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
         self.workers.insert(worker, Worker::new(pid, slot, seat));
+        self.narrow_windows(now);
         self.event(Event::Fork { worker, pid });
     }
 
@@ -332,13 +353,13 @@ impl Machine {
     }
 
     fn cluster_message(&mut self, now: Mono, worker: WorkerId, message: ClusterMessage) {
-        let speaks_native = native::offered(&message).is_some();
+        let offered = native::offered(&message);
         let ClusterMessage { seq, ack, body, .. } = message;
         match body {
             ClusterBody::Online => {
-                if let Some(speaker) = self.workers.get_mut(&worker).filter(|_| speaks_native) {
+                if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
-                    self.output.push_back(Output::Upgrade { worker });
+                    self.output.push_back(Output::Upgrade { worker, offered });
                     if self.settings.policy == PolicyName::LeastConnections {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });

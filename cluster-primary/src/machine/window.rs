@@ -8,8 +8,8 @@ const PROMPT: Duration = Duration::from_millis(10);
 /// One that takes longer than this is busy, or stuck: it is given one at a time.
 pub(super) const SLOW: Duration = Duration::from_millis(50);
 
-/// The window of one worker: one at first, one more with each prompt answer while others wait for
-/// their turn, and one again as soon as an answer is slow.
+/// The window of one worker, which its servers share: one at first, one more with each prompt answer
+/// while others wait for their turn, and one again as soon as an answer is slow.
 ///
 /// So a worker is ahead by no more than what it takes in some [`PROMPT`], and one whose event loop
 /// blocks is left with what was on its way.
@@ -17,13 +17,14 @@ pub(super) const SLOW: Duration = Duration::from_millis(50);
 /// ```text
 /// answer within 10 ms, connections wait     +1, up to the limit
 /// answer within 50 ms, or nobody waits      as it was
+/// answer, but an older one is due           as it was
 /// none for 50 ms                            1
 /// all answered, less than half was used     what was used
 /// ```
 #[derive(Debug)]
 pub(super) struct Window {
     size: u32,
-    /// The most that was under way since nothing was.
+    /// The most that was in use since nothing was.
     used: u32,
 }
 
@@ -36,19 +37,24 @@ impl Window {
         self.size
     }
 
-    /// So many are under way now.
-    pub(super) fn sent(&mut self, under_way: u32) {
-        self.used = self.used.max(under_way);
+    /// So much of it is in use now.
+    pub(super) fn sent(&mut self, used: u32) {
+        self.used = self.used.max(used);
     }
 
-    /// An answer came after that time; `waiting` says whether other connections wait for a worker.
-    /// `limit` is at least one.
-    pub(super) fn answered(&mut self, after: Duration, waiting: bool, limit: u32) {
+    /// An answer came after that time; `may_grow` says whether other connections wait for a worker,
+    /// and none that it has had for [`SLOW`] waits for its answer. `limit` is at least one.
+    pub(super) fn answered(&mut self, after: Duration, may_grow: bool, limit: u32) {
         if after > SLOW {
             self.slow();
-        } else if after <= PROMPT && waiting && self.size < limit {
+        } else if after <= PROMPT && may_grow && self.size < limit {
             self.size += 1;
         }
+        self.limit(limit);
+    }
+
+    /// It may be no larger than that any more, which is at least one.
+    pub(super) fn limit(&mut self, limit: u32) {
         self.size = self.size.min(limit);
     }
 

@@ -38,8 +38,10 @@ pub(super) struct Worker {
     pub(super) in_flight: InFlight,
     /// How many it holds, if it says so.
     pub(super) held: Option<u32>,
-    /// How many these may be, of each server.
+    /// How many these may be.
     pub(super) window: Window,
+    /// How many of them each of its servers was told that it may have.
+    pub(super) told_share: u32,
     /// Connections in its users' messages.
     pub(super) sockets: Sockets,
     /// What its event loop was asked for, and has not answered.
@@ -105,6 +107,7 @@ impl Worker {
             in_flight: InFlight::default(),
             held: None,
             window: Window::new(),
+            told_share: 1,
             sockets: Sockets::default(),
             probes: VecDeque::new(),
             had_slot: false,
@@ -113,6 +116,13 @@ impl Worker {
             health: Health::default(),
             latency: AckLatency::default(),
         }
+    }
+
+    /// How much of its window each of its servers may use: all the same, and each at least one, lest
+    /// a server wait for another's connections.
+    pub(super) fn share(&self) -> u32 {
+        let servers = u32::try_from(self.servers.len().max(1)).unwrap_or(u32::MAX);
+        (self.window.size() / servers).max(1)
     }
 
     pub(super) fn may_listen(&self) -> bool {

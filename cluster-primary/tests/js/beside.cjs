@@ -15,6 +15,10 @@ const orders = {
   answer(_, socket) {
     socket.end(`answered ${socket.constructor.name}\n`);
   },
+  echo(_, socket) {
+    socket.pipe(socket);
+    say('echoing');
+  },
   receive(_, socket) {
     socket.on('message', (data, from) => socket.send(`heard ${data}`, from.port, from.address));
     say('receiving');
@@ -29,7 +33,8 @@ const orders = {
   sendSocket({ keepOpen }) {
     const server = net.createServer((socket) => {
       say('a connection', socket, { keepOpen });
-      if (keepOpen) socket.end('and from here\n');
+      // Only then, for to end it ends it for the other side too.
+      if (keepOpen) orders.goOn = () => socket.end('and from here\n');
     });
     server.listen({ port: 0, host: '127.0.0.1', exclusive: true }, () => say({ port: server.address().port }));
     orders.connections = () => server.getConnections((error, count) => say({ count }));

@@ -18,7 +18,7 @@ process.on('message', (order) => {
     server.listen(listen, () => process.send({ id, address: server.address() }));
   } else if (bind !== undefined) {
     const { type, options } = bind;
-    const socket = dgram.createSocket(type);
+    const socket = dgram.createSocket({ type, reuseAddr: options.reuseAddr });
     servers.set(id, socket);
     socket.on('error', (error) => process.send({ id, error: error.code }));
     socket.on('message', (_, from) => socket.send(`${cluster.worker.id}`, from.port, from.address));

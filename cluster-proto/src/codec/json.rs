@@ -16,6 +16,16 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
+impl Json {
+    /// Reads a JSON text by itself, as a message of a user's is read.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] if it is none, or nests too deep.
+    pub fn value(text: &[u8]) -> Result<Value, DecodeError> {
+        parse(text)
+    }
+}
+
 const ENCODING: &str = "JSON";
 
 impl Codec for Json {

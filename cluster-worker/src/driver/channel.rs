@@ -1,17 +1,22 @@
 //! The channel, and what waits on either side of it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
 use cluster_proto::Message;
 
 use super::{Core, Inbound, News};
 use crate::error::SendError;
-use crate::machine::{Handle, HandleId, Input};
+use crate::machine::{Handle, HandleId, Input, Mono};
 
 /// What may be gathered of an evented worker's messages before it is written, in bytes.
 const GATHERED: usize = 16 << 10;
+
+/// How long writing rests when the system refuses.
+const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
 /// The channel while it is open.
 #[derive(Debug)]
@@ -29,6 +34,11 @@ pub(super) struct Link {
     flushes: u64,
     /// The last time it could not be.
     blocked: bool,
+    /// The system refused to write; when that is tried again.
+    again_at: Option<Mono>,
+    /// How often the system is to refuse, for a test.
+    #[cfg(test)]
+    pub(super) refusals: u32,
     /// What the channel had counted when it was closed.
     unexpected_handles: u64,
 }
@@ -43,6 +53,9 @@ impl Link {
             readable: true,
             flushes: 0,
             blocked: false,
+            again_at: None,
+            #[cfg(test)]
+            refusals: 0,
             unexpected_handles: 0,
         }
     }
@@ -61,6 +74,21 @@ impl Link {
         if let Some(channel) = &mut self.channel {
             channel.note_readable(closed);
         }
+    }
+
+    /// When writing is tried again.
+    pub(super) fn again_at(&self) -> Option<Mono> {
+        self.again_at
+    }
+
+    fn flush(&mut self) -> Option<io::Result<Flush>> {
+        let channel = self.channel.as_mut()?;
+        #[cfg(test)]
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Some(Err(rustix::io::Errno::NOBUFS.into()));
+        }
+        Some(channel.flush())
     }
 
     pub(super) fn flushes(&self) -> u64 {
@@ -125,15 +153,25 @@ impl Core {
     /// Writes what waits, as far as that goes without blocking, and closes a channel that is done.
     pub(crate) fn flush(&mut self) {
         loop {
-            let Some(channel) = &mut self.link.channel else { return };
-            match channel.flush() {
+            if self.link.again_at.is_some_and(|at| self.clock.mono() < at) && !self.link.given_up {
+                return;
+            }
+            self.link.again_at = None;
+            let Some(flushed) = self.link.flush() else { return };
+            match flushed {
                 Ok(Flush::Done) => self.link.refill(),
-                Ok(_) if self.link.given_up => return self.close_channel(None),
+                _ if self.link.given_up => return self.close_channel(None),
                 Ok(_) => {
                     self.link.blocked = true;
                     return;
                 }
-                Err(error) => return self.close_channel(Some(RecvError::Io(error))),
+                // It is out of memory, or has too many descriptors in flight: nothing is lost. Of a
+                // peer that is gone the channel makes no error.
+                Err(_) => {
+                    self.link.blocked = true;
+                    self.link.again_at = self.clock.deadline(FLUSH_PAUSE);
+                    return;
+                }
             }
             let Some(channel) = &mut self.link.channel else { return };
             if !channel.can_send() {

@@ -51,8 +51,9 @@ const EVENTS: usize = 128;
 /// Messages that are read in one wake, and how many bytes of them at the most, but for the last.
 const MESSAGES: usize = 256;
 const BYTES: u64 = 1 << 20;
-/// Connections that an event loop takes at once.
-const BURST: usize = 64;
+/// Connections whose acceptance an event loop's worker writes at once. What it has not yielded of
+/// them when it dies is lost, and each write costs it, and the primary, a system call.
+const TAKEN_AT_ONCE: usize = 8;
 /// How long a thread that need not wait goes on without looking whether anything has come.
 const OVERDUE: Duration = Duration::from_millis(10);
 /// How long an evented worker leaves a socket alone that would not accept.
@@ -392,10 +393,8 @@ impl Core {
             Some(server) => server,
         };
         if server.ready > 0 {
-            // An event loop is given all that is there before it waits again. A thread may go on
-            // with one for as long as it likes, and the others are somebody else's then.
-            let taken = if self.news.is_some() { server.ready.min(BURST) } else { 1 };
-            for _ in 0..taken {
+            let ready = server.ready;
+            for _ in 0..ready.min(self.may_take()) {
                 self.input(Input::Take { server: id, tracked });
             }
             // The frame that accepts is written before the connection is seen.
@@ -429,6 +428,18 @@ impl Core {
             };
         }
         self.has_ended(id).then_some(Ok(None))
+    }
+
+    /// How many connections may be accepted now, all servers of an event loop being taken together.
+    ///
+    /// A loop is given all that is there before it waits again, but of what it is given it may die.
+    /// A thread may go on with one for as long as it likes, and the others are somebody else's then.
+    fn may_take(&self) -> usize {
+        if self.news.is_none() {
+            return 1;
+        }
+        let taken = self.servers.values().map(|server| server.taken.len()).sum();
+        TAKEN_AT_ONCE.saturating_sub(taken).max(1)
     }
 
     /// A connection whose acceptance is written.
@@ -472,7 +483,8 @@ impl Core {
             return Some(Duration::ZERO);
         }
         let retries = self.servers.values().map(|server| server.retry);
-        let until = [deadline, self.machine.poll_timeout()].into_iter().chain(retries);
+        let others = [deadline, self.machine.poll_timeout(), self.link.again_at()];
+        let until = others.into_iter().chain(retries);
         Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
 

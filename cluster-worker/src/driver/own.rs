@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use cluster_ipc::shortest_path;
 use cluster_proto::{AddressType, Field, ListenQuery, flags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
@@ -89,7 +90,7 @@ pub(crate) fn bind(query: &ListenQuery) -> Result<Own, Errno> {
 fn bind_path(query: &ListenQuery) -> Result<Own, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
     let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
-    net::bind(&fd, &SocketAddrUnix::new(path.as_str())?)?;
+    net::bind(&fd, &SocketAddrUnix::new(shortest_path(Path::new(path)).as_path())?)?;
     let file = OwnFile::new(Path::new(path));
     open_to_all(path, access(query))?;
     Ok(Own { fd, file })
@@ -127,5 +128,30 @@ fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
         let fd = net::socket(family, kind, None)?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
         Ok(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UnixOptions;
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_reached_from_where_the_worker_is() {
+        // Cargo runs tests in the package's folder.
+        let here = std::env::current_dir().expect("a folder");
+        let depth = 108usize.saturating_sub(here.as_os_str().len());
+        let name = format!("long-{}-{}", std::process::id(), "x".repeat(depth.max(20)));
+        let path = here.join(&name);
+        if path.as_os_str().len() <= 107 || name.len() >= 107 {
+            println!("skipped: no such path from {}", here.display());
+            return;
+        }
+        for given in [Path::new(&name), &path] {
+            let own = bind(&UnixOptions::new(given).query().expect("a path")).expect("it is bound");
+            assert!(path.exists(), "{}", given.display());
+            drop(own);
+            assert!(!path.exists(), "it goes with its server");
+        }
     }
 }

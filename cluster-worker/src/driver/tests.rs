@@ -142,6 +142,28 @@ fn nothing_counts_as_written_behind_a_descriptor() {
     assert_eq!(primary.recv(), Some(Message::User("behind".into())));
 }
 
+/// Out of memory, say.
+#[test]
+fn what_the_system_refuses_to_write_is_written_later() {
+    let (mut primary, mut core) = core(&Options::new());
+    core.flush();
+    assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
+    core.link.refusals = 3;
+    core.send("hello".into(), None).unwrap();
+    let before = core.link.flushes();
+    core.flush();
+    assert_eq!(core.link.flushes(), before);
+    assert!(core.machine.is_connected() && core.failure.is_none());
+    assert!(core.link.refusals == 2, "it rests meanwhile");
+    core.flush();
+    assert_eq!(core.link.refusals, 2);
+    // Nothing wakes a thread that waits but the time.
+    let shared = Shared::new(core);
+    shared.wait(Some(LIMIT), |core| core.is_flushed().then_some(())).unwrap().expect("in time");
+    assert_eq!(primary.recv(), Some(Message::User("hello".into())));
+    shared.with(|core| assert_eq!(core.link.refusals, 0));
+}
+
 #[test]
 fn a_descriptor_that_is_never_acknowledged_is_given_up() {
     let options = Options::new().answer_timeout(Duration::from_millis(20));

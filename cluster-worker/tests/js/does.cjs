@@ -291,6 +291,17 @@ run({
       const [answer] = await once(client, 'message');
       assert.ok([one.id, two.id].includes(Number(answer.toString())));
       client.close();
+      // Beside a stranger's socket fits only one that says so, as it did. (One for each question:
+      // whatever workers bind of one address is one socket.)
+      for (const reuseAddr of [true, false]) {
+        const theirs = dgram.createSocket({ type, reuseAddr: true });
+        theirs.bind(0, host);
+        await once(theirs, 'listening');
+        const { port: taken } = theirs.address();
+        const beside = await ask(one, { do: 'bind', id: `beside ${type}`, type, host, port: taken, reuseAddr });
+        assert.deepStrictEqual([beside.port, beside.errno], reuseAddr ? [taken, undefined] : [undefined, errno.EADDRINUSE]);
+        theirs.close();
+      }
     }
     await leave(one, two);
   },

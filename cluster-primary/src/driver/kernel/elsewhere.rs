@@ -39,7 +39,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(super) fn slot(&mut self, _: u32) -> Result<Arc<OwnedFd>, Errno> {
+    pub(super) fn slot(&mut self, _: u32) -> Result<Option<String>, Errno> {
         match self.0 {}
     }
 
@@ -47,11 +47,15 @@ impl Group {
         match self.0 {}
     }
 
+    pub(in super::super) fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+        match self.0 {}
+    }
+
     pub(super) fn switch(&mut self, _: u32, _: u32, _: bool) -> Result<(), String> {
         match self.0 {}
     }
 
-    pub(super) fn refuse(&mut self) {
+    pub(in super::super) fn refuse(&mut self) {
         match self.0 {}
     }
 

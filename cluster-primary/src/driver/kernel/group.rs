@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use cluster_proto::{HandleKind, ListenQuery, flags};
 use cluster_sched::kernel::{Choice, MAX_PLACES};
+#[cfg(test)]
+use cluster_sched::kernel::{MapSpec, Maps};
 use rustix::io::Errno;
 use rustix::net::{self, SocketType, sockopt};
 
@@ -94,37 +96,52 @@ impl Group {
             on: BTreeMap::new(),
             chooser,
         };
-        group.add(room)?;
-        group.add(first)?;
-        Ok(Opened { group, bound, without_program })
+        let untold = group.add(room).or(group.add(first));
+        Ok(Opened { group, bound, without_program: without_program.or(untold) })
     }
 
     pub(super) fn choice(&self) -> Choice {
         self.chooser.choice()
     }
 
-    /// The socket of a slot. It listens, but gets nothing before the slot is on.
-    pub(super) fn slot(&mut self, slot: u32) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some(socket) = self.socket(Some(slot)) {
-            return Ok(Arc::clone(socket));
+    /// Makes the [socket](Self::socket) of a slot, if there is none. It listens, but gets nothing
+    /// before the slot is on. If the program could not be told of it: why, and a classic one chooses
+    /// from now on.
+    ///
+    /// # Errors
+    /// If there is no socket.
+    pub(super) fn slot(&mut self, slot: u32) -> Result<Option<String>, Errno> {
+        if self.places.contains_key(&slot) {
+            return Ok(None);
         }
+        let mut untold = None;
         // The first was made before anybody asked for it.
         if self.sockets.len() == self.places.len() + 1 {
             if self.sockets.len() >= MAX_PLACES as usize {
                 return Err(Errno::MFILE);
             }
             let socket = socket(self.address, self.v6_only, self.backlog, true)?;
-            self.add(socket)?;
+            untold = self.add(socket);
         }
-        let place = self.sockets.len() - 1;
-        self.places.insert(slot, place as u32);
-        Ok(Arc::clone(&self.sockets[place]))
+        self.places.insert(slot, (self.sockets.len() - 1) as u32);
+        Ok(untold)
     }
 
-    fn add(&mut self, socket: OwnedFd) -> Result<(), Errno> {
-        self.chooser.put(self.sockets.len() as u32, &socket).map_err(|error| errno(&error))?;
+    /// Adds a socket that listens. It stays, whether the program can be told of it or not: it is in
+    /// the group, and clients may wait at it. Why a classic program chooses from now on, if it does.
+    fn add(&mut self, socket: OwnedFd) -> Option<String> {
+        let told = self.chooser.put(self.sockets.len() as u32, &socket);
         self.sockets.push(Arc::new(socket));
-        Ok(())
+        told.err().map(|error| self.turn_classic(&error))
+    }
+
+    /// The program cannot be told any more; why, in words. (Before Linux 5.19 a process that drops
+    /// its privilege may write no maps.)
+    fn turn_classic(&mut self, error: &io::Error) -> String {
+        self.chooser = Chooser::Classic { choice: self.chooser.choice() };
+        // If even that fails the last choice stays; what comes to a slot that is off is rescued.
+        let _stays = self.chooser.choose(&self.on, self.member());
+        format!("cannot write a map: {error}")
     }
 
     /// The socket of a slot that has one, or the waiting room.
@@ -133,11 +150,15 @@ impl Group {
         self.sockets.get(place? as usize)
     }
 
+    /// All of them.
+    pub(in super::super) fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+        self.sockets.clone()
+    }
+
     /// Gives a slot's socket a turn, or takes it away.
     ///
     /// # Errors
-    /// If the program could not be told any more: why. A classic one chooses from now on. (Before
-    /// Linux 5.19 a process that drops its privilege may write no maps.)
+    /// If the program could not be told any more: why. A classic one chooses from now on.
     pub(super) fn switch(&mut self, slot: u32, turn: u32, on: bool) -> Result<(), String> {
         match (on, self.places.get(&slot)) {
             (true, Some(&place)) => {
@@ -150,23 +171,19 @@ impl Group {
             _ => return Ok(()),
         }
         let told = self.chooser.choose(&self.on, self.member());
-        told.map_err(|error| {
-            self.chooser = Chooser::Classic { choice: self.chooser.choice() };
-            // If even that fails the last choice stays; what comes to a slot that is off is rescued.
-            let _stays = self.chooser.choose(&self.on, self.member());
-            format!("cannot write a map: {error}")
-        })
+        told.map_err(|error| self.turn_classic(&error))
     }
 
     /// Refuses new connections.
-    pub(super) fn refuse(&mut self) {
+    pub(in super::super) fn refuse(&mut self) {
         // If it cannot be told, they come to sockets that are about to close.
         let _late = self.chooser.refuse(self.member());
     }
 
-    /// A socket that is in the group. (The waiting room was not when it began to listen.)
+    /// A socket that is in the group. (The waiting room was not when it began to listen; it is all
+    /// that there is while a group is made.)
     fn member(&self) -> &OwnedFd {
-        &self.sockets[1]
+        self.sockets.get(1).unwrap_or(&self.sockets[0])
     }
 
     /// How many connections wait at each slot that has a socket, and in the waiting room.
@@ -190,6 +207,14 @@ impl Group {
 
     pub(super) fn has_program(&self) -> bool {
         matches!(self.chooser, Chooser::Program { .. })
+    }
+
+    /// From now on the program cannot be told of sockets: its map has room for none.
+    pub(super) fn make_deaf(&mut self) {
+        if let Chooser::Program { choice, maps } = &mut self.chooser {
+            let spec = MapSpec { max_entries: 1, ..Maps::of(*choice).sockets };
+            maps.sockets = sys::Map::new(spec).expect("there is one already");
+        }
     }
 
     /// As if the program could not be told any more.
@@ -218,8 +243,4 @@ fn socket(
     net::bind(&fd, &address)?;
     net::listen(&fd, backlog)?;
     Ok(fd)
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -6,9 +6,9 @@ use cluster_proto::ListenQuery;
 use cluster_sched::kernel::Choice;
 use rustix::io::Errno;
 
-use super::super::{Primary, listen};
+use super::super::Primary;
 use super::group::{OpenError, Opened};
-use crate::machine::{Input, LAST_CONNECTIONS};
+use crate::machine::Input;
 use crate::{Fallback, ServerId};
 
 impl Primary {
@@ -44,8 +44,17 @@ impl Primary {
 
     /// Makes the socket of a slot, if there is none.
     pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
-        let opened = self.groups.get_mut(&server).map_or(Err(Errno::BADF), |g| g.slot(slot));
-        let result = opened.map(drop).map_err(|errno| -errno.raw_os_error());
+        let opened = self.groups.get_mut(&server).map(|g| (g.choice(), g.slot(slot)));
+        let result = match opened {
+            Some((choice, Ok(untold))) => {
+                if let Some(reason) = untold {
+                    self.fell_back(server, Fallback::of(choice), reason);
+                }
+                Ok(())
+            }
+            Some((_, Err(errno))) => Err(-errno.raw_os_error()),
+            None => Err(-Errno::BADF.raw_os_error()),
+        };
         let now = self.clock.now();
         self.machine.handle_input(now, Input::SlotOpened { server, slot, result });
     }
@@ -72,41 +81,12 @@ impl Primary {
         self.machine.handle_input(now, Input::Queues { server, queues });
     }
 
-    /// Accepts what waits at a slot, or in the waiting room; how many connections that were.
-    pub(in super::super) fn rescue(
-        &mut self,
-        server: ServerId,
-        slot: Option<u32>,
-        most: usize,
-    ) -> usize {
+    /// Accepts what waits at a slot, or in the waiting room.
+    pub(in super::super) fn rescue(&mut self, server: ServerId, slot: Option<u32>, most: usize) {
         let socket = self.groups.get(&server).and_then(|group| group.socket(slot));
-        let Some(socket) = socket.map(Arc::clone) else { return 0 };
+        let Some(socket) = socket.map(Arc::clone) else { return };
+        // If there are more that cannot be had now: the machine looks again.
         let now = self.clock.now();
-        let mut rescued = 0;
-        while rescued < most {
-            match listen::accept(&socket) {
-                Ok((connection, client)) => {
-                    rescued += 1;
-                    self.take(now, server, connection, client);
-                }
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                // There are no more, or they cannot be had now: the machine looks again.
-                Err(_) => break,
-            }
-        }
-        rescued
-    }
-
-    /// Lets go of a server's sockets; before that of what waits there, if it is wanted.
-    pub(in super::super) fn close_group(&mut self, server: ServerId, accept_rest: bool) {
-        let Some(group) = self.groups.get_mut(&server) else { return };
-        group.refuse();
-        if accept_rest {
-            let mut most = LAST_CONNECTIONS;
-            for queue in group.queues() {
-                most -= self.rescue(server, queue.slot, most);
-            }
-        }
-        self.groups.remove(&server);
+        self.accept_from(now, server, &socket, most);
     }
 }

@@ -15,6 +15,9 @@ use super::Group;
 use super::chooser::Chooser;
 use super::group::Opened;
 
+#[path = "../../../tests/support/privilege.rs"]
+mod privilege;
+
 fn query(address: IpAddr) -> ListenQuery {
     let kind = if address.is_ipv4() { AddressType::Tcp4 } else { AddressType::Tcp6 };
     ListenQuery {
@@ -60,6 +63,12 @@ fn taker(group: &Group) -> Option<u32> {
     taker
 }
 
+/// Whether the kernel chooses by the program; where it may be loaded it must.
+fn programmed(group: &Group) -> bool {
+    assert!(group.has_program() || !privilege::held(), "the program does not load");
+    group.has_program()
+}
+
 fn clients() -> impl Iterator<Item = IpAddr> {
     (1..60).map(|n| Ipv4Addr::new(127, 0, n, 250 - n).into())
 }
@@ -75,8 +84,7 @@ fn by_client_the_kernel_agrees_with_the_policy() {
                 true => rendezvous(client_of(client), slots.iter().copied()),
             };
             let (four, at) = group(v4, Choice::Sticky, &slots, classic);
-            if !classic && !four.has_program() {
-                // Without the privilege there is the classic program only.
+            if !classic && !programmed(&four) {
                 continue;
             }
             for client in clients() {
@@ -101,7 +109,7 @@ fn by_client_the_kernel_agrees_with_the_policy() {
 fn in_turns_among_those_that_are_on() {
     let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
     let (mut group, at) = group(localhost, Choice::RoundRobin, &[0, 1, 2, 3], false);
-    if !group.has_program() {
+    if !programmed(&group) {
         return;
     }
     for (off, expected) in
@@ -145,8 +153,11 @@ fn while_nobody_is_on_connections_wait_in_the_room_and_after_the_end_they_are_re
             let (mut group, at) = group(localhost, choice, &[], classic);
             let waiting: Vec<_> = (0..5).map(|_| connect(localhost, at)).collect();
             assert_eq!(group.queues()[0].length, 5);
-            let socket = group.slot(0).expect("a socket");
-            assert!(Arc::ptr_eq(&socket, &group.slot(0).unwrap()), "a slot has one socket");
+            assert_eq!(group.slot(0), Ok(None));
+            let socket = Arc::clone(group.socket(Some(0)).expect("it is made"));
+            assert_eq!(group.slot(0), Ok(None));
+            let again = group.socket(Some(0)).expect("it is made");
+            assert!(Arc::ptr_eq(&socket, again), "a slot has one socket");
             group.switch(0, 0, true).unwrap();
             let one_more = connect(localhost, at);
             assert_eq!((group.queues()[0].length, group.queues()[1].length), (5, 1));
@@ -157,6 +168,34 @@ fn while_nobody_is_on_connections_wait_in_the_room_and_after_the_end_they_are_re
             drop((waiting, one_more));
         }
     }
+}
+
+/// Whoever comes later is served all the same, and by whoever was there before.
+#[test]
+fn a_map_that_takes_no_socket_more_is_no_reason_not_to_listen() {
+    let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let (mut group, at) = group(localhost, Choice::RoundRobin, &[0, 1], false);
+    if !programmed(&group) {
+        return;
+    }
+    group.make_deaf();
+    let untold = group.slot(2).expect("a socket").expect("the program is not told");
+    assert!(untold.starts_with("cannot write a map: "), "{untold}");
+    assert!(!group.has_program());
+    assert_eq!(group.slot(3), Ok(None), "that is said once");
+    let mut counts = BTreeMap::new();
+    let mut connect_often = |group: &Group| {
+        counts.clear();
+        for _ in 0..200 {
+            drop(connect(localhost, at));
+            *counts.entry(taker(group)).or_insert(0) += 1;
+        }
+        counts.keys().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(connect_often(&group), [Some(0), Some(1)], "the new ones are not on");
+    group.switch(2, 2, true).expect("a classic program is told");
+    group.switch(3, 3, true).expect("a classic program is told");
+    assert_eq!(connect_often(&group), [0, 1, 2, 3].map(Some));
 }
 
 /// A program that cannot be told any more is replaced.
