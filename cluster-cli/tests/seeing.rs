@@ -6,7 +6,7 @@ mod pty;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZero;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use pty::Terminal;
 use rustix::process::Signal;
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::{Value, json};
-use support::{Cluster, Folder, cluster, eventually, kill};
+use support::{Cluster, Folder, cluster, eventually, get, kill};
 
 /// A status with everything in it.
 const STATUS: &str = include_str!("../src/status/full.json");
@@ -119,6 +119,73 @@ fn status_is_a_table_for_people_and_json_for_programs() {
     assert!(json.status.success());
     let value: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(value["workers"][0]["ackLatency"]["bucketsUs"][1], json!([250, 900]));
+}
+
+#[test]
+fn a_real_cluster_says_what_it_does() {
+    const CONNECTIONS: u64 = 20;
+    let folder = Folder::new("real");
+    let path = folder.0.join("control");
+    let mut run = cluster();
+    run.args(["run", "-n", "2", "--demo-listen", "127.0.0.1:0", "--http", "0", "--control"]);
+    let running = Cluster::start(run.arg(&path));
+    let address = running.listening(2);
+    for _ in 0..CONNECTIONS {
+        get(address).expect("it serves");
+    }
+    let status = || {
+        let shown = cluster().args(["status", "--json", "--control"]).arg(&path).output().unwrap();
+        assert!(shown.status.success());
+        serde_json::from_slice::<Value>(&shown.stdout).unwrap()
+    };
+    // A worker's answer may come later than the client's.
+    let status = eventually("all are handed over", || {
+        Some(status()).filter(|status| status["totals"]["handedOver"] == CONNECTIONS)
+    });
+    let workers = status["workers"].as_array().unwrap();
+    let sum = |of: fn(&Value) -> &Value| -> u64 {
+        workers.iter().map(|worker| of(worker).as_u64().unwrap()).sum()
+    };
+    assert_eq!(sum(|worker| &worker["connections"]), CONNECTIONS, "{status}");
+    assert_eq!(sum(|worker| &worker["ackLatency"]["count"]), CONNECTIONS, "{status}");
+    assert_eq!((&status["wanted"], &status["ready"]), (&json!(2), &json!(true)));
+    if cfg!(target_os = "linux") {
+        assert!(sum(|worker| &worker["rssBytes"]) > 1_000_000, "{status}");
+    }
+    let shown = cluster().arg("status").arg("--control").arg(&path).output().unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("2 of 2 workers ready"), "{text}");
+    for pid in running.worker_pids() {
+        assert!(text.contains(&format!(" {pid} ")), "{text}");
+    }
+
+    let http = running.err.wait_for(1, |line| line.contains("http://"));
+    let http = http[0].split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let metrics = fetch(http.parse().unwrap(), "/metrics");
+    let lines = metrics.lines().map(|line| Ok(line.to_owned()));
+    let scrape = prometheus_parse::Scrape::parse(lines).expect("Prometheus's format");
+    let taken: f64 = scrape
+        .samples
+        .iter()
+        .filter(|sample| sample.metric == "cluster_slot_connections_total")
+        .map(|sample| match sample.value {
+            prometheus_parse::Value::Counter(count) => count,
+            ref other => panic!("{other:?} is no counter"),
+        })
+        .sum();
+    assert_eq!(taken, CONNECTIONS as f64, "{metrics}");
+    running.end();
+}
+
+/// The body of an answer that must be well.
+fn fetch(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
+    assert!(head.contains(" 200 "), "{answer}");
+    body.to_owned()
 }
 
 #[test]

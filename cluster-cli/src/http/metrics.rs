@@ -114,13 +114,17 @@ fn totals(text: &mut Text, status: &Status) {
         ("cluster_workers_stuck_total", "Times that a worker was found stuck.", totals.stuck),
         (
             "cluster_worker_restarts_total",
-            "Workers started in a dead one's place.",
+            "Workers that came to a slot which another had before.",
             totals.restarts,
         ),
-        ("cluster_worker_deaths_total", "Workers that died by accident.", totals.deaths),
+        (
+            "cluster_worker_deaths_total",
+            "Workers that died by accident after they had been ready.",
+            totals.deaths,
+        ),
         (
             "cluster_worker_boot_failures_total",
-            "Workers that died before they were ready.",
+            "Workers that died before they were ready, or could not be started.",
             totals.boot_failures,
         ),
         (
@@ -128,8 +132,8 @@ fn totals(text: &mut Text, status: &Status) {
             "Workers replaced for their size, age or work done.",
             totals.recycled,
         ),
-        ("cluster_reloads_total", "Reloads begun.", totals.reloads),
-        ("cluster_reloads_failed_total", "Reloads given up.", totals.reloads_failed),
+        ("cluster_reloads_total", "Reloads that went through.", totals.reloads),
+        ("cluster_reloads_failed_total", "Reloads that were aborted.", totals.reloads_failed),
         ("cluster_upgrades_total", "Upgrades of the primary in place.", totals.upgrades),
     ] {
         text.counter(name, help, value);
@@ -165,7 +169,7 @@ fn slots(text: &mut Text, status: &Status) {
     let mut restarts = text.family(
         "cluster_slot_restarts_total",
         COUNTER,
-        "Times that the slot got a new worker in a dead one's place.",
+        "Times that the slot got another worker.",
     );
     for slot in &all {
         let of_workers = slots.get(slot).and_then(|w| w.iter().filter_map(|w| w.restarts).max());

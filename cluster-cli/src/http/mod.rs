@@ -13,7 +13,7 @@
 //!
 //! The loop's part:
 //!
-//! ```ignore
+//! ```text
 //! let server = HttpServer::start(address.bind()?, address.names())?;
 //! let bell = primary.watch(server.bell().as_raw_fd())?;
 //! loop {

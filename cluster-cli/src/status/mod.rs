@@ -116,7 +116,7 @@ pub(crate) struct Worker {
     pub(crate) state: WorkerState,
     pub(crate) generation: Option<u64>,
     pub(crate) age_ms: Option<u64>,
-    /// How often its slot's worker was replaced after a death.
+    /// How many workers its slot had before it.
     pub(crate) restarts: Option<u64>,
     /// Those that it took from the primary.
     pub(crate) connections: Option<u64>,
