@@ -38,7 +38,8 @@ fn exists(name: &str) -> Option<bool> {
 fn is_run(text: &str, test: &str) -> bool {
     let Some(at) = text.find(&format!("fn {test}(")) else { return false };
     // What stands above it up to the end of what comes before.
-    let mut above = text[..at].lines().rev().take_while(|line| line.starts_with(['#', '/']));
+    let above = text[..at].trim_end_matches(' ').lines().rev().map(str::trim_start);
+    let mut above = above.take_while(|line| line.starts_with(['#', '/']));
     above.clone().any(|line| line == "#[test]") && !above.any(|line| line.starts_with("#[ignore"))
 }
 
@@ -47,6 +48,9 @@ fn only_tests_that_are_run_count() {
     for (attributes, counts) in [
         ("#[test]\n", true),
         ("/// Why.\n#[test]\n#[cfg(unix)]\n", true),
+        // Within a macro of proptest's.
+        ("    #[test]\n    ", true),
+        ("    #[test]\n    #[ignore]\n    ", false),
         ("", false),
         ("#[test]\n#[ignore = \"later\"]\n", false),
         ("#[ignore]\n#[test]\n", false),
