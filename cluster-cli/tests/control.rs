@@ -443,7 +443,7 @@ fn with_once_it_ends_with_its_first_client_and_so_do_the_workers() {
         let folder = Folder::new("once");
         let path = folder.0.join("control");
         let mut served = serve(&path, &["--once"]);
-        // Who only looks whether somebody is there is no client.
+        // Who only looks whether somebody is there does not connect.
         let second = cluster().arg("serve").arg("--control").arg(&path).output().expect("it runs");
         assert_eq!(second.status.code(), Some(1));
         let mut client = Client::connect(&path);
@@ -457,6 +457,76 @@ fn with_once_it_ends_with_its_first_client_and_so_do_the_workers() {
         served.wait();
         assert_gone(&[i32::try_from(pid).expect("a pid")]);
         assert!(!path.exists());
+    }
+}
+
+#[test]
+fn with_once_the_first_to_connect_counts_though_it_says_nothing() {
+    let folder = Folder::new("silent");
+    let path = folder.0.join("control");
+    let mut served = serve(&path, &["--once"]);
+    let silent = UnixStream::connect(&path).expect("somebody listens");
+    // An answer shows that it has been taken in, for they are in their order.
+    let mut second = Client::connect(&path);
+    second.call("version", json!({}));
+    drop(silent);
+    served.wait();
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_looks_for_clusters_is_no_client_of_theirs() {
+    let folder = Folder::new("looked-for");
+    let there = folder.0.join("cluster");
+    std::fs::create_dir(&there).expect("a folder");
+    std::fs::set_permissions(&there, PermissionsExt::from_mode(0o700)).expect("it is ours");
+    let (one, two) = (there.join("one.sock"), there.join("two.sock"));
+    let mut served = serve(&one, &["--once"]);
+    let _other = serve(&two, &[]);
+    // With two of them it must be told which, and has asked nobody.
+    let looked = cluster().args(["ctl", "ls"]).env("XDG_RUNTIME_DIR", &folder.0).output();
+    let looked = looked.expect("it runs");
+    assert_eq!(looked.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&looked.stderr).into_owned();
+    assert!(said.contains("one") && said.contains("two"), "{said}");
+    let mut client = Client::connect(&one);
+    assert_eq!(client.call("version", json!({}))["protocol"], 1);
+    drop(client);
+    served.wait();
+    let looked = cluster().args(["ctl", "ls"]).env("XDG_RUNTIME_DIR", &folder.0).output();
+    assert_eq!(looked.expect("it runs").status.code(), Some(0), "there is one left");
+}
+
+#[test]
+fn settings_are_told_as_they_were_set() {
+    let folder = Folder::new("told");
+    let path = folder.0.join("control");
+    let _served = serve(&path, &[]);
+    let mut client = Client::connect(&path);
+    let stdio = json!(["ignore", 2, 2, "ipc", "pipe", "inherit"]);
+    let set = client.call("setupPrimary", json!({"exec": "x", "stdio": stdio}));
+    assert_eq!(set["stdio"], stdio);
+    // And what was told can be set.
+    let again = client.call("setupPrimary", json!({"stdio": set["stdio"]}));
+    assert_eq!(again["stdio"], stdio);
+}
+
+#[test]
+fn the_environment_says_who_accepts_as_in_node() {
+    for (value, policy) in [("none", "none"), ("rr", "rr")] {
+        let folder = Folder::new(&format!("environment-{value}"));
+        let path = folder.0.join("control");
+        let served = Cluster::start(
+            cluster()
+                .args(["serve", "--control"])
+                .arg(&path)
+                .env("NODE_CLUSTER_SCHED_POLICY", value),
+        );
+        served.err.wait_for(1, |line| line.contains("ready"));
+        let mut client = Client::connect(&path);
+        assert_eq!(client.call("schedulingPolicy", json!({})), policy);
+        // Whoever sets it has the last word, before the first fork.
+        assert_eq!(client.call("schedulingPolicy", json!({"policy": "rr"})), "rr");
     }
 }
 
@@ -560,6 +630,55 @@ fn the_clients_of_the_documentation_work() {
         assert!(lines[1].starts_with("worker 1: ") && lines[1].contains("who are you?"), "{said}");
         assert!(said.contains("ERR_UNKNOWN_SIGNAL"), "{said}");
         assert!(said.contains("all have disconnected"), "{said}");
+        assert_eq!(served.wait().code(), Some(0), "{program:?}");
+    }
+}
+
+/// Half a surrogate pair, which JSON can name and UTF-8 cannot hold, and a line that nobody can read.
+#[test]
+fn the_clients_of_the_documentation_survive_what_is_odd() {
+    let js = "const { Cluster } = require(process.argv[1]);
+        (async () => {
+          const cluster = new Cluster(process.argv[2]);
+          for (const message of ['a\\ud83d', 'x'.repeat(65 * 2 ** 20)]) {
+            const answer = cluster.call('send', { worker: 9, message });
+            await answer.catch(({ code, message }) => console.log(code ?? message));
+          }
+          console.log((await cluster.call('version')).protocol);
+          await cluster.call('stop');
+          cluster.close();
+        })();";
+    let py = "import sys, os; sys.path.insert(0, os.path.dirname(sys.argv[1])); import client
+c = client.Cluster(sys.argv[2])
+for message in ['a\\ud83d', 'x' * (65 << 20)]:
+    try:
+        c.call('send', worker=9, message=message)
+    except client.ClusterError as error:
+        print(error.code or error)
+print(c.call('version')['protocol'])
+c.call('stop')
+c.close()";
+    let node = |node| (node, vec!["-e", js], "docs/clients/client.cjs");
+    let mut clients: Vec<_> = nodes().into_iter().map(node).collect();
+    if Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        clients.push(("python3".into(), vec!["-B", "-c", py], "docs/clients/client.py"));
+    } else {
+        println!("skipped: there is no python3");
+    }
+    for (program, arguments, client) in clients {
+        let folder = Folder::new("odd-clients");
+        let path = folder.0.join("control");
+        let mut served = serve(&path, &[]);
+        let ran = Command::new(&program)
+            .args(arguments)
+            .args([file(client), path])
+            .output()
+            .expect("it runs");
+        let said = said(&ran);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 3, "{said}{}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!((lines[0], lines[2]), ("ERR_IPC_CHANNEL_CLOSED", "1"));
+        assert!(lines[1].contains("longer than 67108864 bytes"), "{said}");
         assert_eq!(served.wait().code(), Some(0), "{program:?}");
     }
 }

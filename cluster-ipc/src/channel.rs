@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::io;
 
 use cluster_proto::native::{self, Batch};
-use cluster_proto::{ClusterBody, Deframer, HandleKind, Message};
+use cluster_proto::{ClusterBody, DecodeError, Deframer, HandleKind, Message};
 
 use crate::config::{ChannelConfig, Wire};
 use crate::error::{RecvError, SendError};
@@ -251,12 +251,15 @@ impl<T: Transport> Channel<T> {
     ///
     /// # Errors
     /// [`RecvError`], once: the channel is dead then, all that waits in it is dropped, and every
-    /// further call returns `Closed`.
+    /// further call returns `Closed`. Only after [`RecvError::TooDeep`] it goes on.
     pub fn recv(&mut self) -> Result<Recv<T::Handle>, RecvError> {
         if self.ended {
             return Ok(Recv::Closed);
         }
         let received = self.read_message();
+        if matches!(received, Err(RecvError::TooDeep)) {
+            return received;
+        }
         if received.is_err() {
             self.sender.close();
         }
@@ -434,7 +437,13 @@ impl<T: Transport> Channel<T> {
                 self.unpacked.open(frame.payload, take, &mut self.taken)?;
                 continue;
             }
-            let message = self.wire.codec().decode(frame.payload)?;
+            let message = match self.wire.codec().decode(frame.payload) {
+                Err(DecodeError::TooDeep) => {
+                    self.pairing.pass(frame.range);
+                    return Err(RecvError::TooDeep);
+                }
+                decoded => decoded?,
+            };
             let Message::Handle(mut handle) = message else {
                 self.pairing.pass(frame.range);
                 match message {

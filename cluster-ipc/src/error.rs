@@ -57,7 +57,8 @@ impl From<EncodeError> for SendError {
     }
 }
 
-/// Why a channel cannot be read any further. The channel is dead after any of them.
+/// Why a message cannot be received. The channel is dead after any of them but
+/// [`TooDeep`](Self::TooDeep).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -65,6 +66,8 @@ pub enum RecvError {
     Frame(FrameError),
     /// A frame is no message.
     Decode(DecodeError),
+    /// A user's message nests too deep, and is passed over; what follows it can be received.
+    TooDeep,
     /// The peer answered for a handle that it was not sent.
     UnexpectedAnswer,
     /// The peer sends handles and does not read what they are answered.
@@ -97,6 +100,7 @@ impl fmt::Display for RecvError {
         match self {
             Self::Frame(error) => error.fmt(f),
             Self::Decode(error) => error.fmt(f),
+            Self::TooDeep => DecodeError::TooDeep.fmt(f),
             Self::UnexpectedAnswer => cluster_proto::UnexpectedAnswer.fmt(f),
             Self::TooManyAnswers { limit } => {
                 write!(f, "the peer leaves more than {limit} handle answers unread")
@@ -138,7 +142,10 @@ impl From<FrameError> for RecvError {
 
 impl From<DecodeError> for RecvError {
     fn from(error: DecodeError) -> Self {
-        Self::Decode(error)
+        match error {
+            DecodeError::TooDeep => Self::TooDeep,
+            error => Self::Decode(error),
+        }
     }
 }
 

@@ -152,6 +152,8 @@ pub enum WorkerError {
         /// What is wrong with it.
         what: String,
     },
+    /// A message of its nests deeper than 127 levels, and is lost.
+    TooDeep,
     /// It answered for something that it was not asked.
     StrayAck {
         /// The `seq` that it claims to answer.
@@ -169,6 +171,7 @@ impl WorkerError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Channel { .. } => "ERR_IPC_BAD_FRAME",
+            Self::TooDeep => "ERR_IPC_TOO_DEEP",
             Self::StrayAck { .. } => "ERR_IPC_STRAY_ACK",
             Self::Send { .. } => "ERR_IPC_SEND",
         }
@@ -179,6 +182,7 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel { what } => write!(f, "its channel was closed: {what}"),
+            Self::TooDeep => f.write_str("a message of its nests too deep, and is lost"),
             Self::StrayAck { ack } => {
                 write!(
                     f,

@@ -375,9 +375,10 @@ impl std::error::Error for UnknownPlacement {}
 #[non_exhaustive]
 #[serde(default)]
 pub struct Limits {
-    /// The longest message from or to a worker, in bytes. Default 16 MiB. One that is longer costs
-    /// the worker its channel. While a message is looked at it may take some fifty times its
-    /// length of memory, if it is made for that. Nor is a longer one sent to a worker.
+    /// The longest message from or to a worker, in bytes. Default 64 MiB, as much as may wait for a
+    /// worker. One that is longer costs the worker its channel. While a message is looked at it may
+    /// take some fifty times its length of memory, if it is made for that: where workers are not
+    /// trusted set less. Nor is a longer one sent to a worker.
     pub max_frame: usize,
     /// Bytes that may wait for a worker before [`Pressure::High`](crate::Pressure::High) is
     /// reported. Default 128 KiB, as in Node.
@@ -417,7 +418,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_frame: 16 << 20,
+            max_frame: 64 << 20,
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use cluster_primary::proto::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 use cluster_primary::{
-    Event, ExitStatus, InspectPort, Object, Placement, Serialization, Signal, Value,
+    Event, ExitStatus, InspectPort, Object, Placement, Serialization, Signal, Value, WorkerError,
 };
 use node::{nodes, own, script, under};
 use support::{Cluster, Folder, placements};
@@ -45,6 +45,40 @@ fn messages_are_echoed() {
             unreachable!()
         };
         assert_eq!(message, nested.into());
+    }
+}
+
+#[test]
+fn long_messages_arrive_and_ones_that_nest_too_deep_are_lost_alone() {
+    for node in nodes() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let folder = support::Folder::new("long-and-deep");
+            let path = folder.0.join("says.cjs");
+            let text = "let deep = 'in the middle';
+                for (let level = 0; level < 1000; level++) deep = [deep];
+                process.send('x'.repeat(20 * 2 ** 20));
+                process.send(deep);
+                process.on('message', (long) => process.send(long.length));";
+            std::fs::write(&path, text).expect("a file");
+            let mut settings = under(&node, path);
+            settings.serialization = serialization;
+            let mut cluster = Cluster::with(settings);
+            let worker = cluster.fork();
+            assert_eq!(cluster.message(worker).len(), 20 << 20);
+            let failed = |e: &Event| matches!(e, Event::Error { .. });
+            let error = cluster.until("error", failed);
+            assert!(
+                matches!(error, Event::Error { error: WorkerError::TooDeep, .. }),
+                "{serialization}: {error:?}"
+            );
+            cluster.primary.send(worker, "x".repeat(40 << 20)).expect("it is connected");
+            let Event::Message { message, .. } =
+                cluster.until("message", |e| matches!(e, Event::Message { .. }))
+            else {
+                unreachable!()
+            };
+            assert_eq!(message.as_u64(), Some(40 << 20), "the channel is as it was");
+        }
     }
 }
 

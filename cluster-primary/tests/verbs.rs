@@ -75,6 +75,18 @@ fn signals_are_sent_or_refused() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn signals_that_only_linux_has_are_sent_and_told_by_name() {
+    for name in ["SIGPWR", "SIGSTKFLT"] {
+        let mut cluster = Cluster::new();
+        let worker = cluster.fork();
+        let signal: Signal = name.parse().expect("a name");
+        assert!(cluster.primary.kill(worker, signal).expect("it is there"));
+        assert_eq!(cluster.exit_of(worker).0.signal().expect("by it").to_string(), name);
+    }
+}
+
+#[test]
 fn a_killed_worker_disconnects_and_exits_by_its_signal() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();

@@ -23,6 +23,9 @@ pub enum DecodeError {
     },
     /// A handle in a handle in a handle: Node wraps one twice at most.
     NestedHandle,
+    /// A user's message that nests deeper than 127 levels, else as it should be. What follows it can
+    /// be read.
+    TooDeep,
 }
 
 impl fmt::Display for DecodeError {
@@ -33,6 +36,7 @@ impl fmt::Display for DecodeError {
                 write!(f, "the message's `{name}` should be {expected}")
             }
             Self::NestedHandle => f.write_str("the message wraps a handle too many times"),
+            Self::TooDeep => f.write_str("the message nests deeper than 127 levels"),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::thread;
 
 use cluster_worker::{
     AnySocket, Counted, ListenError, ListenOptions, Listener, Object, Outgoing, Received,
-    UdpOptions, UnixOptions, Value, Worker,
+    RecvError, UdpOptions, UnixOptions, Value, Worker,
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -27,7 +27,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("a primary starts this program".into());
     };
     let mut doer = Doer { worker, servers: HashMap::new(), held: Vec::new() };
-    while let Some(received) = doer.worker.recv_message()? {
+    loop {
+        let received = match doer.worker.recv_message() {
+            Ok(Some(received)) => received,
+            Ok(None) => break,
+            Err(RecvError::Lost { messages }) => {
+                doer.worker.send(Object::new().with("lost", messages))?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(answer) = obey(&mut doer, received)? {
             // One that is to disconnect has nothing more to say.
             let _sent = doer.worker.send(answer);

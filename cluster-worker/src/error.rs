@@ -261,8 +261,8 @@ impl error::Error for SendError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// More messages came than may wait to be received, and this many of the newer ones are lost.
-    /// Said once; what waits can be received after it.
+    /// This many messages are lost: more came than may wait to be received, or they nest deeper than
+    /// 127 levels. Said once; what waits can be received after it.
     Lost {
         /// How many.
         messages: u64,
@@ -276,7 +276,9 @@ pub enum RecvError {
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost { messages } => write!(f, "{messages} messages were not received in time"),
+            Self::Lost { messages } => {
+                write!(f, "{messages} messages are lost: not received in time, or too deep")
+            }
             Self::Channel(error) => write!(f, "the channel broke: {error}"),
             Self::Io(error) => error.fmt(f),
         }

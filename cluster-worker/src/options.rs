@@ -69,7 +69,8 @@ impl ListenOptions {
         self
     }
 
-    /// A descriptor that the *primary* has open, instead of an address.
+    /// A descriptor of the *primary's*, instead of an address: of a Node primary any that it has open,
+    /// of a Rust one what it has inherited or lent.
     #[must_use]
     pub fn primary_fd(mut self, fd: u32) -> Self {
         self.primary_fd = Some(i32::try_from(fd).unwrap_or(i32::MAX));

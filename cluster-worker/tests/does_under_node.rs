@@ -74,6 +74,12 @@ fn a_closed_channel_ends_the_process() {
 }
 
 #[test]
+fn a_message_that_nests_too_deep_is_lost_and_no_other() {
+    run("deep");
+    run("deep+advanced");
+}
+
+#[test]
 fn structured_clones_come_back_as_they_went() {
     run("values+advanced");
 }

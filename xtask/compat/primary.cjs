@@ -52,7 +52,19 @@ const orders = {
   disconnect: ({ worker }) => void known.get(worker).disconnect(),
   disconnectAll: () => void cluster.disconnect(() => note('disconnected')),
   closeChannel: ({ worker }) => void known.get(worker).process.disconnect(),
-  kill: ({ worker, signal }) => known.get(worker).process.kill(signal),
+  kill({ worker, signal }) {
+    // It returns nothing; what it calls does.
+    let sent;
+    const { process } = known.get(worker);
+    const kill = process.kill.bind(process);
+    process.kill = (signal) => (sent = kill(signal));
+    try {
+      known.get(worker).kill(signal);
+    } finally {
+      delete process.kill;
+    }
+    return sent;
+  },
   workers: () => Object.keys(cluster.workers).map(Number),
   state({ worker }) {
     if (!(worker in cluster.workers)) return null;

@@ -31,7 +31,35 @@ fn exists(name: &str) -> Option<bool> {
     let (of, file) = file.split_once('/')?;
     let path = format!("cluster-{of}/tests/{file}.rs");
     let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
-    Some(text.contains(&format!("fn {test}(")))
+    Some(is_run(&text, test))
+}
+
+/// Whether that function is a test, which every run of the tests runs.
+fn is_run(text: &str, test: &str) -> bool {
+    let Some(at) = text.find(&format!("fn {test}(")) else { return false };
+    // What stands above it up to the end of what comes before.
+    let above = text[..at].trim_end_matches(' ').lines().rev().map(str::trim_start);
+    let mut above = above.take_while(|line| line.starts_with(['#', '/']));
+    above.clone().any(|line| line == "#[test]") && !above.any(|line| line.starts_with("#[ignore"))
+}
+
+#[test]
+fn only_tests_that_are_run_count() {
+    for (attributes, counts) in [
+        ("#[test]\n", true),
+        ("/// Why.\n#[test]\n#[cfg(unix)]\n", true),
+        // Within a macro of proptest's.
+        ("    #[test]\n    ", true),
+        ("    #[test]\n    #[ignore]\n    ", false),
+        ("", false),
+        ("#[test]\n#[ignore = \"later\"]\n", false),
+        ("#[ignore]\n#[test]\n", false),
+        ("#[test]\nfn before() {}\n\n", false),
+    ] {
+        let text = format!("#[test]\nfn first() {{}}\n\n{attributes}fn named() {{}}\n");
+        assert_eq!(is_run(&text, "named"), counts, "{attributes:?}");
+    }
+    assert!(!is_run("#[test]\nfn other() {}\n", "named"));
 }
 
 #[test]

@@ -59,6 +59,18 @@ pub use status::{Status, status_object};
 /// Reads a line as the server does, and writes the error if it is one: for fuzzing.
 #[doc(hidden)]
 pub fn fuzz_line(line: &[u8]) -> Option<Vec<u8>> {
-    let request = rpc::read(line);
+    error_of(rpc::read(line))
+}
+
+/// As [`fuzz_line`], of all that a client says before it goes, in pieces of that length.
+///
+/// # Errors
+/// If the system gives no sockets.
+#[doc(hidden)]
+pub fn fuzz_session(said: &[u8], piece: usize) -> std::io::Result<Vec<Option<Vec<u8>>>> {
+    Ok(session::Session::of(said, piece)?.into_iter().map(error_of).collect())
+}
+
+fn error_of(request: rpc::Request) -> Option<Vec<u8>> {
     request.call.err().map(|failure| rpc::failed(request.id.as_ref(), &failure))
 }

@@ -62,6 +62,30 @@ impl Session {
         }
     }
 
+    /// What a client calls for that says this, in pieces of that length, and goes.
+    pub(super) fn of(said: &[u8], piece: usize) -> io::Result<Vec<Request>> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut session = Self::new(ours);
+        let mut theirs = Some(theirs);
+        let mut requests = Vec::new();
+        let mut pieces = said.chunks(piece.clamp(1, 16 << 10));
+        while let Some(client) = &mut theirs {
+            match pieces.next() {
+                // It fits: all that was said before has been read.
+                Some(piece) => client.write_all(piece)?,
+                None => theirs = None,
+            }
+            loop {
+                let (more, again) = session.read();
+                requests.extend(more);
+                if !again {
+                    break;
+                }
+            }
+        }
+        Ok(requests)
+    }
+
     pub(super) fn stream(&mut self) -> &mut UnixStream {
         &mut self.stream
     }

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use cluster_ipc::{Channel, Flush, Received, Recv};
+use cluster_ipc::{Channel, Flush, Received, Recv, RecvError};
 use cluster_proto::env::Serialization;
 use cluster_proto::{ClusterBody, ClusterMessage, Message};
 use mio::Interest;
@@ -181,6 +181,10 @@ impl Primary {
                 Ok(Recv::Closed) => {
                     self.close_now(now, worker);
                     return false;
+                }
+                Err(RecvError::TooDeep) => {
+                    self.drain_machine();
+                    self.events.push_back(Event::Error { worker, error: WorkerError::TooDeep });
                 }
                 Err(error) => {
                     self.fail_channel(worker, WorkerError::Channel { what: error.to_string() });

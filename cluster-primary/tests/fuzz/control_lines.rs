@@ -1,7 +1,8 @@
 //! The body of the fuzz target `control_lines`: whatever a client of the control API writes, it is a
-//! request or is answered with one of JSON-RPC's errors, on one line.
+//! request or is answered with one of JSON-RPC's errors, on one line; and in whatever pieces it comes,
+//! it is the same lines.
 
-use cluster_primary::control::fuzz_line;
+use cluster_primary::control::{fuzz_line, fuzz_session};
 use cluster_primary::proto::{Codec, Json, Message, Value};
 
 /// What happened to the lines.
@@ -13,8 +14,16 @@ pub(crate) struct Report {
 
 pub(crate) fn run(bytes: &[u8]) -> Report {
     let mut report = Report::default();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let Some(answer) = fuzz_line(line) else {
+    let mut lines: Vec<_> = bytes.split(|byte| *byte == b'\n').collect();
+    // What stands behind the last newline is a line all the same, as it is: its end did not come.
+    let last = lines.pop().filter(|line| !line.is_empty());
+    let whole = lines.into_iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = whole.filter(|line| !line.is_empty()).chain(last);
+    let answers: Vec<_> = lines.map(fuzz_line).collect();
+    let piece = bytes.first().map_or(1, |byte| usize::from(*byte) + 1);
+    assert_eq!(fuzz_session(bytes, piece).expect("sockets"), answers, "in pieces of {piece}");
+    for answer in answers {
+        let Some(answer) = answer else {
             report.requests += 1;
             continue;
         };

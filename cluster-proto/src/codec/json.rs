@@ -3,7 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Codec, sendable_value, shortcut};
+use serde::de::IgnoredAny;
+
+use super::{Codec, may_be_internal, sendable_value, shortcut};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
@@ -11,7 +13,8 @@ use crate::value::Value;
 
 /// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
 ///
-/// Nesting is limited to 127 levels, those of the message around a value included. A lone surrogate in a string, which JavaScript can send and
+/// Nesting is limited to 127 levels, those of the message around a value included; a user's message that nests deeper is
+/// [`DecodeError::TooDeep`]. A lone surrogate in a string, which JavaScript can send and
 /// UTF-8 cannot hold, arrives as U+FFFD, as it would in a JavaScript `TextEncoder`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -20,7 +23,7 @@ impl Json {
     /// Reads a JSON text by itself, as a message of a user's is read.
     ///
     /// # Errors
-    /// [`DecodeError::Malformed`] if it is none, or nests too deep.
+    /// [`DecodeError`] if it is none, or nests too deep.
     pub fn value(text: &[u8]) -> Result<Value, DecodeError> {
         parse(text)
     }
@@ -61,11 +64,23 @@ impl Codec for Json {
 fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
     let malformed =
         |e: &dyn ToString| DecodeError::Malformed { encoding: ENCODING, what: e.to_string() };
+    let failed = |error: serde_json::Error| {
+        // The limit has no name but its words. What is passed over is read whatever its depth.
+        let limit = error.to_string().contains("recursion limit");
+        if limit
+            && !may_be_internal(payload)
+            && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+        {
+            DecodeError::TooDeep
+        } else {
+            malformed(&error)
+        }
+    };
     match serde_json::from_slice(payload) {
         Ok(value) => Ok(value),
         Err(first) => match core::str::from_utf8(payload).ok().and_then(replace_lone_surrogates) {
-            Some(mended) => serde_json::from_str(&mended).map_err(|e| malformed(&e)),
-            None => Err(malformed(&first)),
+            Some(mended) => serde_json::from_str(&mended).map_err(failed),
+            None => Err(failed(first)),
         },
     }
 }
@@ -114,6 +129,8 @@ fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     fn user(text: &str) -> Result<Value, DecodeError> {
@@ -145,6 +162,28 @@ mod tests {
     fn deep_nesting_is_an_error_and_no_overflow() {
         let deep = "[".repeat(100_000);
         assert!(user(&deep).is_err());
+    }
+
+    #[test]
+    fn a_users_message_that_nests_too_deep_is_told_from_one_that_is_broken() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(user(&nested(127)).is_ok());
+        for levels in [128, 2000, 100_000] {
+            assert_eq!(user(&nested(levels)), Err(DecodeError::TooDeep), "{levels}");
+            let odd = format!("{{\"a\":\"\\ud800\",\"b\":{}}}", nested(levels));
+            assert_eq!(user(&odd), Err(DecodeError::TooDeep), "{levels}");
+            for broken in [
+                format!("{} ]", nested(levels)),
+                // A handle may have come with it.
+                format!(
+                    "{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{}}}",
+                    nested(levels)
+                ),
+            ] {
+                let error = user(&broken).expect_err("it cannot be read");
+                assert!(matches!(error, DecodeError::Malformed { .. }), "{error:?}");
+            }
+        }
     }
 
     #[test]

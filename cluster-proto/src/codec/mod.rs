@@ -87,6 +87,15 @@ fn sendable_value<'a>(
     if value.nests_within(MAX_DEPTH) { Ok(value) } else { Err(too_deep(encoding)) }
 }
 
+/// Whether a frame that is not read may be one of the protocol's own, in Node's encodings: their first
+/// member is their `cmd`, as Node writes them. Beside such a frame a handle may have come, for which its
+/// sender waits to hear.
+#[cfg(any(feature = "json", feature = "advanced"))]
+fn may_be_internal(payload: &[u8]) -> bool {
+    let head = &payload[..payload.len().min(24)];
+    head.windows(b"NODE_".len()).any(|bytes| bytes == b"NODE_")
+}
+
 /// What `encoding` says of a message that its reader would not take.
 #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 fn too_deep(encoding: &'static str) -> EncodeError {

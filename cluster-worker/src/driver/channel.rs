@@ -252,6 +252,10 @@ impl Core {
                     self.close_channel(None);
                     return count;
                 }
+                Err(RecvError::TooDeep) => {
+                    self.lost += 1;
+                    self.changed = true;
+                }
                 Err(error) => {
                     self.close_channel(Some(error));
                     return count;

@@ -306,6 +306,16 @@ run({
     await leave(one, two);
   },
 
+  async deep() {
+    const worker = fork();
+    let deep = 'in the middle';
+    for (let level = 0; level < 1000; level++) deep = [deep];
+    worker.send(deep);
+    assert.deepStrictEqual(await ask(worker, { do: 'close', id: 'nothing' }), { lost: 1 });
+    assert.deepStrictEqual(await message(worker), { closed: 'nothing' });
+    await leave(worker);
+  },
+
   async own_sockets() {
     const [one, two] = [fork(), fork()];
     let told = 0;

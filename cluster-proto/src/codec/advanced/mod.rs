@@ -9,7 +9,7 @@ mod write;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Codec, sendable_value};
+use super::{Codec, may_be_internal, sendable_value};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
@@ -51,7 +51,14 @@ impl Codec for Advanced {
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
-        let malformed = |what: String| DecodeError::Malformed { encoding: ENCODING, what };
-        Message::from_value(read::value(payload).map_err(malformed)?)
+        let failed = |what: String| {
+            // The frame's length is told beside it, so that what follows can be read whatever this is.
+            if what == read::TOO_DEEP && !may_be_internal(payload) {
+                DecodeError::TooDeep
+            } else {
+                DecodeError::Malformed { encoding: ENCODING, what }
+            }
+        };
+        Message::from_value(read::value(payload).map_err(failed)?)
     }
 }

@@ -401,8 +401,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What is said of a value that nests deeper than is read.
+pub(super) const TOO_DEEP: &str = "it nests too deep";
+
 fn deeper(depth: usize) -> Read<usize> {
-    depth.checked_sub(1).ok_or_else(|| "it nests too deep".into())
+    depth.checked_sub(1).ok_or_else(|| TOO_DEEP.into())
 }
 
 /// The members, if none is there twice.
