@@ -32,6 +32,14 @@ fn is_users(message: &Message) -> bool {
     }
 }
 
+/// About how many bytes a message takes, where that is seen at a glance: texts are what is long.
+fn about(message: &Message) -> usize {
+    match message {
+        Message::User(value) => value.as_str().map_or(0, str::len),
+        _ => 0,
+    }
+}
+
 /// What the peer's handles are answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
@@ -181,7 +189,7 @@ impl<H> Sender<H> {
             return Ok(self.pressure());
         }
         // Nothing waits before it: it is written where it stays.
-        let tail = self.queue.tail();
+        let tail = self.queue.tail_for(about(message));
         let start = tail.len();
         let encoded = self.wire.codec().encode(message, tail).map_err(SendError::from);
         let length = self.wire.payload(&tail[start..]).len();
