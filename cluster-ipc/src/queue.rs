@@ -2,6 +2,7 @@
 
 mod state;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use cluster_proto::native::{Answer, OpenAnswers};
@@ -14,6 +15,15 @@ pub(crate) use state::QueueState;
 
 /// Frames that are copied together into one write, in bytes.
 const COALESCED: usize = 64 << 10;
+
+/// The largest buffer that is kept for the next large frame, in bytes.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    /// Where a large frame was, for the next one of any channel: memory that is taken anew for each
+    /// costs more than to write it.
+    static LARGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One item to write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +70,15 @@ impl Queue {
             Some(Item::Plain(tail)) => tail,
             _ => unreachable!("one was put there if there was none"),
         }
+    }
+
+    /// As [`tail`](Self::tail), for a frame of about so many bytes: a large one begins a write of its
+    /// own, where there is room for it.
+    pub(crate) fn tail_for(&mut self, length: usize) -> &mut Vec<u8> {
+        if length > COALESCED {
+            self.items.push_back(Item::Plain(LARGE.take()));
+        }
+        self.tail()
     }
 
     /// Takes back what was appended to the tail behind so many bytes.
@@ -209,7 +228,14 @@ impl Queue {
 
     /// Takes back a buffer, unless it is too large to be kept.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if (self.spare.capacity()..=COALESCED).contains(&buffer.capacity()) {
+        if (COALESCED + 1..=KEPT).contains(&buffer.capacity()) {
+            buffer.clear();
+            LARGE.with_borrow_mut(|large| {
+                if large.capacity() < buffer.capacity() {
+                    *large = buffer;
+                }
+            });
+        } else if (self.spare.capacity()..=COALESCED).contains(&buffer.capacity()) {
             buffer.clear();
             self.spare = buffer;
         }
@@ -264,7 +290,31 @@ mod tests {
     }
 
     #[test]
-    fn a_large_buffer_is_not_kept() {
+    fn large_frames_of_all_channels_go_through_one_buffer() {
+        let mut queues = [Queue::default(), Queue::default()];
+        queues[0].tail().extend_from_slice(b"before");
+        queues[0].tail_for(1 << 20).resize(1 << 20, 1);
+        assert_eq!(front(&queues[0]).unwrap(), b"before", "nothing is copied");
+        queues[0].pop();
+        let Some((Item::Plain(large), 0)) = queues[0].front() else { panic!("it is next") };
+        let place = large.as_ptr();
+        queues[0].pop();
+        for queue in &mut queues {
+            let tail = queue.tail_for(COALESCED + 1);
+            assert_eq!((tail.as_ptr(), tail.len()), (place, 0));
+            tail.extend_from_slice(b"less");
+            queue.pop();
+        }
+        // What would be too much to keep.
+        let mut huge = Vec::with_capacity(KEPT + 1);
+        huge.push(0);
+        queues[0].push_plain(huge);
+        queues[0].pop();
+        assert_eq!(queues[0].tail_for(1 << 20).as_ptr(), place);
+    }
+
+    #[test]
+    fn a_large_buffer_is_not_kept_for_small_frames() {
         let mut queue = Queue::default();
         queue.push_plain(vec![0; 1 << 20]);
         queue.push_plain(vec![0; 100]);

@@ -40,6 +40,14 @@ fn is_users(message: &Message) -> bool {
     }
 }
 
+/// About how many bytes a message takes, where that is seen at a glance: texts are what is long.
+fn about(message: &Message) -> usize {
+    match message {
+        Message::User(value) => value.as_str().map_or(0, str::len),
+        _ => 0,
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Sender<H> {
     wire: Wire,
@@ -148,7 +156,7 @@ impl<H> Sender<H> {
             return Ok(self.pressure());
         }
         // Nothing waits before it: it is written where it stays.
-        let tail = self.queue.tail();
+        let tail = self.queue.tail_for(about(message));
         let start = tail.len();
         let encoded = self.wire.codec().encode(message, tail).map_err(SendError::from);
         let length = self.wire.payload(&tail[start..]).len();

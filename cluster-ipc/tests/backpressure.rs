@@ -71,7 +71,7 @@ fn an_answer_has_room_in_a_full_queue() {
 fn partial_writes_go_on_where_they_stopped() {
     for (wire, window) in [(Wire::Json, 1), (Wire::Postcard, 4)] {
         let (mut a, mut b) = channels(ChannelConfig::default().wire(wire).gate_window(window));
-        let text = |n: usize| "y".repeat((n * 7919) % 50_000);
+        let text = |n: usize| "y".repeat((n * 7919) % 150_000);
         let mut readers = Vec::new();
         for n in 0..200 {
             let handle = (n % 10 == 3).then(|| {

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use cluster_ipc::proto::native::{self, MAX_CONNECTIONS};
-use cluster_ipc::proto::{ClusterBody, HandleKind, Message, ServerKey};
+use cluster_ipc::proto::{ClusterBody, HandleKind, Message, Object, ServerKey, Value};
 use cluster_ipc::{
     Channel, ChannelConfig, Flush, Outgoing, Received, Recv, RecvError, SendError, Wire, memory,
 };
@@ -309,4 +309,38 @@ fn the_steady_state_takes_no_memory() {
     (0..3).for_each(|_| round());
     let taken = allocation_counter::measure(|| (0..20).for_each(|_| round()));
     assert_eq!(taken.count_total, 0, "{taken:?}");
+}
+
+/// What a small message costs in allocations: nothing where it is sent, and where it arrives what it
+/// consists of: a text one, an object two for itself and one for each name and each text.
+#[test]
+fn a_small_message_takes_the_memory_that_it_consists_of() {
+    let object = Object::new().with("id", 7).with("ok", true).with("name", "x");
+    for (value, parts) in
+        [(Value::from(7), 0), (Value::from("hello"), 1), (Value::from(object), 2 + 3 + 1)]
+    {
+        let (mut primary, mut worker) = channels(ChannelConfig::default().wire(Wire::Postcard));
+        let message = Message::User(value);
+        let mut arrived = Vec::with_capacity(1000);
+        let mut round = |messages: usize| {
+            arrived.clear();
+            let sent = allocation_counter::measure(|| {
+                for _ in 0..messages {
+                    primary.send(&message, None).unwrap();
+                }
+                assert_eq!(primary.flush().unwrap(), Flush::Done);
+            });
+            let received = allocation_counter::measure(|| {
+                while let Recv::Message(received) = worker.recv().unwrap() {
+                    arrived.push(received);
+                }
+            });
+            assert_eq!(arrived.len(), messages);
+            (sent.count_total, received.count_total)
+        };
+        for _ in 0..3 {
+            round(1000);
+        }
+        assert_eq!(round(1000), (0, 1000 * parts), "{message:?}");
+    }
 }

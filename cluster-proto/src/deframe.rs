@@ -53,6 +53,9 @@ pub struct Deframer {
     scanned: usize,
     /// The place of `buf[start]` in the stream.
     position: u64,
+    /// A frame was given out, since room was last made, for which more memory is wanted than is kept
+    /// when nothing waits.
+    large: bool,
     failed: Option<FrameError>,
 }
 
@@ -75,6 +78,7 @@ impl Deframer {
             start: 0,
             scanned: 0,
             position: 0,
+            large: false,
             failed: None,
         }
     }
@@ -100,8 +104,10 @@ impl Deframer {
         if self.start > 0 && (self.start == self.buf.len() || self.start >= self.buf.len() / 2) {
             self.buf.drain(..self.start);
             self.start = 0;
-            // A large message must not hold its memory for ever.
-            if self.buf.len() < RETAINED && self.buf.capacity() > 2 * RETAINED {
+            // A large message must not hold its memory for ever; but after one comes another, most
+            // likely, and memory that is taken anew costs more than the bytes that it is for.
+            let large = core::mem::take(&mut self.large);
+            if !large && self.buf.len() < RETAINED && self.buf.capacity() > 2 * RETAINED {
                 self.buf.shrink_to(RETAINED);
             }
         }
@@ -146,6 +152,7 @@ impl Deframer {
         self.position += whole as u64;
         self.start += whole;
         self.scanned = 0;
+        self.large |= whole > RETAINED;
         Ok(Some(Frame { payload: &self.buf[payload], range: from..self.position }))
     }
 
@@ -240,7 +247,11 @@ mod tests {
         deframer.extend(&alloc::vec![b'x'; 4 << 20]);
         deframer.extend(b"\n");
         assert!(deframer.next_frame().unwrap().is_some());
+        // Another one would find its memory, but not what comes then.
         deframer.extend(b"y\n");
+        assert!(deframer.next_frame().unwrap().is_some());
+        assert!(deframer.buf.capacity() > 2 * RETAINED);
+        deframer.extend(b"z\n");
         assert!(deframer.next_frame().unwrap().is_some());
         assert!(deframer.buf.capacity() <= 2 * RETAINED);
     }

@@ -36,7 +36,8 @@
 //!    │                                      ├──────────────────────────────────►│
 //! ```
 //! The primary is told `accepted` when the application takes the connection, and before it sees it:
-//! one that still waits when the worker dies is given to another, and none is served twice. (Where
+//! one that still waits when the worker dies is given to another, and none is served twice. (An
+//! event loop's worker says so of up to eight at once, of which it may die before it sees them. Where
 //! the primary shares its sockets, as Node does with `SCHED_NONE`, workers accept from them
 //! directly.)
 //!

@@ -200,7 +200,7 @@ impl Pair {
                 let marks: Vec<_> = std::iter::from_fn(|| end.poll_mark()).collect();
                 format!("{answers:?} {marks:?}")
             }
-            Op::Upgrade => format!("{:?}", self.end(which).upgrade()),
+            Op::Upgrade => format!("{:?}", self.end(which).upgrade(cluster_proto::native::VERSION)),
             Op::Flush => {
                 let Self { ends, lent, .. } = self;
                 let end = ends[i].as_mut().expect("it is put together");

@@ -428,4 +428,18 @@ mod tests {
             }
         }
     }
+    /// What accept(2) says, and what is done about it: to whoever cannot be had now accepting comes
+    /// back, of whoever has gone it goes on with the next, and it spins in no case.
+    #[test]
+    fn a_shortage_is_none_of_the_connections_faults() {
+        for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(is_shortage(shortage) && !failed_before(shortage), "{shortage}");
+        }
+        for gone in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::INTR] {
+            assert!(failed_before(gone) && !is_shortage(gone), "{gone}");
+        }
+        for end in [Errno::WOULDBLOCK, Errno::INVAL, Errno::BADF] {
+            assert!(!failed_before(end) && !is_shortage(end), "{end}");
+        }
+    }
 }

@@ -76,6 +76,15 @@ impl Deframer {
     pub fn from_state(state: DeframerState) -> Result<Self, StateError> {
         state.check()?;
         let DeframerState { framing, max_frame, bytes, position, failed } = state;
-        Ok(Self { framing, max_frame, buf: bytes, start: 0, scanned: 0, position, failed })
+        Ok(Self {
+            framing,
+            max_frame,
+            buf: bytes,
+            start: 0,
+            scanned: 0,
+            position,
+            failed,
+            large: false,
+        })
     }
 }
