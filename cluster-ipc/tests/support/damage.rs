@@ -9,7 +9,8 @@ pub(crate) fn damage(value: &mut Value, place: usize, how: usize) {
     match node {
         Value::Number(number) => {
             let n = number.as_u64().unwrap_or(0);
-            let others = [0, 1, 2, n.wrapping_add(1), n.wrapping_sub(1), 1 << 32, 1 << 62, u64::MAX];
+            let others =
+                [0, 1, 2, n.wrapping_add(1), n.wrapping_sub(1), 1 << 32, 1 << 62, u64::MAX];
             *node = others[how % others.len()].into();
         }
         Value::Bool(b) => *b = !*b,
