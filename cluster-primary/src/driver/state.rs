@@ -101,7 +101,8 @@ impl Primary {
             groups.insert(*id, group.state(leaving)?);
         }
         let mut conns = BTreeMap::new();
-        for (id, conn) in &self.conns {
+        // In their order, so that the same state is always written in the same way.
+        for (id, conn) in self.conns.iter().collect::<BTreeMap<_, _>>() {
             conns.insert(*id, leaving.place(conn)?);
         }
         Ok(PrimaryState {
