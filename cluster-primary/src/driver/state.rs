@@ -109,7 +109,8 @@ impl Primary {
             lent.insert(*number, leaving.place(socket)?);
         }
         let mut conns = BTreeMap::new();
-        for (id, conn) in &self.conns {
+        // In their order, so that the same state is always written in the same way.
+        for (id, conn) in self.conns.iter().collect::<BTreeMap<_, _>>() {
             conns.insert(*id, leaving.place(conn)?);
         }
         Ok(PrimaryState {

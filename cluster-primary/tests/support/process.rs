@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use cluster_primary::{Event, ExitStatus, Placement, Primary, Settings, Signal, WorkerId};
+use cluster_primary::{Event, ExitStatus, Frozen, Placement, Primary, Settings, Signal, WorkerId};
 
 /// Nothing here takes long; past this it hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) primary: Primary,
     /// Events that no wait has taken yet.
     events: Vec<Event>,
+    /// The longest text of a state since that was last asked.
+    longest: usize,
 }
 
 impl Cluster {
@@ -29,7 +31,7 @@ impl Cluster {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
-        Self { primary: Primary::new(settings).expect("a poll"), events: Vec::new() }
+        Self { primary: Primary::new(settings).expect("a poll"), events: Vec::new(), longest: 0 }
     }
 
     /// Forks a worker and waits until it is online.
@@ -52,6 +54,36 @@ impl Cluster {
                 None => turns += 1,
             }
             assert!(TURN * turns < LIMIT, "no {what}; there was {:?}", self.events);
+        }
+    }
+
+    /// Takes the events that are there, and has another image of this process go on, as it were.
+    pub(crate) fn upgrade(&mut self) {
+        while let Some(event) = self.primary.ready_event() {
+            self.events.push(event);
+        }
+        let Frozen { text, fds } = self.primary.state().expect("all can be handed over");
+        let next = Primary::from_state(&text, fds).unwrap_or_else(|e| panic!("{e}; {text}"));
+        std::mem::replace(&mut self.primary, next).abandon();
+        self.longest = self.longest.max(text.len());
+    }
+
+    /// The length of the longest state that was written down since this was last asked.
+    pub(crate) fn longest(&mut self) -> usize {
+        std::mem::take(&mut self.longest)
+    }
+
+    /// Waits for an event, and takes it; before each look another image goes on.
+    pub(crate) fn until_upgrading(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let mut turns = 0;
+        loop {
+            self.upgrade();
+            if let Some(at) = self.events.iter().position(&wanted) {
+                return self.events.remove(at);
+            }
+            self.primary.wait(Some(TURN)).expect("a poll");
+            turns += 1;
+            assert!(turns < 100_000, "no {what}; there was {:?}", self.events);
         }
     }
 
