@@ -17,6 +17,7 @@ use ops::{End, Op, Pair};
 use proptest::prelude::*;
 
 /// As many handles as that, nobody else's.
+#[expect(clippy::redundant_allocation, reason = "a handle of the memory's is one already")]
 fn handles(count: usize) -> Vec<Arc<Arc<u64>>> {
     (0..count as u64).map(|n| Arc::new(Arc::new(n))).collect()
 }

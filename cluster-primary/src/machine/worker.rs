@@ -46,6 +46,7 @@ pub(super) struct Worker {
     /// How many these may be.
     pub(super) window: Window,
     /// How many of them each of its servers was told that it may have.
+    #[serde(default = "one")]
     pub(super) told_share: u32,
     /// Connections in its users' messages.
     pub(super) sockets: Sockets,
@@ -72,6 +73,11 @@ pub(super) struct Sockets {
     pub(super) counting: BTreeSet<String>,
     /// Keys of which the user waits for the last to close.
     pub(super) closing: BTreeSet<String>,
+}
+
+/// Before shares were noted everybody had one.
+const fn one() -> u32 {
+    1
 }
 
 /// How far the primary's `disconnect` of a worker is.

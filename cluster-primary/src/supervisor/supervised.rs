@@ -25,6 +25,7 @@ use crate::{Event, Primary, WorkerId};
 ///     match happening {
 ///         Happening::Event(event) => println!("{event:?}"),
 ///         Happening::Notice(notice) => println!("{notice:?}"), // `Replacing`, `Reloaded`, …
+///         _ => {}
 ///     }
 /// }
 /// println!("{:?}", cluster.outcome());
