@@ -13,6 +13,7 @@ mod log;
 mod node;
 mod relay;
 mod scenarios;
+mod soak;
 mod step;
 mod tally;
 mod targets;
@@ -32,6 +33,9 @@ struct Cli {
 enum Chore {
     /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
     Ci,
+    /// The long form of the tests under load: a hundred reloads and upgrades of each kind, two hundred
+    /// deaths. It takes about an hour
+    Soak,
     /// Measure: the crates' benches, and whole clusters of Node, of others and of ours.
     Bench(Box<bench::Args>),
     /// The least of a primary; `bench` starts it, nobody types it.
@@ -69,6 +73,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run(),
+        Chore::Soak => soak::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::BenchBarePrimary(args) => bench::bare_primary(&args),
         Chore::BenchBareWorker(args) => bench::bare_worker(&args),
