@@ -250,6 +250,30 @@ fn a_workers_server_counts_the_connections_that_it_sent_away() {
     }
 }
 
+/// They are close-on-exec.
+#[test]
+#[cfg(target_os = "linux")]
+fn connections_that_were_sent_away_close_when_another_image_goes_on() {
+    for node in nodes() {
+        let (mut cluster, worker) = start(&node);
+        cluster
+            .primary
+            .send(worker, order("sendSocket").with("keepOpen", false))
+            .expect("connected");
+        let (message, _) = next(&mut cluster, worker);
+        let at = loopback(port_of(&message));
+        let client = TcpStream::connect(at).expect("it listens");
+        let (_, held) = with_handle(&mut cluster, worker);
+        cluster.primary.send(worker, order("close")).expect("connected");
+        // Once it has asked to be told it says no more until it is.
+        cluster.primary.send(worker, order("connections")).expect("connected");
+        assert!(next(&mut cluster, worker).0["count"].as_u64().is_some());
+        cluster.upgrade();
+        assert_eq!(cluster.message(worker), "closed");
+        drop((client, held));
+    }
+}
+
 #[test]
 fn a_worker_is_asked_for_the_connections_that_were_sent_to_it() {
     for node in nodes() {

@@ -201,9 +201,6 @@ impl MachineState {
         if !self.keys.iter().all(|(_, id)| serves(id)) {
             return no("a key is that of a server that is not there");
         }
-        if !self.workers.values().all(|worker| worker.servers.keys().all(serves)) {
-            return no("a worker has a server that is not there");
-        }
         if !self.servers.values().all(|server| server.workers.iter().all(knows)) {
             return no("a server has a worker that is not there");
         }

@@ -525,40 +525,79 @@ fn where_nobody_is_kept_all_are_seen_off() {
     assert_eq!(world.over, Some(Outcome::Killed));
 }
 
+/// A world of three workers, and how many of them may change hands at a time.
+fn at_random(seed: u64, lots: &mut Lots) -> (World, u32) {
+    let recycle = Recycle { age: Some(ms(40_000)), ..Recycle::default() };
+    let batch = u32::try_from(1 + lots.draw(3)).unwrap();
+    let config = Config {
+        batch,
+        seed,
+        recycle,
+        replace_unresponsive: true,
+        max_failures: 1000,
+        ..Config::new(3)
+    };
+    (World::new(config), batch)
+}
+
+/// Something happens.
+fn happens(world: &mut World, lots: &mut Lots) {
+    let mut draw = |below: u64| lots.draw(below);
+    let nth = draw(8) as usize;
+    let some = world.alive.keys().nth(nth % world.alive.len().max(1)).copied();
+    world.well = draw(4) > 0;
+    world.obedient = draw(4) > 0;
+    match (draw(9), some) {
+        (0 | 1, Some(worker)) => world.dies(worker.0),
+        (2, Some(worker)) => world.input(Input::Listening { worker }),
+        (3, _) => world.input(Input::Reload),
+        (4, _) => world.input(Input::Scale { workers: u32::try_from(draw(6)).unwrap() }),
+        (5, Some(worker)) => world.input(Input::Unresponsive { worker }),
+        (6, Some(worker)) => world.input(Input::Responsive { worker }),
+        _ => {
+            let time = ms(draw(4000));
+            world.pass(time);
+        }
+    }
+}
+
+/// What goes through its written form does from there on what it would have done.
+#[test]
+fn a_supervisor_that_was_taken_up_does_what_it_would_have_done() {
+    for seed in 0..600 {
+        let [mut lots, mut same_lots] = [Lots::new(seed), Lots::new(seed)];
+        let (mut world, _) = at_random(seed, &mut lots);
+        let (mut changed, _) = at_random(seed, &mut same_lots);
+        let mut changes = Lots::new(!seed);
+        for step in 0..80 {
+            if changes.draw(2) == 0 {
+                let text = serde_json::to_string(&changed.supervisor).unwrap();
+                changed.supervisor = serde_json::from_str(&text).unwrap();
+                assert_eq!(serde_json::to_string(&changed.supervisor).unwrap(), text);
+            }
+            if step == 70 {
+                world.input(Input::End);
+                changed.input(Input::End);
+            }
+            happens(&mut world, &mut lots);
+            happens(&mut changed, &mut same_lots);
+            assert_eq!(world.said(), changed.said(), "seed {seed}");
+            let due = [&world, &changed].map(|world| world.supervisor.poll_timeout());
+            assert_eq!(due[0], due[1], "seed {seed}");
+        }
+        assert_eq!(world.over, changed.over);
+    }
+}
+
 /// Whatever happens in whatever order: nobody is forked that is not wanted, no slot stays empty for
 /// ever while all runs, and what has ended has ended.
 #[test]
 fn in_any_order_all_is_well_in_the_end() {
     for seed in 0..3000 {
         let mut lots = Lots::new(seed);
-        let mut draw = |below: u64| lots.draw(below);
-        let recycle = Recycle { age: Some(ms(40_000)), ..Recycle::default() };
-        let batch = u32::try_from(1 + draw(3)).unwrap();
-        let mut world = World::new(Config {
-            batch,
-            seed,
-            recycle,
-            replace_unresponsive: true,
-            max_failures: 1000,
-            ..Config::new(3)
-        });
+        let (mut world, batch) = at_random(seed, &mut lots);
         for _ in 0..60 {
-            let nth = draw(8) as usize;
-            let some = world.alive.keys().nth(nth % world.alive.len().max(1)).copied();
-            world.well = draw(4) > 0;
-            world.obedient = draw(4) > 0;
-            match (draw(9), some) {
-                (0 | 1, Some(worker)) => world.dies(worker.0),
-                (2, Some(worker)) => world.input(Input::Listening { worker }),
-                (3, _) => world.input(Input::Reload),
-                (4, _) => world.input(Input::Scale { workers: u32::try_from(draw(6)).unwrap() }),
-                (5, Some(worker)) => world.input(Input::Unresponsive { worker }),
-                (6, Some(worker)) => world.input(Input::Responsive { worker }),
-                _ => {
-                    let time = ms(draw(4000));
-                    world.pass(time);
-                }
-            }
+            happens(&mut world, &mut lots);
             // One for each slot, one more for each that changes hands, and those that leave.
             let leaving = |worker: &WorkerId| world.supervisor.member(*worker).unwrap().leaving;
             let staying = world.alive.keys().filter(|worker| !leaving(worker)).count();

@@ -62,26 +62,55 @@ pub fn run(data: &[u8]) -> Report {
 pub fn replay(report: &Report, mut drain: impl FnMut() -> bool) -> Vec<String> {
     let mut machine = Machine::new(report.settings.clone(), SEED);
     let mut outputs = Vec::new();
-    let mut take = |machine: &mut Machine| {
-        while let Some(output) = machine.poll_output() {
-            outputs.push(text(&output));
-        }
-    };
-    for step in report.history.clone() {
-        match step {
-            Step::Fork(now, pid) => {
-                let worker = machine.next_worker();
-                machine.handle_input(now, Input::Forked { worker, pid, slot: None });
-            }
-            Step::Input(now, input) => machine.handle_input(now, input),
-            Step::Timeout(now) => machine.handle_timeout(now),
-        }
+    for step in &report.history {
+        repeat(&mut machine, step);
         if drain() {
-            take(&mut machine);
+            take(&mut machine, &mut outputs);
         }
     }
-    take(&mut machine);
+    take(&mut machine, &mut outputs);
     outputs
+}
+
+/// The same calls again, with what `change` makes of the machine whenever its outputs were drained.
+#[allow(unreachable_pub, dead_code, reason = "included by the fuzz target and by tests")]
+pub fn replay_changing(
+    report: &Report,
+    mut change: impl FnMut(Mono, Machine) -> Machine,
+) -> Vec<String> {
+    let mut machine = Machine::new(report.settings.clone(), SEED);
+    let mut outputs = Vec::new();
+    for step in &report.history {
+        let now = repeat(&mut machine, step);
+        take(&mut machine, &mut outputs);
+        machine = change(now, machine);
+    }
+    outputs
+}
+
+/// Makes one call again; when that was.
+fn repeat(machine: &mut Machine, step: &Step) -> Mono {
+    match step.clone() {
+        Step::Fork(now, pid) => {
+            let worker = machine.next_worker();
+            machine.handle_input(now, Input::Forked { worker, pid, slot: None });
+            now
+        }
+        Step::Input(now, input) => {
+            machine.handle_input(now, input);
+            now
+        }
+        Step::Timeout(now) => {
+            machine.handle_timeout(now);
+            now
+        }
+    }
+}
+
+fn take(machine: &mut Machine, outputs: &mut Vec<String>) {
+    while let Some(output) = machine.poll_output() {
+        outputs.push(text(&output));
+    }
 }
 
 const SEED: u64 = 5;

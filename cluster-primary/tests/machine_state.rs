@@ -1,0 +1,53 @@
+//! A machine that goes through its written state does from there on what it would have done.
+
+#[path = "support/ops.rs"]
+mod ops;
+
+use cluster_primary::Mono;
+use cluster_primary::machine::{Machine, MachineState};
+use proptest::prelude::*;
+
+/// One that was written down, and taken up.
+fn taken_up(now: Mono, machine: &Machine) -> Machine {
+    let text = serde_json::to_string(&machine.state(now).unwrap()).unwrap();
+    let state: MachineState = serde_json::from_str(&text).unwrap();
+    let settings = (**machine.settings()).clone();
+    let next = Machine::from_state(now, settings, state).unwrap_or_else(|e| panic!("{e}: {text}"));
+    // It has forgotten nothing.
+    assert_eq!(serde_json::to_string(&next.state(now).unwrap()).unwrap(), text);
+    assert_eq!(next.poll_timeout(), machine.poll_timeout());
+    assert_eq!(next.stats(), machine.stats());
+    next
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn a_machine_that_was_taken_up_does_what_it_would_have_done(
+        bytes in proptest::collection::vec(any::<u8>(), 1..600),
+        changes in proptest::collection::vec(any::<bool>(), 1..50),
+        watched: bool,
+    ) {
+        let mut report = ops::run(&bytes);
+        if watched {
+            // Whoever says nothing is asked and left out; the same calls all the same.
+            report.settings.limits.unresponsive_after = Some(Mono::from_millis(400));
+            report.outputs = ops::replay(&report, || true);
+        }
+        let mut changes = changes.into_iter().cycle();
+        let outputs = ops::replay_changing(&report, |now, machine| {
+            if changes.next().unwrap_or(true) { taken_up(now, &machine) } else { machine }
+        });
+        prop_assert_eq!(&outputs, &report.outputs);
+    }
+}
+
+#[test]
+fn what_is_not_taken_yet_is_in_the_way() {
+    let mut machine = Machine::new(cluster_primary::Settings::new("app"), 1);
+    assert!(machine.state(Mono::ZERO).is_ok());
+    machine.handle_input(Mono::ZERO, cluster_primary::machine::Input::DisconnectAll);
+    let refused = machine.state(Mono::ZERO);
+    assert!(matches!(refused, Err(cluster_primary::StateError::EventsWait)), "{refused:?}");
+}
