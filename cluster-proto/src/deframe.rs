@@ -1,11 +1,16 @@
 //! Finds the frames in a stream of bytes.
 
+mod state;
+
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+pub use state::DeframerState;
+
 /// How frames are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Framing {
     /// A newline ends each frame (`json`).
@@ -172,6 +177,7 @@ const RETAINED: usize = 256 << 10;
 
 /// A frame is longer than the channel takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FrameError {
     /// The limit, in bytes.
     pub limit: usize,

@@ -1,4 +1,4 @@
-//! What can be wrong with a message.
+//! What can be wrong with a message, or with a state.
 
 use alloc::string::String;
 use core::fmt;
@@ -71,3 +71,30 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
+
+/// Why a state is none that a [`Deframer`](crate::Deframer) or a [`Gate`](crate::Gate) can be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A number is one that is never reached.
+    OutOfRange {
+        /// Which.
+        what: &'static str,
+    },
+    /// What it says is not true of one and the same.
+    Contradiction {
+        /// What cannot be.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { what } => write!(f, "a number is out of range: {what}"),
+            Self::Contradiction { what } => write!(f, "a contradiction: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for StateError {}

@@ -1,13 +1,18 @@
 //! One descriptor in flight at a time, and nothing overtakes it.
 
+mod state;
+
 use alloc::collections::VecDeque;
 use core::fmt;
+
+pub use state::{GateState, UnderWay};
 
 /// How often Node sends a `net.Socket` again before it gives up.
 const MAX_RESENDS: u32 = 3;
 
 /// What a frame means to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum FrameClass {
     /// A frame without a descriptor.
     Plain,
@@ -26,6 +31,7 @@ pub enum FrameClass {
 
 /// What is to be done with a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum GateOutput<K> {
     /// Write it now, behind whatever was written before.
     Send(K),
@@ -114,7 +120,7 @@ impl<K: Clone> Gate<K> {
         match self.in_flight.pop_front() {
             Some(frame) => {
                 self.uncount(&frame);
-                self.spare_answers += frame.resends;
+                self.spare_answers = self.spare_answers.saturating_add(frame.resends);
                 self.output.push_back(GateOutput::Delivered(frame.key));
                 self.release();
                 Ok(())

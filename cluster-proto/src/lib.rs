@@ -60,12 +60,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Taken elsewhere
+//! What is between two messages can be taken to another process, and go on there: [`Deframer`] and
+//! [`Gate`] have a `state()`, plain data, and are made from it again by `from_state()`, which finds
+//! out what cannot be. With the feature `serde` such states can be written and read (in text, bytes are
+//! hexadecimal digits: [`hex`]); fields that a version does not know are passed over.
+//!
 //! # Features
 //! | feature | brings | default |
 //! | --- | --- | --- |
 //! | `json` | [`Json`] (and `serde`) | yes |
 //! | `postcard` | [`Postcard`] (and `serde`) | yes |
-//! | `serde` | serde's traits on [`Value`] and the parts of messages | with either |
+//! | `serde` | serde's traits on [`Value`], the parts of messages and the states | with either |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -77,6 +83,8 @@ pub mod env;
 mod error;
 mod field;
 mod gate;
+#[cfg(feature = "serde")]
+pub mod hex;
 mod key;
 mod listen;
 mod message;
@@ -100,10 +108,10 @@ pub use codec::Codec;
 pub use codec::Json;
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
-pub use deframe::{DEFAULT_MAX_FRAME, Deframer, Frame, FrameError, Framing};
-pub use error::{DecodeError, EncodeError};
+pub use deframe::{DEFAULT_MAX_FRAME, Deframer, DeframerState, Frame, FrameError, Framing};
+pub use error::{DecodeError, EncodeError, StateError};
 pub use field::Field;
-pub use gate::{FrameClass, Gate, GateOutput, UnexpectedAnswer};
+pub use gate::{FrameClass, Gate, GateOutput, GateState, UnderWay, UnexpectedAnswer};
 pub use key::ServerKey;
 pub use listen::{
     AddressType, Backlog, DEFAULT_BACKLOG, Family, ListenQuery, ListenReply, SockName, flags,

@@ -147,6 +147,7 @@ const MAX_KEY: usize = 8 << 10;
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Answer {
     /// The answer's own number.
     pub seq: u64,
