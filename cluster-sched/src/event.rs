@@ -85,6 +85,7 @@ pub enum Input<W, C> {
 /// Exhaustive on purpose: a driver that ignores an output leaks a connection, so a new kind of
 /// output must not compile unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Output<W, C> {
     /// Pass this connection to this worker, and report its answer as [`Input::Accepted`] or
     /// [`Input::Refused`]. Keep a copy until [`Output::Done`] or [`Output::Shed`].
@@ -116,6 +117,7 @@ pub enum Output<W, C> {
 
 /// Why a connection was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ShedReason {
     /// It arrived when [`Config::max_waiting`](crate::Config::max_waiting) already waited. A driver

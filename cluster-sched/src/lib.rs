@@ -46,6 +46,13 @@
 //! | the last worker leaves | the server closes | what waits goes on waiting until [`Input::Close`] |
 //! | a worker closes the server and listens again with a hand-off unanswered | it gets a second one | its window holds |
 //!
+//! # Taken elsewhere
+//!
+//! All that a scheduler knows is plain data on demand ([`Scheduler::state`]), from which another is
+//! made that does what the first would have done ([`Scheduler::from_state`]), in another process, by
+//! another clock. With the feature `serde` it can be written and read; what a version does not know
+//! is passed over. What cannot have been a scheduler's state is an error, a [`StateError`].
+//!
 //! # Example
 //!
 //! ```
@@ -91,6 +98,7 @@ mod policy;
 mod refusals;
 mod scheduler;
 mod slab;
+mod state;
 mod stats;
 pub mod sticky;
 
@@ -98,10 +106,13 @@ pub use config::Config;
 pub use error::InputError;
 pub use event::{Input, Output, ShedReason};
 pub use policy::{
-    BoxedPolicy, Choice, LeastConnections, Policy, PolicyName, Random, RoundRobin, Standing,
-    Sticky, UnknownPolicy,
+    BoxedPolicy, Choice, LeastConnections, Policy, PolicyName, PolicyState, Random, RoundRobin,
+    Standing, Sticky, UnknownPolicy,
 };
 pub use scheduler::Scheduler;
+pub use state::{
+    ConnState, MemberState, PauseState, RefusedState, SchedulerState, StateError, WaitingState,
+};
 pub use stats::Stats;
 
 /// Time since the driver's start, whatever that is: the scheduler reads no clock, and only ever adds

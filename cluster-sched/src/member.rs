@@ -5,6 +5,10 @@ use crate::line::Line;
 /// A worker that has joined and not yet left.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
+    /// Its place among the workers.
+    pub(crate) slot: u32,
+    /// Who has a lower number joined before.
+    pub(crate) joined: u64,
     pub(crate) window: u32,
     pub(crate) retired: bool,
     /// Unanswered hand-offs, oldest first.
@@ -17,7 +21,21 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) const fn new(window: u32) -> Self {
-        Self { window, retired: false, in_flight: Line::new(), awaiting: Line::new(), held: None }
+        Self {
+            slot: 0,
+            joined: 0,
+            window,
+            retired: false,
+            in_flight: Line::new(),
+            awaiting: Line::new(),
+            held: None,
+        }
+    }
+
+    /// It joins, or joins again.
+    pub(crate) const fn enter(&mut self, slot: u32, joined: u64) {
+        (self.slot, self.joined) = (slot, joined);
+        self.retired = false;
     }
 
     /// Whether it may be given one more.
@@ -33,6 +51,10 @@ impl Member {
 
     pub(crate) const fn report(&mut self, held: u32) {
         self.held = Some(held);
+    }
+
+    pub(crate) const fn held(&self) -> Option<u32> {
+        self.held
     }
 
     /// It has accepted one more than it reported. Of one that reports nothing it is not known when

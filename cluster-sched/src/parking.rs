@@ -1,7 +1,8 @@
 //! How long a connection that everybody refused is left alone.
 
-use crate::{Config, Mono};
+use crate::{Config, Mono, PauseState};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// The rounds that connections have lost, and the timers of those in a pause.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl<C: Copy + Ord> Parking<C> {
         if pause.until.is_some() {
             return Verdict::Park;
         }
-        pause.rounds += 1;
+        pause.rounds = pause.rounds.saturating_add(1);
         if pause.rounds >= config.max_refusal_rounds {
             return Verdict::GiveUp;
         }
@@ -53,6 +54,41 @@ impl<C: Copy + Ord> Parking<C> {
         pause.until = Some(until);
         self.timers.insert((until.0, until.1, conn));
         Verdict::Park
+    }
+
+    /// Rounds and pauses, as they stand at `now`. Those that run come in the order in which they
+    /// end.
+    pub(crate) fn state(&self, now: Mono) -> Vec<PauseState<C>> {
+        let running = self.timers.iter().map(|&(until, _, conn)| (conn, Some(until)));
+        let still = self.pauses.iter().filter(|(_, pause)| pause.until.is_none());
+        let all = running.chain(still.map(|(&conn, _)| (conn, None)));
+        let state = all.map(|(conn, until)| PauseState {
+            conn,
+            rounds: self.pauses.get(&conn).map_or(0, |pause| pause.rounds),
+            left: until.map(|until| until.saturating_sub(now)),
+        });
+        state.collect()
+    }
+
+    /// Takes over what it was of one connection. Of those that end together, the first to be taken
+    /// over is the first to end. False if the connection is known already.
+    pub(crate) fn resume(&mut self, conn: C, rounds: u32, until: Option<Mono>) -> bool {
+        let until = until.map(|until| (until, self.serial));
+        if let Some((until, serial)) = until {
+            self.timers.insert((until, serial, conn));
+            self.serial += 1;
+        }
+        self.pauses.insert(conn, Pause { rounds, until }).is_none()
+    }
+
+    /// Whether a pause of `conn` runs.
+    pub(crate) fn is_paused(&self, conn: C) -> bool {
+        self.pauses.get(&conn).is_some_and(|pause| pause.until.is_some())
+    }
+
+    /// Whether all have refused `conn` at some time.
+    pub(crate) fn knows(&self, conn: C) -> bool {
+        self.pauses.contains_key(&conn)
     }
 
     /// A connection whose pause is over at `now`, if there is one.

@@ -5,12 +5,14 @@ mod name;
 mod random;
 mod roster;
 mod round_robin;
+mod state;
 mod sticky;
 
 pub use least_connections::LeastConnections;
 pub use name::{BoxedPolicy, PolicyName, UnknownPolicy};
 pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use state::PolicyState;
 pub use sticky::Sticky;
 
 use alloc::boxed::Box;
@@ -90,6 +92,22 @@ pub trait Policy<W, C> {
         client: Option<u32>,
         standing: &mut dyn FnMut(W) -> Standing,
     ) -> Choice<W>;
+
+    /// What it knows that it could not be told again, for
+    /// [`Scheduler::state`](crate::Scheduler::state): nothing, unless it says so.
+    fn state(&self) -> PolicyState<W> {
+        PolicyState::default()
+    }
+
+    /// What another of its kind [knew](Self::state). It is new itself, and has been told of all
+    /// workers that are there, in the order in which they joined: who is ready, and how many
+    /// connections each has.
+    ///
+    /// The state may name workers that are not there, and miss some that are: it is a hint, of which
+    /// is taken what fits.
+    fn resume(&mut self, state: &PolicyState<W>) {
+        let _knows_all_by_now = state;
+    }
 }
 
 /// How a worker stands to a connection.
@@ -145,5 +163,13 @@ impl<W, C, P: Policy<W, C> + ?Sized> Policy<W, C> for Box<P> {
         standing: &mut dyn FnMut(W) -> Standing,
     ) -> Choice<W> {
         (**self).pick(conn, client, standing)
+    }
+
+    fn state(&self) -> PolicyState<W> {
+        (**self).state()
+    }
+
+    fn resume(&mut self, state: &PolicyState<W>) {
+        (**self).resume(state);
     }
 }

@@ -24,6 +24,11 @@ impl<W: Copy + Ord, C: Copy + Ord> Refusals<W, C> {
         self.by_conn.get(&conn).is_some_and(|workers| workers.contains(&worker))
     }
 
+    /// What some have refused, and who they are.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (C, &BTreeSet<W>)> {
+        self.by_conn.iter().map(|(&conn, workers)| (conn, workers))
+    }
+
     /// How many workers have refused `conn`.
     pub(crate) fn count(&self, conn: C) -> usize {
         self.by_conn.get(&conn).map_or(0, BTreeSet::len)

@@ -1,6 +1,7 @@
 //! The machine: four verbs, and what they do to the lines, the members and the pauses.
 
 mod placing;
+mod state;
 
 use crate::conn::{Conn, Conns, State};
 use crate::line::{Line, Ticket};
@@ -26,6 +27,8 @@ pub struct Scheduler<W, C, P = RoundRobin<W>> {
     members: BTreeMap<W, Member>,
     /// Members that are not retired: those whose refusals count.
     present: usize,
+    /// How often anybody joined.
+    joined: u64,
     /// Every connection that is held.
     conns: Conns<W, C>,
     in_flight: usize,
@@ -56,6 +59,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             config,
             members: BTreeMap::new(),
             present: 0,
+            joined: 0,
             conns: Conns::new(),
             in_flight: 0,
             awaiting: 0,
@@ -185,15 +189,16 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         if self.closed {
             return Err(InputError::Closed);
         }
-        let window = self.config.window;
+        let (window, joined) = (self.config.window, self.joined);
         let member = match self.members.get_mut(&worker) {
             Some(member) if !member.retired => return Err(InputError::AlreadyJoined { worker }),
             Some(member) => member,
             None => self.members.entry(worker).or_insert_with(|| Member::new(window)),
         };
-        member.retired = false;
+        member.enter(slot, joined);
         let (has_room, load) = (member.has_room(), member.load());
         self.present += 1;
+        self.joined += 1;
         let undecided = self.call_back_awaiting();
         self.policy.join(worker, slot);
         if load > 0 {

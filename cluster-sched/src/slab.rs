@@ -52,6 +52,12 @@ impl<K: Copy + Eq + Hash, V> Slab<K, V> {
         self.records[at as usize].key
     }
 
+    /// All records by name, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, At)> {
+        let there = self.cells.iter().copied().filter(|&at| at != NONE);
+        there.map(|at| (self.key(at), at))
+    }
+
     /// Takes a record in. There must be none of that name.
     pub(crate) fn insert(&mut self, key: K, value: V) -> At {
         if (self.len() + 1) * 2 > self.cells.len() {

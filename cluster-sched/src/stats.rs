@@ -6,6 +6,7 @@ use crate::ShedReason;
 ///
 /// `arrived` equals `done` plus [`shed`](Self::shed) plus what is still held (waiting or in flight).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections taken in, those shed at once included.

@@ -5,9 +5,9 @@ mod ops;
 
 use cluster_sched::{
     BoxedPolicy, Choice, Config, Input, LeastConnections, Mono, Output, Policy, PolicyName, Random,
-    RoundRobin, Scheduler, Standing, Sticky, sticky::client_of,
+    RoundRobin, Scheduler, SchedulerState, Standing, Sticky, sticky::client_of,
 };
-use ops::{Conn, Worker};
+use ops::{Conn, Step, Worker};
 use std::collections::BTreeSet;
 
 /// Defines one module of tests per policy; a new policy is one more line.
@@ -23,6 +23,7 @@ macro_rules! conformance {
                 every_worker_gets_its_share
                 the_scheduler_keeps_its_promises
                 the_same_inputs_give_the_same_outputs
+                a_scheduler_that_is_put_together_goes_on_as_before
             );
         }
     )*};
@@ -178,4 +179,61 @@ fn the_same_inputs_give_the_same_outputs<P: Policy<Worker, Conn>>(
     let outputs = ops::run_with(name, new(), &bytes).outputs;
     assert!(outputs.len() > 100);
     assert_eq!(outputs, ops::run_with(name, new(), &bytes).outputs);
+}
+
+/// Every now and then, by the noise, one of two schedulers is written down, and goes on as another
+/// that is made of that, by another clock, while outputs may be left to be polled. Nobody can tell it
+/// from the first.
+fn a_scheduler_that_is_put_together_goes_on_as_before<P: Policy<Worker, Conn>>(
+    name: PolicyName,
+    new: impl Fn() -> P,
+) {
+    let mut handovers = 0;
+    for seed in 0..25 {
+        let report = ops::run_with(name, new(), &noise(seed, 500));
+        let mut one = Scheduler::new(new(), report.config);
+        let mut other = Scheduler::new(new(), report.config);
+        // When the other's clock showed what.
+        let (mut then, mut showed) = (Mono::ZERO, Mono::ZERO);
+        let noise = noise(seed + 1000, report.steps.len());
+        for (step, noise) in report.steps.into_iter().zip(noise) {
+            let now = match step {
+                Step::Input(now, input) => {
+                    let result = one.handle_input(now, input);
+                    assert_eq!(other.handle_input(showed + (now - then), input), result);
+                    now
+                }
+                Step::Timeout(now) => {
+                    one.handle_timeout(now);
+                    other.handle_timeout(showed + (now - then));
+                    now
+                }
+            };
+            if noise.is_multiple_of(3) {
+                handovers += 1;
+                let state = other.state(showed + (now - then));
+                let text = serde_json::to_string(&state).unwrap();
+                let read: SchedulerState<Worker, Conn> = serde_json::from_str(&text).unwrap();
+                assert_eq!(read, state);
+                (then, showed) = (now, Mono::from_millis(u64::from(noise) * 7));
+                other = Scheduler::from_state(showed, new(), report.config, read).unwrap();
+                // Nothing is lost on the way, nor made up.
+                assert_eq!(other.state(showed), state);
+            }
+            if noise.is_multiple_of(2) {
+                while let Some(output) = one.poll_output() {
+                    assert_eq!(other.poll_output(), Some(output), "{name}, seed {seed}");
+                }
+                assert_eq!(other.poll_output(), None);
+            }
+            assert_eq!(other.poll_timeout().map(|at| at - showed + then), one.poll_timeout());
+            let seen = |s: &Scheduler<_, _, P>| (s.room(), s.waiting(), s.workers(), s.stats());
+            assert_eq!(seen(&other), seen(&one));
+            for worker in 0..8 {
+                let seen = |s: &Scheduler<_, _, P>| (s.in_flight(worker), s.waiting_for(worker));
+                assert_eq!(seen(&other), seen(&one));
+            }
+        }
+    }
+    assert!(handovers > 500, "{handovers}");
 }

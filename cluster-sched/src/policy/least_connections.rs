@@ -1,7 +1,7 @@
 //! Where there is least to do.
 
 use super::roster::{Roster, Seat};
-use crate::{Choice, Policy, Standing};
+use crate::{Choice, Policy, PolicyState, Standing};
 use alloc::vec::Vec;
 
 /// The worker with the fewest connections; among several, the one that was not chosen for longest.
@@ -172,6 +172,22 @@ impl<W: Copy + Ord, C> Policy<W, C> for LeastConnections<W> {
     ) -> Choice<W> {
         let choice = self.choose(|worker| standing(worker) == Standing::Free);
         choice.map_or(Choice::Nobody, Choice::Give)
+    }
+
+    /// All workers, the one that was not chosen for longest coming first.
+    fn state(&self) -> PolicyState<W> {
+        let mut turns: Vec<_> = self.roster.iter().map(|(who, entry)| (entry.turn, who)).collect();
+        turns.sort_unstable();
+        PolicyState::of_order(turns.into_iter().map(|(_, worker)| worker))
+    }
+
+    fn resume(&mut self, state: &PolicyState<W>) {
+        for &worker in &state.order {
+            if let Some(seat) = self.roster.seat(worker) {
+                self.roster[seat].turn = self.next_turn();
+                self.restore(seat);
+            }
+        }
     }
 }
 

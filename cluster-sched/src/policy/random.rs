@@ -1,6 +1,6 @@
 //! By lot.
 
-use crate::{Choice, Policy, Standing};
+use crate::{Choice, Policy, PolicyState, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -86,6 +86,23 @@ impl<W: Copy + Ord, C> Policy<W, C> for Random<W> {
     ) -> Choice<W> {
         let choice = self.choose(|worker| standing(worker) == Standing::Free);
         choice.map_or(Choice::Nobody, Choice::Give)
+    }
+
+    /// How far the generator has come, and the ready workers in the order that the lots go by.
+    fn state(&self) -> PolicyState<W> {
+        PolicyState { order: self.ready.clone(), numbers: [self.state].into() }
+    }
+
+    fn resume(&mut self, state: &PolicyState<W>) {
+        if let Some(&reached) = state.numbers.first() {
+            self.state = reached;
+        }
+        let order: BTreeMap<W, usize> =
+            state.order.iter().enumerate().map(|(place, &worker)| (worker, place)).collect();
+        self.ready.sort_by_key(|worker| order.get(worker).copied());
+        for (place, &worker) in self.ready.iter().enumerate() {
+            self.places.insert(worker, Some(place));
+        }
     }
 }
 

@@ -39,6 +39,11 @@ impl<W: Copy + Ord, T> Roster<W, T> {
         self.seats.get(&worker).copied()
     }
 
+    /// All workers with their notes, in the order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (W, &T)> {
+        self.seats.iter().map(|(&worker, &seat)| (worker, &self.notes[seat].1))
+    }
+
     /// Who sits there.
     pub(super) fn worker(&self, seat: Seat) -> W {
         self.notes[seat].0

@@ -1,7 +1,7 @@
 //! In turns: Node's policy.
 
 use super::roster::{Roster, Seat};
-use crate::{Choice, Policy, Standing};
+use crate::{Choice, Policy, PolicyState, Standing};
 
 /// Workers in turns, as Node's `SCHED_RR` does it: the one that has been ready for longest.
 ///
@@ -33,10 +33,15 @@ impl<W: Copy + Ord> RoundRobin<W> {
         Self { roster: Roster::new(), first: None, last: None }
     }
 
+    /// Workers and seats of those in the free list, the next in turn first.
+    fn turns(&self) -> impl Iterator<Item = (W, Seat)> {
+        let turns = core::iter::successors(self.first, |&seat| self.roster[seat].behind);
+        turns.map(|seat| (self.roster.worker(seat), seat))
+    }
+
     /// Worker and seat of the first in turn that it is.
     fn find(&self, mut is: impl FnMut(W) -> bool) -> Option<(W, Seat)> {
-        let turns = core::iter::successors(self.first, |&seat| self.roster[seat].behind);
-        turns.map(|seat| (self.roster.worker(seat), seat)).find(|&(worker, _)| is(worker))
+        self.turns().find(|&(worker, _)| is(worker))
     }
 
     fn queue_up(&mut self, seat: Seat) {
@@ -105,6 +110,21 @@ impl<W: Copy + Ord, C> Policy<W, C> for RoundRobin<W> {
                 Choice::Give(worker)
             }
             None => Choice::Nobody,
+        }
+    }
+
+    /// The free list.
+    fn state(&self) -> PolicyState<W> {
+        PolicyState::of_order(self.turns().map(|(worker, _)| worker))
+    }
+
+    fn resume(&mut self, state: &PolicyState<W>) {
+        for &worker in &state.order {
+            if let Some(seat) = self.roster.seat(worker)
+                && self.roster[seat].queued
+            {
+                self.queue_up(seat);
+            }
         }
     }
 }

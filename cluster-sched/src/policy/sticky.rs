@@ -2,7 +2,7 @@
 
 use super::RoundRobin;
 use crate::sticky::{Buckets, SIZE, bucket_of};
-use crate::{Choice, Policy, Standing};
+use crate::{Choice, Policy, PolicyState, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -137,6 +137,15 @@ impl<W: Copy + Ord, C> Policy<W, C> for Sticky<W> {
             }
         }
         self.turns.pick(conn, client, standing)
+    }
+
+    /// Who is next in turn. Who works where it is told, and the table follows from that.
+    fn state(&self) -> PolicyState<W> {
+        Policy::<W, C>::state(&self.turns)
+    }
+
+    fn resume(&mut self, state: &PolicyState<W>) {
+        Policy::<W, C>::resume(&mut self.turns, state);
     }
 }
 
