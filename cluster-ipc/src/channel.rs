@@ -1,5 +1,7 @@
 //! The channel: both halves on one transport.
 
+mod state;
+
 use std::cell::RefCell;
 use std::io;
 
@@ -14,6 +16,9 @@ use crate::sender::{Answer, MAX_ANSWERS, Sender};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::unpack::Unpacked;
+
+pub(crate) use state::MAX_COUNT;
+pub use state::{ChannelState, Parts, PartsError};
 
 /// How much is read at once, in bytes.
 const READ: usize = 64 << 10;

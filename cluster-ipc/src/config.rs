@@ -2,9 +2,10 @@
 
 use cluster_proto::native;
 use cluster_proto::{Advanced, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
+use serde::{Deserialize, Serialize};
 
 /// The encoding of a channel's messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Wire {
     /// Node's default (`serialization: 'json'`): what every Node peer speaks.

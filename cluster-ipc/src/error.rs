@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io};
 
-use cluster_proto::{DecodeError, EncodeError, FrameError};
+use cluster_proto::{self as proto, DecodeError, EncodeError, FrameError};
 
 /// Why a message was not queued.
 #[derive(Debug)]
@@ -126,5 +126,61 @@ impl From<FrameError> for RecvError {
 impl From<DecodeError> for RecvError {
     fn from(error: DecodeError) -> Self {
         Self::Decode(error)
+    }
+}
+
+/// Why a [`ChannelState`](crate::ChannelState) is none that a channel can be in, or does not belong
+/// to the handles that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A number is one that is never reached.
+    OutOfRange {
+        /// Which.
+        what: &'static str,
+    },
+    /// What it says is not true of one and the same channel.
+    Contradiction {
+        /// What cannot be, or which two do not agree.
+        what: &'static str,
+    },
+    /// There are more handles than it speaks of, or fewer.
+    HandleCount {
+        /// Of how many it speaks.
+        expected: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// A handle that the channel received has another owner too.
+    HandleShared {
+        /// Its number.
+        number: usize,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { what } => write!(f, "a number is out of range: {what}"),
+            Self::Contradiction { what } => write!(f, "a contradiction: {what}"),
+            Self::HandleCount { expected, given } => {
+                write!(f, "the state speaks of {expected} handles, and there are {given}")
+            }
+            Self::HandleShared { number } => {
+                write!(f, "handle {number} was received, and has another owner")
+            }
+        }
+    }
+}
+
+impl error::Error for StateError {}
+
+impl From<proto::StateError> for StateError {
+    fn from(error: proto::StateError) -> Self {
+        match error {
+            proto::StateError::OutOfRange { what } => Self::OutOfRange { what },
+            proto::StateError::Contradiction { what } => Self::Contradiction { what },
+            _ => Self::Contradiction { what: "a deframer or a gate" },
+        }
     }
 }

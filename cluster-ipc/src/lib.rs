@@ -67,6 +67,13 @@
 //! `event::Source`, and `AsFd`, so that tokio's `AsyncFd` takes it as it is. `examples/pass_descriptor.rs` is
 //! the whole of it.
 //!
+//! # Taken apart
+//! A process that is replaced by another program (`execve(2)`) hands its channels over, whatever
+//! they are in the middle of: [`Channel::state`] says what a channel knows and which handles belong to it,
+//! [`Channel::into_parts`] takes it apart, and [`Channel::from_parts`] puts it together again, to do
+//! what the first would have done. A peer notices nothing. A state that cannot be is a [`StateError`],
+//! and everything that was given comes back with it.
+//!
 //! # A hostile peer
 //! Any bytes and any descriptors at any time cost at most this channel: a [`RecvError`] ends it.
 //! Frames, the queue, descriptors that wait and answers that wait have limits; received descriptors
@@ -92,10 +99,13 @@ mod unpack;
 pub use cluster_proto as proto;
 
 pub use any_socket::AnySocket;
-pub use channel::{Channel, ChannelStats, Flush, Pressure, Received, ReceivedHandle, Recv};
+pub use channel::{
+    Channel, ChannelState, ChannelStats, Flush, Parts, PartsError, Pressure, Received,
+    ReceivedHandle, Recv,
+};
 pub use config::{ChannelConfig, Wire};
 pub use counted::Counted;
-pub use error::{RecvError, SendError};
+pub use error::{RecvError, SendError, StateError};
 pub use outgoing::{HandleAnswer, Outgoing};
 pub use pairing::{Found, Pairing, TooManyHandles};
 pub use socket::Socket;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cluster_proto::HandleKind;
+use serde::{Deserialize, Serialize};
 
 /// A handle to be sent beside a message (`subprocess.send(message, handle, options)`).
 ///
@@ -80,7 +81,7 @@ impl<H> Clone for Outgoing<H> {
 }
 
 /// What the peer answered to a handle that was sent with a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandleAnswer {
     /// The [`Outgoing::token`], or [`Channel::probe`](crate::Channel::probe)'s.
     pub token: u64,

@@ -1,9 +1,15 @@
 //! Which descriptor belongs to which frame.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::error;
 use std::fmt;
 use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use state::PairingState;
 
 /// Finds the frame for each received descriptor, by their places in the stream.
 ///
@@ -49,7 +55,7 @@ pub struct Pairing<H> {
     unexpected: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Read {
     range: Range<u64>,
     handles: usize,

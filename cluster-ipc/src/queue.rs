@@ -1,20 +1,25 @@
 //! What is to be written, in its order, each item the start of a write of its own.
 
+mod state;
+
 use std::collections::VecDeque;
 
-use cluster_proto::ServerKey;
 use cluster_proto::native::{Answer, OpenAnswers};
+use cluster_proto::{ServerKey, hex};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Wire;
+
+pub(crate) use state::QueueState;
 
 /// Frames that are copied together into one write, in bytes.
 const COALESCED: usize = 64 << 10;
 
 /// One item to write.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Item {
     /// Whole frames without handles.
-    Plain(Vec<u8>),
+    Plain(#[serde(with = "hex")] Vec<u8>),
     /// The frame of that key, which has a handle.
     Handle(u64),
     /// The next so many of the lent connections, which share their frames.

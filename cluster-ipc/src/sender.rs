@@ -1,5 +1,8 @@
 //! The sending half: the gate decides what may be written, the queue in which writes.
 
+mod frame;
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 use cluster_proto::native::{self, MAX_CONNECTIONS, write_connections};
 use cluster_proto::{
     EncodeError, FrameClass, Gate, GateOutput, HandleKind, HandleMessage, Message, Object,
-    ServerKey, UnexpectedAnswer,
+    UnexpectedAnswer,
 };
 
 use crate::channel::{Flush, Pressure};
@@ -17,6 +20,11 @@ use crate::outgoing::{HandleAnswer, Outgoing};
 use crate::queue::{Item, Queue};
 use crate::straddle::Straddle;
 use crate::transport::Transport;
+
+use frame::{Carried, Frame, HandleFrame, wrap};
+
+pub(crate) use frame::Answer;
+pub(crate) use state::{Numbers, SenderState};
 
 /// Answers that may wait to be written.
 pub(crate) const MAX_ANSWERS: usize = 64 << 10;
@@ -32,13 +40,6 @@ fn is_users(message: &Message) -> bool {
     }
 }
 
-/// What the peer's handles are answered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
-    Ack,
-    Nack,
-}
-
 #[derive(Debug)]
 pub(crate) struct Sender<H> {
     wire: Wire,
@@ -49,7 +50,7 @@ pub(crate) struct Sender<H> {
     high_water: usize,
     queue_limit: usize,
     gate: Gate<u64>,
-    frames: BTreeMap<u64, Frame<H>>,
+    frames: BTreeMap<u64, Frame<Arc<H>>>,
     last_key: u64,
     queue: Queue,
     straddle: Straddle,
@@ -64,40 +65,6 @@ pub(crate) struct Sender<H> {
     /// What a frame of connections is made in.
     frame: Vec<u8>,
     closed: bool,
-}
-
-/// A frame between `send` and its end.
-#[derive(Debug)]
-enum Frame<H> {
-    Plain(Vec<u8>),
-    Connection(ServerKey, u64),
-    Answer(Answer),
-    Wire(Wire),
-    Mark(u64),
-    Handle(HandleFrame<H>),
-}
-
-#[derive(Debug)]
-struct HandleFrame<H> {
-    bytes: Vec<u8>,
-    /// What the bytes are in.
-    wire: Wire,
-    carried: Carried<H>,
-    resend: bool,
-    /// It is sent again, and so wrapped twice.
-    again: bool,
-    probe: bool,
-    token: Option<u64>,
-}
-
-/// Where a frame's handle is.
-#[derive(Debug)]
-enum Carried<H> {
-    /// It has none: a probe, or it is written for the last time.
-    Nothing,
-    Shared(Arc<H>),
-    /// Its owner has it, under that number.
-    Lent(u64),
 }
 
 /// What a connection counts for in the queue, in bytes, beside its server's key.
@@ -493,7 +460,7 @@ impl<H> Sender<H> {
         }
     }
 
-    fn submit(&mut self, class: FrameClass, frame: Frame<H>) -> Pressure {
+    fn submit(&mut self, class: FrameClass, frame: Frame<Arc<H>>) -> Pressure {
         self.last_key += 1;
         self.frames.insert(self.last_key, frame);
         self.gate.submit(class, self.last_key);
@@ -544,7 +511,10 @@ impl<H> Sender<H> {
             return;
         }
         if !frame.again {
-            frame.bytes = wrap(frame.wire, &frame.bytes);
+            let again = wrap(frame.wire, &frame.bytes);
+            // `encode` made it, and `send` saw that one more wrapping is within what every encoding
+            // holds.
+            frame.bytes = again.expect("a frame of ours is readable");
             frame.again = true;
         }
         self.queued += frame.bytes.len();
@@ -589,7 +559,7 @@ impl<H> Sender<H> {
         self.queue.put_answers_first(bytes);
     }
 
-    fn handle_frame(&self, key: u64) -> &HandleFrame<H> {
+    fn handle_frame(&self, key: u64) -> &HandleFrame<Arc<H>> {
         match self.frames.get(&key) {
             Some(Frame::Handle(frame)) => frame,
             _ => unreachable!("a handle's frame is kept until it is answered"),
@@ -597,7 +567,7 @@ impl<H> Sender<H> {
     }
 
     /// Whether the frame has to wait for an answer, though the gate let it go.
-    fn is_barred(&self, frame: &HandleFrame<H>, written: usize) -> bool {
+    fn is_barred(&self, frame: &HandleFrame<Arc<H>>, written: usize) -> bool {
         written == 0
             && (self.straddle.is_barred() || (frame.probe && self.straddle.unanswered() > 0))
     }
@@ -641,30 +611,4 @@ impl<H> Sender<H> {
             }
         }
     }
-}
-
-impl<H> Frame<H> {
-    /// Lets go of what it holds.
-    fn empty(&mut self) {
-        match self {
-            Self::Plain(bytes) => *bytes = Vec::new(),
-            Self::Handle(frame) => {
-                frame.bytes = Vec::new();
-                frame.carried = Carried::Nothing;
-            }
-            Self::Connection(..) | Self::Answer(_) | Self::Wire(_) | Self::Mark(_) => {}
-        }
-    }
-}
-
-/// `{"cmd":"NODE_HANDLE","type":"net.Native","msg":M}` around that frame.
-fn wrap(wire: Wire, frame: &[u8]) -> Vec<u8> {
-    let codec = wire.codec();
-    let mut again = Vec::with_capacity(frame.len() + 64);
-    let encoded = codec
-        .decode(wire.payload(frame))
-        .map(|first| codec.encode(&first.with_handle(HandleKind::NetNative), &mut again));
-    // `encode` made it, and `send` saw that one more wrapping is within what every encoding holds.
-    assert!(matches!(encoded, Ok(Ok(()))), "a frame of ours is not readable: {encoded:?}");
-    again
 }

@@ -114,6 +114,13 @@ impl Transport for Socket {
     }
 }
 
+/// It stays non-blocking and close-on-exec.
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

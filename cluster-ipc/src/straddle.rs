@@ -1,5 +1,9 @@
 //! When a handle must wait for the answer to the one before it, whatever the window is.
 
+use serde::{Deserialize, Serialize};
+
+use crate::error::StateError;
+
 /// How much Node reads at once.
 const NODE_READ: usize = 64 << 10;
 
@@ -10,7 +14,8 @@ const NODE_READ: usize = 64 << 10;
 /// stops behind each write that carries a handle, so that cannot happen to a frame that ends
 /// within one read's length of the last such write and was written at once. After any other the
 /// next handle waits until all are answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Straddle {
     /// Bytes written since the last handle.
     plain: usize,
@@ -47,6 +52,14 @@ impl Straddle {
     /// Handles that are written and not answered.
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered
+    }
+
+    /// Whether what was read as one can be one: a barrier that nothing removes bars for ever.
+    pub(crate) fn check(&self) -> Result<(), StateError> {
+        if self.barrier && self.unanswered == 0 {
+            return Err(StateError::Contradiction { what: "a barrier behind nothing" });
+        }
+        Ok(())
     }
 
     /// The oldest handle is answered; false if none is awaited.

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use cluster_proto::native::{Answer, Batch};
 use cluster_proto::{ClusterBody, DecodeError, HandleKind, Message, ServerKey};
+use serde::{Deserialize, Serialize};
 
 use crate::channel::{Received, ReceivedHandle};
+use crate::error::StateError;
 
 /// Keys that are kept: a peer that names more makes them anew.
 const KEYS: usize = 64;
@@ -81,6 +83,32 @@ impl<H> Unpacked<H> {
         self.lost.pop_front()
     }
 
+    pub(crate) fn state(&self) -> UnpackedState {
+        UnpackedState {
+            key: self.key.clone(),
+            connections: self.connections.iter().map(|(seq, _)| *seq).collect(),
+            lost: self.lost.clone(),
+            answers: self.answers.clone(),
+        }
+    }
+
+    /// The handles of the connections, in their order.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &H> {
+        self.connections.iter().map(|(_, handle)| handle)
+    }
+
+    /// The handles of the connections, in their order.
+    pub(crate) fn into_handles(self) -> impl Iterator<Item = H> {
+        self.connections.into_iter().map(|(_, handle)| handle)
+    }
+
+    /// In a state that [was checked](UnpackedState::check), with as many handles as it speaks of.
+    pub(crate) fn from_state(state: UnpackedState, handles: impl Iterator<Item = H>) -> Self {
+        let UnpackedState { key, connections, lost, answers } = state;
+        let connections = connections.into_iter().zip(handles).collect();
+        Self { key, connections, lost, answers, keys: BTreeSet::new() }
+    }
+
     fn known(&mut self, key: &str) -> ServerKey {
         if let Some(known) = self.keys.get(key) {
             return known.clone();
@@ -91,5 +119,29 @@ impl<H> Unpacked<H> {
         let key = ServerKey::from(key);
         self.keys.insert(key.clone());
         key
+    }
+}
+
+/// What an [`Unpacked`] knows beside its handles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct UnpackedState {
+    key: Option<ServerKey>,
+    connections: Vec<u64>,
+    lost: VecDeque<u64>,
+    answers: VecDeque<Answer>,
+}
+
+impl UnpackedState {
+    /// How many handles it has.
+    pub(crate) fn handles(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StateError> {
+        if self.key.is_none() && !self.connections.is_empty() {
+            return Err(StateError::Contradiction { what: "connections for no server" });
+        }
+        Ok(())
     }
 }

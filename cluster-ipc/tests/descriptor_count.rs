@@ -3,7 +3,7 @@
 mod support;
 
 use cluster_ipc::proto::HandleKind;
-use cluster_ipc::{Channel, ChannelConfig, Outgoing};
+use cluster_ipc::{Channel, ChannelConfig, Outgoing, Parts};
 use support::{
     ACK, NACK, channel_and_raw, channels, drain, handle_frame, native, next, raw_send, tracer, user,
 };
@@ -91,6 +91,33 @@ fn every_descriptor_is_closed() {
             let config = ChannelConfig::default().queue_limit(10);
             let (mut a, _b) = channels(config);
             assert!(a.send(&user("m"), native(tracer().1)).is_err());
+        }),
+        ("taken apart, and put together again", || {
+            let (mut a, b) = channels(ChannelConfig::default());
+            a.send(&user(1), native(tracer().1)).unwrap();
+            a.send(&user(2), native(tracer().1)).unwrap();
+            a.flush().unwrap();
+            let before = open_descriptors();
+            let [mut a, mut b] = [a, b].map(|end| Channel::from_parts(end.into_parts()).unwrap());
+            assert_eq!(open_descriptors(), before);
+            let _first = next(&mut b);
+            b.flush().unwrap();
+            drain(&mut a);
+            a.flush().unwrap();
+            assert!(next(&mut b).handle.is_some());
+        }),
+        ("taken apart, and dropped", || {
+            let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
+            raw_send(&raw, b"{\"cmd\":\"NODE_HAN", &[&tracer().1]);
+            assert!(drain(&mut channel).is_empty());
+            channel.send(&user(1), native(tracer().1)).unwrap();
+            assert_eq!(channel.into_parts().handles.len(), 2);
+        }),
+        ("taken apart, and not put together", || {
+            let (mut channel, _raw) = channel_and_raw(ChannelConfig::default());
+            channel.send(&user(1), native(tracer().1)).unwrap();
+            let parts = Parts { handles: Vec::new(), ..channel.into_parts() };
+            assert!(Channel::from_parts(parts).is_err());
         }),
         ("missing", || {
             let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
