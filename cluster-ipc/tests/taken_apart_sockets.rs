@@ -25,35 +25,37 @@ fn put_together(channel: Channel) -> Channel {
 
 #[test]
 fn a_half_written_frame_is_whole_in_the_end_and_has_its_descriptor() {
-    for kind in [HandleKind::NetNative, HandleKind::NetSocket] {
-        for wire in [Wire::Json, Wire::Advanced, Wire::Postcard] {
-            let (mut a, mut b) = channels(ChannelConfig::default().wire(wire));
-            let (_readers, writers): (Vec<_>, Vec<_>) = [tracer(), tracer()].into_iter().unzip();
-            let large = user("x".repeat(600 << 10));
-            for (token, writer) in (0..).zip(&writers) {
-                let writer = writer.try_clone().unwrap();
-                let outgoing = Outgoing::new(kind.clone(), writer).with_token(token);
-                a.send(&large, Some(outgoing)).unwrap();
-            }
-            assert_eq!(a.flush().unwrap(), Flush::Blocked);
-            let (mut seen, mut reported) = (Vec::new(), Vec::new());
-            while seen.len() < 2 || reported.len() < 2 {
-                a = put_together(a);
-                a.flush().unwrap();
-                b = put_together(b);
-                seen.extend(drain(&mut b));
-                b.flush().unwrap();
-                drain(&mut a);
-                reported.extend(std::iter::from_fn(|| a.poll_answer()));
-            }
-            for (received, writer) in seen.iter().zip(&writers) {
-                assert_eq!(received.message, large);
-                let handle = received.handle.as_ref().expect("each came with one");
-                assert!(same_file(&handle.handle, writer));
-            }
-            let delivered = |token| HandleAnswer { token, delivered: true };
-            assert_eq!(reported, [delivered(0), delivered(1)]);
+    for (kind, wire) in [
+        (HandleKind::NetNative, Wire::Json),
+        (HandleKind::NetNative, Wire::Advanced),
+        (HandleKind::NetSocket, Wire::Postcard),
+    ] {
+        let (mut a, mut b) = channels(ChannelConfig::default().wire(wire));
+        let (_readers, writers): (Vec<_>, Vec<_>) = [tracer(), tracer()].into_iter().unzip();
+        let large = user("x".repeat(400 << 10));
+        for (token, writer) in (0..).zip(&writers) {
+            let writer = writer.try_clone().unwrap();
+            let outgoing = Outgoing::new(kind.clone(), writer).with_token(token);
+            a.send(&large, Some(outgoing)).unwrap();
         }
+        assert_eq!(a.flush().unwrap(), Flush::Blocked);
+        let (mut seen, mut reported) = (Vec::new(), Vec::new());
+        while seen.len() < 2 || reported.len() < 2 {
+            a = put_together(a);
+            a.flush().unwrap();
+            b = put_together(b);
+            seen.extend(drain(&mut b));
+            b.flush().unwrap();
+            drain(&mut a);
+            reported.extend(std::iter::from_fn(|| a.poll_answer()));
+        }
+        for (received, writer) in seen.iter().zip(&writers) {
+            assert_eq!(received.message, large);
+            let handle = received.handle.as_ref().expect("each came with one");
+            assert!(same_file(&handle.handle, writer));
+        }
+        let delivered = |token| HandleAnswer { token, delivered: true };
+        assert_eq!(reported, [delivered(0), delivered(1)]);
     }
 }
 

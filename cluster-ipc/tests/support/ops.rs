@@ -1,6 +1,6 @@
 //! Two channels in memory, and anything that may happen to them: each step leaves what can be seen
 //! of it, so that two runs can be compared.
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
