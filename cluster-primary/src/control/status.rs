@@ -105,7 +105,7 @@ fn vacant(vacancy: &Vacancy, now: Mono) -> Object {
     Object::new()
         .with("slot", vacancy.slot)
         .with("restarts", vacancy.restarts)
-        .with("failures", u64::try_from(vacancy.failures).unwrap_or(u64::MAX))
+        .with("failures", vacancy.failures)
         .with("retryInMs", vacancy.due.map(|due| millis(due.saturating_sub(now))))
         .with("lastDeath", vacancy.last_failure.as_ref().map(ToString::to_string))
 }

@@ -45,6 +45,7 @@ impl Machine {
         let Some(worker) = self.workers.get(&id) else { return };
         for server in worker.servers.keys().copied().collect::<Vec<_>>() {
             self.take_in(now, server, id);
+            self.leave_out_silent(now, server);
         }
     }
 
@@ -96,15 +97,24 @@ impl Machine {
         let servers: Vec<_> = worker.servers.keys().copied().collect();
         self.event(Event::Unresponsive { worker: id, silent_for });
         for server in servers {
-            // Somebody must be there, and one that does not answer may answer yet.
-            let workers = self.servers.get(&server).map_or(0, |server| server.sched.workers());
-            if workers > 1 {
-                self.leave_out(now, server, id);
-            }
+            self.leave_out(now, server, id);
+        }
+    }
+
+    /// Somebody has joined that server: those that do not answer need not stand in any more.
+    pub(super) fn leave_out_silent(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let silent = |worker: &&WorkerId| self.workers.get(worker).is_some_and(|w| w.health.silent);
+        for worker in server.workers.iter().filter(silent).copied().collect::<Vec<_>>() {
+            self.leave_out(now, id, worker);
         }
     }
 
     fn leave_out(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        // Somebody must be there, and one that does not answer may answer yet.
+        if self.servers.get(&id).is_none_or(|server| server.sched.workers() <= 1) {
+            return;
+        }
         if self.servers.get(&id).is_some_and(|server| server.slots.is_some()) {
             self.silence_slot(now, id, worker);
         } else {

@@ -240,6 +240,7 @@ impl Machine {
         if !shared {
             self.place_input(now, id, Place::Join { worker, slot });
             self.introduce(now, id, worker);
+            self.leave_out_silent(now, id);
         }
     }
 
@@ -257,8 +258,13 @@ impl Machine {
         for id in &closed {
             closing.servers.remove(id);
         }
+        let leaves = closing.exited_after_disconnect == Some(true);
         for id in closed {
             self.retire(now, id, worker);
+            // What its program closes is closed, and not kept for the next one.
+            if !leaves {
+                self.close_unused(now, id);
+            }
         }
         // It may have been the last that it was still to serve.
         self.send_disconnect(worker);

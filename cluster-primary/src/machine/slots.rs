@@ -253,6 +253,7 @@ impl Machine {
         if let Some(predecessor) = other {
             self.switch_off(now, id, predecessor, State::Succeeded);
         }
+        self.leave_out_silent(now, id);
         // Others may have waited for somebody to take them.
         self.look_now(now, id);
     }

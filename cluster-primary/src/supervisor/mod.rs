@@ -41,7 +41,7 @@ mod slot;
 mod supervised;
 mod turnover;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cluster_sched::Mono;
@@ -84,6 +84,9 @@ pub struct Supervisor {
 struct Reload {
     generation: u64,
     replaced: u32,
+    /// Slots that had no worker when it began: their next ones are to get ready, too.
+    #[serde(default)]
+    empty: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,8 +184,8 @@ pub struct Vacancy {
     pub slot: u32,
     /// How many workers came to it that replaced another.
     pub restarts: u64,
-    /// How often it failed within [`Config::failure_period`].
-    pub failures: usize,
+    /// How often it failed in a row.
+    pub failures: u32,
     /// When the next worker is forked.
     pub due: Option<Mono>,
     /// What went wrong last.
@@ -219,7 +222,12 @@ impl Supervisor {
             Input::ForkFailed { slot, reason } => self.fork_failed(now, slot, reason),
             Input::Adopted { slot, worker } => self.adopted(now, slot, worker),
             Input::Online { worker } => self.sign(now, worker, Ready::Online),
-            Input::Listening { worker } => self.sign(now, worker, Ready::Listening),
+            Input::Listening { worker } => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.listens = true;
+                }
+                self.sign(now, worker, Ready::Listening);
+            }
             Input::SaidReady { worker } => self.sign(now, worker, Ready::Message),
             Input::Notified { worker } => self.sign(now, worker, Ready::Notify),
             Input::Unresponsive { worker } => self.unresponsive(worker),
@@ -365,6 +373,14 @@ impl Supervisor {
             self.members.get(&worker).is_some_and(|member| member.stage == Stage::Ready)
         };
         self.slots.values().all(|slot| slot.worker.is_some_and(ready))
+    }
+
+    /// Whether every worker has said where it listens: until then nobody knows which servers are still
+    /// wanted. (Of those that never do, all are kept.)
+    fn all_listen(&self) -> bool {
+        let listens =
+            |worker: WorkerId| self.members.get(&worker).is_some_and(|member| member.listens);
+        self.slots.values().all(|slot| slot.worker.is_some_and(listens))
     }
 
     fn start(&mut self, now: Mono) {
@@ -539,8 +555,7 @@ impl Supervisor {
         let somebody = self.somebody_is_ready();
         let Some(place) = self.slots.get_mut(&death.slot) else { return };
         place.last_failure = Some(death.failure.clone());
-        let hopeless = place.failed(now, &self.config);
-        if hopeless && !somebody {
+        if place.failed(now, &self.config, !somebody) {
             let deaths = self.deaths.iter().cloned().collect();
             self.tell(Notice::GaveUp { deaths });
             self.end(now, Outcome::GaveUp);
@@ -548,7 +563,11 @@ impl Supervisor {
         }
         let pause = place.pause(death.was_ready, &self.config);
         let pause = if pause.is_zero() { pause } else { self.lots.about(pause) };
+        let (slot, reason) = (death.slot, death.failure.clone());
         self.fork_again(now, death, pause);
+        if self.reload.as_ref().is_some_and(|reload| reload.empty.contains(&slot)) {
+            self.abort_reload(now, slot, reason);
+        }
     }
 
     fn fork_again(&mut self, now: Mono, death: Death, pause: Duration) {
@@ -576,6 +595,11 @@ impl Supervisor {
         member.ready_at = Some(now);
         let slot = member.slot;
         self.tell(Notice::Ready { slot, worker });
+        // As long as somebody is ready, nobody's patience is at its end.
+        self.slots.values_mut().for_each(Slot::be_patient);
+        if let Some(reload) = &mut self.reload {
+            reload.empty.remove(&slot);
+        }
         let Some(place) = self.slots.get_mut(&slot) else { return };
         if place.successor == Some(worker) {
             place.successor = None;
@@ -630,8 +654,12 @@ impl Supervisor {
                 let late = kept.then(|| member.born + self.config.ready_timeout);
                 alive.into_iter().chain(late).min()
             }
+            Stage::Ready if !self.may_recycle(member) => None,
+            Stage::Ready if member.silent && self.config.replace_unresponsive => {
+                Some(member.not_before)
+            }
             Stage::Ready => {
-                let age = member.recycle.age.filter(|_| self.may_recycle(member))?;
+                let age = member.recycle.age?;
                 Some((member.born + age).max(member.not_before))
             }
         }
@@ -655,12 +683,15 @@ impl Supervisor {
                 && self.todo.is_empty()
                 && self.changing.is_empty()
                 && self.all_ready()
+                && self.all_listen()
             {
                 self.unsettled = false;
                 self.output.push_back(Output::ReleaseUnused);
             }
             if self.config.keep && self.slots.is_empty() && self.members.is_empty() {
                 self.tell(Notice::NobodyLeft);
+                // Servers that were kept open close by that.
+                self.output.push_back(Output::DisconnectAll);
                 self.over(Outcome::NobodyLeft);
             }
         } else if let Phase::Ending { outcome, .. } = self.phase

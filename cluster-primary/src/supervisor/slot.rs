@@ -36,10 +36,12 @@ impl Slot {
         Self { due: Some(due), ..Self::default() }
     }
 
-    /// Another failure; whether the slot's patience is at its end.
-    pub(super) fn failed(&mut self, now: Mono, config: &Config) -> bool {
+    /// Another failure; whether the slot's patience is at its end. `counts`: nobody is ready.
+    pub(super) fn failed(&mut self, now: Mono, config: &Config, counts: bool) -> bool {
         self.streak = self.streak.saturating_add(1);
-        self.failures.push_back(now);
+        if counts {
+            self.failures.push_back(now);
+        }
         while self
             .failures
             .front()
@@ -47,12 +49,17 @@ impl Slot {
         {
             self.failures.pop_front();
         }
-        self.failures.len() > config.max_failures as usize
+        counts && self.failures.len() > config.max_failures as usize
     }
 
     /// Nothing is wrong here (any more).
     pub(super) fn forgive(&mut self) {
         self.streak = 0;
+        self.be_patient();
+    }
+
+    /// What went wrong so far is not a reason to give up.
+    pub(super) fn be_patient(&mut self) {
         self.failures.clear();
     }
 
@@ -66,8 +73,8 @@ impl Slot {
         pause.min(config.backoff_max)
     }
 
-    pub(super) fn failures(&self) -> usize {
-        self.failures.len()
+    pub(super) fn failures(&self) -> u32 {
+        self.streak
     }
 }
 
@@ -80,6 +87,9 @@ pub(super) struct Member {
     pub(super) ready_at: Option<Mono>,
     pub(super) stage: Stage,
     pub(super) silent: bool,
+    /// It has said where it listens.
+    #[serde(default)]
+    pub(super) listens: bool,
     /// That it is slow has been said.
     pub(super) called_slow: bool,
     /// Its own limits.
@@ -97,6 +107,7 @@ impl Member {
             ready_at: None,
             stage: Stage::Starting,
             silent: false,
+            listens: false,
             called_slow: false,
             recycle,
             not_before: born,
@@ -161,7 +172,7 @@ mod tests {
         let mut slot = Slot::default();
         let pauses = |slot: &mut Slot, was_ready| -> Vec<u128> {
             let pauses = (0..9).map(|n| {
-                slot.failed(at(n), &config);
+                slot.failed(at(n), &config, true);
                 slot.pause(was_ready, &config).as_millis()
             });
             pauses.collect()
@@ -178,11 +189,11 @@ mod tests {
     fn patience_is_for_a_period() {
         let config = Config { max_failures: 2, ..Config::default() };
         let mut slot = Slot::default();
-        assert!(!slot.failed(at(0), &config));
-        assert!(!slot.failed(at(30), &config));
-        assert!(!slot.failed(at(61), &config), "the first is forgotten");
-        assert!(slot.failed(at(62), &config));
+        assert!(!slot.failed(at(0), &config, true));
+        assert!(!slot.failed(at(30), &config, true));
+        assert!(!slot.failed(at(61), &config, true), "the first is forgotten");
+        assert!(slot.failed(at(62), &config, true));
         slot.forgive();
-        assert!(!slot.failed(at(63), &config));
+        assert!(!slot.failed(at(63), &config, true));
     }
 }

@@ -18,7 +18,9 @@ impl Supervisor {
         self.generation += 1;
         let generation = self.generation;
         let replaced = self.reload.take().map_or(0, |reload| reload.replaced);
-        self.reload = Some(Reload { generation, replaced });
+        let empty = |place: &Slot| place.worker.is_none() && place.successor.is_none();
+        let empty = self.slots.iter().filter(|(_, place)| empty(place)).map(|(&slot, _)| slot);
+        self.reload = Some(Reload { generation, replaced, empty: empty.collect() });
         self.unsettled = true;
         self.tell(Notice::ReloadBegan { generation });
         self.todo.retain(|(_, why)| *why != Why::Reload);
@@ -140,8 +142,8 @@ impl Supervisor {
         }
     }
 
-    fn abort_reload(&mut self, now: Mono, slot: u32, reason: Failure) {
-        let Some(Reload { generation, replaced }) = self.reload.take() else { return };
+    pub(super) fn abort_reload(&mut self, now: Mono, slot: u32, reason: Failure) {
+        let Some(Reload { generation, replaced, .. }) = self.reload.take() else { return };
         self.counts.reloads_aborted += 1;
         self.todo.retain(|(_, why)| *why != Why::Reload);
         let is_starting = |change: &Change| change.why == Why::Reload && change.leaving.is_none();
@@ -166,10 +168,11 @@ impl Supervisor {
         let is_reload = |why: Why| why == Why::Reload;
         let waits = self.todo.iter().any(|(_, why)| is_reload(*why));
         let goes_on = self.changing.values().any(|change| is_reload(change.why));
-        if waits || goes_on {
+        let empty = self.reload.as_ref().is_some_and(|reload| !reload.empty.is_empty());
+        if waits || goes_on || empty {
             return;
         }
-        if let Some(Reload { generation, replaced }) = self.reload.take() {
+        if let Some(Reload { generation, replaced, .. }) = self.reload.take() {
             self.counts.reloads += 1;
             self.tell(Notice::Reloaded { generation, replaced });
         }
@@ -188,6 +191,9 @@ impl Supervisor {
         while have(self) > workers {
             let Some((slot, place)) = self.slots.pop_last() else { break };
             self.changing.remove(&slot);
+            if let Some(reload) = &mut self.reload {
+                reload.empty.remove(&slot);
+            }
             for worker in [place.worker, place.successor].into_iter().flatten() {
                 self.ask_to_leave(now, worker);
             }
@@ -261,6 +267,14 @@ impl Supervisor {
             .map(|(&worker, member)| (member.slot, worker, now.saturating_sub(member.born)));
         for (slot, worker, age) in old.collect::<Vec<_>>() {
             self.recycle(slot, worker, Cause::Age(age));
+        }
+        if self.config.replace_unresponsive {
+            let silent = |member: &Member| member.silent && member.not_before <= now;
+            let silent = self.members.iter().filter(|(_, member)| silent(member));
+            let silent: Vec<_> = silent.map(|(&worker, member)| (member.slot, worker)).collect();
+            for (slot, worker) in silent {
+                self.recycle(slot, worker, Cause::Unresponsive);
+            }
         }
     }
 }
