@@ -224,10 +224,16 @@ pub(crate) fn frozen(old: &Resolved, new: &Resolved) -> Vec<&'static str> {
     differs("listen", old.listening.listen != new.listening.listen);
     differs("control", old.control != new.control);
     differs("name", old.name != new.name);
+    differs("ready", listens_for_notices(old) != listens_for_notices(new));
     differs("http", old.seeing.http != new.seeing.http);
     differs("output", old.seeing.output != new.seeing.output);
     differs("json", old.seeing.json != new.seeing.json);
     differs("log-format", old.seeing.log_format != new.seeing.log_format);
     differs("log-level", old.seeing.log_level != new.seeing.log_level);
     frozen
+}
+
+/// Whether workers are given a socket to say there that they are ready.
+pub(crate) fn listens_for_notices(options: &Resolved) -> bool {
+    matches!(options.reload.ready, config::Ready::Notify)
 }

@@ -61,6 +61,11 @@ impl Signals {
         if !primary.take_ready(self.watch) {
             return Vec::new();
         }
+        self.rest()
+    }
+
+    /// What has come, whether the primary's wait has seen it or not.
+    pub(crate) fn rest(&mut self) -> Vec<Asked> {
         let supervised = self.supervised;
         self.delivery.pending().map(|signal| meaning(signal, supervised)).collect()
     }

@@ -19,6 +19,7 @@ use crate::init::Init;
 use crate::listen::Sockets;
 use crate::place;
 use crate::report::Report;
+use crate::run::listens_for_notices;
 use crate::signals::{Asked, Signals};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
@@ -94,6 +95,31 @@ impl Kept {
     }
 }
 
+/// What the primary's wait sees beside its own.
+struct Watched {
+    signals: Signals,
+    control: Option<WatchId>,
+    notified: Option<WatchId>,
+    upgrades: Upgrades,
+}
+
+impl Watched {
+    fn of(
+        primary: &mut Primary,
+        signals: Signals,
+        control: Option<&ControlServer>,
+        kept: Option<&Kept>,
+    ) -> io::Result<Self> {
+        let notify = kept.and_then(|kept| kept.notify.as_ref());
+        Ok(Self {
+            signals,
+            control: control.map(|control| primary.watch(control.as_raw_fd())).transpose()?,
+            notified: notify.map(|notify| primary.watch(notify.as_raw_fd())).transpose()?,
+            upgrades: Upgrades::new()?,
+        })
+    }
+}
+
 pub(crate) struct Runner {
     cluster: Supervised,
     control: Option<(ControlServer, WatchId)>,
@@ -128,56 +154,52 @@ impl Runner {
         mut kept: Option<Kept>,
     ) -> io::Result<Self> {
         let http = kept.as_mut().and_then(|kept| kept.http.take());
-        let cluster = Supervised::new(Primary::new(settings)?, config);
-        let mut runner = Self::around(cluster, report, control, ends, kept)?;
-        if let Some(http) = http {
-            let watch = runner.cluster.primary_mut().watch(http.bell().as_raw_fd())?;
-            runner.http = Some((http, watch));
-        }
-        // What has come since the start is for this loop.
+        let mut primary = Primary::new(settings)?;
+        // What has come since the start is for this loop, which is there before the first worker is.
+        let signals = Signals::take(&mut primary, kept.is_some())?;
         release_signals()?;
-        Ok(runner)
-    }
-
-    /// The loop of that cluster.
-    fn around(
-        mut cluster: Supervised,
-        report: Report,
-        control: Option<ControlServer>,
-        ends: Ends,
-        kept: Option<Kept>,
-    ) -> io::Result<Self> {
+        let mut cluster = Supervised::new(primary, config);
         let primary = cluster.primary_mut();
-        let signals = Signals::take(primary, kept.is_some())?;
-        let control = match control {
-            Some(control) => {
-                let control = control.with_orders();
-                let watch = primary.watch(control.as_raw_fd())?;
-                Some((control, watch))
+        let watched = Watched::of(primary, signals, control.as_ref(), kept.as_ref())?;
+        let http = match http {
+            Some(http) => {
+                let watch = primary.watch(http.bell().as_raw_fd())?;
+                Some((http, watch))
             }
             None => None,
         };
-        let notify = kept.as_ref().and_then(|kept| kept.notify.as_ref());
-        let notified = notify.map(|notify| primary.watch(notify.as_raw_fd())).transpose()?;
+        Ok(Self::around(cluster, watched, report, control, http, ends, kept))
+    }
+
+    /// The loop of that cluster. Nothing can go wrong with it any more.
+    fn around(
+        cluster: Supervised,
+        watched: Watched,
+        report: Report,
+        control: Option<ControlServer>,
+        http: Option<(HttpServer, WatchId)>,
+        ends: Ends,
+        kept: Option<Kept>,
+    ) -> Self {
         let systemd = Systemd::from_env(cluster.now());
-        Ok(Self {
+        Self {
             cluster,
-            control,
-            signals,
+            control: control.map(ControlServer::with_orders).zip(watched.control),
+            signals: watched.signals,
             ends,
             report,
             kept,
-            notified,
-            http: None,
+            notified: watched.notified,
+            http,
             systemd,
             announced: false,
             init: Init::new(),
-            upgrades: Upgrades::new()?,
+            upgrades: watched.upgrades,
             before: None,
             reloading: Vec::new(),
             online: BTreeSet::new(),
             cannot_listen: None,
-        })
+        }
     }
 
     pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
@@ -199,9 +221,7 @@ impl Runner {
             self.tell_manager();
             self.watch_trial();
             self.publish();
-            if let Some(outcome) = self.cluster.outcome()
-                && self.cluster.primary().poll_timeout().is_none()
-            {
+            if let Some(outcome) = self.cluster.outcome() {
                 return Ok(status(outcome));
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
@@ -444,13 +464,17 @@ impl Runner {
     }
 
     /// Has changed options take effect. What cannot change any more is said.
-    fn apply(&mut self, options: Resolved) {
+    fn apply(&mut self, mut options: Resolved) {
         let Some(kept) = &mut self.kept else { return };
         if options == kept.options {
             return;
         }
         for what in crate::run::frozen(&kept.options, &options) {
             self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
+        }
+        // There is a socket for it from the start, or never.
+        if listens_for_notices(&kept.options) != listens_for_notices(&options) {
+            options.reload.ready = kept.options.reload.ready;
         }
         let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);

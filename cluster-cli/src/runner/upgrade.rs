@@ -1,19 +1,21 @@
 //! The loop hands all over to the program's next image, and takes it up from the one before.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use cluster_primary::control::{ControlServer, OrderId, Refusal};
 use cluster_primary::supervisor::{State, Supervised};
-use cluster_primary::{Object, WatchId};
+use cluster_primary::{Object, Primary, WatchId};
 
-use super::{Ends, Kept, Runner};
+use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
 use crate::http::HttpServer;
 use crate::listen::Sockets;
 use crate::report::Report;
+use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
 use crate::upgrade::{
     self, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
@@ -112,6 +114,22 @@ impl Runner {
 
     /// Executes the program. It returns only if that could not be.
     fn hand_over(&mut self) -> io::Error {
+        // A signal that comes from here on is for the next image.
+        let error = match upgrade::hold_signals() {
+            Ok(()) => self.hand_over_held(),
+            Err(error) => return error,
+        };
+        let _released = upgrade::release_signals();
+        error
+    }
+
+    fn hand_over_held(&mut self) -> io::Error {
+        // One that came before is for this one.
+        for asked in self.signals.rest() {
+            if asked != Asked::Upgrade {
+                self.asked(asked);
+            }
+        }
         self.take_all();
         if !matches!(self.cluster.supervisor().state(), State::Running | State::Starting) {
             return io::Error::other("the cluster is ending, or reloads");
@@ -128,17 +146,11 @@ impl Runner {
         };
         // Nothing has happened.
         if let Some(listener) = http {
-            self.http = self.start_http(listener).ok().flatten();
+            let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
+            self.http = start_http(self.cluster.primary_mut(), names, listener).ok();
         }
         let _unheard = self.systemd.ready();
         error
-    }
-
-    fn start_http(&mut self, listener: OwnedFd) -> io::Result<Option<(HttpServer, WatchId)>> {
-        let names = self.kept.as_ref().and_then(|kept| kept.options.seeing.http.as_ref()?.names());
-        let server = HttpServer::start(listener.into(), names)?;
-        let watch = self.cluster.primary_mut().watch(server.bell().as_raw_fd())?;
-        Ok(Some((server, watch)))
     }
 
     /// All that is to be handed over, with the descriptors that are made for it, which are to live as
@@ -180,7 +192,9 @@ impl Runner {
         Ok((handed, kept_open))
     }
 
-    /// Takes up what was handed over.
+    /// Takes up what was handed over. Should that not be possible, nothing has happened that the image
+    /// before would miss: what has been taken up is left as it is, not taken down. Its descriptors,
+    /// which are duplicates, close when that image is executed again.
     pub(crate) fn resume(
         args: Run,
         options: Resolved,
@@ -191,30 +205,46 @@ impl Runner {
         let broken = |error: cluster_primary::StateError| io::Error::other(error.to_string());
         let fds = handed.cluster.duplicates()?;
         let cluster = Supervised::from_state(&handed.cluster.text, fds).map_err(broken)?;
-        let control = match &handed.control {
-            Some(part) => {
-                let fds = part.duplicates()?;
-                Some(ControlServer::from_state(&part.text, fds).map_err(broken)?)
+        let mut cluster = ManuallyDrop::new(cluster);
+        let mut control = ManuallyDrop::new(None);
+        if let Some(part) = &handed.control {
+            let fds = part.duplicates()?;
+            *control = Some(ControlServer::from_state(&part.text, fds).map_err(broken)?);
+        }
+        let (sockets, notify, http) = (Sockets(Vec::new()), None, None);
+        let mut kept = ManuallyDrop::new(Kept { args, options, sockets, notify, http });
+        kept.notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
+        for socket in &handed.sockets {
+            kept.sockets.0.push(socket.take_up()?);
+        }
+        let primary = cluster.primary_mut();
+        let signals = Signals::take(primary, true)?;
+        let mut watched = Watched::of(primary, signals, control.as_ref(), Some(&kept))?;
+        let upgrades = &mut watched.upgrades;
+        if let Some(path) = &handed.path {
+            upgrades.program.path = path.bytes()?.into();
+        }
+        upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
+        upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
+        let http = match handed.http {
+            Some(http) => {
+                let listener = upgrade::duplicate(http)?;
+                Some(start_http(primary, names(&kept.options), listener)?)
             }
             None => None,
         };
-        let notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
-        let sockets: io::Result<_> = handed.sockets.iter().map(HandedSocket::take_up).collect();
-        let sockets = Sockets(sockets?);
-        let kept = Kept { args, options, sockets, notify, http: None };
-        let mut runner =
-            Self::around(cluster, report, control, Ends::WithTheLastWorker, Some(kept))?;
-        if let Some(http) = handed.http {
-            runner.http = runner.start_http(upgrade::duplicate(http)?)?;
-        }
+        let mut runner = Self::around(
+            ManuallyDrop::into_inner(cluster),
+            watched,
+            report,
+            ManuallyDrop::into_inner(control),
+            http,
+            Ends::WithTheLastWorker,
+            Some(ManuallyDrop::into_inner(kept)),
+        );
         runner.announced = handed.announced;
         runner.online =
             handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
-        if let Some(path) = &handed.path {
-            runner.upgrades.program.path = path.bytes()?.into();
-        }
-        runner.upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
-        runner.upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
         Ok(runner)
     }
 
@@ -236,5 +266,22 @@ impl Runner {
             }
         }
         let _unheard = self.systemd.ready();
+        // Whoever ended while the program changed was nobody's to wait for.
+        self.reap();
     }
+}
+
+/// By what names one may ask over HTTP.
+fn names(options: &Resolved) -> Option<String> {
+    options.seeing.http.as_ref()?.names()
+}
+
+fn start_http(
+    primary: &mut Primary,
+    names: Option<String>,
+    listener: OwnedFd,
+) -> io::Result<(HttpServer, WatchId)> {
+    let server = HttpServer::start(listener.into(), names)?;
+    let watch = primary.watch(server.bell().as_raw_fd())?;
+    Ok((server, watch))
 }

@@ -22,7 +22,8 @@ const VARIABLES: [&str; 6] =
 
 /// Keeps from workers what was said to the primary. What the settings say themselves stays.
 pub(crate) fn keep_from_workers(settings: &mut Settings) {
-    settings.env.splice(0..0, VARIABLES.map(|name| (name.into(), None)));
+    let names = VARIABLES.into_iter().chain(crate::upgrade::VARIABLES);
+    settings.env.splice(0..0, names.map(|name| (name.into(), None)));
 }
 
 /// The service manager, if there is one.
@@ -252,7 +253,7 @@ mod tests {
             found.map(|(_, value)| value.clone())
         };
         assert_eq!(env(NOTIFY_SOCKET), Some(Some("of its own".into())));
-        for name in &VARIABLES[1..] {
+        for name in VARIABLES[1..].iter().chain(&crate::upgrade::VARIABLES) {
             assert_eq!(env(name), Some(None), "{name}");
         }
     }

@@ -54,15 +54,12 @@ pub(crate) fn release_signals() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 
-/// Executes the program at that path in this process, with what is handed over to it. It returns only
-/// if that could not be, and then nothing has changed.
+/// Executes the program at that path in this process, with what is handed over to it. Signals are
+/// [held](hold_signals) for it. It returns only if that could not be, and then nothing has changed.
 pub(crate) fn hand_over(program: &Program, handed: &Handed) -> io::Error {
-    let outcome = hold_signals().and_then(|()| {
-        let file = handed.write()?;
-        execute(program.path.as_os_str(), handed, &file, None)
-    });
+    let outcome =
+        handed.write().and_then(|file| execute(program.path.as_os_str(), handed, &file, None));
     let Err(error) = outcome;
-    let _released = release_signals();
     error
 }
 

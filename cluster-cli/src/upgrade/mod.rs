@@ -21,3 +21,6 @@ mod trial;
 pub(crate) use execute::{Program, give_back, hand_over, hold_signals, release_signals};
 pub(crate) use handed::{FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited};
 pub(crate) use trial::{Trial, Verdict, on_trial};
+
+/// What one image says to the next, or to one on trial, in its environment. It is nobody else's.
+pub(crate) const VARIABLES: [&str; 3] = [handed::STATE, handed::FAILED, trial::TRIAL];

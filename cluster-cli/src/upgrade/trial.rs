@@ -15,7 +15,7 @@ use super::execute::Program;
 use super::handed::Handed;
 
 /// Says to a process that it is on trial, the state on its standard input.
-const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
+pub(super) const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(20);

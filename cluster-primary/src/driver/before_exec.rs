@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
+use nix::sys::signal::SigSet;
 use rustix::io::Errno;
 use rustix::process::Rlimit;
 
@@ -33,6 +34,9 @@ impl BeforeExec {
                 .map_err(|errno| Step::Descriptors.failed(errno))?;
         }
         limits::restore(self.limit);
+        // As Node's children have it: whatever the thread holds back that forks, a worker holds back
+        // nothing. (It cannot fail with a set that is one.)
+        let _all_let_through = SigSet::empty().thread_set_mask();
         #[cfg(target_os = "linux")]
         self.becoming.run().map_err(|(step, errno)| step.failed(errno))?;
         Ok(())
