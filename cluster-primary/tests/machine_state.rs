@@ -1,5 +1,7 @@
 //! A machine that goes through its written state does from there on what it would have done.
 
+#[path = "../../cluster-ipc/tests/support/damage.rs"]
+mod damage;
 #[path = "support/ops.rs"]
 mod ops;
 
@@ -21,7 +23,7 @@ fn taken_up(now: Mono, machine: &Machine) -> Machine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn a_machine_that_was_taken_up_does_what_it_would_have_done(
@@ -40,6 +42,34 @@ proptest! {
             if changes.next().unwrap_or(true) { taken_up(now, &machine) } else { machine }
         });
         prop_assert_eq!(&outputs, &report.outputs);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6000))]
+
+    #[test]
+    fn no_state_makes_a_machine_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 1..300),
+        at in any::<prop::sample::Index>(),
+        wounds in proptest::collection::vec((any::<usize>(), any::<usize>()), 1..3),
+    ) {
+        let report = ops::run(&bytes);
+        let mut left = at.index(report.history.len().max(1));
+        let _outputs = ops::replay_changing(&report, |now, machine| {
+            if left > 0 {
+                left -= 1;
+                return machine;
+            }
+            left = usize::MAX;
+            let mut json = serde_json::to_value(machine.state(now).unwrap()).unwrap();
+            for (place, how) in &wounds {
+                damage::damage(&mut json, *place, *how);
+            }
+            let settings = (**machine.settings()).clone();
+            let state = serde_json::from_value::<MachineState>(json);
+            state.ok().and_then(|state| Machine::from_state(now, settings, state).ok()).unwrap_or(machine)
+        });
     }
 }
 

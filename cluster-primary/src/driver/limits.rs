@@ -28,14 +28,15 @@ pub(super) fn raise() -> Rlimit {
     now
 }
 
-/// As [`raise`], of a process that was another program before, which has found that limit.
+/// As [`raise`], of a process that was another program before, which has found that limit. What this
+/// one has found by itself stays.
 pub(super) fn raise_again(found: Rlimit) {
     let now = getrlimit(Resource::Nofile);
     let all = Rlimit { current: now.maximum, maximum: now.maximum };
     let _as_it_is = setrlimit(Resource::Nofile, all);
     let now = getrlimit(Resource::Nofile);
     if now.maximum == found.maximum && now.current != found.current {
-        *RAISED.lock() = Some((found, now.current));
+        RAISED.lock().get_or_insert((found, now.current));
     }
 }
 

@@ -118,6 +118,11 @@ impl Slots {
         self.slots.values().any(waits)
     }
 
+    /// Times to which others are added, or that are doubled.
+    pub(super) fn times(&self) -> impl Iterator<Item = Mono> {
+        self.slots.values().map(|slot| slot.rest).chain([self.alert_until])
+    }
+
     /// How many are on.
     fn on(&self) -> usize {
         self.slots.values().filter(|slot| slot.is_on()).count()

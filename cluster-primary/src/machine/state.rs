@@ -18,6 +18,9 @@ use crate::{Address, ConnId, ServerId, Settings, Stats, WorkerId};
 /// More than any primary has counted.
 const MAX_COUNT: u64 = 1 << 62;
 
+/// Longer than any system runs.
+const NEVER: Mono = Mono::from_secs(1 << 40);
+
 /// All that a [`Machine`] knows, but for its settings, which hold descriptors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MachineState {
@@ -198,6 +201,9 @@ impl MachineState {
         if self.seq > MAX_COUNT || self.last_worker == u32::MAX || self.last_server == u32::MAX {
             return no("more was counted than can be");
         }
+        if !self.counts().all(|count| count < MAX_COUNT) || !self.times().all(|at| at < NEVER) {
+            return no("a count or a time is one that is never reached");
+        }
         if !self.keys.iter().all(|(_, id)| serves(id)) {
             return no("a key is that of a server that is not there");
         }
@@ -205,6 +211,39 @@ impl MachineState {
             return no("a server has a worker that is not there");
         }
         Ok(())
+    }
+
+    /// All that goes up by one.
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        let Stats {
+            accepted,
+            handed_over,
+            refused,
+            shed_full,
+            shed_refused,
+            shed_closed,
+            stuck,
+            rescued,
+            ..
+        } = self.stats;
+        let stats =
+            [accepted, handed_over, refused, shed_full, shed_refused, shed_closed, stuck, rescued];
+        let workers = self.workers.values().flat_map(|worker| {
+            let latency = &worker.latency;
+            latency.buckets.into_iter().chain([worker.connections, latency.count])
+        });
+        stats.into_iter().chain([self.disconnects]).chain(workers)
+    }
+
+    /// All times to which others are added.
+    fn times(&self) -> impl Iterator<Item = Mono> {
+        let hand_offs = self.workers.values().flat_map(|worker| worker.in_flight.iter());
+        let asked = self.workers.values().filter_map(|worker| worker.asked_at);
+        let answered = self.workers.values().filter_map(|worker| worker.answered_at);
+        let slots = self.servers.values().filter_map(|server| server.slots.as_ref());
+        let watched = self.watched.iter().map(|(at, ..)| *at);
+        let sent = hand_offs.map(|hand_off| hand_off.at);
+        watched.chain(sent).chain(asked).chain(answered).chain(slots.flat_map(Slots::times))
     }
 
     /// The connections that a driver keeps for it.
