@@ -20,8 +20,10 @@ pub(crate) struct Cluster {
     pub(crate) primary: Primary,
     /// Events that no wait has taken yet.
     events: Vec<Event>,
-    /// The longest text of a state since that was last asked.
-    longest: usize,
+    /// The longest that a half-read message was in a state.
+    pub(crate) half_read: usize,
+    /// The longest text of a state.
+    pub(crate) longest: usize,
 }
 
 impl Cluster {
@@ -31,7 +33,12 @@ impl Cluster {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
-        Self { primary: Primary::new(settings).expect("a poll"), events: Vec::new(), longest: 0 }
+        Self {
+            primary: Primary::new(settings).expect("a poll"),
+            events: Vec::new(),
+            half_read: 0,
+            longest: 0,
+        }
     }
 
     /// Forks a worker and waits until it is online.
@@ -66,11 +73,9 @@ impl Cluster {
         let next = Primary::from_state(&text, fds).unwrap_or_else(|e| panic!("{e}; {text}"));
         std::mem::replace(&mut self.primary, next).abandon();
         self.longest = self.longest.max(text.len());
-    }
-
-    /// The length of the longest state that was written down since this was last asked.
-    pub(crate) fn longest(&mut self) -> usize {
-        std::mem::take(&mut self.longest)
+        // In hexadecimal digits, behind this.
+        let half_read = text.split("\"bytes\":\"").skip(1).filter_map(|rest| rest.find('"'));
+        self.half_read = self.half_read.max(half_read.max().unwrap_or(0));
     }
 
     /// Waits for an event, and takes it; before each look another image goes on.
