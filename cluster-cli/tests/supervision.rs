@@ -315,3 +315,37 @@ fn a_program_that_knows_nothing_of_clusters_is_reloaded_and_scaled_without_loss(
         assert_gone(&cluster.worker_pids());
     }
 }
+
+/// What a process holds back, and what it has been told of upgrades.
+#[cfg(target_os = "linux")]
+fn held_and_told(pid: i32) -> (String, bool) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let held = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("it is said");
+    let told = std::fs::read(format!("/proc/{pid}/environ")).expect("it is ours");
+    let told = told.split(|byte| *byte == 0).any(|set| set.starts_with(b"CLUSTER_UPGRADE"));
+    (held.trim().to_owned(), told)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_worker_starts_with_signals_held_back_or_knows_of_upgrades() {
+    let name = name("held");
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--listen", "127.0.0.1:0", "--ready", "alive"]);
+    run.args(["sleep", "1000"]);
+    let mut cluster = Cluster::start(&mut run);
+    let pid = eventually("it is there", || cluster.worker_pids().first().copied());
+    let free = ("0000000000000000".to_owned(), false);
+    assert_eq!(held_and_told(pid), free, "the first");
+    let (good, said) = tell(&["upgrade"], &name);
+    assert!(good, "{said}");
+    let (good, said) = tell(&["reload"], &name);
+    assert!(good, "{said}");
+    let next = cluster.worker_pids()[0];
+    assert_ne!(next, pid);
+    assert_eq!(held_and_told(next), free, "after an upgrade");
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+    assert!(!cluster.err.all().iter().any(|line| line.contains("in time")), "it left by itself");
+    assert_gone(&[pid, next]);
+}

@@ -196,11 +196,12 @@ fn an_image_that_cannot_go_on_executes_the_one_before_again() {
     let folder = Folder::new("goes-back");
     let Some(library) = without_polls(&folder) else { return };
     let program = own_program(&folder);
-    let mut run = cluster();
-    run.args(["run", "-n", "2", "--name", &name, "--demo-listen", "0.0.0.0:0"]);
+    // Of a socket's file, too, nothing may be taken down.
+    let path = folder.0.join("app.sock");
+    let run = rust_worker(&["--name", &name], path.to_str().unwrap());
     let cluster = Cluster::start(&mut under(&program, &run));
-    let port = cluster.listening(2).port();
-    let load = Load::start(&Target::Tcp(port), 4, 0);
+    cluster.err.wait_for(2, |line| line.contains(" listens on "));
+    let load = Load::start(&Target::Unix(path), 4, 0);
     load.more(50);
     let turncoat = folder.0.join("turncoat");
     let text = format!(
