@@ -75,9 +75,16 @@ fn the_end_is_announced_before_it_comes() {
 
 #[test]
 fn who_asks_again_does_not_wait_for_the_announcement() {
-    let (mut cluster, ..) = started(&["--drain-delay", "1h"]);
+    let name = format!("asks-again-{}", std::process::id());
+    let (mut cluster, ..) = started(&["--drain-delay", "1h", "--name", &name]);
     cluster.signal(Signal::TERM);
     cluster.err.wait_for(1, |line| line.contains("draining"));
+    // What would come to nothing is refused.
+    for what in [&["scale", "3"][..], &["reload"]] {
+        let told = support::cluster().args(what).args(["--name", &name]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(!told.status.success() && said.contains("ending"), "{what:?}: {said}");
+    }
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0));
 }

@@ -445,12 +445,7 @@ impl Runner {
         let Some(kept) = &self.kept else {
             return Err(Refusal::new("ERR_NOT_SUPERVISED", "nobody keeps these workers"));
         };
-        match self.cluster.supervisor().state() {
-            State::Draining | State::Stopping | State::GaveUp => {
-                return Err(Refusal::new("ERR_ENDING", "the cluster is ending"));
-            }
-            _ => {}
-        }
+        self.is_to_go_on()?;
         match kept.args.read() {
             Ok(options) => self.apply(options),
             Err(error) => {
@@ -461,6 +456,16 @@ impl Runner {
         }
         self.cluster.reload();
         Ok(())
+    }
+
+    /// Nothing is changed any more once the cluster ends.
+    fn is_to_go_on(&self) -> Result<(), Refusal> {
+        match self.cluster.supervisor().state() {
+            State::Draining | State::Stopping | State::GaveUp => {
+                Err(Refusal::new("ERR_ENDING", "the cluster is ending"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has changed options take effect. What cannot change any more is said.
@@ -530,10 +535,10 @@ impl Runner {
             _ if self.kept.is_none() => {
                 Err(Refusal::new("ERR_NOT_SUPERVISED", "nobody keeps these workers"))
             }
-            Order::Scale { workers } => {
+            Order::Scale { workers } => self.is_to_go_on().map(|()| {
                 self.cluster.scale(workers);
-                Ok(Object::new().with("workers", self.cluster.supervisor().wanted()).into())
-            }
+                Object::new().with("workers", self.cluster.supervisor().wanted()).into()
+            }),
             Order::Drain { delay } => {
                 let set = self.kept.as_ref().map(|kept| kept.options.drain_delay);
                 self.cluster.drain(delay.or(set).unwrap_or_default());
