@@ -112,7 +112,8 @@ impl Hex {
     pub(crate) fn bytes(&self) -> io::Result<OsString> {
         let digits = self.0.as_bytes().chunks(2);
         let bytes = digits.map(|pair| {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2);
+            let is_one = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+            let pair = std::str::from_utf8(pair).ok().filter(|_| is_one);
             pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
         });
         let bytes: Option<Vec<u8>> = bytes.collect();
