@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -87,12 +88,15 @@ pub fn cluster() -> Command {
     command
 }
 
-/// An empty folder that is removed at the end.
+/// An empty folder, nobody else's, that is removed at the end.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("cluster-cli-{}-{name}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let ours = format!("cluster-cli-{}-{count}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(ours);
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
