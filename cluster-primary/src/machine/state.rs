@@ -143,17 +143,26 @@ impl Machine {
         })
     }
 
-    /// Every connection that is on its way to a worker is so in its server's books.
+    /// What is on its way to a worker is so in its server's books, and nothing else is.
     fn check_hand_offs(&self) -> Result<(), StateError> {
         for (id, worker) in &self.workers {
+            let mut sent = BTreeMap::<ServerId, usize>::new();
             for hand_off in worker.in_flight.iter() {
-                let server = self.servers.get(&hand_off.server);
-                let booked = server.is_some_and(|s| s.sched.in_flight(*id) > 0);
-                if !booked || hand_off.seq >= self.seq {
-                    return Err(StateError::contradiction(format_args!(
-                        "a connection is on its way to worker {id} that no server has sent"
-                    )));
+                if hand_off.seq >= self.seq {
+                    return Err(StateError::contradiction(
+                        "an answer is awaited to what comes yet",
+                    ));
                 }
+                *sent.entry(hand_off.server).or_default() += 1;
+            }
+            let known = sent.keys().all(|server| self.servers.contains_key(server));
+            let booked = |(server, entry): (&ServerId, &Server)| {
+                entry.sched.in_flight(*id) == sent.get(server).copied().unwrap_or_default()
+            };
+            if !known || !self.servers.iter().all(booked) {
+                return Err(StateError::contradiction(format_args!(
+                    "what is on its way to worker {id} is not what servers have sent it"
+                )));
             }
         }
         Ok(())
