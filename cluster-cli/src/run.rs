@@ -215,25 +215,32 @@ pub(crate) fn config(options: &Resolved) -> Config {
     config
 }
 
-/// Options that are set once and for all, and that differ.
-pub(crate) fn frozen(old: &Resolved, new: &Resolved) -> Vec<&'static str> {
-    let mut frozen = Vec::new();
-    let mut differs = |name, differs: bool| frozen.extend(differs.then_some(name));
-    differs("placement", old.placement != new.placement);
-    differs("policy", old.policy != new.policy);
-    differs("listen", old.listening.listen != new.listening.listen);
-    differs("control", old.control != new.control);
-    differs("name", old.name != new.name);
-    differs("ready", listens_for_notices(old) != listens_for_notices(new));
-    differs("http", old.seeing.http != new.seeing.http);
-    differs("output", old.seeing.output != new.seeing.output);
-    differs("json", old.seeing.json != new.seeing.json);
-    differs("log-format", old.seeing.log_format != new.seeing.log_format);
-    differs("log-level", old.seeing.log_level != new.seeing.log_level);
-    frozen
-}
-
-/// Whether workers are given a socket to say there that they are ready.
-pub(crate) fn listens_for_notices(options: &Resolved) -> bool {
-    matches!(options.reload.ready, config::Ready::Notify)
+/// Options that a running cluster cannot change stay as they are in it; those that were to be otherwise,
+/// by their names.
+pub(crate) fn keep_frozen(old: &Resolved, new: &mut Resolved) -> Vec<&'static str> {
+    fn keep<T: Clone + PartialEq>(old: &T, new: &mut T) -> bool {
+        let differs = old != new;
+        if differs {
+            new.clone_from(old);
+        }
+        differs
+    }
+    let mut kept = Vec::new();
+    let mut differs = |name, differs: bool| kept.extend(differs.then_some(name));
+    differs("placement", keep(&old.placement, &mut new.placement));
+    differs("policy", keep(&old.policy, &mut new.policy));
+    differs("listen", keep(&old.listening.listen, &mut new.listening.listen));
+    differs("control", keep(&old.control, &mut new.control));
+    differs("name", keep(&old.name, &mut new.name));
+    differs("http", keep(&old.seeing.http, &mut new.seeing.http));
+    differs("output", keep(&old.seeing.output, &mut new.seeing.output));
+    differs("json", keep(&old.seeing.json, &mut new.seeing.json));
+    differs("log-format", keep(&old.seeing.log_format, &mut new.seeing.log_format));
+    differs("log-level", keep(&old.seeing.log_level, &mut new.seeing.log_level));
+    // There is a socket to say it at from the start, or never.
+    let notified = |options: &Resolved| matches!(options.reload.ready, config::Ready::Notify);
+    if notified(old) != notified(new) {
+        differs("ready", keep(&old.reload.ready, &mut new.reload.ready));
+    }
+    kept
 }

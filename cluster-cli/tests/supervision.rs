@@ -235,6 +235,18 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
             assert_eq!(ask(address, "/env/COLOR").unwrap(), "blue");
         }
 
+        // What cannot change is said each time, for it stays as it is.
+        let text = std::fs::read_to_string(&file_).unwrap();
+        std::fs::write(&file_, format!("placement = 'kernel'\nready = 'notify'\n{text}")).unwrap();
+        for count in 1..=2 {
+            let (good, said) = tell(&["reload"], &name);
+            assert!(good, "{said}");
+            for option in ["placement", "ready"] {
+                let anew = format!("{option} takes effect when the cluster is started anew");
+                cluster.err.wait_for(count, |line| line.contains(&anew));
+            }
+        }
+
         // A file that is wrong is said to be, and nothing happens.
         std::fs::write(&file_, "workers = 'two'\n").unwrap();
         let (good, said) = tell(&["reload"], &name);
@@ -247,7 +259,7 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
         let (good, said) = tell(&["reload"], &name);
         assert!(!good && said.contains("code 9") && said.contains("ERR_RELOAD_ABORTED"), "{said}");
         assert_eq!(ask(address, "/env/COLOR").unwrap(), "blue");
-        let listening = cluster.err.wait_for(4, |line| line.contains(" listens on ")).len();
+        let listening = cluster.err.wait_for(8, |line| line.contains(" listens on ")).len();
         assert!(ask(address, "/exit/1").is_err());
         cluster.err.wait_for(listening + 1, |line| line.contains(" listens on "));
         for _ in 0..2 {

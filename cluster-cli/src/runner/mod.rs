@@ -19,7 +19,6 @@ use crate::init::Init;
 use crate::listen::Sockets;
 use crate::place;
 use crate::report::Report;
-use crate::run::listens_for_notices;
 use crate::signals::{Asked, Signals};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
@@ -474,12 +473,8 @@ impl Runner {
         if options == kept.options {
             return;
         }
-        for what in crate::run::frozen(&kept.options, &options) {
+        for what in crate::run::keep_frozen(&kept.options, &mut options) {
             self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
-        }
-        // There is a socket for it from the start, or never.
-        if listens_for_notices(&kept.options) != listens_for_notices(&options) {
-            options.reload.ready = kept.options.reload.ready;
         }
         let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);
