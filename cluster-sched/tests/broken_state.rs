@@ -1,7 +1,7 @@
 //! A state that is damaged, or made by somebody hostile, is an error or some scheduler's state, and
 //! never a panic, neither at once nor later.
 
-#[path = "support/damage.rs"]
+#[path = "../../cluster-ipc/tests/support/damage.rs"]
 mod damage;
 #[path = "support/ops.rs"]
 mod ops;
