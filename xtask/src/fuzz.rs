@@ -70,3 +70,33 @@ fn one(target: &str, seconds: u32) -> io::Result<()> {
         "-verbosity=0",
     ]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::{step, targets};
+
+    /// What `.cargo/config.toml` lets take unstable options is what the targets are built from.
+    #[test]
+    fn every_crate_under_a_target_may_take_the_sanitizers_option() {
+        let named = env!("RUSTC_BOOTSTRAP");
+        let named: BTreeSet<_> = named.split(',').map(str::to_owned).collect();
+
+        let tree = step::cargo(["tree", "--manifest-path", "fuzz/Cargo.toml", "--prefix", "none"])
+            .args(["--edges", "normal,no-proc-macro", "--format", "{lib}"])
+            .output()
+            .expect("cargo tree");
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let tree = String::from_utf8(tree.stdout).expect("names");
+        // With a library, or empty for one without: the package of the targets themselves.
+        let mut needed: BTreeSet<_> =
+            tree.lines().map(|line| line.trim_end_matches(" (*)")).map(str::to_owned).collect();
+        needed.remove("");
+        let manifest = step::root().join("fuzz/Cargo.toml");
+        needed.extend(targets::of_kind(&manifest, "bin").expect("the targets"));
+        needed.insert("___".to_owned());
+
+        assert_eq!(named, needed);
+    }
+}
