@@ -47,7 +47,9 @@ pub(super) fn perform(primary: &mut Primary, call: Call) -> Result<Outcome, Fail
         }
         Call::SetupPrimary { change } => {
             let has_program = change.exec;
-            primary.setup(|settings| change.apply(settings));
+            let mut changed = primary.settings().clone();
+            change.apply(&mut changed)?;
+            primary.setup(|settings| *settings = changed);
             let settings = render::settings(primary.settings()).into();
             if has_program { Ok(Outcome::HasProgram(settings)) } else { done(settings) }
         }

@@ -40,16 +40,47 @@ type Step = Box<dyn FnOnce(&mut Settings)>;
 /// A change of the settings.
 pub(super) struct Change {
     steps: Vec<Step>,
+    stdio: Option<Option<Vec<StdioEntry>>>,
     /// It names a program.
     pub(super) exec: bool,
 }
 
+/// What `stdio` is made of.
+enum StdioEntry {
+    Plain(Stdio),
+    /// A descriptor of the primary's. Whether there is one is seen when the change is made.
+    Number(i32),
+}
+
 impl Change {
-    pub(super) fn apply(self, settings: &mut Settings) {
+    /// # Errors
+    /// If it names a descriptor that is not open. The settings may have been changed in part then.
+    pub(super) fn apply(self, settings: &mut Settings) -> Result<(), Failure> {
+        if let Some(stdio) = self.stdio {
+            let opened = |entries: Vec<_>| entries.into_iter().map(StdioEntry::open).collect();
+            settings.stdio = stdio.map(opened).transpose()?;
+        }
         for step in self.steps {
             step(settings);
         }
+        Ok(())
     }
+}
+
+impl StdioEntry {
+    fn open(self) -> Result<Stdio, Failure> {
+        match self {
+            Self::Plain(stdio) => Ok(stdio),
+            Self::Number(number) => match duplicate(number) {
+                Some(fd) => Ok(Stdio::Numbered { number, fd: Arc::new(fd) }),
+                None => Err(not_open(number)),
+            },
+        }
+    }
+}
+
+fn not_open(number: impl std::fmt::Display) -> Failure {
+    Failure::params(format!("the primary has no descriptor {number} open"))
 }
 
 /// The types of events that can be subscribed to. The last few go beyond Node, and come only to
@@ -278,9 +309,9 @@ fn environment(name: &str, value: Value) -> Result<Env, Failure> {
 }
 
 fn change(params: &mut Params) -> Result<Change, Failure> {
-    let mut change = Change { steps: Vec::new(), exec: false };
+    let mut change = Change { steps: Vec::new(), stdio: None, exec: false };
     let mut set = |step: Step| change.steps.push(step);
-    let mut exec = false;
+    let (mut exec, mut descriptors) = (false, None);
     if let Some(value) = params.0.remove("exec") {
         let program = PathBuf::from(text("exec", &value)?);
         exec = true;
@@ -328,8 +359,7 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
         set(Box::new(move |s| s.silent = silent));
     }
     if let Some(value) = params.0.remove("stdio") {
-        let stdio = optional(&value, stdio)?;
-        set(Box::new(move |s| s.stdio = stdio));
+        descriptors = Some(optional(&value, stdio)?);
     }
     if let Some(value) = params.0.remove("uid") {
         let uid = optional(&value, |v| id("uid", v))?;
@@ -368,7 +398,7 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
         let hide = optional(&value, |v| flag("windowsHide", v))?.unwrap_or_default();
         set(Box::new(move |s| s.windows_hide = hide));
     }
-    change.exec = exec;
+    (change.exec, change.stdio) = (exec, descriptors);
     Ok(change)
 }
 
@@ -380,30 +410,27 @@ fn optional<T>(
 }
 
 /// As in Node: an array, or one word for the first three, to which the channel is added.
-fn stdio(value: &Value) -> Result<Vec<Stdio>, Failure> {
-    let entries = match value {
+fn stdio(value: &Value) -> Result<Vec<StdioEntry>, Failure> {
+    match value {
         Value::String(word) if word != "ipc" => {
-            vec![stdio_entry(0, value)?, stdio_entry(1, value)?, stdio_entry(2, value)?, Stdio::Ipc]
+            let words = [value; 3].into_iter().enumerate();
+            let words = words.map(|(at, word)| stdio_entry(at, word));
+            words.chain([Ok(StdioEntry::Plain(Stdio::Ipc))]).collect()
         }
         Value::Array(entries) => {
-            let entries = entries.iter().enumerate().map(|(at, entry)| stdio_entry(at, entry));
-            entries.collect::<Result<_, _>>()?
+            entries.iter().enumerate().map(|(at, entry)| stdio_entry(at, entry)).collect()
         }
-        _ => return Err(unfit("stdio", "an array, or one word")),
-    };
-    Ok(entries)
+        _ => Err(unfit("stdio", "an array, or one word")),
+    }
 }
 
-fn stdio_entry(at: usize, entry: &Value) -> Result<Stdio, Failure> {
-    Ok(match entry {
+fn stdio_entry(at: usize, entry: &Value) -> Result<StdioEntry, Failure> {
+    Ok(StdioEntry::Plain(match entry {
         Value::Null if at < 3 => Stdio::Pipe,
         Value::Null => Stdio::Ignore,
         Value::Number(number) => {
             let numbered = number.as_i64().and_then(|n| i32::try_from(n).ok());
-            let open = numbered.and_then(|number| Some((number, Arc::new(duplicate(number)?))));
-            let no = || Failure::params(format!("the primary has no descriptor {number} open"));
-            let (number, fd) = open.ok_or_else(no)?;
-            Stdio::Numbered { number, fd }
+            return numbered.map(StdioEntry::Number).ok_or_else(|| not_open(number));
         }
         entry => match entry.as_str() {
             Some("pipe" | "overlapped") => Stdio::Pipe,
@@ -416,5 +443,5 @@ fn stdio_entry(at: usize, entry: &Value) -> Result<Stdio, Failure> {
                 return Err(unfit("stdio", &format!("made of {what}")));
             }
         },
-    })
+    }))
 }
