@@ -354,6 +354,31 @@ fn a_worker_has_a_process_group_of_its_own() {
     assert_eq!(cluster.ask(worker, "group"), "true");
 }
 
+/// Whatever their primary does.
+#[test]
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "what a signal does is the whole process's")]
+fn a_worker_holds_back_and_ignores_no_signal() {
+    use nix::sys::signal::{self, SigHandler, SigSet};
+
+    SigSet::all().thread_set_mask().expect("it is a set");
+    // SAFETY: no handler is installed.
+    let before = unsafe { signal::signal(signal::SIGWINCH, SigHandler::SigIgn) };
+    assert!(matches!(before, Ok(SigHandler::SigDfl)), "{before:?}");
+
+    let script =
+        "while read -r line; do case $line in Sig[BI]*) echo $line;; esac; done </proc/self/status";
+    let settings = Settings::new("sh").with_args(["-c", script]).with_silent(true);
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.primary.fork().expect("there is a shell");
+    let said = stdio(&mut cluster, worker, 1, 2 * "SigBlk: 0000000000000000\n".len());
+    let said = String::from_utf8(said).expect("numbers");
+    let masks = said.split_whitespace().filter_map(|word| u64::from_str_radix(word, 16).ok());
+    // (What is above are real-time signals, of which libuv ignores none nor forgets any.)
+    let standard: Vec<_> = masks.map(|mask| mask & 0x7fff_ffff).collect();
+    assert_eq!(standard, [0, 0], "{said}");
+}
+
 #[test]
 fn a_worker_is_not_told_what_its_primary_is_itself() {
     // A shell that is a worker of ours, by all that its environment says, is a primary's

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use rustix::io::Errno;
 use rustix::process::Rlimit;
 
@@ -34,13 +34,25 @@ impl BeforeExec {
                 .map_err(|errno| Step::Descriptors.failed(errno))?;
         }
         limits::restore(self.limit);
-        // As Node's children have it: whatever the thread holds back that forks, a worker holds back
-        // nothing. (It cannot fail with a set that is one.)
-        let _all_let_through = SigSet::empty().thread_set_mask();
+        forget_signals();
         #[cfg(target_os = "linux")]
         self.becoming.run().map_err(|(step, errno)| step.failed(errno))?;
         Ok(())
     }
+}
+
+/// As Node's children have it: whatever the thread holds back that forks, and whatever the primary was
+/// started to ignore (by a shell in the background, or `nohup`), a worker holds back and ignores
+/// nothing.
+#[allow(unsafe_code, reason = "a signal's disposition is the whole process's")]
+fn forget_signals() {
+    for number in Signal::iterator() {
+        // SAFETY: no handler is installed, and this process has one thread.
+        // It cannot be done for two, and cannot fail for others.
+        let _kill_and_stop = unsafe { signal(number, SigHandler::SigDfl) };
+    }
+    // (It cannot fail with a set that is one.)
+    let _all_let_through = SigSet::empty().thread_set_mask();
 }
 
 /// What can fail of it.
