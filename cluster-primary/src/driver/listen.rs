@@ -10,6 +10,7 @@ use std::path::Path;
 use cluster_ipc::shortest_path;
 use cluster_proto::{AddressType, Family, Field, HandleKind, ListenQuery, SockName, flags};
 use cluster_sched::sticky::client_of;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
@@ -230,6 +231,12 @@ pub(super) fn make_socket(family: AddressFamily, kind: SocketType) -> Result<Own
     }
 }
 
+/// Whether there is a connection to accept, or something wrong, which accepting will tell.
+pub(super) fn waits(listener: impl AsFd) -> bool {
+    let mut listener = [PollFd::new(&listener, PollFlags::IN)];
+    !matches!(poll(&mut listener, Some(&Timespec::default())), Ok(0))
+}
+
 /// Accepts one connection that does not block, and does not survive an exec. With it comes the hash
 /// of its client's address, if that has one.
 pub(super) fn accept(listener: impl AsFd) -> Result<(OwnedFd, Option<u32>), Errno> {
@@ -268,5 +275,20 @@ mod tests {
         assert_eq!(address, SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 7).into());
         assert_eq!(parse_ip("localhost", 80), None);
         assert_eq!(parse_ip("", 80), None);
+    }
+
+    #[test]
+    fn what_can_be_accepted_is_known_without_accepting() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        assert!(!waits(&listener));
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        assert!(waits(&listener));
+        accept(&listener).expect("one waits");
+        assert!(!waits(&listener));
+        // What is wrong is for accepting to tell.
+        net::shutdown(&listener, net::Shutdown::Both).expect("it listens");
+        assert!(waits(&listener));
+        assert_eq!(accept(&listener).expect_err("it does not listen"), Errno::INVAL);
     }
 }

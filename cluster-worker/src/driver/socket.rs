@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 
@@ -62,7 +63,16 @@ impl Lent {
 /// What says that the listener, or this process, cannot accept: `EMFILE`, `ENFILE`, `ENOBUFS`,
 /// `ENOMEM`, `EINVAL` of a listener that was shut down, and the like. What waits there still waits.
 pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<Option<OwnedFd>, Errno> {
-    first_alive(|| accept_once(listener, blocking))
+    // Linux makes the socket first, and then sees that nobody waits: to ask costs a tenth.
+    first_alive(
+        || if waits(listener) { accept_once(listener, blocking) } else { Err(Errno::AGAIN) },
+    )
+}
+
+/// Whether there is a connection to accept, or something wrong, which accepting will tell.
+fn waits(listener: &OwnedFd) -> bool {
+    let mut listener = [PollFd::new(listener, PollFlags::IN)];
+    !matches!(poll(&mut listener, Some(&Timespec::default())), Ok(0))
 }
 
 /// Passes over connections that have failed before they were accepted: each attempt takes one, so
