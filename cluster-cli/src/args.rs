@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Name, Options, Period};
+use crate::config::{Count, Name, Options, Period};
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -163,9 +163,8 @@ pub(crate) struct Scale {
     #[command(flatten)]
     pub(crate) ordered: Ordered,
 
-    /// How many
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) workers: u32,
+    /// How many, up to 10,000
+    pub(crate) workers: Count<1, 10_000>,
 }
 
 /// Have a cluster say that it is not ready, and end after a while.

@@ -24,6 +24,7 @@ mod written;
 
 pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
+pub(crate) use count::Count;
 pub(crate) use name::Name;
 pub(crate) use options::Options;
 pub(crate) use period::Period;

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Verb::Status(status) => status::status(&status),
         Verb::Top(top) => top::top(top),
         Verb::Reload(reload) => order::order(&reload.ordered, &Order::Reload),
-        Verb::Scale(scale) => order::order(&scale.ordered, &Order::Scale(scale.workers)),
+        Verb::Scale(scale) => order::order(&scale.ordered, &Order::Scale(scale.workers.number())),
         Verb::Drain(drain) => {
             let delay =
                 drain.delay.map(|delay| u64::try_from(delay.0.as_millis()).unwrap_or(u64::MAX));

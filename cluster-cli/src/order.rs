@@ -36,11 +36,22 @@ impl Order {
 
     fn done(&self, result: &Value) -> String {
         match self {
-            Self::Reload => format!(
-                "reload {} is done: workers replaced: {}",
-                line(&result["generation"]),
-                line(&result["replaced"])
-            ),
+            Self::Reload => {
+                let frozen = result["frozen"].as_array().into_iter().flatten();
+                let frozen: Vec<_> = frozen.filter_map(Value::as_str).collect();
+                let frozen = match &frozen[..] {
+                    [] => String::new(),
+                    _ => format!(
+                        "\nwhat takes effect when the cluster is started anew: {}",
+                        frozen.join(", ")
+                    ),
+                };
+                format!(
+                    "reload {} is done: workers replaced: {}{frozen}",
+                    line(&result["generation"]),
+                    line(&result["replaced"])
+                )
+            }
             Self::Scale(_) => format!("workers kept: {}", line(&result["workers"])),
             Self::Drain(_) => "ending".into(),
             Self::Upgrade => format!(

@@ -241,6 +241,8 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
         for count in 1..=2 {
             let (good, said) = tell(&["reload"], &name);
             assert!(good, "{said}");
+            let when = "what takes effect when the cluster is started anew: placement, ready";
+            assert!(said.contains(when), "{said}");
             for option in ["placement", "ready"] {
                 let anew = format!("{option} takes effect when the cluster is started anew");
                 cluster.err.wait_for(count, |line| line.contains(&anew));

@@ -11,7 +11,7 @@ pub(crate) struct Count<const LEAST: u64, const MOST: u64>(pub(crate) u64);
 
 impl<const LEAST: u64, const MOST: u64> Count<LEAST, MOST> {
     /// The number, where its range says that it fits.
-    pub(super) fn number<T: TryFrom<u64>>(self) -> T {
+    pub(crate) fn number<T: TryFrom<u64>>(self) -> T {
         // The range is part of the type: whether it fits does not depend on what was written.
         T::try_from(self.0).ok().expect("the range of this option fits its type")
     }

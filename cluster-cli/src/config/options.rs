@@ -174,8 +174,9 @@ pub(crate) struct Options {
     pub(crate) recycle_jitter: Option<Count<0, 100>>,
 
     /// Open a socket that listens there, and pass it to the workers as systemd does (LISTEN_FDS): for
-    /// programs that know nothing of cluster. A port (on every address), HOST:PORT, or the path of a
-    /// Unix-domain socket; may be given several times
+    /// programs that know nothing of cluster. A port (on every address), HOST:PORT, unix:PATH, or
+    /// fd:NAME or fd:NUMBER for a socket that cluster was given itself; NAME= before it names the
+    /// socket; may be given several times
     #[arg(long, value_name = "ADDRESS", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::list")]
     pub(crate) listen: Vec<ListenAddress>,

@@ -137,6 +137,8 @@ pub(crate) struct Runner {
     before: Option<(Settings, Resolved)>,
     /// Clients that wait for a reload to be over.
     reloading: Vec<OrderId>,
+    /// Options that would be otherwise in force, were the cluster started anew.
+    frozen: Vec<&'static str>,
     /// Workers that have said anything on their channels.
     online: BTreeSet<WorkerId>,
     /// Why a worker could not listen, if none has listened since.
@@ -196,6 +198,7 @@ impl Runner {
             upgrades: watched.upgrades,
             before: None,
             reloading: Vec::new(),
+            frozen: Vec::new(),
             online: BTreeSet::new(),
             cannot_listen: None,
         }
@@ -288,8 +291,11 @@ impl Runner {
         match notice {
             Notice::Reloaded { generation, replaced } => {
                 self.before = None;
-                let answer =
-                    Object::new().with("generation", generation).with("replaced", replaced);
+                let frozen: Vec<_> = self.frozen.iter().map(|option| (*option).into()).collect();
+                let answer = Object::new()
+                    .with("generation", generation)
+                    .with("replaced", replaced)
+                    .with("frozen", frozen);
                 self.answer_reloads(|| Ok(answer.clone().into()));
             }
             Notice::ReloadAborted { slot, reason, .. } => {
@@ -309,7 +315,7 @@ impl Runner {
                 };
                 if let Some(cause) = &self.cannot_listen {
                     self.report.hint(&format!("a worker {cause}"));
-                } else if deaths.iter().all(mute) {
+                } else if self.has_channel() && deaths.iter().all(mute) {
                     self.report.hint(
                         "none of them said a word on its channel: does the program speak \
                          node:cluster's protocol? (One that knows nothing of it is given its \
@@ -325,6 +331,12 @@ impl Runner {
             }
             _ => {}
         }
+    }
+
+    /// Whether workers are meant to speak on their channels.
+    fn has_channel(&self) -> bool {
+        let kept = self.kept.as_ref();
+        kept.is_none_or(|kept| kept.options.listening.listen.is_empty())
     }
 
     fn answer_reloads(&mut self, answer: impl Fn() -> Result<cluster_primary::Value, Refusal>) {
@@ -470,10 +482,11 @@ impl Runner {
     /// Has changed options take effect. What cannot change any more is said.
     fn apply(&mut self, mut options: Resolved) {
         let Some(kept) = &mut self.kept else { return };
-        if options == kept.options {
+        self.frozen = crate::run::keep_frozen(&kept.options, &mut options);
+        if options == kept.options && self.frozen.is_empty() {
             return;
         }
-        for what in crate::run::keep_frozen(&kept.options, &mut options) {
+        for what in &self.frozen {
             self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
         }
         let settings = kept.settings_of(&options);

@@ -57,7 +57,10 @@ impl Trial {
             .stdout(theirs.try_clone()?)
             .stderr(theirs);
         lend(&mut command, handed.descriptors().collect());
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|error| {
+            let path = program.path.display();
+            io::Error::new(error.kind(), format!("cannot execute {path}: {error}"))
+        })?;
         let output = File::from(OwnedFd::from(output));
         rustix::io::ioctl_fionbio(&output, true)?;
         Ok(Self { child, output, said: Vec::new(), over: false, deadline: now + PATIENCE })
