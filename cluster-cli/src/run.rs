@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_primary::control::{ControlError, ControlServer};
 use cluster_primary::supervisor::{Config, LeaveBy, Ready, Recycle};
-use cluster_primary::{Affinity, Settings};
+use cluster_primary::{Affinity, Settings, scheduling};
 
 use crate::args::Run;
 use crate::config::{self, Output, Resolved};
@@ -142,6 +142,16 @@ fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>,
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// How this thread is scheduled, whose the primary is.
+pub(crate) fn schedule(options: &Resolved) {
+    if options.give_way {
+        // Where the system has it not, it interrupts those who run.
+        scheduling::give_way();
+    } else {
+        scheduling::give_way_no_more();
     }
 }
 

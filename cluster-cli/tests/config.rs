@@ -92,7 +92,7 @@ cluster: error: FILE:1:1: there is no option colour
 1 | colour = 'blue'
   | ^^^^^^
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
-backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
+give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
 batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
 keep-listeners, stop-signal, demo-listen, grace, drain-delay, uid, gid, groups, no-new-privs, \
 affinity, http, output, log-format, log-level, log-connections, json, control, name, program
@@ -409,6 +409,7 @@ fn the_defaults_are_in_force() {
 serialization = "json"
 placement = "handoff"
 policy = "rr"
+give-way = true
 backoff-first = "100ms"
 backoff-max = "10s"
 max-failures = 5
@@ -484,6 +485,7 @@ cwd = "app"
 serialization = "advanced"
 placement = "kernel"
 policy = "sticky"
+give-way = false
 backoff-first = 0.25
 backoff-max = "1.5m"
 max-failures = 7
@@ -528,6 +530,7 @@ cwd = "{here}/app"
 serialization = "advanced"
 placement = "kernel"
 policy = "sticky"
+give-way = false
 backoff-first = "250ms"
 backoff-max = "90s"
 max-failures = 7

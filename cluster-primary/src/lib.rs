@@ -65,6 +65,7 @@ mod event;
 mod id;
 pub mod machine;
 mod placement;
+pub mod scheduling;
 mod settings;
 mod signal;
 mod stats;

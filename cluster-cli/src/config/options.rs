@@ -87,6 +87,20 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) placement: Option<One<Placement>>,
 
+    /// When something comes for the primary while all CPUs are busy, wait until who runs pauses, or
+    /// has used up its time slice, instead of interrupting it (SCHED_BATCH; Linux only): that takes
+    /// far less CPU time for each connection. false has the least delay [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = PLACEMENT
+    )]
+    pub(crate) give_way: Option<bool>,
+
     /// The pause before a worker is started in the place of one that failed; it doubles with each
     /// failure in a row [default: 100ms]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
@@ -335,8 +349,8 @@ impl Options {
             };
         }
         each! {
-            workers exec_path exec_arg cwd env serialization policy placement backoff_first
-            backoff_max max_failures failure_period stable_after ready ready_timeout batch
+            workers exec_path exec_arg cwd env serialization policy placement give_way
+            backoff_first backoff_max max_failures failure_period stable_after ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners stop_signal demo_listen grace drain_delay uid gid groups no_new_privs
             affinity http output log_format log_level log_connections json control name program

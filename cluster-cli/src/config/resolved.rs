@@ -42,6 +42,7 @@ pub(crate) struct Resolved {
     /// None where nobody is chosen: under the placement `shared`.
     #[serde(serialize_with = "shown::choices", skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<PolicyName>,
+    pub(crate) give_way: bool,
     #[serde(flatten)]
     pub(crate) restarts: Restarts,
     #[serde(flatten)]
@@ -313,6 +314,7 @@ impl Options {
             serialization: given.serialization.map(|one| one.0).unwrap_or_default(),
             placement,
             policy,
+            give_way: given.give_way.unwrap_or(true),
             restarts,
             reload,
             health,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cluster_primary::control::{ControlServer, Order, OrderId, Refusal, Status, status_object};
 use cluster_primary::supervisor::{Config, Failure, Happening, Notice, Outcome, State, Supervised};
-use cluster_primary::{Event, Object, Primary, Settings, WatchId, WorkerId};
+use cluster_primary::{Event, Object, Primary, Settings, WatchId, WorkerId, scheduling};
 
 use crate::args::Run;
 use crate::client::line;
@@ -205,6 +205,12 @@ impl Runner {
     }
 
     pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
+        match &self.kept {
+            Some(kept) => crate::run::schedule(&kept.options),
+            None => {
+                scheduling::give_way();
+            }
+        }
         loop {
             // A worker that talks without end must not keep anything else from happening.
             let mut told = false;
@@ -492,6 +498,7 @@ impl Runner {
         let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);
         let options = &kept.options;
+        crate::run::schedule(options);
         self.cluster.supervisor_mut().configure(crate::run::config(options));
         if options.workers != old.workers {
             self.cluster.scale(options.workers);
@@ -505,6 +512,7 @@ impl Runner {
     fn go_back(&mut self) {
         let Some((settings, options)) = self.before.take() else { return };
         self.cluster.primary_mut().setup(|set| *set = settings);
+        crate::run::schedule(&options);
         self.cluster.supervisor_mut().configure(crate::run::config(&options));
         if let Some(kept) = &mut self.kept {
             kept.options = options;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_primary::control::{ControlServer, OrderId, Refusal};
 use cluster_primary::supervisor::{State, Supervised};
-use cluster_primary::{Object, Primary, WatchId};
+use cluster_primary::{Object, Primary, WatchId, scheduling};
 
 use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
@@ -140,11 +140,16 @@ impl Runner {
             server.finish(LAST_WORDS)
         });
         self.report.finish(LAST_WORDS);
+        // The next image sees to that itself.
+        scheduling::give_way_no_more();
         let error = match self.handed(http.as_ref()) {
             Ok((handed, _kept)) => upgrade::hand_over(&self.upgrades.program, &handed),
             Err(error) => error,
         };
         // Nothing has happened.
+        if let Some(kept) = &self.kept {
+            crate::run::schedule(&kept.options);
+        }
         if let Some(listener) = http {
             let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
             self.http = start_http(self.cluster.primary_mut(), names, listener).ok();

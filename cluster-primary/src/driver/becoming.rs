@@ -10,11 +10,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::affinity;
 use super::before_exec::Step;
-use crate::{ForkError, Settings};
+use crate::{ForkError, Settings, scheduling};
 
 /// Made ready before the fork.
 pub(super) struct Becoming {
     cpus: Option<CpuSet>,
+    /// The thread that forks gives way to others; workers do not.
+    waits: bool,
     groups: Groups,
     gid: Option<Gid>,
     uid: Option<Uid>,
@@ -44,6 +46,7 @@ impl Becoming {
         };
         Ok(Self {
             cpus: cpus.transpose().map_err(no)?,
+            waits: scheduling::gives_way(),
             groups,
             gid: settings.gid.map(Gid::from_raw_unchecked),
             uid: settings.uid.map(Uid::from_raw_unchecked),
@@ -56,6 +59,9 @@ impl Becoming {
     pub(super) fn run(&self) -> Result<(), (Step, Errno)> {
         if let Some(cpus) = &self.cpus {
             sched_setaffinity(None, cpus).map_err(|errno| (Step::Affinity, errno))?;
+        }
+        if self.waits {
+            scheduling::wait_for_nobody();
         }
         // Groups first: who is not root any more may not change them.
         match &self.groups {

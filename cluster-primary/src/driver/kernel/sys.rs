@@ -1,6 +1,6 @@
 //! What no safe library has: `bpf(2)`, and three socket options.
 
-#![allow(unsafe_code, reason = "the one place of this crate where the system is called directly")]
+#![allow(unsafe_code, reason = "the system is called directly")]
 
 use std::ffi::CStr;
 use std::io;

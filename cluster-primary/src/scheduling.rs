@@ -1,0 +1,116 @@
+//! Whom the system lets run first: the thread of a primary, or its workers.
+//!
+//! A thread that sleeps until something comes interrupts, as a rule, who runs where it wakes up. A
+//! primary of busy workers is then woken for each connection and each answer, does a few
+//! microseconds' work, and sleeps again: most of what it costs are the wakes. If it waits until
+//! those who run have paused, or have used up their time slice (1.4 to 2.8 ms on Linux 6.12 and
+//! later), it finds more to do at once, and where a CPU is idle it runs at once as before. That is
+//! what Linux has `SCHED_BATCH` for ([sched(7)]).
+//!
+//! It belongs to the thread, and so it is for whoever owns that to say: a program whose thread has
+//! to answer others within less while all CPUs are busy had better not.
+//!
+//! ```
+//! cluster_primary::scheduling::give_way(); // in the thread that will own the primary
+//! ```
+//!
+//! [sched(7)]: https://man7.org/linux/man-pages/man7/sched.7.html
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{gives_way, wait_for_nobody};
+
+/// From now on the calling thread waits for who runs, if it is scheduled as threads are by default
+/// (`SCHED_OTHER`) and the system has that; whether it does wait. Workers that it forks do not:
+/// they are scheduled as it was before.
+///
+/// It outlives `execve`: see [`give_way_no_more`]. On Linux only.
+pub fn give_way() -> bool {
+    #[cfg(target_os = "linux")]
+    return linux::give_way();
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Takes [`give_way`] back: the calling thread is scheduled as it was before.
+pub fn give_way_no_more() {
+    #[cfg(target_os = "linux")]
+    linux::give_way_no_more();
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no safe library has these calls, and musl's functions do nothing")]
+mod linux {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    thread_local! {
+        static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn give_way() -> bool {
+        if !GIVES_WAY.get() && policy() == Some(libc::SCHED_OTHER) {
+            GIVES_WAY.set(set(libc::SCHED_BATCH).is_ok());
+        }
+        GIVES_WAY.get()
+    }
+
+    pub(super) fn give_way_no_more() {
+        if GIVES_WAY.replace(false) {
+            wait_for_nobody();
+        }
+    }
+
+    /// Whether the calling thread waits for others.
+    pub(crate) fn gives_way() -> bool {
+        GIVES_WAY.get()
+    }
+
+    /// The child of a thread that waits does not; for before its exec: it is a system call only.
+    pub(crate) fn wait_for_nobody() {
+        // A thread may always go back.
+        let _as_before = set(libc::SCHED_OTHER);
+    }
+
+    /// The calling thread's policy.
+    fn policy() -> Option<i32> {
+        // SAFETY: it takes a number, and 0 is the calling thread.
+        let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+        i32::try_from(policy).ok().filter(|policy| *policy >= 0)
+    }
+
+    fn set(policy: i32) -> Result<(), Errno> {
+        // SAFETY: all zeros are one.
+        let none: libc::sched_param = unsafe { std::mem::zeroed() };
+        // SAFETY: 0 is the calling thread, and the parameters live as long as the call.
+        let done =
+            unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const none) };
+        if done == 0 { Ok(()) } else { Err(Errno::PERM) }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_thread_gives_way_and_takes_it_back() {
+            assert_eq!(policy(), Some(libc::SCHED_OTHER));
+            give_way_no_more();
+            for _ in 0..2 {
+                assert!(give_way());
+                assert_eq!(policy(), Some(libc::SCHED_BATCH));
+                assert!(give_way(), "it does already");
+            }
+            give_way_no_more();
+            assert_eq!(policy(), Some(libc::SCHED_OTHER));
+        }
+
+        #[test]
+        fn what_somebody_else_has_chosen_stays() {
+            set(libc::SCHED_IDLE).expect("anybody may");
+            assert!(!give_way());
+            give_way_no_more();
+            assert_eq!(policy(), Some(libc::SCHED_IDLE));
+        }
+    }
+}
