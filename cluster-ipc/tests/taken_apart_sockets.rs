@@ -32,7 +32,7 @@ fn a_half_written_frame_is_whole_in_the_end_and_has_its_descriptor() {
     ] {
         let (mut a, mut b) = channels(ChannelConfig::default().wire(wire));
         let (_readers, writers): (Vec<_>, Vec<_>) = [tracer(), tracer()].into_iter().unzip();
-        let large = user("x".repeat(400 << 10));
+        let large = user("x".repeat(1 << 20));
         for (token, writer) in (0..).zip(&writers) {
             let writer = writer.try_clone().unwrap();
             let outgoing = Outgoing::new(kind.clone(), writer).with_token(token);
