@@ -37,11 +37,12 @@ fn reload_under_load(mut run: Command, target: impl FnOnce(&Cluster) -> Target) 
         let done = |line: &str| line.contains(&format!("reload {number} is done"));
         cluster.err.wait_for(1, |line| done(line) || line.contains("reload 1 is not"));
         load.more(50);
+        // As many connections between any two as between the others.
+        while load.fresh() < connections() * number / reloads() {
+            load.more(50);
+        }
     }
     let took = begun.elapsed();
-    while load.served() < connections() * 2 {
-        load.more(1000);
-    }
     let tally = load.stop();
     eprintln!(
         "{what}: {} reloads in {took:?}; {} fresh and {} kept requests, {} retried",

@@ -39,6 +39,7 @@ pub struct Tally {
 pub struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
+    fresh: Arc<AtomicU64>,
     tally: Arc<Mutex<Tally>>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -49,6 +50,7 @@ impl Load {
         let load = Self {
             stop: Arc::default(),
             served: Arc::default(),
+            fresh: Arc::default(),
             tally: Arc::default(),
             clients: Vec::new(),
         };
@@ -56,6 +58,7 @@ impl Load {
         let start = |(number, keeps)| {
             let target = target.clone();
             let (stop, served) = (Arc::clone(&load.stop), Arc::clone(&load.served));
+            let fresh = Arc::clone(&load.fresh);
             let tally = Arc::clone(&load.tally);
             std::thread::spawn(move || {
                 let mut client = Client::new(target, number);
@@ -64,6 +67,7 @@ impl Load {
                         client.keep();
                     } else {
                         client.ask_once();
+                        fresh.fetch_add(1, Ordering::Relaxed);
                     }
                     served.fetch_add(1, Ordering::Relaxed);
                 }
@@ -77,6 +81,11 @@ impl Load {
     /// Requests so far, answered or not.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that were made on connections of their own.
+    pub fn fresh(&self) -> u64 {
+        self.fresh.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more requests were made.
