@@ -23,7 +23,8 @@ pub(crate) use linux::{gives_way, wait_for_nobody};
 /// (`SCHED_OTHER`) and the system has that; whether it does wait. Workers that it forks do not:
 /// they are scheduled as it was before.
 ///
-/// It outlives `execve`: see [`give_way_no_more`]. On Linux only.
+/// Threads and other children that it starts are scheduled as it is, and it outlives `execve`: see
+/// [`give_way_no_more`]. On Linux only.
 pub fn give_way() -> bool {
     #[cfg(target_os = "linux")]
     return linux::give_way();
@@ -40,30 +41,31 @@ pub fn give_way_no_more() {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "no safe library has these calls, and musl's functions do nothing")]
 mod linux {
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use rustix::io::Errno;
 
-    thread_local! {
-        static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
-    }
+    /// Some thread of this process was asked to: one that is scheduled so was, or has it of one that
+    /// was.
+    static ASKED: AtomicBool = AtomicBool::new(false);
 
     pub(super) fn give_way() -> bool {
-        if !GIVES_WAY.get() && policy() == Some(libc::SCHED_OTHER) {
-            GIVES_WAY.set(set(libc::SCHED_BATCH).is_ok());
+        if policy() == Some(libc::SCHED_OTHER) && set(libc::SCHED_BATCH).is_ok() {
+            ASKED.store(true, Ordering::Relaxed);
         }
-        GIVES_WAY.get()
+        gives_way()
     }
 
     pub(super) fn give_way_no_more() {
-        if GIVES_WAY.replace(false) {
+        if gives_way() {
             wait_for_nobody();
         }
     }
 
-    /// Whether the calling thread waits for others.
+    /// Whether the calling thread waits for others because it, or the thread that started it, was asked
+    /// to.
     pub(crate) fn gives_way() -> bool {
-        GIVES_WAY.get()
+        ASKED.load(Ordering::Relaxed) && policy() == Some(libc::SCHED_BATCH)
     }
 
     /// The child of a thread that waits does not; for before its exec: it is a system call only.
@@ -101,6 +103,15 @@ mod linux {
                 assert_eq!(policy(), Some(libc::SCHED_BATCH));
                 assert!(give_way(), "it does already");
             }
+            // One that it starts is scheduled as it is, and can go back by itself.
+            let started = std::thread::spawn(|| {
+                assert!(gives_way());
+                give_way_no_more();
+                assert!(!gives_way());
+                policy()
+            });
+            assert_eq!(started.join().expect("no panic"), Some(libc::SCHED_OTHER));
+            assert_eq!(policy(), Some(libc::SCHED_BATCH));
             give_way_no_more();
             assert_eq!(policy(), Some(libc::SCHED_OTHER));
         }

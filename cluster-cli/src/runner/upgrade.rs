@@ -147,12 +147,13 @@ impl Runner {
             Err(error) => error,
         };
         // Nothing has happened.
-        if let Some(kept) = &self.kept {
-            crate::run::schedule(&kept.options);
-        }
         if let Some(listener) = http {
             let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
             self.http = start_http(self.cluster.primary_mut(), names, listener).ok();
+        }
+        // Behind whatever has threads of its own, which give way to nobody.
+        if let Some(kept) = &self.kept {
+            crate::run::schedule(&kept.options);
         }
         let _unheard = self.systemd.ready();
         error

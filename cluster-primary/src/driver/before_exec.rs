@@ -42,8 +42,8 @@ impl BeforeExec {
 }
 
 /// As Node's children have it: whatever the thread holds back that forks, and whatever the primary was
-/// started to ignore (by a shell in the background, or `nohup`), a worker holds back and ignores
-/// nothing.
+/// started to ignore (by a shell in the background, or `nohup`), a worker holds back nothing, and
+/// ignores no standard signal. (Real-time signals stay as they are.)
 #[allow(unsafe_code, reason = "a signal's disposition is the whole process's")]
 fn forget_signals() {
     for number in Signal::iterator() {
