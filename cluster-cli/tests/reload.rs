@@ -84,6 +84,13 @@ fn node_worker(node: &Path, options: &[&str], at: &Path) -> Command {
     command
 }
 
+fn axum_worker(options: &[&str]) -> Command {
+    let mut command = cluster();
+    let server = support::example("cluster-examples", "axum");
+    command.args(["run", "-n", "2"]).args(options).arg(server).arg("0.0.0.0:0");
+    command
+}
+
 const KERNEL: [&str; 2] = ["--placement", "kernel"];
 
 #[test]
@@ -102,6 +109,16 @@ fn rust_workers_on_a_path() {
     let path = folder.0.join("app.sock");
     let target = Target::Unix(path.clone());
     reload_under_load(rust_worker(&[], path.to_str().unwrap()), |_| target);
+}
+
+#[test]
+fn axum_servers_by_hand_off() {
+    reload_under_load(axum_worker(&[]), tcp);
+}
+
+#[test]
+fn axum_servers_by_the_kernel() {
+    reload_under_load(axum_worker(&KERNEL), tcp);
 }
 
 #[test]

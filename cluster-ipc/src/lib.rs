@@ -64,7 +64,7 @@
 //! After `READABLE`: [`recv`](Channel::recv) until it says `WouldBlock` or `Closed`. Then, and after
 //! any [`send`](Channel::send), once: [`flush`](Channel::flush). Only if that says
 //! [`Blocked`](Flush::Blocked), wait for `WRITABLE` too, and flush again then. The channel is a mio
-//! `event::Source`, and `AsFd`, so that tokio's `AsyncFd` takes it as it is. `examples/pass_descriptor.rs` is
+//! `event::Source`; on tokio, with the feature of that name, it is awaited (`tokio::AsyncChannel`). `examples/pass_descriptor.rs` is
 //! the whole of it.
 //!
 //! # Taken apart
@@ -93,6 +93,8 @@ mod sender;
 mod socket;
 mod socket_path;
 mod straddle;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod transport;
 mod unix;
 mod unpack;

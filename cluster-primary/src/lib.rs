@@ -70,6 +70,8 @@ mod settings;
 mod signal;
 mod stats;
 pub mod supervisor;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 pub mod upgrade;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};

@@ -1,6 +1,5 @@
 //! The front-end for programs with an event loop of their own.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -310,22 +309,7 @@ impl EventedWorker {
     /// # Errors
     /// An [`io::Error`] if the operating system would not tell what has come.
     pub fn process(&mut self) -> io::Result<()> {
-        self.shared.with_quietly(|core| {
-            let Some(mut poller) = core.poller.take() else { return Ok(()) };
-            let polled = poller.poll.poll(&mut poller.events, Some(Duration::ZERO));
-            let full = poller.events.iter().count() == poller.events.capacity();
-            match polled {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    core.poller = Some(poller);
-                    return Err(error);
-                }
-                _ => core.absorb(poller),
-            }
-            if full || core.patience(None) == Some(Duration::ZERO) {
-                core.waker.wake()?;
-            }
-            Ok(())
-        })
+        self.shared.with_quietly(Core::look)
     }
 
     /// What happened next. Call it until there is nothing more, or events may come late.
@@ -342,7 +326,7 @@ impl EventedWorker {
     }
 
     fn next_news(&self, core: &mut Core) -> Option<Event> {
-        while let Some(news) = core.news.as_mut().and_then(VecDeque::pop_front) {
+        while let Some(news) = core.next_news() {
             let event = match news {
                 News::Drained => Some(Event::Drained),
                 News::SocketCount(key, count) => {

@@ -104,3 +104,10 @@ fn is_single_threaded() -> bool {
 fn is_single_threaded() -> bool {
     false
 }
+
+/// A duplicate of a poll's descriptor.
+#[cfg(feature = "tokio")]
+pub(crate) fn duplicate(of: &mio::Poll) -> std::io::Result<OwnedFd> {
+    // SAFETY: it is open as long as the poll lives, which is borrowed here.
+    unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(of)) }.try_clone_to_owned()
+}

@@ -15,8 +15,8 @@
 //! It does not start processes, and it does not decide who gets a connection.
 //!
 //! [`Worker`] is for programs that wait in threads. [`event::EventedWorker`] is for those with an
-//! event loop on [`mio`]. Both are thin around [`machine::Machine`], which does no I/O and carries
-//! the protocol onto any other.
+//! event loop on [`mio`]; with the feature `tokio` there is `tokio::Worker`. All are thin around
+//! [`machine::Machine`], which does no I/O and carries the protocol onto any other.
 //!
 //! # A connection's way
 //! ```text
@@ -69,6 +69,8 @@ pub mod machine;
 mod options;
 mod received;
 mod setup;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod tracked;
 mod udp;
 mod worker;

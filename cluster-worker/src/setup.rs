@@ -1,12 +1,13 @@
 //! How a worker starts.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use cluster_ipc::{ChannelConfig, Wire};
 use cluster_proto::env::{Serialization, WorkerEnv};
 
-use crate::driver::{Core, Shared};
+use crate::driver::{Core, Front, Shared};
 use crate::error::StartError;
 use crate::event::EventedWorker;
 use crate::inherit;
@@ -142,7 +143,7 @@ impl Options {
     /// # Errors
     /// [`StartError::Io`] if the operating system would not set it up.
     pub fn worker(&self, id: u32, channel: OwnedFd) -> Result<Worker, StartError> {
-        Ok(Worker::new(Shared::new(Core::new(id, channel, self, false)?)))
+        Ok(Worker::new(Shared::new(Core::new(id, channel, self, Front::Threads)?)))
     }
 
     /// As [`worker`](Self::worker), for an event loop of the application's own.
@@ -150,7 +151,44 @@ impl Options {
     /// # Errors
     /// [`StartError::Io`] if the operating system would not set it up.
     pub fn evented(&self, id: u32, channel: OwnedFd) -> Result<EventedWorker, StartError> {
-        Ok(EventedWorker::new(Shared::new(Core::new(id, channel, self, true)?)))
+        Ok(EventedWorker::new(Shared::new(Core::new(
+            id,
+            channel,
+            self,
+            Front::Loop(VecDeque::new()),
+        )?)))
+    }
+
+    /// As [`from_env`](Self::from_env), for a program on tokio.
+    ///
+    /// # Errors
+    /// As [`Worker::from_env`].
+    ///
+    /// # Panics
+    /// Outside a runtime, or in one without I/O or time.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_from_env(&self) -> Result<Option<crate::tokio::Worker>, StartError> {
+        self.tokio_without_telling().map(crate::tokio::Worker::known)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn tokio_without_telling(&self) -> Result<Option<crate::tokio::Worker>, StartError> {
+        let start = |(env, fd): (WorkerEnv, OwnedFd)| {
+            self.clone().serialization(env.serialization).slot(env.slot).tokio(env.id, fd)
+        };
+        inherit::channel()?.map(start).transpose()
+    }
+
+    /// As [`worker`](Self::worker), for a program on tokio.
+    ///
+    /// # Errors
+    /// [`StartError::Io`] if the operating system would not set it up.
+    ///
+    /// # Panics
+    /// Outside a runtime, or in one without I/O or time.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(&self, id: u32, channel: OwnedFd) -> Result<crate::tokio::Worker, StartError> {
+        crate::tokio::Worker::start(id, channel, self)
     }
 
     pub(crate) fn machine_config(&self) -> Config {

@@ -11,7 +11,8 @@ use crate::machine::ServerId;
 #[derive(Debug)]
 pub struct Tracked<S> {
     stream: S,
-    _guard: Guard,
+    /// None where no disconnect waits: outside of a cluster.
+    _guard: Option<Guard>,
 }
 
 /// Tells the worker that the connection has ended; the stream is closed before.
@@ -23,7 +24,22 @@ struct Guard {
 
 impl<S> Tracked<S> {
     pub(crate) fn new(stream: S, shared: Arc<Shared>, server: ServerId) -> Self {
-        Self { stream, _guard: Guard { shared, server } }
+        Self { stream, _guard: Some(Guard { shared, server }) }
+    }
+
+    /// One that nobody waits for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn alone(stream: S) -> Self {
+        Self { stream, _guard: None }
+    }
+
+    /// The same with what is made of its stream.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_map<T, E>(
+        self,
+        make: impl FnOnce(S) -> Result<T, E>,
+    ) -> Result<Tracked<T>, E> {
+        Ok(Tracked { stream: make(self.stream)?, _guard: self._guard })
     }
 
     /// The stream, which nobody waits for any more.

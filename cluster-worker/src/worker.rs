@@ -10,7 +10,7 @@ use std::time::Duration;
 use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{ListenQuery, Value};
 
-use crate::driver::{BACKLOG, Core, Inbound, Kind, Own, Shared, Stage};
+use crate::driver::{BACKLOG, Core, Kind, Own, Shared};
 use crate::error::{ListenError, RecvError, SendError, StartError};
 use crate::listener::{Listener, TcpListener, UnixListener};
 use crate::machine::{Input, ServerId, State};
@@ -159,26 +159,17 @@ impl Worker {
 
     /// The server, once it is known whether it listens.
     fn opened(&self, server: ServerId) -> Result<ServerId, ListenError> {
-        let answered = self.shared.wait(None, |core| {
-            let stage = core.servers.get(&server).map(|server| &server.stage);
-            (!matches!(stage, Some(Stage::Asking))).then_some(())
-        });
-        self.shared.with(|core| {
-            let failure = match core.servers.get(&server).map(|server| &server.stage) {
-                Some(Stage::Failed(failure)) => *failure,
-                // The wait itself failed.
-                Some(Stage::Asking) => {
-                    let address = core.servers[&server].name.clone();
-                    core.forget(server);
-                    let errno = answered.err().and_then(|error| error.raw_os_error());
-                    let errno = errno.unwrap_or_default();
-                    return Err(ListenError::Unusable { address, errno });
-                }
-                _ => return Ok(server),
-            };
-            let gone = core.servers.remove(&server).map(|server| server.listen_error(failure));
-            Err(gone.unwrap_or(ListenError::Disconnected { address: String::new() }))
-        })
+        match self.shared.wait(None, |core| core.opened(server)) {
+            Ok(opened) => opened.unwrap_or(Ok(())).map(|()| server),
+            // The wait itself failed.
+            Err(error) => self.shared.with(|core| {
+                let address =
+                    core.servers.get(&server).map_or_else(String::new, |s| s.name.clone());
+                core.forget(server);
+                let errno = error.raw_os_error().unwrap_or_default();
+                Err(ListenError::Unusable { address, errno })
+            }),
+        }
     }
 
     /// Sends a message to the primary (`process.send()`).
@@ -326,12 +317,12 @@ impl Worker {
     }
 
     fn next_message(&self, timeout: Option<Duration>) -> Result<Option<Received>, RecvError> {
-        let inbound = self.shared.wait(timeout, next_message).map_err(RecvError::Io)?;
+        let inbound = self.shared.wait(timeout, Core::next_inbound).map_err(RecvError::Io)?;
         Ok(inbound.unwrap_or(Ok(None))?.map(|inbound| Received::new(inbound, &self.shared)))
     }
 
     fn next_value(&self, timeout: Option<Duration>) -> Result<Option<Value>, RecvError> {
-        let inbound = self.shared.wait(timeout, next_message).map_err(RecvError::Io)?;
+        let inbound = self.shared.wait(timeout, Core::next_inbound).map_err(RecvError::Io)?;
         let Some(inbound) = inbound.unwrap_or(Ok(None))? else { return Ok(None) };
         if inbound.handle.is_some() {
             self.shared.with(|core| core.refuse_handle(inbound.handle));
@@ -420,19 +411,6 @@ impl Worker {
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.shared.with(|core| core.machine.exited_after_disconnect())
     }
-}
-
-fn next_message(core: &mut Core) -> Option<Result<Option<Inbound>, RecvError>> {
-    if core.lost > 0 {
-        return Some(Err(RecvError::Lost { messages: std::mem::take(&mut core.lost) }));
-    }
-    if let Some(message) = core.take_message() {
-        return Some(Ok(Some(message)));
-    }
-    if let Some(failure) = core.failure.take() {
-        return Some(Err(RecvError::Channel(failure)));
-    }
-    (core.machine.state() == State::Disconnected).then_some(Ok(None))
 }
 
 /// Keeps a worker's messages together; see [`Worker::cork`].

@@ -1,6 +1,7 @@
 //! The blocking front-end against a primary in the same process.
 
 #[path = "support/primary.rs"]
+#[expect(dead_code, reason = "the tests for tokio use the rest")]
 mod primary;
 
 use std::fs::File;

@@ -82,3 +82,20 @@ fn each_row_of_what_node_has_names_a_test_that_exists() {
     }
     assert!(rows > 80, "{rows} rows");
 }
+
+/// Whoever does not ask for tokio does not get it.
+#[test]
+fn there_is_no_tokio_without_its_feature() {
+    for package in ["cluster-ipc", "cluster-worker", "cluster-primary"] {
+        for (feature, wanted) in [("", false), ("tokio", true)] {
+            let mut tree =
+                crate::step::cargo(["tree", "--offline", "--edges", "normal", "--prefix"]);
+            tree.args(["none", "--package", package, "--features", feature]);
+            let tree = tree.output().expect("cargo tree");
+            assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+            let tree = String::from_utf8(tree.stdout).expect("names");
+            let has = tree.lines().any(|line| line.starts_with("tokio "));
+            assert_eq!(has, wanted, "{package} with {feature:?}");
+        }
+    }
+}

@@ -170,6 +170,8 @@ impl Core {
                 Err(_) => {
                     self.link.blocked = true;
                     self.link.again_at = self.clock.deadline(FLUSH_PAUSE);
+                    // Whoever waits for events waits no longer than that.
+                    self.changed = true;
                     return;
                 }
             }
@@ -191,10 +193,8 @@ impl Core {
                 return;
             }
             self.link.flushes += 1;
-            if std::mem::take(&mut self.draining)
-                && let Some(news) = &mut self.news
-            {
-                news.push_back(News::Drained);
+            if std::mem::take(&mut self.draining) {
+                self.front.tell(News::Drained);
                 self.changed = true;
             }
             // Whoever waits for what was accepted to be written can go on.

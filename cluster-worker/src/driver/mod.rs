@@ -1,4 +1,4 @@
-//! The core of both front-ends: a machine, its channel, and its sockets.
+//! The core of all front-ends: a machine, its channel, and its sockets.
 //!
 //! Nothing here blocks. [`shared`] waits, for the blocking front-end.
 
@@ -7,7 +7,9 @@ mod clock;
 mod own;
 mod server;
 mod shared;
-mod socket;
+pub(crate) mod socket;
+#[cfg(feature = "tokio")]
+pub(crate) mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +29,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use rustix::io::Errno;
 
-use crate::error::SendError;
+use crate::error::{ListenError, RecvError, SendError};
 use crate::machine::{HandleId, Input, ListenFailure, Machine, Mono, Output, ServerId, State};
 use crate::setup::Options;
 
@@ -78,6 +80,58 @@ pub(crate) enum News {
     SocketsClosed(String),
 }
 
+/// Who waits for what happens.
+#[derive(Debug)]
+pub(crate) enum Front {
+    /// Threads of the application, which do the worker's business meanwhile.
+    Threads,
+    /// An event loop of the application's, which is told.
+    Loop(VecDeque<News>),
+    /// Tasks of a runtime's, which waits for sockets itself.
+    #[cfg(feature = "tokio")]
+    Tasks,
+}
+
+impl Front {
+    /// Whether sockets of the application's block.
+    fn blocks(&self) -> bool {
+        matches!(self, Self::Threads)
+    }
+
+    /// Whether the runtime waits for what comes to sockets that the primary lends.
+    fn waits_itself(&self, udp: bool) -> bool {
+        match self {
+            Self::Threads => false,
+            Self::Loop(_) => udp,
+            #[cfg(feature = "tokio")]
+            Self::Tasks => true,
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        if let Self::Loop(queue) = self {
+            queue.push_back(news);
+        }
+    }
+
+    fn next(&mut self) -> Option<News> {
+        match self {
+            Self::Loop(queue) => queue.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+/// What has changed for those who wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    /// Anything.
+    came: bool,
+    /// The worker is about to go, or has gone.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "threads look for all alike"))]
+    went: bool,
+}
+
 /// A message from the primary that the application has not received.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -124,8 +178,9 @@ pub(crate) struct Core {
     pub(crate) waker: Waker,
     /// Something happened that a waiting thread may wait for.
     pub(crate) changed: bool,
-    /// For the evented front-end only.
-    pub(crate) news: Option<VecDeque<News>>,
+    /// And the worker's state, too.
+    went: bool,
+    pub(crate) front: Front,
     registry: Registry,
     link: channel::Link,
     handles: HashMap<HandleId, OwnedFd>,
@@ -145,7 +200,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(id: u32, fd: OwnedFd, options: &Options, evented: bool) -> io::Result<Self> {
+    pub(crate) fn new(id: u32, fd: OwnedFd, options: &Options, front: Front) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut channel = Channel::from_fd(fd, options.channel_config())?;
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -165,7 +220,8 @@ impl Core {
             clock: Clock::new(),
             waker: Waker::new(poll.registry(), WAKER)?,
             changed: false,
-            news: evented.then(VecDeque::new),
+            went: false,
+            front,
             registry: poll.registry().try_clone()?,
             poller: Some(Poller { poll, events: Events::with_capacity(EVENTS) }),
             link: channel::Link::new(channel),
@@ -194,7 +250,15 @@ impl Core {
         let before = self.standing();
         go(&mut self.machine, self.clock.mono());
         self.pump();
-        self.changed |= self.standing() != before;
+        let went = self.standing() != before;
+        self.changed |= went;
+        self.went |= went;
+    }
+
+    /// What has changed since somebody asked.
+    pub(crate) fn take_changed(&mut self) -> Changed {
+        let went = std::mem::take(&mut self.went);
+        Changed { came: std::mem::take(&mut self.changed), went }
     }
 
     /// What threads wait for though no output tells it, and until when the leader may poll.
@@ -336,6 +400,57 @@ impl Core {
         sent
     }
 
+    /// What an event loop is told next.
+    pub(crate) fn next_news(&mut self) -> Option<News> {
+        self.front.next()
+    }
+
+    /// What threads and tasks are told of messages from the primary: the next one, what went wrong,
+    /// or that there will be no more.
+    pub(crate) fn next_inbound(&mut self) -> Option<Result<Option<Inbound>, RecvError>> {
+        if self.lost > 0 {
+            return Some(Err(RecvError::Lost { messages: std::mem::take(&mut self.lost) }));
+        }
+        if let Some(message) = self.take_message() {
+            return Some(Ok(Some(message)));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Some(Err(RecvError::Channel(failure)));
+        }
+        (self.machine.state() == State::Disconnected).then_some(Ok(None))
+    }
+
+    /// How it went with a server that was asked for, once that is known.
+    pub(crate) fn opened(&mut self, id: ServerId) -> Option<Result<(), ListenError>> {
+        match self.servers.get(&id).map(|server| &server.stage) {
+            Some(Stage::Asking) => None,
+            Some(Stage::Failed(failure)) => {
+                let failure = *failure;
+                let server = self.servers.remove(&id)?;
+                Some(Err(server.listen_error(failure)))
+            }
+            _ => Some(Ok(())),
+        }
+    }
+
+    /// Looks what has come, without waiting, and takes it.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        let Some(mut poller) = self.poller.take() else { return Ok(()) };
+        let polled = poller.poll.poll(&mut poller.events, Some(Duration::ZERO));
+        let full = poller.events.iter().count() == poller.events.capacity();
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.poller = Some(poller);
+                return Err(error);
+            }
+            _ => self.absorb(poller),
+        }
+        if full || self.patience(None) == Some(Duration::ZERO) {
+            self.waker.wake()?;
+        }
+        Ok(())
+    }
+
     /// The next message for the application.
     pub(crate) fn take_message(&mut self) -> Option<Inbound> {
         let inbound = self.inbox.pop_front()?;
@@ -402,12 +517,12 @@ impl Core {
             let taken = self.written(id)?;
             return Some(Ok(Some(self.hand_out(id, taken, tracked))));
         }
-        if let Some(Lent::Listener(listener)) = &server.lent {
+        if let Some(listener) = server.lent.as_ref().and_then(Lent::listener) {
             // What is not accepted here waits for another worker.
             if server.max_connections.is_some_and(|max| self.machine.tracked_by(id) >= max) {
                 return None;
             }
-            return match socket::accept(listener, self.news.is_none()) {
+            return match socket::accept(listener, self.front.blocks()) {
                 Ok(Some(fd)) => {
                     if tracked {
                         self.input(Input::Track(id));
@@ -422,7 +537,8 @@ impl Core {
                     // What waits there is reported no second time. A caller that blocks tries again
                     // when it calls again.
                     server.acceptable = false;
-                    server.retry = self.news.as_ref().and_then(|_| self.clock.deadline(PAUSE));
+                    let pause = || self.clock.deadline(PAUSE);
+                    server.retry = matches!(self.front, Front::Loop(_)).then(pause).flatten();
                     Some(Err(error.into()))
                 }
             };
@@ -430,12 +546,50 @@ impl Core {
         self.has_ended(id).then_some(Ok(None))
     }
 
+    /// What is readable when there is something to take: a duplicate.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_descriptor(&self) -> io::Result<OwnedFd> {
+        let poller = self.poller.as_ref().expect("no thread waits with it");
+        crate::inherit::duplicate(&poller.poll)
+    }
+
+    /// Whether that server has as many connections as it may have.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_full(&self, id: ServerId) -> bool {
+        let most = self.servers.get(&id).and_then(|server| server.max_connections);
+        most.is_some_and(|most| self.machine.tracked_by(id) >= most)
+    }
+
+    /// Has the runtime that is entered wait for what comes to that server's listener, if it accepts from
+    /// one itself.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wait_by_runtime(&mut self, id: ServerId) -> io::Result<()> {
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        server.lent = match server.lent.take() {
+            Some(Lent::Listener(listener)) => {
+                Some(Lent::Waited(std::sync::Arc::new(socket::waited_for(listener)?)))
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// What the runtime waits with for what comes to that server's listener; none once it is closed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waited(&self, id: ServerId) -> Option<&std::sync::Arc<socket::Waited>> {
+        match self.servers.get(&id)?.lent.as_ref()? {
+            Lent::Waited(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
     /// How many connections may be accepted now, all servers of an event loop being taken together.
     ///
     /// A loop is given all that is there before it waits again, but of what it is given it may die.
-    /// A thread may go on with one for as long as it likes, and the others are somebody else's then.
+    /// A thread may go on with one for as long as it likes, and a task may never come back: the others
+    /// are somebody else's then.
     fn may_take(&self) -> usize {
-        if self.news.is_none() {
+        if !matches!(self.front, Front::Loop(_)) {
             return 1;
         }
         let taken = self.servers.values().map(|server| server.taken.len()).sum();
@@ -470,7 +624,7 @@ impl Core {
         self.input(Input::Ended(id));
         // A loop looks again by itself. A thread that waits may do so for long, and the primary
         // would take this worker for a busier one than it is.
-        if self.news.is_none() {
+        if !matches!(self.front, Front::Loop(_)) {
             self.tell_held();
         }
     }
@@ -595,9 +749,7 @@ impl Core {
 
     fn tell(&mut self, news: News) {
         self.changed = true;
-        if let Some(queue) = &mut self.news {
-            queue.push_back(news);
-        }
+        self.front.tell(news);
     }
 
     fn deliver(&mut self, inbound: Inbound) {
@@ -619,7 +771,7 @@ impl Core {
         let (Some(fd), Some(server)) = (fd, self.servers.get_mut(&id)) else { return };
         server.ready -= 1;
         // If it fails the application will see the same with its first call.
-        let _ = socket::set_mode(&fd, self.news.is_none());
+        let _ = socket::set_mode(&fd, self.front.blocks());
         let flush = self.link.next_flush();
         server.taken.push_back(Taken { fd, tracked, flush });
     }
@@ -651,8 +803,7 @@ impl Core {
 
     /// Waits for what comes to a socket that is accepted from here.
     fn watch(&self, id: ServerId, lent: &Lent, udp: bool) -> Result<(), Errno> {
-        // The application of an evented worker waits for its datagrams itself.
-        if udp && self.news.is_some() {
+        if self.front.waits_itself(udp) {
             return Ok(());
         }
         let token = Token((id.0 - 1) as usize + FIRST_SERVER);

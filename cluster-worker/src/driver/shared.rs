@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{Core, Poller};
+use super::{Changed, Core, Front, Poller};
 use crate::machine::Mono;
 
 /// How long an evented worker's message waits for others while its loop has more to take.
@@ -19,11 +19,23 @@ const GATHER_TIME: Duration = Duration::from_micros(100);
 pub(crate) struct Shared {
     core: Mutex<Core>,
     followers: Condvar,
+    #[cfg(feature = "tokio")]
+    pub(super) tasks: super::tasks::Tasks,
 }
 
 impl Shared {
     pub(crate) fn new(core: Core) -> Arc<Self> {
-        Arc::new(Self { core: Mutex::new(core), followers: Condvar::new() })
+        Arc::new(Self {
+            core: Mutex::new(core),
+            followers: Condvar::new(),
+            #[cfg(feature = "tokio")]
+            tasks: super::tasks::Tasks::default(),
+        })
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
     }
 
     /// Does something that does not wait, and writes what comes of it.
@@ -32,7 +44,7 @@ impl Shared {
         let result = act(&mut core);
         core.flush();
         core.gathering_since = None;
-        self.publish(&mut core);
+        self.publish(core);
         result
     }
 
@@ -48,7 +60,7 @@ impl Shared {
                 core.gathering_since = since.or_else(|| Some(core.clock.mono()));
             }
         }
-        self.publish(&mut core);
+        self.publish(core);
         result
     }
 
@@ -89,19 +101,30 @@ impl Shared {
         if core.corks == 0 || core.is_gathered() {
             core.flush();
         }
-        self.publish(&mut core);
+        self.publish(core);
         result
     }
 
     /// Wakes whoever may wait for what has changed.
-    fn publish(&self, core: &mut Core) {
-        if std::mem::take(&mut core.changed) {
+    pub(super) fn publish(&self, mut core: MutexGuard<'_, Core>) {
+        let _changed = self.announce(&mut core);
+        drop(core);
+        // Whoever is woken may look at once.
+        #[cfg(feature = "tokio")]
+        self.tasks.wake(_changed);
+    }
+
+    /// Wakes threads and loops.
+    fn announce(&self, core: &mut Core) -> Changed {
+        let changed = core.take_changed();
+        if changed.came {
             self.followers.notify_all();
-            if core.poller.is_none() || core.news.is_some() {
+            if core.poller.is_none() || !matches!(core.front, Front::Threads) {
                 // Only a full eventfd fails, and that wakes too.
                 let _ = core.waker.wake();
             }
         }
+        changed
     }
 
     /// Waits until `check` has a result; `None` when the time is over.
@@ -127,7 +150,7 @@ impl Shared {
             }
             // Writing may have changed what was checked: the channel can have closed.
             if core.changed {
-                self.publish(&mut core);
+                self.announce(&mut core);
                 continue;
             }
             if deadline.is_some_and(|deadline| deadline <= core.clock.mono()) {
@@ -147,7 +170,7 @@ impl Shared {
                 },
             }
         };
-        self.publish(&mut core);
+        self.announce(&mut core);
         if core.poller.is_some() {
             // Somebody else is to lead now.
             self.followers.notify_one();

@@ -12,20 +12,46 @@ use rustix::net::{SocketFlags, SocketType};
 #[derive(Debug)]
 pub(crate) enum Lent {
     Listener(OwnedFd),
+    /// A listener that the runtime waits for.
+    #[cfg(feature = "tokio")]
+    Waited(Arc<Waited>),
     /// The application holds it too.
     Udp(Arc<UdpSocket>),
+}
+
+/// What the runtime waits with. When the last of those goes who hold it the socket is closed.
+#[cfg(feature = "tokio")]
+pub(crate) type Waited = tokio::io::unix::AsyncFd<OwnedFd>;
+
+/// Has the runtime that is entered wait until there is something to read.
+#[cfg(feature = "tokio")]
+#[allow(deprecated, reason = "its successor is unsafe, for whatever might be exchanged meanwhile")]
+pub(crate) fn waited_for(descriptor: OwnedFd) -> std::io::Result<Waited> {
+    Waited::with_interest(descriptor, tokio::io::Interest::READABLE)
 }
 
 impl AsFd for Lent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Listener(fd) => fd.as_fd(),
+            #[cfg(feature = "tokio")]
+            Self::Waited(listener) => listener.get_ref().as_fd(),
             Self::Udp(socket) => socket.as_fd(),
         }
     }
 }
 
 impl Lent {
+    /// The listener, if it is one.
+    pub(super) fn listener(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Listener(fd) => Some(fd),
+            #[cfg(feature = "tokio")]
+            Self::Waited(listener) => Some(listener.get_ref()),
+            Self::Udp(_) => None,
+        }
+    }
+
     /// Checks a socket that was bound by the primary, and listens on it.
     ///
     /// `port` is the one that was asked for: libuv keeps it to itself when a port is in use, and a
@@ -70,7 +96,7 @@ pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<Option<OwnedF
 }
 
 /// Whether there is a connection to accept, or something wrong, which accepting will tell.
-fn waits(listener: &OwnedFd) -> bool {
+pub(crate) fn waits(listener: &OwnedFd) -> bool {
     let mut listener = [PollFd::new(listener, PollFlags::IN)];
     !matches!(poll(&mut listener, Some(&Timespec::default())), Ok(0))
 }

@@ -21,7 +21,7 @@ mod primary;
 fn core(options: &Options) -> (Primary, Core) {
     let (primary, fd) = Primary::new();
     let options = options.clone().exit_when_orphaned(false);
-    (primary, Core::new(1, fd, &options, false).unwrap())
+    (primary, Core::new(1, fd, &options, Front::Threads).unwrap())
 }
 
 /// Has a thread wait for that, and returns when it sleeps. Tells when it has gone on.

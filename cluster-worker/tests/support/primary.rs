@@ -87,6 +87,15 @@ impl Primary {
         self.say(Some(seq), reply);
     }
 
+    /// Refuses the first listen, which must come next after `online`.
+    pub(crate) fn refuse_listen(&mut self, errno: i32) {
+        let (seq, mut reply) = self.listen_reply("key");
+        if let ClusterBody::ListenReply(reply) = &mut reply {
+            reply.errno = Some(-errno);
+        }
+        self.say(Some(seq), reply);
+    }
+
     /// As [`answer_listen`](Self::answer_listen), and lends that socket.
     pub(crate) fn lend(&mut self, key: &str, socket: OwnedFd) {
         let (seq, reply) = self.listen_reply(key);

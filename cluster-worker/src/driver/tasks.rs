@@ -1,0 +1,116 @@
+//! One core for the tasks of a runtime: one of them [takes](Shared::turn) what comes, and wakes those
+//! that wait. Whoever is woken looks for itself, under the core's lock.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use super::{Changed, Core, Shared};
+use crate::machine::State;
+
+/// Whom to wake. Each waits by a future that is forgotten when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// Who waits for anything.
+    came: Arc<Notify>,
+    /// Who waits for the worker to go: as many as there are connections, maybe.
+    went: Notify,
+}
+
+impl Tasks {
+    pub(super) fn wake(&self, changed: Changed) {
+        if changed.went {
+            self.went.notify_waiters();
+        }
+        if changed.went || changed.came {
+            self.came.notify_waiters();
+        }
+    }
+}
+
+/// A place among those who wait, for what is polled.
+pub(crate) type Waiting = Option<Pin<Box<OwnedNotified>>>;
+
+impl Shared {
+    /// Waits until `check` has a result.
+    pub(crate) async fn when<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
+        loop {
+            // What changes from here on is heard.
+            let change = self.tasks.came.notified();
+            if let Some(result) = self.look(&mut check) {
+                return result;
+            }
+            change.await;
+        }
+    }
+
+    /// Waits until `check` has a result, which can only be when the worker begins to go, or has gone.
+    pub(crate) async fn when_going<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
+        loop {
+            let change = self.tasks.went.notified();
+            if let Some(result) = self.look(&mut check) {
+                return result;
+            }
+            change.await;
+        }
+    }
+
+    /// The result of `check`, if it has one; else the task is woken when it may.
+    pub(crate) fn poll_when<T>(
+        &self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+        mut check: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Poll<T> {
+        loop {
+            let place = || Box::pin(Arc::clone(&self.tasks.came).notified_owned());
+            let change = waiting.get_or_insert_with(place);
+            if let Some(result) = self.look(&mut check) {
+                return Poll::Ready(result);
+            }
+            ready!(change.as_mut().poll(cx));
+            *waiting = None;
+        }
+    }
+
+    /// Writes what waits, and looks.
+    fn look<T>(&self, check: &mut impl FnMut(&mut Core) -> Option<T>) -> Option<T> {
+        self.with(|core| {
+            core.flush();
+            check(core)
+        })
+    }
+
+    /// Sends something that is written when there is enough of it, or by a flush.
+    pub(crate) fn feed<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.lock();
+        let result = send(&mut core);
+        if core.is_gathered() {
+            core.flush();
+        }
+        self.publish(core);
+        result
+    }
+
+    /// Takes what has come, and wakes the tasks that wait; how long may be waited for more, or `None`
+    /// when nothing will come any more.
+    pub(crate) fn turn(&self) -> io::Result<Option<Option<Duration>>> {
+        let mut core = self.lock();
+        let looked = core.look();
+        core.flush();
+        let over = core.machine.state() == State::Disconnected;
+        let patience = core.patience(None);
+        // Whoever looks for itself need not be woken.
+        let changed = core.take_changed();
+        drop(core);
+        self.tasks.wake(changed);
+        looked?;
+        Ok((!over).then_some(patience))
+    }
+}

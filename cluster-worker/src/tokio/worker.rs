@@ -1,0 +1,326 @@
+//! The worker, and the task that does its business.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_ipc::{Outgoing, Pressure};
+use cluster_proto::{ListenQuery, Value};
+use parking_lot::Mutex;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::listener::{Listener, TcpListener, UnixListener};
+use super::messages::{Messages, Sender};
+use super::udp::UdpSocket;
+use crate::driver::socket::{self, Waited};
+use crate::driver::{Core, Front, Kind, Shared};
+use crate::error::{ListenError, RecvError, SendError, StartError};
+use crate::machine::{Input, ServerId, State};
+use crate::options::{ListenOptions, UdpOptions, UnixOptions};
+use crate::received::Received;
+use crate::setup::Options;
+
+/// How long the task rests when the system would not tell what has come.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// This process's worker (`cluster.worker`), for programs on tokio. A handle: clone it. The worker stays
+/// until it is disconnected, whoever holds one.
+///
+/// What [`cluster_worker::Worker`](crate::Worker) has beyond this (questions about connections that were
+/// sent away, `kill`, `close_channel`) is not here.
+///
+/// When the primary is gone the process exits at once, with 0, as a Node worker does; see
+/// [`Options::exit_when_orphaned`].
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub(super) shared: Arc<Shared>,
+    id: u32,
+    slot: Option<u32>,
+}
+
+impl Worker {
+    /// As [`cluster_worker::Worker::from_env`](crate::Worker::from_env). A runtime's threads are
+    /// there already, as a rule, and so the variables stay in the environment:
+    /// [`scrub`](crate::scrub) takes them from a child's.
+    ///
+    /// Most programs want [`worker()`], which can be called again.
+    ///
+    /// # Errors
+    /// As [`cluster_worker::Worker::from_env`](crate::Worker::from_env).
+    ///
+    /// # Panics
+    /// Outside a runtime, or in one without I/O or time.
+    pub fn from_env() -> Result<Option<Self>, StartError> {
+        Options::new().tokio_from_env()
+    }
+
+    /// What [`worker()`] gives from now on.
+    pub(crate) fn known(started: Option<Self>) -> Option<Self> {
+        if started.is_some() {
+            *WORKER.lock() = Some(started.clone());
+        }
+        started
+    }
+
+    pub(crate) fn start(id: u32, channel: OwnedFd, options: &Options) -> Result<Self, StartError> {
+        let shared = Shared::new(Core::new(id, channel, options, Front::Tasks)?);
+        let slot = shared.with(|core| core.slot);
+        let descriptor = shared.with(|core| core.poll_descriptor())?;
+        // Without a timer it would fail later, and where nobody sees it.
+        drop(tokio::time::sleep(Duration::ZERO));
+        tokio::spawn(drive(socket::waited_for(descriptor)?, Arc::clone(&shared)));
+        Ok(Self { shared, id, slot })
+    }
+
+    /// The worker's id (`worker.id`), from 1.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// As [`cluster_worker::Worker::slot`](crate::Worker::slot).
+    pub fn slot(&self) -> Option<u32> {
+        self.slot
+    }
+
+    /// A TCP listener whose connections are shared with the other workers. Give an IP address: a name
+    /// is resolved at once, which blocks ([`TcpListener::bind`] does not).
+    ///
+    /// # Errors
+    /// [`ListenError`] if it cannot be, the primary's reasons included.
+    pub async fn listen(&self, at: impl Into<ListenOptions>) -> Result<TcpListener, ListenError> {
+        let options = at.into();
+        let (most, exclusive) = (options.max_connections, options.is_exclusive());
+        let opening = self.open(options.query()?, Kind::Tcp, most, exclusive).await?;
+        Listener::<TcpStream>::of(opening)
+    }
+
+    /// A Unix-domain listener whose connections are shared with the other workers.
+    ///
+    /// # Errors
+    /// [`ListenError`] if it cannot be, the primary's reasons included.
+    pub async fn listen_unix(
+        &self,
+        at: impl Into<UnixOptions>,
+    ) -> Result<UnixListener, ListenError> {
+        let options = at.into();
+        let (most, exclusive) = (options.max_connections, options.exclusive);
+        let opening = self.open(options.query()?, Kind::Unix, most, exclusive).await?;
+        Listener::<UnixStream>::of(opening)
+    }
+
+    /// A UDP socket that all workers receive from: each datagram goes to one of them.
+    ///
+    /// # Errors
+    /// [`ListenError`] if it cannot be, the primary's reasons included.
+    pub async fn bind_udp(&self, at: impl Into<UdpOptions>) -> Result<UdpSocket, ListenError> {
+        let options = at.into();
+        let opening = self.open(options.query()?, Kind::Udp, None, options.is_exclusive()).await?;
+        UdpSocket::of(opening)
+    }
+
+    async fn open(
+        &self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+        exclusive: bool,
+    ) -> Result<Opened, ListenError> {
+        let open = |core: &mut Core| core.serve(query, kind, max_connections, exclusive);
+        let server = self.shared.with(open);
+        // From here on it is closed if nobody waits any more.
+        let opened = Opened { shared: Arc::clone(&self.shared), server };
+        self.shared.when(|core| core.opened(server)).await?;
+        Ok(opened)
+    }
+
+    /// Sends a message to the primary (`process.send()`), at once, as far as that goes without
+    /// waiting; the rest follows by itself.
+    ///
+    /// `Ok(Pressure::High)` is Node's `false`: the message is queued, and more should wait for
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// [`SendError`] if it is not sent.
+    pub fn send(&self, message: impl Into<Value>) -> Result<Pressure, SendError> {
+        let message = message.into();
+        self.shared.with(|core| core.send(message, None))
+    }
+
+    /// Sends a message and a descriptor with it; see
+    /// [`cluster_worker::Worker::send_handle`](crate::Worker::send_handle).
+    ///
+    /// # Errors
+    /// [`SendError`] if it is not sent; the descriptor is closed then.
+    pub fn send_handle(
+        &self,
+        message: impl Into<Value>,
+        handle: impl Into<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
+        let (message, handle) = (message.into(), handle.into());
+        self.shared.with(|core| core.send(message, Some(handle)))
+    }
+
+    /// Waits until everything that was sent has been written to the channel, or never will be.
+    pub async fn flush(&self) {
+        self.shared.when(|core| core.is_flushed().then_some(())).await;
+    }
+
+    /// The next message from the primary, with the descriptor that came beside it; `None` when the
+    /// worker is disconnected and all have been received. Several tasks may receive: each message goes
+    /// to one of them.
+    ///
+    /// # Errors
+    /// [`RecvError::Lost`] if messages came faster than they were received, and
+    /// [`RecvError::Channel`] once if the channel broke.
+    pub async fn recv(&self) -> Result<Option<Received>, RecvError> {
+        // A runtime has other tasks, however fast messages come.
+        tokio::task::consume_budget().await;
+        let inbound = self.shared.when(Core::next_inbound).await?;
+        Ok(inbound.map(|inbound| Received::new(inbound, &self.shared)))
+    }
+
+    /// The messages from the primary, as a stream.
+    pub fn messages(&self) -> Messages {
+        Messages::new(Arc::clone(&self.shared))
+    }
+
+    /// Messages to the primary, as a sink, which gathers what it is fed and writes it together.
+    pub fn sender(&self) -> Sender {
+        Sender::new(Arc::clone(&self.shared))
+    }
+
+    /// Waits until this worker is to go: it begins to disconnect, or is told to by the primary, or the
+    /// primary is gone. It is the future that a graceful shutdown waits for.
+    pub async fn shutdown(&self) {
+        let going = |core: &mut Core| {
+            let told = core.machine.exited_after_disconnect().is_some();
+            (told || core.machine.state() == State::Disconnected).then_some(())
+        };
+        self.shared.when_going(going).await;
+    }
+
+    /// Disconnects in good order (`worker.disconnect()`), or goes on with it if that has begun, and
+    /// waits until it is done: closes all listeners, whose [`accept`](Listener::accept) ends, waits for
+    /// tracked connections to end, tells the primary and has it acknowledged, and closes the channel.
+    ///
+    /// Whoever awaits it while holding a [`Tracked`](crate::Tracked) connection waits for ever. If the
+    /// future is dropped, the disconnect goes on.
+    pub async fn disconnect(&self) {
+        self.start_disconnect();
+        self.disconnected().await;
+    }
+
+    /// Begins to disconnect, and does not wait.
+    pub fn start_disconnect(&self) {
+        self.shared.with(|core| {
+            core.input(Input::Disconnect);
+            core.changed = true;
+        });
+    }
+
+    /// Waits until the worker is disconnected, by whichever side.
+    pub async fn disconnected(&self) {
+        let gone = |core: &mut Core| (core.machine.state() == State::Disconnected).then_some(());
+        self.shared.when_going(gone).await;
+    }
+
+    /// Whether messages can be sent (`worker.isConnected()`).
+    pub fn is_connected(&self) -> bool {
+        self.shared.with(|core| core.machine.is_connected())
+    }
+
+    /// As [`cluster_worker::Worker::exited_after_disconnect`](crate::Worker::exited_after_disconnect).
+    pub fn exited_after_disconnect(&self) -> Option<bool> {
+        self.shared.with(|core| core.machine.exited_after_disconnect())
+    }
+}
+
+/// A server that is forgotten when it is dropped.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) shared: Arc<Shared>,
+    pub(super) server: ServerId,
+}
+
+impl Opened {
+    /// It cannot be waited for.
+    pub(super) fn unusable(&self, error: &io::Error) -> ListenError {
+        let name = |core: &mut Core| core.servers.get(&self.server).map(|s| s.name.clone());
+        let address = self.shared.with(name).unwrap_or_default();
+        ListenError::Unusable { address, errno: error.raw_os_error().unwrap_or_default() }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.shared.with(|core| core.forget(self.server));
+    }
+}
+
+/// Takes what comes, until nothing will any more.
+async fn drive(source: Waited, shared: Arc<Shared>) {
+    loop {
+        let patience = match shared.turn() {
+            Ok(Some(patience)) => patience,
+            Ok(None) => return,
+            Err(_) => Some(PAUSE),
+        };
+        // What comes from here on is seen by the next turn.
+        let readable = async {
+            match source.readable().await {
+                Ok(mut guard) => guard.clear_ready(),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        match patience {
+            // Others have their turn, though there is more to do.
+            Some(Duration::ZERO) => tokio::task::yield_now().await,
+            Some(patience) => {
+                let _in_time = tokio::time::timeout(patience, readable).await;
+            }
+            None => readable.await,
+        }
+    }
+}
+
+/// The worker of [`worker`], once somebody has asked.
+static WORKER: Mutex<Option<Option<Worker>>> = Mutex::new(None);
+
+/// This process's worker, if a primary has started it. The first call starts it, on the runtime that
+/// is entered then; later ones give the same.
+///
+/// # Errors
+/// [`StartError`] if the environment says that this process is a worker, and the rest does not fit.
+///
+/// # Panics
+/// The first time outside a runtime, or in one without I/O or time.
+pub fn worker() -> Result<Option<Worker>, StartError> {
+    let mut started = WORKER.lock();
+    match &*started {
+        Some(worker) => Ok(worker.clone()),
+        None => {
+            let worker = Options::new().tokio_without_telling()?;
+            *started = Some(worker.clone());
+            Ok(worker)
+        }
+    }
+}
+
+/// Waits until this process's [`worker`] is to go (see [`Worker::shutdown`]): what a server's graceful
+/// shutdown waits for. For ever if this process is no worker.
+pub async fn shutdown() {
+    match worker() {
+        Ok(Some(worker)) => worker.shutdown().await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Disconnects this process's [`worker`], if it is one, and waits until that is done (see
+/// [`Worker::disconnect`]): the last thing in `main`, lest the process go while the primary speaks to
+/// it.
+pub async fn disconnect() {
+    if let Ok(Some(worker)) = worker() {
+        worker.disconnect().await;
+    }
+}
