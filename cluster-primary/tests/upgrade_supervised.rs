@@ -66,6 +66,13 @@ impl Cluster {
         }
     }
 
+    /// Until both are said, in whichever order.
+    fn until_both(&mut self, one: &str, other: &str) {
+        if !self.until(one).iter().any(|seen| seen == other) {
+            self.until(other);
+        }
+    }
+
     fn outcome(&mut self) -> Outcome {
         let mut turns = 0;
         loop {
@@ -101,8 +108,7 @@ fn said(notice: &Notice) -> String {
 #[test]
 fn workers_are_kept_reloaded_and_seen_off() {
     let mut cluster = Cluster::new(2);
-    cluster.until("1 ready in 0");
-    cluster.until("2 ready in 1");
+    cluster.until_both("1 ready in 0", "2 ready in 1");
     assert!(cluster.now().supervisor().is_ready());
 
     cluster.now().primary_mut().kill(WorkerId(1), Signal::KILL).expect("it lives");
