@@ -143,6 +143,8 @@ pub(crate) struct Runner {
     online: BTreeSet<WorkerId>,
     /// Why a worker could not listen, if none has listened since.
     cannot_listen: Option<String>,
+    /// What may explain why it gave up.
+    last_word: Option<String>,
 }
 
 impl Runner {
@@ -201,6 +203,7 @@ impl Runner {
             frozen: Vec::new(),
             online: BTreeSet::new(),
             cannot_listen: None,
+            last_word: None,
         }
     }
 
@@ -230,6 +233,10 @@ impl Runner {
             self.watch_trial();
             self.publish();
             if let Some(outcome) = self.cluster.outcome() {
+                // Behind whatever those say who still leave: it is what people see.
+                if let Some(hint) = self.last_word.take() {
+                    self.report.hint(&hint);
+                }
                 return Ok(status(outcome));
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
@@ -320,13 +327,12 @@ impl Runner {
                     died && death.worker.is_some_and(|worker| !self.online.contains(&worker))
                 };
                 if let Some(cause) = &self.cannot_listen {
-                    self.report.hint(&format!("a worker {cause}"));
+                    self.last_word = Some(format!("a worker {cause}"));
                 } else if self.has_channel() && deaths.iter().all(mute) {
-                    self.report.hint(
-                        "none of them said a word on its channel: does the program speak \
-                         node:cluster's protocol? (One that knows nothing of it is given its \
-                         sockets by --listen)",
-                    );
+                    let what = "none of them said a word on its channel: does the program speak \
+                                node:cluster's protocol? (One that knows nothing of it is given its \
+                                sockets by --listen)";
+                    self.last_word = Some(what.to_owned());
                 }
             }
             Notice::Ending { .. } => {
