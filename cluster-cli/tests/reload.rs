@@ -10,7 +10,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use load::{Load, Target};
+use load::{Load, Target, rust_worker, tcp};
 use rustix::process::Signal;
 use support::{Cluster, Folder, assert_gone, cluster, file, nodes, now, run_script, soaks};
 
@@ -64,17 +64,6 @@ fn reload_under_load(mut run: Command, target: impl FnOnce(&Cluster) -> Target) 
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0));
     assert_gone(&workers);
-}
-
-fn tcp(cluster: &Cluster) -> Target {
-    Target::Tcp(cluster.listening(2).port())
-}
-
-fn rust_worker(options: &[&str], at: &str) -> Command {
-    let mut command = cluster();
-    let worker = support::example("cluster-worker", "keep_alive");
-    command.args(["run", "-n", "2"]).args(options).arg(worker).arg(at);
-    command
 }
 
 fn node_worker(node: &Path, options: &[&str], at: &Path) -> Command {

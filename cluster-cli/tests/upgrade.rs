@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use load::{Load, Target};
+use load::{Load, Target, rust_worker, tcp};
 use rustix::process::Signal;
 use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes, run_script, soaks};
 
@@ -90,17 +90,6 @@ fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
     assert_gone(&workers);
-}
-
-fn tcp(cluster: &Cluster) -> Target {
-    Target::Tcp(cluster.listening(2).port())
-}
-
-fn rust_worker(options: &[&str], at: &str) -> Command {
-    let mut command = cluster();
-    let worker = support::example("cluster-worker", "keep_alive");
-    command.args(["run", "-n", "2"]).args(options).arg(worker).arg(at);
-    command
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::support::{PATIENCE, eventually};
+use crate::support::{Cluster, PATIENCE, cluster, eventually, example};
 
 /// Where the server is.
 #[derive(Clone, Debug)]
@@ -34,6 +35,19 @@ pub struct Tally {
     pub failures: Vec<(u16, String)>,
     /// Answers, by what they said.
     pub answers: BTreeMap<String, u64>,
+}
+
+/// Where the workers of that cluster listen, once both do.
+pub fn tcp(cluster: &Cluster) -> Target {
+    Target::Tcp(cluster.listening(2).port())
+}
+
+/// `cluster run` of two workers that keep connections.
+pub fn rust_worker(options: &[&str], at: &str) -> Command {
+    let mut command = cluster();
+    let worker = example("cluster-worker", "keep_alive");
+    command.args(["run", "-n", "2"]).args(options).arg(worker).arg(at);
+    command
 }
 
 pub struct Load {
