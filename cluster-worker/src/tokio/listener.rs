@@ -94,9 +94,8 @@ impl Shares {
                     drop(guard);
                     // It may have as many as it may have: then others accept, until one of them ends.
                     let room = |core: &mut Core| {
-                        let changed = || (!core.is_full(server)).then_some(News::Changed);
-                        let changed = changed();
-                        accepted(core).or(changed)
+                        let room = |core: &Core| (!core.is_full(server)).then_some(News::Changed);
+                        accepted(core).or_else(|| room(core))
                     };
                     shared.when(room).await
                 }
