@@ -7,6 +7,8 @@
 //! - [`Codec`]: messages to bytes and back, as [`Json`] (what Node speaks) or [`Postcard`];
 //! - [`Deframer`]: bytes in any split to frames, with limits;
 //! - [`Gate`]: what may be sent while a descriptor is un-ACKed;
+//! - [`Value::encode`], [`IntoMessage`]: messages of the application's own types (feature `serde`);
+//! - [`Exchange`], [`Requests`]: requests with answers, on top of messages;
 //! - [`ServerKey`]: the name of a server; [`mod@env`]: how a worker learns what it is.
 //!
 //! It opens nothing, reads no clock, has no unsafe code, and is `no_std`. The crate `cluster-ipc`
@@ -91,12 +93,15 @@ mod message;
 #[cfg(feature = "postcard")]
 pub mod native;
 mod object;
+mod request;
 mod rich;
 #[cfg(feature = "serde")]
 mod rich_serde;
 mod socket_counts;
 #[cfg(feature = "tagged")]
 mod tagged;
+#[cfg(feature = "serde")]
+mod typed;
 mod value;
 #[cfg(feature = "serde")]
 mod value_serde;
@@ -120,10 +125,13 @@ pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
 pub use object::is_internal;
+pub use request::{Exchange, NoAnswer, Requests};
 pub use rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 pub use socket_counts::SocketCounts;
 #[cfg(feature = "tagged")]
 pub use tagged::TaggedError;
+#[cfg(feature = "serde")]
+pub use typed::{IntoMessage, TypeError};
 pub use value::{Number, Object, Value};
 
 #[cfg(all(doctest, feature = "json"))]
