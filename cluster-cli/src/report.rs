@@ -51,7 +51,7 @@ impl Report {
     /// What a primary saw.
     pub(crate) fn event(&self, primary: &Primary, event: &Event) {
         if self.0.json {
-            let advanced = matches!(event, Event::Message { worker, .. }
+            let advanced = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
             if let Some(object) = event_object(event, advanced) {
                 print(object);
@@ -126,7 +126,7 @@ impl Report {
                  Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
                  setcap cap_bpf+ep on this program, or AmbientCapabilities=CAP_BPF in its unit)"
             ),
-            Event::Message { worker: id, .. } => {
+            Event::Message { worker: id, .. } | Event::Request { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);
                 trace!(target: LIFE, slot, worker, pid, "{} sent a message", name(id));
             }
@@ -387,6 +387,7 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
         | Event::Listening { worker, .. }
         | Event::ListenFailed { worker, .. }
         | Event::Message { worker, .. }
+        | Event::Request { worker, .. }
         | Event::Stdio { worker, .. }
         | Event::Error { worker, .. }
         | Event::Disconnect { worker, .. }

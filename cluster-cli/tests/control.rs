@@ -1,8 +1,10 @@
 //! `cluster serve`, `cluster run --control` and `cluster ctl`, from outside.
 
+#[path = "support/client.rs"]
+mod client;
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use client::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Cluster, Folder, assert_gone, cluster, eventually, file, nodes};
@@ -18,84 +21,6 @@ fn serve(path: &Path, options: &[&str]) -> Cluster {
     let served = Cluster::start(cluster().arg("serve").arg("--control").arg(path).args(options));
     served.err.wait_for(1, |line| line.contains("ready"));
     served
-}
-
-/// A client that knows nothing but lines.
-struct Client {
-    lines: BufReader<UnixStream>,
-    last: u64,
-    events: Vec<Value>,
-}
-
-impl Client {
-    fn connect(path: &Path) -> Self {
-        let stream = eventually("somebody listens", || UnixStream::connect(path).ok());
-        stream.set_read_timeout(Some(support::PATIENCE)).expect("a socket");
-        Self { lines: BufReader::new(stream), last: 0, events: Vec::new() }
-    }
-
-    fn write(&mut self, text: &str) {
-        self.lines.get_mut().write_all(text.as_bytes()).expect("it reads");
-    }
-
-    fn read(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.lines.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect("a line of JSON")),
-            Err(error) => panic!("no line: {error}"),
-        }
-    }
-
-    /// Sends a request; its answer, which must be the next line that is no event.
-    fn request(&mut self, method: &str, params: Value) -> Value {
-        self.last += 1;
-        let id = self.last;
-        self.write(&format!(
-            "{}\n",
-            json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-        ));
-        loop {
-            let line = self.read().expect("it does not hang up");
-            if line["method"] == "event" {
-                self.events.push(line["params"].clone());
-                continue;
-            }
-            assert_eq!(line["id"], id, "{line}");
-            return line;
-        }
-    }
-
-    #[track_caller]
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        let answer = self.request(method, params);
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
-    }
-
-    #[track_caller]
-    fn fails(&mut self, method: &str, params: Value) -> (i64, Value) {
-        let answer = self.request(method, params);
-        let error = &answer["error"];
-        assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()), "{answer}");
-        (error["code"].as_i64().expect("a code"), error["data"]["code"].clone())
-    }
-
-    /// Waits for an event, and takes all that came before it.
-    fn until(&mut self, kind: &str) -> Value {
-        loop {
-            if !self.events.is_empty() {
-                let event = self.events.remove(0);
-                if event["type"] == kind {
-                    return event;
-                }
-                continue;
-            }
-            let line = self.read().expect("it does not hang up");
-            assert_eq!(line["method"], "event", "{line}");
-            self.events.push(line["params"].clone());
-        }
-    }
 }
 
 /// A worker that echoes messages, and listens if it is told to.

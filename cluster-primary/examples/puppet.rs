@@ -7,16 +7,30 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::time::Duration;
 use std::{env, process, thread};
 
-use cluster_worker::{ListenError, ListenOptions, Listener, Object, UnixOptions, Value, Worker};
+use cluster_worker::{
+    ListenError, ListenOptions, Listener, Object, Received, UnixOptions, Value, Worker,
+};
 use rustix::process::{Resource, getgid, getpgrp, getrlimit, getuid};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(worker) = Worker::from_env()? else {
         return Err("a primary starts this program".into());
     };
-    while let Some(message) = worker.recv()? {
+    // Those that are not to be answered.
+    let mut kept = Vec::new();
+    while let Some(Received { message, request, .. }) = worker.recv_message()? {
+        if let Some(request) = request {
+            match message.as_str() {
+                Some("keep") => kept.push(request),
+                Some("forget") => drop(request),
+                Some("refuse") => drop(request.refuse("as told")?),
+                _ => drop(request.answer(&(worker.id(), &message))?),
+            }
+            continue;
+        }
         let Some(order) = message.as_str() else {
             worker.send(Object::new().with("echo", message))?;
             continue;
@@ -65,6 +79,14 @@ fn obey(worker: &Worker, order: &str) -> Option<Value> {
             }
             Err(error) => failed(&error),
         },
+        "ask" => {
+            let (patience, body) = rest.split_once(' ').unwrap_or((rest, ""));
+            let patience = Duration::from_millis(patience.parse().unwrap_or_default());
+            match worker.request::<String>(body, patience) {
+                Ok(answer) => format!("answer {answer}"),
+                Err(error) => error.to_string(),
+            }
+        }
         "env" => env::var(rest).unwrap_or_else(|_| "(unset)".into()),
         "slot" => worker.slot().map_or("(none)".into(), |slot| slot.to_string()),
         "status" => status(rest),

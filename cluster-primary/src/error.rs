@@ -269,6 +269,12 @@ impl SendError {
 
 impl std::error::Error for SendError {}
 
+impl From<cluster_proto::EncodeError> for SendError {
+    fn from(error: cluster_proto::EncodeError) -> Self {
+        Self::Encode { error }
+    }
+}
+
 /// Why a signal could not be sent.
 #[derive(Debug)]
 #[non_exhaustive]

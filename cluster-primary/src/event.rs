@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::Counted;
-use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, Value};
+use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value};
 
-use crate::{Fallback, SendError, SendId, Settings, Signal, WorkerError, WorkerId};
+use crate::{
+    Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 /// What happened, in the order in which it happened.
@@ -63,10 +65,31 @@ pub enum Event<H = OwnedFd> {
     Message {
         /// The worker.
         worker: WorkerId,
-        /// What it said.
+        /// What it said; [`Value::decode`] makes a type of it.
         message: Value,
         /// The descriptor that came with it.
         handle: Option<EventHandle<H>>,
+    },
+    /// A worker asks, and waits for an answer:
+    /// [`Primary::answer`](crate::Primary::answer) or [`refuse`](crate::Primary::refuse).
+    Request {
+        /// The worker.
+        worker: WorkerId,
+        /// By what to answer.
+        request: Request,
+        /// What it asks; [`Value::decode`] makes a type of it.
+        body: Value,
+        /// The descriptor that came with it.
+        handle: Option<EventHandle<H>>,
+    },
+    /// What became of a [request](crate::Primary::request) to a worker.
+    Answered {
+        /// The worker.
+        worker: WorkerId,
+        /// Which request.
+        request: RequestId,
+        /// The answer; [`Value::decode`] makes a type of it. Or why there is none.
+        answer: Result<Value, NoAnswer>,
     },
     /// A message was written, or will never be: what Node's callback of `worker.send()` tells.
     Sent {

@@ -48,6 +48,14 @@
 //! reason ([`Stats`]). One whose worker dies or refuses before it acknowledged goes to another.
 //! What a worker acknowledged is the worker's.
 //!
+//! # What becomes of a message
+//! A message is taken or refused by [`Primary::send`], in a bound. What was taken is written to the worker in order;
+//! [`Primary::send_reported`] has [`Event::Sent`] say when that is done, or that it will never be, because the
+//! worker has gone. One that was written the worker may have left unread: of that nobody can know, but whoever asks. A
+//! [request](Primary::request) has exactly one outcome, [`Event::Answered`], which comes before the worker's
+//! [`Event::Disconnect`]. What a worker wrote before it died is told ([`Event::Message`]) before its
+//! [`Event::Disconnect`]. A [broadcast](Primary::broadcast) reaches the workers that there are, and no later ones.
+//!
 //! # What a worker can do to the primary
 //! At most lose its own channel: a frame that is garbled, oversized or cut off ends it with
 //! [`Event::Error`]. With [`Placement::Shared`] and [`Placement::Kernel`] workers hold listening
@@ -77,10 +85,10 @@ pub mod upgrade;
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
-pub use cluster_proto::{Object, Value};
+pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
-pub use driver::{Gone, Primary, Remote, WatchId, Worker};
+pub use driver::{Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};

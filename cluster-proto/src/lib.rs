@@ -63,8 +63,8 @@
 //! ```
 //!
 //! # Taken elsewhere
-//! What is between two messages can be taken to another process, and go on there: [`Deframer`] and
-//! [`Gate`] have a `state()`, plain data, and are made from it again by `from_state()`, which finds
+//! What is between two messages can be taken to another process, and go on there: [`Deframer`], [`Gate`]
+//! and [`Requests`] have a `state()`, plain data, and are made from it again by `from_state()`, which finds
 //! out what cannot be. With the feature `serde` such states can be written and read (in text, bytes are
 //! hexadecimal digits: [`hex`]); fields that a version does not know are passed over.
 //!
@@ -125,7 +125,7 @@ pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
 pub use object::is_internal;
-pub use request::{Exchange, NoAnswer, Requests};
+pub use request::{Exchange, NoAnswer, OpenRequest, Requests, RequestsState};
 pub use rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 pub use socket_counts::SocketCounts;
 #[cfg(feature = "tagged")]

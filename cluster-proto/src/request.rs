@@ -14,13 +14,17 @@
 //!   │◄──────────────────────────────────────────────────────────────────┤
 //! ```
 //! Either side asks; ids are the asker's, and count for nothing on the other side. An answer to what
-//! nobody asked, or no longer waits for, is passed over.
+//! what nobody waits for any more is passed over.
+
+mod state;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+
+pub use state::{OpenRequest, RequestsState};
 
 use crate::value::{Object, Value};
 
@@ -132,15 +136,8 @@ impl core::error::Error for NoAnswer {}
 #[derive(Clone, Debug)]
 pub struct Requests<K = ()> {
     last: u64,
-    open: BTreeMap<u64, Open<K>>,
+    open: BTreeMap<u64, OpenRequest<K>>,
     deadlines: BTreeSet<(Duration, u64)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Open<K> {
-    peer: K,
-    timeout: Duration,
-    deadline: Option<Duration>,
 }
 
 impl<K> Default for Requests<K> {
@@ -155,9 +152,15 @@ impl<K: Copy + Eq> Requests<K> {
     pub fn begin(&mut self, now: Duration, peer: K, timeout: Duration) -> u64 {
         self.last += 1;
         let deadline = now.checked_add(timeout);
-        self.open.insert(self.last, Open { peer, timeout, deadline });
+        self.open.insert(self.last, OpenRequest { peer, timeout, deadline });
         self.deadlines.extend(deadline.map(|deadline| (deadline, self.last)));
         self.last
+    }
+
+    /// Whether that request was ever begun here. An answer to one that was not is for somebody else:
+    /// whoever writes such messages by hand.
+    pub fn has_begun(&self, id: u64) -> bool {
+        (1..=self.last).contains(&id)
     }
 
     /// That request waits no longer: it is answered, or given up. `false` if it did not, or is another
@@ -178,13 +181,13 @@ impl<K: Copy + Eq> Requests<K> {
             return None;
         }
         self.deadlines.pop_first();
-        let Open { peer, timeout, .. } = self.open.remove(&id)?;
+        let OpenRequest { peer, timeout, .. } = self.open.remove(&id)?;
         Some((id, peer, NoAnswer::TimedOut { after: timeout }))
     }
 
     /// Those of a peer that is gone: they wait no longer.
     pub fn end_all(&mut self, peer: K) -> Vec<u64> {
-        let of = |(id, open): (&u64, &Open<K>)| (open.peer == peer).then_some(*id);
+        let of = |(id, open): (&u64, &OpenRequest<K>)| (open.peer == peer).then_some(*id);
         let ids: Vec<u64> = self.open.iter().filter_map(of).collect();
         for id in &ids {
             self.end(*id, peer);

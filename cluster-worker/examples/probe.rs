@@ -9,6 +9,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use cluster_worker::event::{Event, EventedWorker, Stream};
 use cluster_worker::{
@@ -124,8 +125,19 @@ fn response(id: u32) -> String {
 }
 
 fn talk(worker: &Worker) {
-    while let Some(message) = worker.recv().expect("the channel works") {
+    while let Some(received) = worker.recv_message().expect("the channel works") {
+        let Received { message, request, .. } = received;
+        if let Some(request) = request {
+            request.answer(message).expect("the channel takes it");
+            continue;
+        }
         match message["do"].as_str() {
+            Some("ask") => {
+                let answer = worker.request::<String>(&("who is", 7), Duration::from_secs(30));
+                let heard = answer.unwrap_or_else(|error| error.to_string());
+                // It may have gone meanwhile.
+                let _ = worker.send(Object::new().with("heard", heard));
+            }
             Some("disconnect") => worker.start_disconnect(),
             Some("kill") => worker.kill(),
             Some("panic") => panic!("as told"),

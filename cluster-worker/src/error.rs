@@ -2,9 +2,10 @@
 
 use std::{error, fmt, io};
 
-use cluster_proto::EncodeError;
 use cluster_proto::env::EnvError;
+use cluster_proto::{EncodeError, NoAnswer, TypeError, Value};
 use rustix::io::Errno;
+use serde::de::DeserializeOwned;
 
 /// Why this process cannot take its place as a worker.
 #[derive(Debug)]
@@ -248,6 +249,12 @@ impl fmt::Display for SendError {
     }
 }
 
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
 impl error::Error for SendError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
@@ -269,6 +276,13 @@ pub enum RecvError {
     },
     /// The channel broke: the primary sent what is no message. The worker is disconnected.
     Channel(cluster_ipc::RecvError),
+    /// A message is not of the type that was wanted.
+    Type {
+        /// What does not fit.
+        error: TypeError,
+        /// The message.
+        message: Box<Value>,
+    },
     /// The operating system would not wait.
     Io(io::Error),
 }
@@ -280,6 +294,9 @@ impl fmt::Display for RecvError {
                 write!(f, "{messages} messages are lost: not received in time, or too deep")
             }
             Self::Channel(error) => write!(f, "the channel broke: {error}"),
+            Self::Type { error, .. } => {
+                write!(f, "a message of the primary's is not what was expected: {error}")
+            }
             Self::Io(error) => error.fmt(f),
         }
     }
@@ -290,8 +307,69 @@ impl error::Error for RecvError {
         match self {
             Self::Lost { .. } => None,
             Self::Channel(error) => Some(error),
+            Self::Type { error, .. } => Some(error),
             Self::Io(error) => Some(error),
         }
+    }
+}
+
+impl RecvError {
+    /// A message as the type that was wanted.
+    pub(crate) fn typed<T: DeserializeOwned>(message: Value) -> Result<T, RecvError> {
+        message.decode().map_err(|error| RecvError::Type { error, message: Box::new(message) })
+    }
+}
+
+/// Why a request to the primary has no answer that can be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The request was not sent.
+    Send(SendError),
+    /// No answer came, or one that says that there is none.
+    NoAnswer(NoAnswer),
+    /// The answer is not of the type that was wanted.
+    Type {
+        /// What does not fit.
+        error: TypeError,
+        /// The answer.
+        answer: Box<Value>,
+    },
+    /// The operating system would not wait.
+    Io(io::Error),
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(error) => write!(f, "the primary was not asked: {error}"),
+            Self::NoAnswer(error) => write!(f, "the primary gave no answer: {error}"),
+            Self::Type { error, .. } => {
+                write!(f, "the primary's answer is not what was expected: {error}")
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Send(error) => Some(error),
+            Self::NoAnswer(error) => Some(error),
+            Self::Type { error, .. } => Some(error),
+            Self::Io(error) => Some(error),
+        }
+    }
+}
+
+impl RequestError {
+    /// The answer as the type that was wanted.
+    pub(crate) fn typed<T: DeserializeOwned>(
+        answer: Result<Value, NoAnswer>,
+    ) -> Result<T, RequestError> {
+        let answer = answer.map_err(RequestError::NoAnswer)?;
+        answer.decode().map_err(|error| RequestError::Type { error, answer: Box::new(answer) })
     }
 }
 

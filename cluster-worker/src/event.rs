@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{ListenQuery, Value};
+use cluster_proto::{IntoMessage, ListenQuery, NoAnswer, Value};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
@@ -56,6 +56,10 @@ pub struct EventedWorker {
     next: ServerId,
     said_disconnected: bool,
 }
+
+/// A request to the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u64);
 
 /// What happened to an [`EventedWorker`].
 #[derive(Debug)]
@@ -125,6 +129,13 @@ pub enum Event {
     SocketsClosed {
         /// The key.
         key: String,
+    },
+    /// What became of a [request](EventedWorker::request).
+    Answered {
+        /// Which.
+        request: RequestId,
+        /// The answer ([`Value::decode`] makes a type of it), or why there is none.
+        answer: Result<Value, NoAnswer>,
     },
     /// Messages were not received in time, or the channel broke.
     Failed(RecvError),
@@ -212,8 +223,8 @@ impl EventedWorker {
     ///
     /// # Errors
     /// [`SendError`] if it is not sent.
-    pub fn send(&mut self, message: impl Into<Value>) -> Result<Pressure, SendError> {
-        let message = message.into();
+    pub fn send(&mut self, message: impl IntoMessage) -> Result<Pressure, SendError> {
+        let message = message.into_message()?;
         self.shared.gather(|core| core.send(message, None))
     }
 
@@ -230,11 +241,25 @@ impl EventedWorker {
     /// [`SendError`] if it is not sent; the descriptor is closed then.
     pub fn send_handle(
         &mut self,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        let (message, handle) = (message.into(), handle.into());
+        let (message, handle) = (message.into_message()?, handle.into());
         self.shared.with(|core| core.send(message, Some(handle)))
+    }
+
+    /// Asks the primary; [`Event::Answered`] brings its answer, or says that none came in that time. See
+    /// [`Worker::request`](crate::Worker::request). Sent as [`send`](Self::send) does it.
+    ///
+    /// # Errors
+    /// [`SendError`] if the request is not sent; no event comes then.
+    pub fn request(
+        &mut self,
+        body: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<RequestId, SendError> {
+        let body = body.into_message()?;
+        self.shared.gather(|core| core.request(body, timeout)).map(RequestId)
     }
 
     /// Asks how many connections are open in the primary of those that were sent to it with that
@@ -336,6 +361,9 @@ impl EventedWorker {
                 News::SocketsClosed(key) => {
                     core.sockets.remove(&(key.clone(), true));
                     Some(Event::SocketsClosed { key })
+                }
+                News::Answered(id, answer) => {
+                    Some(Event::Answered { request: RequestId(id), answer })
                 }
                 News::Listening(server) => listening(core, server),
                 News::ListenFailed(server) => listen_failed(core, server),

@@ -7,7 +7,8 @@
 //! - learns that it is a worker: [`is_worker`], [`Worker::from_env`];
 //! - serves: [`Worker::listen`] gives a [`TcpListener`] that yields [`std::net::TcpStream`]s,
 //!   [`Worker::listen_unix`] Unix ones, and [`Worker::bind_udp`] a UDP socket;
-//! - talks: [`Worker::send`] and [`Worker::recv`];
+//! - talks: [`Worker::send`] and [`Worker::recv`], of values or of types that serde knows, and asks:
+//!   [`Worker::request`];
 //! - goes away in good order: [`Worker::disconnect`] closes listeners, waits for the connections
 //!   that it was told to track, and closes the channel. When the primary disconnects it the same
 //!   happens: listeners end, and so does `main`. When the primary is gone the process exits.
@@ -41,6 +42,11 @@
 //! the primary shares its sockets, as Node does with `SCHED_NONE`, workers accept from them
 //! directly.)
 //!
+//! # What becomes of a message
+//! [`Worker::send`] takes a message or refuses it. What it took is written in order, and the primary reads what was
+//! written, also if this worker dies then; what was not written yet is lost with it ([`Worker::flush`]). A request has exactly
+//! one outcome, of which [`NoAnswer`] tells the bad ones. Messages of the primary that wait when the channel closes can still be received.
+//!
 //! # Example
 //! ```no_run
 //! use std::io::Write;
@@ -68,6 +74,7 @@ mod listener;
 pub mod machine;
 mod options;
 mod received;
+mod request;
 mod setup;
 #[cfg(feature = "tokio")]
 pub mod tokio;
@@ -78,12 +85,13 @@ mod worker;
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto::HandleKind;
 pub use cluster_proto::env::Serialization;
-pub use cluster_proto::{Number, Object, Rich, Value};
-pub use error::{ChannelProblem, ListenError, RecvError, SendError, StartError};
+pub use cluster_proto::{IntoMessage, NoAnswer, Number, Object, Rich, TypeError, Value};
+pub use error::{ChannelProblem, ListenError, RecvError, RequestError, SendError, StartError};
 pub use inherit::{is_worker, scrub};
 pub use listener::{Incoming, Listener, TcpListener, UnixListener};
 pub use options::{ListenOptions, UdpOptions, UnixOptions};
 pub use received::{MessageHandle, Received};
+pub use request::Request;
 pub use setup::Options;
 pub use tracked::Tracked;
 pub use udp::UdpSocket;

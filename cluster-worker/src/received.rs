@@ -4,10 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::{AnySocket, Counted};
-use cluster_proto::{HandleKind, Value};
+use cluster_proto::{HandleKind, TypeError, Value};
+use serde::de::DeserializeOwned;
 
 use crate::driver::{Inbound, InboundHandle, Shared};
 use crate::machine::Input;
+use crate::request::Request;
 
 /// A message from the primary (`process.on('message', (message, handle) => …)`).
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Received {
     pub message: Value,
     /// The descriptor that came with it.
     pub handle: Option<MessageHandle>,
+    /// By what to answer it, if the primary waits for an answer: the message is what it asks then.
+    pub request: Option<Request>,
 }
 
 /// A descriptor that came with a message.
@@ -41,6 +45,14 @@ impl MessageHandle {
 }
 
 impl Received {
+    /// The message as a type of the application's own; see [`Value::decode`].
+    ///
+    /// # Errors
+    /// [`TypeError`] if it is no such thing.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, TypeError> {
+        self.message.decode()
+    }
+
     pub(crate) fn new(inbound: Inbound, shared: &Arc<Shared>) -> Self {
         let handle = inbound.handle.map(|InboundHandle { kind, fd, key }| {
             let counted = key.map(|key| {
@@ -49,6 +61,7 @@ impl Received {
             });
             MessageHandle { kind, handle: fd, counted }
         });
-        Self { message: inbound.value, handle }
+        let request = inbound.request.map(|id| Request::new(id, shared));
+        Self { message: inbound.value, handle, request }
     }
 }

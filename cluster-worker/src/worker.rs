@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{ListenQuery, Value};
+use cluster_proto::{IntoMessage, ListenQuery, NoAnswer, Value};
+use serde::de::DeserializeOwned;
 
 use crate::driver::{BACKLOG, Core, Kind, Own, Shared};
-use crate::error::{ListenError, RecvError, SendError, StartError};
+use crate::error::{ListenError, RecvError, RequestError, SendError, StartError};
 use crate::listener::{Listener, TcpListener, UnixListener};
 use crate::machine::{Input, ServerId, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
 use crate::received::Received;
+use crate::request::Request;
 use crate::setup::Options;
 use crate::udp::UdpSocket;
 
@@ -172,7 +174,8 @@ impl Worker {
         }
     }
 
-    /// Sends a message to the primary (`process.send()`).
+    /// Sends a message to the primary (`process.send()`): a [`Value`], what becomes one by itself, or a
+    /// reference to any type that serde writes, which Node sees as `JSON.stringify` would write it.
     ///
     /// `Ok(Pressure::High)` is Node's `false`: the message is queued, and more should wait (see
     /// [`flush`](Self::flush)).
@@ -182,8 +185,8 @@ impl Worker {
     ///
     /// # Errors
     /// [`SendError`] if it is not sent.
-    pub fn send(&self, message: impl Into<Value>) -> Result<Pressure, SendError> {
-        let message = message.into();
+    pub fn send(&self, message: impl IntoMessage) -> Result<Pressure, SendError> {
+        let message = message.into_message()?;
         self.shared.send(|core| core.send(message, None))
     }
 
@@ -221,10 +224,10 @@ impl Worker {
     /// As [`send`](Self::send); the descriptor is closed then.
     pub fn send_handle(
         &self,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        let (message, handle) = (message.into(), handle.into());
+        let (message, handle) = (message.into_message()?, handle.into());
         self.shared.with(|core| core.send(message, Some(handle)))
     }
 
@@ -255,7 +258,7 @@ impl Worker {
             core.ask_sockets(key, when_closed)?;
             let asked = core.sockets.entry(question.clone()).or_default();
             asked.waiting += 1;
-            Ok(asked.answers)
+            Ok::<_, SendError>(asked.answers)
         })?;
         let answered = self.shared.wait(None, |core| match core.sockets.get(&question) {
             Some(asked) if asked.answers > before => Some(Some(asked.count)),
@@ -273,6 +276,41 @@ impl Worker {
         Ok(answered.ok().flatten().flatten())
     }
 
+    /// Asks the primary, and waits for its answer, for so long at the most. Other threads may ask
+    /// meanwhile; answers come in any order.
+    ///
+    /// A primary of `cluster_primary`'s gets an `Event::Request`. One of Node's gets the message
+    /// `{cmd: 'CLUSTER_REQUEST', id, body}`, and answers by `worker.send({cmd: 'CLUSTER_RESPONSE', id, body})`,
+    /// or with an `error` in place of the body ([`Exchange`](cluster_proto::Exchange)).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let worker = cluster_worker::Worker::from_env()?.ok_or("not a worker")?;
+    /// use std::time::Duration;
+    ///
+    /// let name: String = worker.request(&("name of", 7), Duration::from_secs(1))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`]; whatever it says the primary may have done what it was asked.
+    pub fn request<T: DeserializeOwned>(
+        &self,
+        body: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<T, RequestError> {
+        let body = body.into_message().map_err(|error| RequestError::Send(error.into()))?;
+        let asked = self.shared.send(|core| core.request(body, timeout));
+        let id = asked.map_err(RequestError::Send)?;
+        match self.shared.wait(None, |core| core.take_answer(id)) {
+            Ok(answer) => RequestError::typed(answer.unwrap_or(Err(NoAnswer::Disconnected))),
+            Err(error) => {
+                self.shared.with(|core| core.give_up_request(id));
+                Err(RequestError::Io(error))
+            }
+        }
+    }
+
     /// Waits until everything that was sent has been written to the channel.
     ///
     /// # Errors
@@ -283,13 +321,23 @@ impl Worker {
 
     /// Waits for the next message from the primary (`process.on('message')`); `None` when the
     /// worker is disconnected and all have been received. A descriptor that came with it is closed,
-    /// and counted: [`recv_message`](Self::recv_message) has it.
+    /// and counted, and a request is refused: [`recv_message`](Self::recv_message) has them.
     ///
     /// # Errors
     /// [`RecvError::Lost`] if messages came faster than they were received, and
     /// [`RecvError::Channel`] once if the channel broke.
     pub fn recv(&self) -> Result<Option<Value>, RecvError> {
         self.next_value(None)
+    }
+
+    /// As [`recv`](Self::recv), for a type of the application's own: what the primary says with it. See
+    /// [`Value::decode`].
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and [`RecvError::Type`] for a message that is something else; the next
+    /// call goes on with the next message.
+    pub fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, RecvError> {
+        self.next_value(None)?.map(RecvError::typed).transpose()
     }
 
     /// As [`recv`](Self::recv); `Ok(None)` also when no message came in time.
@@ -324,6 +372,9 @@ impl Worker {
     fn next_value(&self, timeout: Option<Duration>) -> Result<Option<Value>, RecvError> {
         let inbound = self.shared.wait(timeout, Core::next_inbound).map_err(RecvError::Io)?;
         let Some(inbound) = inbound.unwrap_or(Ok(None))? else { return Ok(None) };
+        if let Some(request) = inbound.request {
+            drop(Request::new(request, &self.shared));
+        }
         if inbound.handle.is_some() {
             self.shared.with(|core| core.refuse_handle(inbound.handle));
         }

@@ -11,10 +11,11 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
-use cluster_proto::{ClusterBody, Message};
+use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Value};
 use cluster_worker::tokio::{TcpListener, Worker};
-use cluster_worker::{ListenOptions, Options, Pressure};
+use cluster_worker::{ListenOptions, Options, Pressure, RecvError, RequestError};
 use futures_util::{SinkExt, StreamExt};
 use primary::{LIMIT, Primary};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -378,4 +379,62 @@ async fn without_a_primary_a_listener_is_one_as_any_other() {
     assert_eq!(said, "alone");
     assert!(cluster_worker::tokio::worker().unwrap().is_none());
     cluster_worker::tokio::disconnect().await;
+}
+
+/// The primary's next request, or what the worker answers to one.
+fn exchanged(primary: &mut Primary) -> Exchange {
+    loop {
+        match primary.recv() {
+            Some(Message::User(value)) => return Exchange::of(value),
+            Some(Message::Cluster(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_awaited_and_one_that_is_given_up_is_forgotten() {
+    let (primary, worker) = start();
+    let given_up = worker.request::<u8>("never mind", LIMIT);
+    tokio::time::timeout(Duration::from_millis(10), given_up).await.expect_err("nobody answers");
+    let overdue = worker.request::<u8>("anybody?", Duration::from_millis(10)).await;
+    assert!(matches!(overdue, Err(RequestError::NoAnswer(NoAnswer::TimedOut { .. }))));
+    let asking = tokio::spawn({
+        let worker = worker.clone();
+        async move { worker.request::<(u8, String)>(&("name of", 7), LIMIT).await }
+    });
+    let (primary, ()) = meanwhile(primary, |primary| {
+        let mut bodies = Vec::new();
+        for _ in 0..3 {
+            let Exchange::Request { id, body } = exchanged(primary) else { panic!("it asks") };
+            bodies.push(body.clone());
+            let answer = Ok(Value::encode(&(7, "Ada")).unwrap());
+            primary.send(Exchange::Response { id, answer }.into_message());
+        }
+        assert_eq!(bodies[2][0].as_str(), Some("name of"));
+        primary.send(Exchange::Request { id: 5, body: "you?".into() }.into_message());
+    })
+    .await;
+    assert_eq!(soon(asking).await.unwrap().unwrap(), (7, "Ada".into()));
+    // What comes too late is no message either: this is the next.
+    let received = soon(worker.recv()).await.unwrap().unwrap();
+    assert_eq!(received.decode::<String>().unwrap(), "you?");
+    received.request.expect("it asks").answer(Some("me")).unwrap();
+    let (primary, said) = meanwhile(primary, exchanged).await;
+    assert_eq!(said, Exchange::Response { id: 5, answer: Ok("me".into()) });
+    let asking = tokio::spawn(async move { worker.request::<u8>("last", LIMIT).await });
+    meanwhile(primary, |primary| drop(exchanged(primary))).await;
+    let lost = soon(asking).await.unwrap();
+    assert!(matches!(lost, Err(RequestError::NoAnswer(NoAnswer::Disconnected))), "{lost:?}");
+}
+
+#[tokio::test]
+async fn types_are_sent_and_received() {
+    let (mut primary, worker) = start();
+    worker.sender().send(&("typed", 1)).await.unwrap();
+    assert_eq!(exchanged(&mut primary), Exchange::Message(Value::encode(&("typed", 1)).unwrap()));
+    primary.send("text");
+    primary.send(8);
+    assert!(matches!(soon(worker.recv_as::<u8>()).await, Err(RecvError::Type { .. })));
+    assert_eq!(soon(worker.recv_as::<u8>()).await.unwrap(), Some(8));
 }

@@ -63,6 +63,44 @@ fn refused_connections_go_to_another_worker() {
 }
 
 #[test]
+fn asks_and_answers() {
+    run("requests");
+}
+
+/// The same on tokio.
+#[cfg(feature = "tokio")]
+mod on_tokio {
+    fn run(scenario: &str) {
+        crate::support::run("primary.cjs", "probe_tokio", scenario);
+    }
+
+    #[test]
+    fn serves_talks_and_disconnects() {
+        run("serve");
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error() {
+        run("in_use");
+    }
+
+    #[test]
+    fn shares_a_udp_socket() {
+        run("udp");
+    }
+
+    #[test]
+    fn a_disconnect_waits_for_open_connections() {
+        run("drain");
+    }
+
+    #[test]
+    fn asks_and_answers() {
+        run("requests");
+    }
+}
+
+#[test]
 fn workers_go_with_a_primary_that_is_killed() {
     for node in nodes() {
         let mut primary = Primary::start(&node, "primary.cjs", "probe", "orphans", "rr");

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cluster_primary::control::{ControlServer, Order, OrderId, Refusal, Status, status_object};
 use cluster_primary::supervisor::{Config, Failure, Happening, Notice, Outcome, State, Supervised};
-use cluster_primary::{Event, Object, Primary, Settings, WatchId, WorkerId, scheduling};
+use cluster_primary::{Event, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling};
 
 use crate::args::Run;
 use crate::client::line;
@@ -30,6 +30,10 @@ const EVENTS_PER_PASS: usize = 256;
 
 /// The most workers that signals can ask for.
 const MAX_WORKERS: u32 = 10_000;
+
+/// What a worker hears that asks.
+const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers no requests: \
+    a program can that drives the cluster by its control socket, or a primary of your own";
 
 /// Exit statuses; `--help` explains them.
 pub(crate) const FAILED: u8 = 1;
@@ -255,6 +259,9 @@ impl Runner {
                 if let Some((control, _)) = &mut self.control {
                     control.event(primary, &event);
                 }
+                if let Event::Request { request, .. } = event {
+                    self.refuse(request);
+                }
                 self.learn(event);
             }
             Happening::Notice(notice) => {
@@ -265,6 +272,14 @@ impl Runner {
                 self.follow(notice);
             }
             _ => {}
+        }
+    }
+
+    /// A worker asks. There is nobody here who knows, unless somebody listens.
+    fn refuse(&mut self, request: Request) {
+        if !self.control.as_ref().is_some_and(|(control, _)| control.hears_messages()) {
+            // If it has gone it waits for nothing.
+            let _ = self.cluster.primary_mut().refuse(request, NOBODY_ANSWERS);
         }
     }
 

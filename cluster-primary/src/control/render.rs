@@ -10,8 +10,8 @@ use cluster_proto::{Object, Value};
 
 use crate::supervisor::{Cause, Death, Notice};
 use crate::{
-    Address, Affinity, Event, InspectPort, Placement, PolicyName, Primary, Settings, Stdio,
-    WorkerId,
+    Address, Affinity, Event, EventHandle, InspectPort, Placement, PolicyName, Primary, Settings,
+    Stdio, WorkerId,
 };
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
@@ -34,12 +34,11 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("code", errno_name(error))
             .with("message", error.to_string()),
         Event::Message { worker, message, handle } => {
-            let message = if tagged { message.to_tagged() } else { message.clone() };
-            let mut object = about("message", worker).with("message", message);
-            if let Some(handle) = handle {
-                object.insert("handle", handle.kind.name());
-            }
-            object
+            told(about("message", worker), message, handle, tagged)
+        }
+        // To whoever hears it here it is a message, which may be answered by one.
+        Event::Request { worker, request, body, handle } => {
+            told(about("message", worker), &request.as_message(body.clone()), handle, tagged)
         }
         Event::Stdio { worker, fd, data } => {
             about("stdio", worker).with("fd", *fd).with("data", STANDARD.encode(data))
@@ -64,6 +63,16 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("message", reason.as_str()),
         _ => return None,
     })
+}
+
+/// What a worker said, with the name of the descriptor that came with it.
+fn told(about: Object, message: &Value, handle: &Option<EventHandle>, tagged: bool) -> Object {
+    let message = if tagged { message.to_tagged() } else { message.clone() };
+    let object = about.with("message", message);
+    match handle {
+        Some(handle) => object.with("handle", handle.kind.name()),
+        None => object,
+    }
 }
 
 /// What the supervisor has decided, as the control API tells it.

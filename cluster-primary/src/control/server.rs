@@ -241,7 +241,7 @@ impl ControlServer {
     pub fn event(&mut self, primary: &Primary, event: &Event) {
         self.answer_disconnects(primary, event);
         let advanced = Some(Serialization::Advanced);
-        let tagged = matches!(event, Event::Message { worker, .. }
+        let tagged = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
             if primary.serialization(*worker) == advanced);
         if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten()
         {
@@ -254,6 +254,11 @@ impl ControlServer {
         if self.is_listened_to() {
             self.notify(render::notice(notice));
         }
+    }
+
+    /// Whether a client hears what workers say, and so what they ask: it may answer then.
+    pub fn hears_messages(&self) -> bool {
+        self.clients.values().any(|client| client.wants("message"))
     }
 
     fn is_listened_to(&self) -> bool {

@@ -166,7 +166,7 @@ impl Primary {
                 })) => {
                     // Not the machine's business; but what it said before goes first.
                     self.drain_machine();
-                    self.events.push_back(Event::Message { worker, message, handle: None });
+                    self.hear(worker, message, None);
                 }
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {

@@ -15,6 +15,7 @@ mod limits;
 mod listen;
 mod process;
 mod remote;
+mod requests;
 mod send;
 mod serve;
 mod socket_file;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Channel, ChannelConfig, Wire};
+use cluster_proto::Requests;
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::process::Rlimit;
@@ -44,6 +46,7 @@ pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
 pub use remote::{Gone, Remote};
+pub use requests::{Broadcast, Request, RequestId};
 pub use view::Worker;
 pub use watch::WatchId;
 
@@ -99,6 +102,7 @@ pub struct Primary {
     received: HashMap<HandleId, OwnedFd>,
     last_handle: u64,
     last_send: u64,
+    requests: Requests<WorkerId>,
     events: VecDeque<Event>,
     /// How messages of workers were written that are gone, as long as events of theirs may wait.
     departed: BTreeMap<WorkerId, Serialization>,
@@ -168,6 +172,7 @@ impl Primary {
             received: HashMap::new(),
             last_handle: 0,
             last_send: 0,
+            requests: Requests::default(),
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
@@ -495,7 +500,8 @@ impl Primary {
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
         let closing = self.closing.values().map(|closing| closing.again).min();
-        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again];
+        let requests = self.requests.poll_timeout();
+        let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again];
         let at = due.into_iter().flatten().min()?;
         Some(self.clock.until(at))
     }
@@ -541,6 +547,8 @@ impl Primary {
         }
         self.pending.give_back(sources);
         self.close_due(now);
+        // An answer that has just come is in time.
+        self.end_overdue_requests(now);
         self.machine.handle_timeout(self.clock.now());
         self.settle();
         Ok(())

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use cluster_ipc::Pressure;
-use cluster_proto::Value;
+use cluster_proto::IntoMessage;
 use mio::{Registry, Token, Waker};
 use parking_lot::Mutex;
 
-use super::Primary;
+use super::{Broadcast, Primary};
 use crate::{ForkError, KillError, SendError, Signal, WorkerId};
 
 type Call = Box<dyn FnOnce(&mut Primary) + Send>;
@@ -115,10 +115,26 @@ impl Remote {
     pub fn send(
         &self,
         worker: WorkerId,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
     ) -> Result<Result<Pressure, SendError>, Gone> {
-        let message = message.into();
-        self.call(move |primary| primary.send(worker, message))
+        match message.into_message() {
+            Ok(message) => self.call(move |primary| primary.send(worker, message)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    /// [`Primary::broadcast`].
+    ///
+    /// # Errors
+    /// [`Gone`], or what the primary says.
+    pub fn broadcast(
+        &self,
+        message: impl IntoMessage,
+    ) -> Result<Result<Broadcast, SendError>, Gone> {
+        match message.into_message() {
+            Ok(message) => self.call(move |primary| primary.broadcast(message)),
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 
     /// [`Primary::kill`].

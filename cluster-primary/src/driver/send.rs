@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{Message, Value};
+use cluster_proto::{IntoMessage, Message, Value};
 
 use super::Primary;
 use super::child::Child;
@@ -96,7 +96,8 @@ impl Sends {
 }
 
 impl Primary {
-    /// Sends a message: Node's `worker.send()`.
+    /// Sends a message: Node's `worker.send()`. It is a [`Value`], what becomes one by itself, or a
+    /// reference to any type that serde writes, which Node sees as `JSON.stringify` would write it.
     ///
     /// The first one to a worker is written at once. Those that follow are gathered and written
     /// together: when [`next_event`](Self::next_event) or its like has no more events that came with
@@ -112,9 +113,9 @@ impl Primary {
     pub fn send(
         &mut self,
         worker: WorkerId,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, message.into(), None, None)
+        self.submit(worker, message.into_message()?, None, None)
     }
 
     /// Sends a message and a descriptor with it: Node's `worker.send(message, sendHandle)`.
@@ -141,10 +142,10 @@ impl Primary {
     pub fn send_handle(
         &mut self,
         worker: WorkerId,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, message.into(), Some(handle.into()), None)
+        self.submit(worker, message.into_message()?, Some(handle.into()), None)
     }
 
     /// Sends a message, perhaps with a descriptor, and has [`Event::Sent`] tell when it is written:
@@ -156,12 +157,13 @@ impl Primary {
     pub fn send_reported(
         &mut self,
         worker: WorkerId,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
         handle: Option<Outgoing<OwnedFd>>,
     ) -> Result<SendId, SendError> {
+        let message = message.into_message()?;
         self.last_send += 1;
         let id = SendId(self.last_send);
-        self.submit(worker, message.into(), handle, Some(id))?;
+        self.submit(worker, message, handle, Some(id))?;
         Ok(id)
     }
 
@@ -279,8 +281,10 @@ impl Primary {
 
     /// The worker's channel is gone.
     pub(super) fn end_sends(&mut self, worker: WorkerId) {
+        let requests = self.lost_requests(worker);
         if let Some(child) = self.children.get_mut(&worker) {
             child.sends.end(worker);
+            child.sends.news.extend(requests);
         }
         self.tell_sends(worker);
     }

@@ -137,10 +137,12 @@ impl Primary {
                 self.unexpected_handles += 1;
                 drop(self.received.remove(&handle));
             }
-            Output::Event(event) => {
-                let event = self.with_descriptor(event);
-                self.events.push_back(event);
-            }
+            Output::Event(event) => match self.with_descriptor(event) {
+                Event::Message { worker, message, handle } => {
+                    self.hear(worker, message, handle);
+                }
+                event => self.events.push_back(event),
+            },
         }
     }
 
@@ -322,6 +324,13 @@ impl Primary {
             Event::Listening { worker, address } => Event::Listening { worker, address },
             Event::ListenFailed { worker, address, error } => {
                 Event::ListenFailed { worker, address, error }
+            }
+            Event::Request { worker, request, body, .. } => {
+                // The machine knows only messages.
+                Event::Request { worker, request, body, handle: None }
+            }
+            Event::Answered { worker, request, answer } => {
+                Event::Answered { worker, request, answer }
             }
             Event::Sent { worker, id, error } => Event::Sent { worker, id, error },
             Event::Drained { worker } => Event::Drained { worker },

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use cluster_proto::{Requests, RequestsState};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use rustix::process::Rlimit;
@@ -40,6 +41,8 @@ pub(crate) struct PrimaryState {
     last_conn: u64,
     last_handle: u64,
     last_send: u64,
+    #[serde(default)]
+    requests: RequestsState<WorkerId>,
     disconnects_told: u64,
     descriptor_limit: (Option<u64>, Option<u64>),
     accept_pauses: u64,
@@ -126,6 +129,7 @@ impl Primary {
             last_conn: self.last_conn,
             last_handle: self.last_handle,
             last_send: self.last_send,
+            requests: self.requests.state(),
             disconnects_told: self.disconnects_told,
             descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
             accept_pauses: self.accept_pauses,
@@ -173,6 +177,9 @@ impl Primary {
             .map(|(id, child)| Ok((id, child.into_child(id, registry, &mut tokens)?)));
         let children: BTreeMap<_, _> = children.collect::<Result<_, StateError>>()?;
 
+        let impossible = |_| StateError::contradiction("a request comes after the last one");
+        let requests = Requests::from_state(state.requests).map_err(impossible)?;
+
         // From here on nothing can fail.
         let (current, maximum) = state.descriptor_limit;
         let descriptor_limit = Rlimit { current, maximum };
@@ -206,6 +213,7 @@ impl Primary {
             received: HashMap::new(),
             last_handle: state.last_handle,
             last_send: state.last_send,
+            requests,
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: state.disconnects_told,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cluster_ipc::Pressure;
-use cluster_proto::Value;
+use cluster_proto::IntoMessage;
 
 use super::Primary;
 use crate::machine::WorkerState;
@@ -61,7 +61,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// As there.
-    pub fn send(&mut self, message: impl Into<Value>) -> Result<Pressure, SendError> {
+    pub fn send(&mut self, message: impl IntoMessage) -> Result<Pressure, SendError> {
         self.primary.send(self.id, message)
     }
 

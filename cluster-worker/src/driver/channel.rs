@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
 use cluster_proto::Message;
 
-use super::{Core, Inbound, News};
+use super::{Core, News};
 use crate::error::SendError;
 use crate::machine::{Handle, HandleId, Input, Mono};
 
@@ -268,7 +268,7 @@ impl Core {
     fn receive(&mut self, received: Received<std::os::fd::OwnedFd>) {
         let (message, handle) = match (received.message, received.handle) {
             // Not the machine's business.
-            (Message::User(value), None) => return self.deliver(Inbound { value, handle: None }),
+            (Message::User(value), None) => return self.deliver(value, None),
             received => received,
         };
         let handle = handle.map(|received| {
@@ -304,6 +304,7 @@ impl Core {
                 unwritten.extend(taken.tracked.then_some(*id));
             }
         }
+        self.end_requests();
         self.input(Input::ChannelClosed);
         for server in unwritten {
             self.input(Input::Ended(server));

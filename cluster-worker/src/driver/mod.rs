@@ -5,6 +5,7 @@
 mod channel;
 mod clock;
 mod own;
+mod requests;
 mod server;
 mod shared;
 pub(crate) mod socket;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use cluster_ipc::{Channel, Outgoing, Pressure};
 use cluster_proto::{
-    ClusterBody, EncodeError, Field, HandleKind, ListenQuery, Message, SockName, Value,
+    ClusterBody, EncodeError, Field, HandleKind, ListenQuery, Message, NoAnswer, SockName, Value,
     is_internal, native,
 };
 use mio::event::Event;
@@ -78,6 +79,7 @@ pub(crate) enum News {
     Drained,
     SocketCount(String, u64),
     SocketsClosed(String),
+    Answered(u64, Result<Value, NoAnswer>),
 }
 
 /// Who waits for what happens.
@@ -106,6 +108,11 @@ impl Front {
             #[cfg(feature = "tokio")]
             Self::Tasks => true,
         }
+    }
+
+    /// Whether it is told what happens, and does not wait for it.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self, Self::Loop(_))
     }
 
     fn tell(&mut self, news: News) {
@@ -137,6 +144,8 @@ pub(crate) struct Changed {
 pub(crate) struct Inbound {
     pub(crate) value: Value,
     pub(crate) handle: Option<InboundHandle>,
+    /// The primary's number of it, if it waits for an answer.
+    pub(crate) request: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -197,6 +206,7 @@ pub(crate) struct Core {
     draining: bool,
     /// The questions about connections to which somebody waits for an answer.
     pub(crate) sockets: BTreeMap<(String, bool), Asked>,
+    asking: requests::Asking,
 }
 
 impl Core {
@@ -233,6 +243,7 @@ impl Core {
             corks: 0,
             draining: false,
             sockets: BTreeMap::new(),
+            asking: requests::Asking::default(),
         };
         core.pump();
         core.flush();
@@ -637,7 +648,8 @@ impl Core {
             return Some(Duration::ZERO);
         }
         let retries = self.servers.values().map(|server| server.retry);
-        let others = [deadline, self.machine.poll_timeout(), self.link.again_at()];
+        let asking = self.asking.poll_timeout();
+        let others = [deadline, asking, self.machine.poll_timeout(), self.link.again_at()];
         let until = others.into_iter().chain(retries);
         Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
@@ -668,6 +680,8 @@ impl Core {
             }
         }
         self.read(MESSAGES, BYTES);
+        // An answer that has just come is in time.
+        self.end_overdue_requests(now);
         self.tell_held();
     }
 
@@ -732,7 +746,7 @@ impl Core {
                         let fd = self.handles.remove(&handle.id)?;
                         Some(InboundHandle { kind: handle.kind, fd, key: handle.key })
                     });
-                    self.deliver(Inbound { value, handle });
+                    self.deliver(value, handle);
                 }
                 Output::SocketCount { key, count } => self.sockets_answered(key, false, count),
                 Output::SocketsClosed { key } => self.sockets_answered(key, true, 0),
@@ -752,18 +766,22 @@ impl Core {
         self.front.tell(news);
     }
 
-    fn deliver(&mut self, inbound: Inbound) {
-        let room = inbound.handle.is_none() || self.inbox_handles < self.handle_limit;
+    fn deliver(&mut self, value: Value, handle: Option<InboundHandle>) {
+        self.changed = true;
+        let Some((value, request)) = self.sort_out(value) else {
+            return self.refuse_handle(handle);
+        };
+        let room = handle.is_none() || self.inbox_handles < self.handle_limit;
         if self.inbox.len() < self.inbox_limit && room {
-            self.inbox_handles += usize::from(inbound.handle.is_some());
-            self.inbox.push_back(inbound);
+            self.inbox_handles += usize::from(handle.is_some());
+            self.inbox.push_back(Inbound { value, handle, request });
         } else {
             self.lost += 1;
             // Descriptors that wait to be received are bounded too: a flood must not take all that
             // this process may have.
-            self.refuse_handle(inbound.handle);
+            self.refuse_handle(handle);
+            self.turn_away(request);
         }
-        self.changed = true;
     }
 
     fn connection(&mut self, id: ServerId, handle: HandleId, tracked: bool) {

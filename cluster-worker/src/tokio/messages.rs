@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use cluster_ipc::Pressure;
-use cluster_proto::Value;
+use cluster_proto::IntoMessage;
 use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::task::coop;
@@ -64,7 +64,7 @@ impl Sender {
     }
 }
 
-impl<M: Into<Value>> Sink<M> for Sender {
+impl<M: IntoMessage> Sink<M> for Sender {
     type Error = SendError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
@@ -76,7 +76,7 @@ impl<M: Into<Value>> Sink<M> for Sender {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: M) -> Result<(), SendError> {
-        let message = message.into();
+        let message = message.into_message()?;
         let pressure = self.shared.feed(|core| core.send(message, None))?;
         self.pressed |= pressure == Pressure::High;
         Ok(())

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{ListenQuery, Value};
+use cluster_proto::{IntoMessage, ListenQuery};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::listener::{Listener, TcpListener, UnixListener};
@@ -15,7 +16,7 @@ use super::messages::{Messages, Sender};
 use super::udp::UdpSocket;
 use crate::driver::socket::{self, Waited};
 use crate::driver::{Core, Front, Kind, Shared};
-use crate::error::{ListenError, RecvError, SendError, StartError};
+use crate::error::{ListenError, RecvError, RequestError, SendError, StartError};
 use crate::machine::{Input, ServerId, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
 use crate::received::Received;
@@ -142,8 +143,8 @@ impl Worker {
     ///
     /// # Errors
     /// [`SendError`] if it is not sent.
-    pub fn send(&self, message: impl Into<Value>) -> Result<Pressure, SendError> {
-        let message = message.into();
+    pub fn send(&self, message: impl IntoMessage) -> Result<Pressure, SendError> {
+        let message = message.into_message()?;
         self.shared.with(|core| core.send(message, None))
     }
 
@@ -154,11 +155,36 @@ impl Worker {
     /// [`SendError`] if it is not sent; the descriptor is closed then.
     pub fn send_handle(
         &self,
-        message: impl Into<Value>,
+        message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        let (message, handle) = (message.into(), handle.into());
+        let (message, handle) = (message.into_message()?, handle.into());
         self.shared.with(|core| core.send(message, Some(handle)))
+    }
+
+    /// Asks the primary, and waits for its answer, for so long at the most; see
+    /// [`cluster_worker::Worker::request`](crate::Worker::request). If the future is dropped, an answer that
+    /// comes later is passed over.
+    ///
+    /// ```no_run
+    /// # async fn ask(worker: cluster_worker::tokio::Worker) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let name: String = worker.request(&("name of", 7), Duration::from_secs(1)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`]; whatever it says the primary may have done what it was asked.
+    pub async fn request<T: DeserializeOwned>(
+        &self,
+        body: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<T, RequestError> {
+        let body = body.into_message().map_err(|error| RequestError::Send(error.into()))?;
+        let asked = self.shared.with(|core| core.request(body, timeout));
+        let asked = Asked { id: asked.map_err(RequestError::Send)?, shared: &self.shared };
+        RequestError::typed(self.shared.when(|core| core.take_answer(asked.id)).await)
     }
 
     /// Waits until everything that was sent has been written to the channel, or never will be.
@@ -178,6 +204,17 @@ impl Worker {
         tokio::task::consume_budget().await;
         let inbound = self.shared.when(Core::next_inbound).await?;
         Ok(inbound.map(|inbound| Received::new(inbound, &self.shared)))
+    }
+
+    /// As [`recv`](Self::recv), for a type of the application's own: what the primary says with it. A
+    /// descriptor beside it is closed, and a request is refused.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and [`RecvError::Type`] for a message that is something else; the next
+    /// call goes on with the next message.
+    pub async fn recv_as<T: DeserializeOwned>(&self) -> Result<Option<T>, RecvError> {
+        let received = self.recv().await?;
+        received.map(|received| RecvError::typed(received.message)).transpose()
     }
 
     /// The messages from the primary, as a stream.
@@ -255,6 +292,18 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.shared.with(|core| core.forget(self.server));
+    }
+}
+
+/// A request whose answer somebody waits for.
+struct Asked<'a> {
+    id: u64,
+    shared: &'a Shared,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.shared.with(|core| core.give_up_request(self.id));
     }
 }
 

@@ -169,6 +169,31 @@ const scenarios = {
     await Promise.all(workers.map((worker) => exits(worker, 0, true)));
   },
 
+  // Requests both ways, by nothing but messages.
+  async requests() {
+    const worker = fork('idle');
+    assert.strictEqual(await message(worker), 'idle');
+    worker.send({ cmd: 'CLUSTER_REQUEST', id: 3, body: { n: [21] } });
+    assert.deepStrictEqual(await message(worker),
+      { cmd: 'CLUSTER_RESPONSE', id: 3, body: { n: [21] } });
+    for (const [answer, heard] of [
+      [{ body: 'Ada' }, 'Ada'],
+      [{ error: 'nobody' }, 'the primary gave no answer: it was refused: nobody'],
+      [{ error: { message: 'gone' } }, 'the primary gave no answer: it was refused: gone'],
+      [{ body: 7 }, "the primary's answer is not what was expected: it is integer `7`, expected a string"],
+    ]) {
+      worker.send({ do: 'ask' });
+      const { cmd, id, body } = await message(worker);
+      assert.deepStrictEqual([cmd, body], ['CLUSTER_REQUEST', ['who is', 7]]);
+      worker.send({ cmd: 'CLUSTER_RESPONSE', id, ...answer });
+      assert.deepStrictEqual(await message(worker), { heard });
+    }
+    worker.send({ do: 'ask' });
+    assert.strictEqual((await message(worker)).cmd, 'CLUSTER_REQUEST');
+    worker.disconnect();
+    await exits(worker, 0, true);
+  },
+
   // The test kills this process, and looks whether these go with it.
   async orphans() {
     const workers = [fork('tcp', '127.0.0.1:0'), fork('evented', '127.0.0.1:0'), fork('idle')];

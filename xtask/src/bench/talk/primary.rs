@@ -97,7 +97,7 @@ impl Talk {
 
     fn send(&mut self, message: impl Into<Value>) -> io::Result<Pressure> {
         let failed = |error: SendError| io::Error::other(error.to_string());
-        self.primary.send(self.worker, message).map_err(failed)
+        self.primary.send(self.worker, message.into()).map_err(failed)
     }
 
     fn order(&mut self, what: &str) -> io::Result<()> {
