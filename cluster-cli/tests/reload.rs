@@ -73,9 +73,10 @@ fn node_worker(node: &Path, options: &[&str], at: &Path) -> Command {
     command
 }
 
-fn axum_worker(options: &[&str]) -> Command {
+/// A server of ours on that foundation.
+fn worker_on(foundation: &str, options: &[&str]) -> Command {
     let mut command = cluster();
-    let server = support::example("cluster-examples", "axum");
+    let server = support::example("cluster-examples", foundation);
     command.args(["run", "-n", "2"]).args(options).arg(server).arg("0.0.0.0:0");
     command
 }
@@ -102,12 +103,22 @@ fn rust_workers_on_a_path() {
 
 #[test]
 fn axum_servers_by_hand_off() {
-    reload_under_load(axum_worker(&[]), tcp);
+    reload_under_load(worker_on("axum", &[]), tcp);
 }
 
 #[test]
 fn axum_servers_by_the_kernel() {
-    reload_under_load(axum_worker(&KERNEL), tcp);
+    reload_under_load(worker_on("axum", &KERNEL), tcp);
+}
+
+#[test]
+fn hyper_servers_by_hand_off() {
+    reload_under_load(worker_on("hyper", &[]), tcp);
+}
+
+#[test]
+fn hyper_servers_by_the_kernel() {
+    reload_under_load(worker_on("hyper", &KERNEL), tcp);
 }
 
 #[test]

@@ -260,12 +260,22 @@ pub fn soaks() -> bool {
 /// An example of another package, built beside this test.
 pub fn example(package: &str, name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_cluster")).with_file_name("examples").join(name);
+    build(&["--package", package, "--example", name], program)
+}
+
+/// The program that another package is, built beside this test.
+pub fn program(package: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_cluster")).with_file_name(package);
+    build(&["--package", package], program)
+}
+
+fn build(what: &[&str], program: PathBuf) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package, "--example", name]);
+    cargo.args(["build", "--quiet"]).args(what);
     if program.components().any(|part| part.as_os_str() == "release") {
         cargo.arg("--release");
     }
-    assert!(cargo.status().expect("cargo runs").success(), "the example {name} builds");
+    assert!(cargo.status().expect("cargo runs").success(), "{} builds", program.display());
     program
 }
 
