@@ -7,8 +7,13 @@
 mod load;
 mod support;
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use load::{Load, Target, rust_worker, tcp};
 use rustix::process::Signal;
@@ -109,6 +114,38 @@ fn axum_servers_by_hand_off() {
 #[test]
 fn axum_servers_by_the_kernel() {
     reload_under_load(worker_on("axum", &KERNEL), tcp);
+}
+
+/// Clients that connect and take their time are heard, though an axum server that is shut down would close
+/// connections on which nothing has come.
+#[test]
+fn slow_clients_of_axum_servers_are_heard() {
+    const CLIENTS: usize = 12;
+    for options in [&[][..], &KERNEL] {
+        let cluster = Cluster::start(&mut worker_on("axum", options));
+        let address = cluster.listening(2);
+        let over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let over = Arc::clone(&over);
+                thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        let connection = TcpStream::connect(address).expect("it listens");
+                        // As one far away would.
+                        thread::sleep(Duration::from_millis(20));
+                        support::ask(connection).expect("an answer");
+                    }
+                })
+            })
+            .collect();
+        for number in 1..=reloads() {
+            cluster.signal(Signal::HUP);
+            cluster.err.wait_for(1, |line| line.contains(&format!("reload {number} is done")));
+        }
+        over.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().expect("none is lost"));
+        cluster.end();
+    }
 }
 
 #[test]

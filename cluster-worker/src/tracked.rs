@@ -4,6 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::driver::Shared;
+#[cfg(feature = "tokio")]
+use crate::driver::tasks::Unbegun;
 use crate::machine::ServerId;
 
 /// A connection that a disconnect waits for, and that counts for
@@ -11,6 +13,9 @@ use crate::machine::ServerId;
 #[derive(Debug)]
 pub struct Tracked<S> {
     stream: S,
+    /// As long as nothing was said on it.
+    #[cfg(feature = "tokio")]
+    pub(crate) unbegun: Option<Unbegun>,
     /// None where no disconnect waits: outside of a cluster.
     _guard: Option<Guard>,
 }
@@ -24,13 +29,25 @@ struct Guard {
 
 impl<S> Tracked<S> {
     pub(crate) fn new(stream: S, shared: Arc<Shared>, server: ServerId) -> Self {
-        Self { stream, _guard: Some(Guard { shared, server }) }
+        Self {
+            stream,
+            #[cfg(feature = "tokio")]
+            unbegun: None,
+            _guard: Some(Guard { shared, server }),
+        }
+    }
+
+    /// One on which nothing has been said yet.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn unbegun(stream: S, shared: Arc<Shared>, server: ServerId) -> Self {
+        let unbegun = Some(Unbegun::new(Arc::clone(&shared)));
+        Self { unbegun, ..Self::new(stream, shared, server) }
     }
 
     /// One that nobody waits for.
     #[cfg(feature = "tokio")]
     pub(crate) fn alone(stream: S) -> Self {
-        Self { stream, _guard: None }
+        Self { stream, unbegun: None, _guard: None }
     }
 
     /// The same with what is made of its stream.
@@ -39,7 +56,7 @@ impl<S> Tracked<S> {
         self,
         make: impl FnOnce(S) -> Result<T, E>,
     ) -> Result<Tracked<T>, E> {
-        Ok(Tracked { stream: make(self.stream)?, _guard: self._guard })
+        Ok(Tracked { stream: make(self.stream)?, unbegun: self.unbegun, _guard: self._guard })
     }
 
     /// The stream, which nobody waits for any more.

@@ -438,3 +438,34 @@ async fn types_are_sent_and_received() {
     assert!(matches!(soon(worker.recv_as::<u8>()).await, Err(RecvError::Type { .. })));
     assert_eq!(soon(worker.recv_as::<u8>()).await.unwrap(), Some(8));
 }
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_first_word_of_who_has_connected() {
+    let (primary, worker) = start();
+    let (primary, listener) = listen(primary, &worker).await;
+    let (primary, (mut client, _)) = meanwhile(primary, |primary| primary.connect("key")).await;
+    let mut stream = soon(listener.accept()).await.unwrap();
+    worker.start_disconnect();
+    let mut shutdown = Box::pin(worker.shutdown());
+    let mut waits = || shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+    assert!(waits(), "the client has said nothing");
+    client.write_all(b"ping").unwrap();
+    soon(stream.read_exact(&mut [0; 4])).await.unwrap();
+    assert!(waits(), "and nothing was answered");
+    stream.write_all(b"pong").await.unwrap();
+    soon(shutdown).await;
+    // The connection is open still: what is under way is the server's affair.
+    client.write_all(b"more").unwrap();
+    soon(stream.read_exact(&mut [0; 4])).await.unwrap();
+    drop(primary);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever_for_who_says_nothing() {
+    let (primary, worker) = start();
+    let (primary, listener) = listen(primary, &worker).await;
+    let (_primary, (_client, _)) = meanwhile(primary, |primary| primary.connect("key")).await;
+    let _stream = soon(listener.accept()).await.unwrap();
+    worker.start_disconnect();
+    soon(worker.shutdown()).await;
+}

@@ -11,6 +11,7 @@ mod golden;
 mod inherited;
 mod log;
 mod node;
+mod package;
 mod relay;
 mod scenarios;
 mod soak;
@@ -55,6 +56,8 @@ enum Chore {
     BenchTalkBare(bench::TalkBareArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
     Fuzz(fuzz::Args),
+    /// Pack each crate as it would be published, and build it from that, and with each feature alone.
+    Package,
     /// Record channels between real Node processes as golden transcripts.
     Golden(golden::Args),
     /// Play the same scenarios with Node and with ours, on both sides, and compare.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Chore::BenchTalkWorker(args) => bench::talk_worker(&args),
         Chore::BenchTalkBare(args) => bench::talk_bare(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Package => package::run(),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
         Chore::CompatPrimary => compat::primary(),

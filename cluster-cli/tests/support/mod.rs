@@ -223,7 +223,8 @@ pub fn get_path(address: SocketAddr, path: &str) -> std::io::Result<String> {
     ask_for(TcpStream::connect(address)?, path)
 }
 
-fn ask(connection: TcpStream) -> std::io::Result<String> {
+/// One request on that connection; the body of the answer.
+pub fn ask(connection: TcpStream) -> std::io::Result<String> {
     ask_for(connection, "/")
 }
 
@@ -233,9 +234,14 @@ fn ask_for(mut connection: TcpStream, path: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+        Some((head, body)) if head.get(..13).is_some_and(is_good) => Ok(body.to_owned()),
         _ => Err(std::io::Error::other(format!("no good answer: {answer:?}"))),
     }
+}
+
+/// Some answer by the version that they were asked in.
+fn is_good(head: &str) -> bool {
+    ["HTTP/1.0 200 ", "HTTP/1.1 200 "].contains(&head)
 }
 
 /// Every Node.js to be tested with: those that `CLUSTER_TEST_NODES` names (separated as `PATH`

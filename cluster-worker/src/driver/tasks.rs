@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,45 @@ pub(super) struct Tasks {
     came: Arc<Notify>,
     /// Who waits for the worker to go: as many as there are connections, maybe.
     went: Notify,
+    /// Connections on which nothing was said yet, and who waits until there is none.
+    unbegun: AtomicUsize,
+    begun: Notify,
+}
+
+/// A connection on which nothing was said yet. A server that is shut down may close it, as it knows of no
+/// request: so a shutdown waits for a moment.
+#[derive(Debug)]
+pub(crate) struct Unbegun {
+    shared: Arc<Shared>,
+    read: bool,
+    written: bool,
+}
+
+impl Unbegun {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        shared.tasks.unbegun.fetch_add(1, Ordering::Relaxed);
+        Self { shared, read: false, written: false }
+    }
+
+    /// Something was read, or written; gone when both were. (A server of HTTP/2 writes before it reads,
+    /// and after that it knows what is asked.)
+    pub(crate) fn note(this: &mut Option<Self>, read: bool) {
+        let Some(unbegun) = this else { return };
+        unbegun.read |= read;
+        unbegun.written |= !read;
+        if unbegun.read && unbegun.written {
+            *this = None;
+        }
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        let tasks = &self.shared.tasks;
+        if tasks.unbegun.fetch_sub(1, Ordering::Release) == 1 {
+            tasks.begun.notify_waiters();
+        }
+    }
 }
 
 impl Tasks {
@@ -56,6 +96,17 @@ impl Shared {
             let change = self.tasks.went.notified();
             if let Some(result) = self.look(&mut check) {
                 return result;
+            }
+            change.await;
+        }
+    }
+
+    /// Waits until something was said on every connection.
+    pub(crate) async fn begun(&self) {
+        loop {
+            let change = self.tasks.begun.notified();
+            if self.tasks.unbegun.load(Ordering::Acquire) == 0 {
+                return;
             }
             change.await;
         }

@@ -105,7 +105,7 @@ impl Shares {
             }
         };
         let fd = fd.ok_or_else(closed)?;
-        Ok(Tracked::new(fd, Arc::clone(shared), server))
+        Ok(Tracked::unbegun(fd, Arc::clone(shared), server))
     }
 }
 

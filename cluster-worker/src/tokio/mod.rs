@@ -25,9 +25,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A server that is shut down gracefully (hyper's is) finishes requests, and closes connections on which
-//! none has begun: a client that had just connected has to try again then, as one has whose kept
-//! connection is closed.
+//! A server that is shut down gracefully (hyper's is) finishes requests, and may close connections on which
+//! none has begun. Clients that have connected, and whose request is on its way, are waited for by
+//! [`shutdown`], for a second at the most.
 //!
 //! A task of its own does the worker's business; it is spawned with the worker, on the runtime that
 //! is entered then, which needs I/O and time. Every future here can be dropped before it is done, and

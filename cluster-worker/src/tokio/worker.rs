@@ -22,6 +22,9 @@ use crate::options::{ListenOptions, UdpOptions, UnixOptions};
 use crate::received::Received;
 use crate::setup::Options;
 
+/// How long a shutdown waits for clients to say something that have connected before.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
 /// How long the task rests when the system would not tell what has come.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -229,12 +232,17 @@ impl Worker {
 
     /// Waits until this worker is to go: it begins to disconnect, or is told to by the primary, or the
     /// primary is gone. It is the future that a graceful shutdown waits for.
+    ///
+    /// A server that is shut down closes connections on which it has read nothing, though a request may be on
+    /// its way. So this goes on to wait, for a second at the most, until something was read and written on every
+    /// connection that was accepted: meanwhile accept as before (there is nothing more to come as a rule).
     pub async fn shutdown(&self) {
         let going = |core: &mut Core| {
             let told = core.machine.exited_after_disconnect().is_some();
             (told || core.machine.state() == State::Disconnected).then_some(())
         };
         self.shared.when_going(going).await;
+        let _in_time = tokio::time::timeout(FIRST_WORD, self.shared.begun()).await;
     }
 
     /// Disconnects in good order (`worker.disconnect()`), or goes on with it if that has begun, and

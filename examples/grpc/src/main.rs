@@ -8,7 +8,8 @@
 //!
 //! gRPC keeps its connections, and calls go where the connection is: who has one client with many
 //! calls wants it to connect several times. When a worker leaves, clients are told to connect anew (HTTP/2's
-//! GOAWAY), and calls that are under way are finished.
+//! GOAWAY), and calls that are under way are finished. A call that a client had not sent yet may fail there, by `CANCELLED`:
+//! tonic's does not repeat it by itself, as other servers' ends would show too.
 
 use std::env;
 use std::error::Error;
