@@ -1,5 +1,6 @@
 //! The chores of this workspace: what people would type twice is a subcommand here.
 
+mod api;
 #[cfg(test)]
 mod architecture;
 mod base64;
@@ -58,6 +59,8 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Pack each crate as it would be published, and build it from that, and with each feature alone.
     Package,
+    /// Compare each crate's public API with what was written down of it.
+    Api(api::Args),
     /// Record channels between real Node processes as golden transcripts.
     Golden(golden::Args),
     /// Play the same scenarios with Node and with ours, on both sides, and compare.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Chore::BenchTalkBare(args) => bench::talk_bare(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Package => package::run(),
+        Chore::Api(args) => api::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
         Chore::CompatPrimary => compat::primary(),

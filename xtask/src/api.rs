@@ -1,0 +1,102 @@
+//! `cargo xtask api`: what each crate promises to its users, compared with what was written down.
+//!
+//! The lists stand in each crate's `public-api.txt`: a change of the public API is a change of that file, for
+//! whoever reviews it, and its list of removed lines is what a new version would break.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::step;
+
+const CRATES: [&str; 5] =
+    ["cluster-proto", "cluster-ipc", "cluster-sched", "cluster-primary", "cluster-worker"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write the lists anew
+    #[arg(long)]
+    write: bool,
+}
+
+pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
+    let mut changed = false;
+    for name in CRATES {
+        let now = listed(name)?;
+        let path = step::root().join(name).join("public-api.txt");
+        if args.write {
+            fs::write(&path, now)?;
+            continue;
+        }
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        changed |= tell(name, &before, &now);
+    }
+    if changed {
+        println!("the public API has changed: if that is meant, `cargo xtask api --write`");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As a step of CI.
+pub(crate) fn unchanged() -> io::Result<()> {
+    match run(&Args { write: false })? {
+        ExitCode::SUCCESS => Ok(()),
+        _ => Err(io::Error::other("the public API is not what public-api.txt says")),
+    }
+}
+
+/// The crate's public items, a line each.
+fn listed(name: &str) -> io::Result<String> {
+    let json = described(name)?;
+    let api = public_api::Builder::from_rustdoc_json(&json)
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .omit_auto_derived_impls(true)
+        .build();
+    // It says itself which version of the format it reads, and which it was given.
+    let api = api.map_err(|error| {
+        io::Error::other(format!("rustdoc's description of {name} cannot be read: {error}"))
+    })?;
+    Ok(api.to_string())
+}
+
+/// Has rustdoc describe a crate with all its features. Stable's does that only if it is taken for nightly's; in a
+/// folder apart, as that makes build scripts ask for other things.
+fn described(name: &str) -> io::Result<PathBuf> {
+    let folder = step::target_dir().join("api");
+    let describe = ["rustdoc", "--quiet", "--lib", "--all-features", "--package", name, "--"];
+    let json = ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"];
+    let mut command = step::cargo(describe);
+    command.args(json).env("CARGO_TARGET_DIR", &folder).env("RUSTC_BOOTSTRAP", "1");
+    step::run(&mut command)?;
+    let file = Path::new("doc").join(name.replace('-', "_")).with_extension("json");
+    Ok(folder.join(file))
+}
+
+/// Says what is in one and not in the other; whether there is anything.
+fn tell(name: &str, before: &str, now: &str) -> bool {
+    let (before, now): (BTreeSet<_>, BTreeSet<_>) =
+        (before.lines().collect(), now.lines().collect());
+    for gone in before.difference(&now) {
+        println!("{name}: - {gone}");
+    }
+    for added in now.difference(&before) {
+        println!("{name}: + {added}");
+    }
+    before != now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_and_what_is_new_are_changes() {
+        assert!(!tell("a", "pub fn a\npub fn b\n", "pub fn a\npub fn b\n"));
+        assert!(tell("a", "pub fn a\npub fn b\n", "pub fn a\n"));
+        assert!(tell("a", "pub fn a\n", "pub fn a\npub fn b\n"));
+    }
+}
