@@ -64,6 +64,13 @@ fn of_connections(nodes: &[Node]) -> Vec<Bar> {
         bare(connections::PRIMARY),
         Limit::AtMost(1.25),
     )];
+    let tokio = |who, placement| key(&who, placement, connections::WORKER);
+    bars.push(Bar::ratio(
+        "cluster + Rust on tokio, kernel: workers' CPU ÷ bare tokio on SO_REUSEPORT".to_owned(),
+        tokio(Who::OursOnTokio, "kernel"),
+        tokio(Who::BareTokio, "reuseport"),
+        Limit::AtMost(1.10),
+    ));
     for node in nodes {
         let (version, ours) = (&node.version, Who::OursWithNode(node.clone()));
         let node = Who::Node(node.clone());

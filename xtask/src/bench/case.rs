@@ -38,8 +38,12 @@ pub(crate) enum Who {
     OursWithNode(Node),
     /// `cluster run`, with Rust workers.
     Ours,
+    /// The same with workers on tokio.
+    OursOnTokio,
     /// The bench itself.
     Bare,
+    /// The worker on tokio, without a cluster.
+    BareTokio,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<Case> {
         }
     }
     cases.extend(["handoff", "reuseport"].map(|placement| Case::new(Who::Bare, placement)));
+    cases.extend(PLACEMENTS.map(|placement| Case::new(Who::OursOnTokio, placement)));
+    cases.push(Case::new(Who::BareTokio, "reuseport"));
     cases
 }
 
@@ -105,7 +111,9 @@ impl Case {
             Who::Pm2(pm2, node) => format!("pm2-{}-node-{}", pm2.version, node.version),
             Who::OursWithNode(node) => format!("rust-node-{}", node.version),
             Who::Ours => "rust-rust".to_owned(),
+            Who::OursOnTokio => "rust-tokio".to_owned(),
             Who::Bare => "bare".to_owned(),
+            Who::BareTokio => "bare-tokio".to_owned(),
         };
         let policy = self.policy.map(|policy| format!("-{policy}")).unwrap_or_default();
         format!("{who}-{}{policy}", self.placement)
@@ -123,6 +131,8 @@ impl Case {
             Who::Pm2(pm2, node) => format!("PM2 {} on Node {}", pm2.version, node.version),
             Who::OursWithNode(node) => format!("cluster + Node {}, {placement}", node.version),
             Who::Ours => format!("cluster + Rust, {placement}{policy}"),
+            Who::OursOnTokio => format!("cluster + Rust on tokio, {placement}"),
+            Who::BareTokio => "bare tokio on SO_REUSEPORT".to_owned(),
             Who::Bare => match placement {
                 "reuseport" => "bare SO_REUSEPORT".to_owned(),
                 _ => "bare accept4 + sendmsg".to_owned(),
@@ -140,7 +150,7 @@ impl Case {
             Who::Node(node) | Who::Pm2(_, node) | Who::OursWithNode(node) => {
                 Some(node.version.clone())
             }
-            Who::Bun(_) | Who::Ours | Who::Bare => None,
+            Who::Bun(_) | Who::Ours | Who::OursOnTokio | Who::Bare | Who::BareTokio => None,
         };
         let (id, title, peer) = (self.id(), self.title(), self.is_peer());
         Measured { part, id, title, peer, node }
@@ -148,7 +158,7 @@ impl Case {
 
     /// Starts it; ready when all workers listen.
     pub(crate) fn start(&self, bench: &Bench, start: Start) -> io::Result<Cluster> {
-        let Programs { cluster, http_worker, own } = &bench.programs;
+        let Programs { cluster, http_worker, tokio_worker, own } = &bench.programs;
         let worker = script("worker.cjs");
         let mut command = match &self.who {
             Who::Pm2(pm2, node) => return pm2::start(&pm2.script, node, &worker, start.workers),
@@ -168,6 +178,17 @@ impl Case {
             Who::Ours | Who::OursWithNode(_) => {
                 let mut command = self.cluster_run(cluster, start.workers);
                 command.arg(http_worker);
+                command
+            }
+            Who::OursOnTokio => {
+                let mut command = self.cluster_run(cluster, start.workers);
+                command.arg(tokio_worker);
+                command
+            }
+            Who::BareTokio => {
+                let mut command = Command::new(own);
+                command.arg("bench-bare-primary").arg(start.workers.to_string());
+                command.arg("--reuse-port").arg("--worker").arg(tokio_worker);
                 command
             }
             Who::Bare => {
@@ -245,6 +266,6 @@ mod tests {
     fn without_node_and_peers_there_are_ours_and_the_bare_ones() {
         let cases = all(&[], &Peers::default());
         assert!(cases.iter().all(|case| !case.is_peer()));
-        assert_eq!(cases.len(), PLACEMENTS.len() + WITH_POLICY.len() * POLICIES.len() + 2);
+        assert_eq!(cases.len(), 2 * PLACEMENTS.len() + WITH_POLICY.len() * POLICIES.len() + 3);
     }
 }

@@ -3,6 +3,8 @@
 use std::env;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -16,10 +18,13 @@ pub(crate) struct Args {
     /// Each worker has a socket of its own, by `SO_REUSEPORT`, and nothing is handed out
     #[arg(long)]
     reuse_port: bool,
+    /// That program is the workers, and not this one
+    #[arg(long, requires = "reuse_port")]
+    worker: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
-    if args.reuse_port { share_port(args.workers) } else { share_socket(args.workers) }
+    if args.reuse_port { share_port(args) } else { share_socket(args.workers) }
 }
 
 fn share_socket(workers: usize) -> io::Result<ExitCode> {
@@ -30,19 +35,23 @@ fn share_socket(workers: usize) -> io::Result<ExitCode> {
     for _ in 0..workers {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        fork(&[], theirs.into())?;
+        fork(own()?.stdin(OwnedFd::from(theirs)))?;
         super::say_listening(port);
         channels.push(ours);
     }
     match hand_out(&listener.into(), &channels)? {}
 }
 
-fn share_port(workers: usize) -> io::Result<ExitCode> {
+fn share_port(args: &Args) -> io::Result<ExitCode> {
     // Holds the port, so that the workers can have it; who does not listen gets no connection.
     let held = reuse_port(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
     let port = TcpListener::from(held.try_clone()?).local_addr()?.port().to_string();
-    let children: io::Result<Vec<Child>> =
-        (0..workers).map(|_| fork(&["--port", &port], Stdio::piped())).collect();
+    let child = || {
+        let mut command =
+            args.worker.as_ref().map_or_else(own, |worker| Ok(Command::new(worker)))?;
+        fork(command.args(["--port", &port]).stdin(Stdio::piped()))
+    };
+    let children: io::Result<Vec<Child>> = (0..args.workers).map(|_| child()).collect();
     // They end when their standard input does, which `wait` alone would close.
     let mut children = children?;
     let _held: Vec<_> = children.iter_mut().map(|child| child.stdin.take()).collect();
@@ -52,10 +61,16 @@ fn share_port(workers: usize) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a worker, and says so. It inherits our output.
-fn fork(args: &[&str], stdin: Stdio) -> io::Result<Child> {
+/// This program, as a worker.
+fn own() -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
-    let child = command.arg("bench-bare-worker").args(args).stdin(stdin).spawn()?;
+    command.arg("bench-bare-worker");
+    Ok(command)
+}
+
+/// Starts a worker, and says so. It inherits our output.
+fn fork(command: &mut Command) -> io::Result<Child> {
+    let child = command.spawn()?;
     println!("{{\"type\":\"fork\",\"pid\":{}}}", child.id());
     Ok(child)
 }
