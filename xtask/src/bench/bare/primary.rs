@@ -3,7 +3,6 @@
 use std::env;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -35,7 +34,7 @@ fn share_socket(workers: usize) -> io::Result<ExitCode> {
     for _ in 0..workers {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        fork(own()?.stdin(OwnedFd::from(theirs)))?;
+        fork(own()?.stdin(theirs))?;
         super::say_listening(port);
         channels.push(ours);
     }
