@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Scale(Scale),
     Drain(Drain),
     Upgrade(Upgrade),
+    Completions(Completions),
+    Man(Pages),
     /// The worker of the demo.
     #[command(hide = true)]
     DemoWorker {
@@ -236,6 +238,29 @@ pub(crate) struct Top {
     /// How long it is from one look to the next
     #[arg(long, value_name = "SECONDS", default_value = "1")]
     pub(crate) interval: Period<100>,
+}
+
+/// Print what completes this program's options in a shell.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  cluster completions bash > ~/.local/share/bash-completion/completions/cluster
+  cluster completions zsh > ~/.zfunc/_cluster
+  cluster completions fish > ~/.config/fish/completions/cluster.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write the manual's pages.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  cluster man | man -l -                 reads the first page
+  cluster man ~/.local/share/man/man1    has man find all of them")]
+pub(crate) struct Pages {
+    /// Where to: a page for the program, and one for each command. Without it the program's own is printed
+    pub(crate) directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

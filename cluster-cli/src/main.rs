@@ -9,6 +9,7 @@ mod http;
 mod init;
 mod listen;
 mod logs;
+mod manual;
 mod order;
 mod place;
 mod report;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
             order::order(&drain.ordered, &Order::Drain(delay))
         }
         Verb::Upgrade(upgrade) => order::order(&upgrade.ordered, &Order::Upgrade),
+        Verb::Completions(completions) => manual::completions(&completions),
+        Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),
         Verb::ListenShim { command } => listen::shim::run(&command),
     }
