@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -22,10 +22,13 @@ pub enum ForkError {
         /// Why.
         error: io::Error,
     },
-    /// The program is there, but what its first line names as its interpreter is not.
+    /// The program is there, but what is to run it is not.
     DeadInterpreter {
         /// The program.
         program: PathBuf,
+        /// The interpreter that its first line names. A program that is no script is loaded by
+        /// what it was built for.
+        interpreter: Option<PathBuf>,
     },
     /// The script that an interpreter is to run is not there, or cannot be read.
     Script {
@@ -76,29 +79,41 @@ impl fmt::Display for ForkError {
         match self {
             Self::Spawn { program, error } => {
                 write!(f, "cannot execute {}: {error}", program.display())?;
-                match error.kind() {
-                    io::ErrorKind::NotFound
-                        if program.components().count() == 1 && program.is_file() =>
-                    {
-                        write!(f, "; for the one in this directory say ./{}", program.display())
-                    }
-                    io::ErrorKind::NotFound if program.components().count() == 1 => {
-                        f.write_str("; is it installed, and on PATH?")
-                    }
-                    io::ErrorKind::PermissionDenied => f.write_str("; is it executable?"),
-                    _ => Ok(()),
+                f.write_str(&not_executed(program, error))
+            }
+            Self::DeadInterpreter { program, interpreter: Some(interpreter) } => {
+                let interpreter = interpreter.to_string_lossy();
+                write!(
+                    f,
+                    "cannot execute {}: the interpreter that its first line names, {}, is not there",
+                    program.display(),
+                    interpreter.trim_end_matches('\r')
+                )?;
+                match interpreter.ends_with('\r') {
+                    true => f.write_str(": the line ends as on Windows, and the system takes the CR for a part of the name"),
+                    false => Ok(()),
                 }
             }
-            Self::DeadInterpreter { program } => write!(
+            Self::DeadInterpreter { program, interpreter: None } => write!(
                 f,
-                "cannot execute {}: the interpreter that its first line names is not there",
+                "cannot execute {}: the file is there, but not the loader that it was built for (is \
+                 it for another libc, or another machine?)",
                 program.display()
             ),
             Self::Script { script, error } => {
-                write!(f, "cannot run the script {}: {error}", script.display())
+                write!(f, "cannot run the script {}: {error}", script.display())?;
+                match error.kind() {
+                    io::ErrorKind::NotFound => f.write_str(&sought(script)),
+                    io::ErrorKind::InvalidInput => f.write_str("; it is no regular file"),
+                    _ => Ok(()),
+                }
             }
             Self::Cwd { cwd, error } => {
-                write!(f, "cannot run a worker in the directory {}: {error}", cwd.display())
+                write!(f, "cannot run a worker in the directory {}: {error}", cwd.display())?;
+                match error.kind() {
+                    io::ErrorKind::NotFound => f.write_str(&sought(cwd)),
+                    _ => Ok(()),
+                }
             }
             Self::Placement(error) => error.fmt(f),
             Self::Stdio { channels } => {
@@ -121,9 +136,60 @@ impl fmt::Display for ForkError {
                 write!(f, "{setting} is for Linux; this system has not what it takes")
             }
             Self::Resources { what, error } => {
-                write!(f, "the system gives no {what} for another worker: {error}")
+                write!(f, "the system gives no {what} for another worker: {error}")?;
+                f.write_str(exhausted(error))
             }
         }
+    }
+}
+
+/// What can be done about a program that was not executed.
+fn not_executed(program: &Path, error: &io::Error) -> String {
+    use io::ErrorKind;
+    let bare = program.components().count() == 1;
+    match error.kind() {
+        ErrorKind::NotFound if program.as_os_str().is_empty() => {
+            "; its name is empty: is a variable not set?".into()
+        }
+        ErrorKind::NotFound if bare && program.is_file() => {
+            format!("; for the one in this directory say ./{}", program.display())
+        }
+        ErrorKind::NotFound if bare => "; is it installed, and on PATH?".into(),
+        ErrorKind::NotFound => sought(program),
+        ErrorKind::PermissionDenied => {
+            "; is it executable? (chmod +x; and who runs it must be able to enter its folders)"
+                .into()
+        }
+        ErrorKind::ArgumentListTooLong => {
+            "; arguments and environment are too long together".into()
+        }
+        _ => exhausted(error).into(),
+    }
+}
+
+/// From where a path that is not absolute was sought.
+fn sought(path: &Path) -> String {
+    match std::env::current_dir() {
+        Ok(here) if path.is_relative() => format!("; it was sought from {}", here.display()),
+        _ => String::new(),
+    }
+}
+
+/// What can be done where the system gives no more.
+fn exhausted(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            "; this process has as many descriptors open as it may: ulimit -n, or LimitNOFILE= of its \
+             unit"
+        }
+        Some(Errno::NFILE) => {
+            "; the whole system has as many descriptors open as it may: sysctl fs.file-max"
+        }
+        Some(Errno::AGAIN) => {
+            "; as many processes run as may: ulimit -u, TasksMax= of the unit, or the container's \
+             limit of pids"
+        }
+        _ => "",
     }
 }
 
@@ -182,7 +248,9 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel { what } => write!(f, "its channel was closed: {what}"),
-            Self::TooDeep => f.write_str("a message of its nests too deep, and is lost"),
+            Self::TooDeep => {
+                f.write_str("a message of its nests deeper than 127 levels, and is lost")
+            }
             Self::StrayAck { ack } => {
                 write!(
                     f,
@@ -296,9 +364,17 @@ pub enum KillError {
 impl fmt::Display for KillError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownSignal { number } => write!(f, "unknown signal {number}"),
+            Self::UnknownSignal { number } => {
+                write!(f, "unknown signal {number}: this system has none of that number")
+            }
             Self::Refused { worker, error } => {
-                write!(f, "worker {worker} cannot be signalled: {error}")
+                write!(f, "worker {worker} cannot be signalled: {error}")?;
+                match error.raw_os_error() {
+                    Some(EPERM) => {
+                        f.write_str("; it runs as another user: that takes root, or CAP_KILL")
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }

@@ -169,6 +169,11 @@ impl Settings {
         self.exec_path.as_deref().or_else(|| self.is_script().then(|| Path::new("node")))
     }
 
+    /// The worker's program, or its interpreter.
+    pub(crate) fn program(&self) -> &Path {
+        self.interpreter().unwrap_or(&self.exec)
+    }
+
     /// Whether the name of the program alone says that `node` runs it.
     pub(crate) fn is_script(&self) -> bool {
         let extension = self.exec.extension().and_then(|e| e.to_str());

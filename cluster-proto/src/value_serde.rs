@@ -44,9 +44,10 @@ fn serialize_plain<S: Serializer>(value: &Value, s: S) -> Result<S::Ok, S::Error
         Value::Object(object) => object.serialize(s),
         // `JSON.stringify` leaves a member out, and makes an element null.
         Value::Rich(rich) if **rich == Rich::Undefined => s.serialize_unit(),
-        Value::Rich(rich) => {
-            Err(serde::ser::Error::custom(format_args!("JSON has no form for a {}", rich.name())))
-        }
+        Value::Rich(rich) => Err(serde::ser::Error::custom(format_args!(
+            "JSON has no form for a {} (the serialization advanced has)",
+            rich.name()
+        ))),
     }
 }
 

@@ -124,6 +124,28 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many of these Node has too.
 pub(super) const USUAL_EVENTS: usize = 9;
 
+/// All that [`call`] knows.
+pub(super) const METHODS: [&str; 18] = [
+    "subscribe",
+    "version",
+    "schedulingPolicy",
+    "setupPrimary",
+    "settings",
+    "fork",
+    "workers",
+    "send",
+    "disconnectWorker",
+    "closeChannel",
+    "kill",
+    "disconnect",
+    "stop",
+    "status",
+    "reload",
+    "scale",
+    "drain",
+    "upgrade",
+];
+
 pub(super) fn call(method: &str, params: Object) -> Result<Call, Failure> {
     let mut params = Params(params);
     let call = match method {
@@ -172,7 +194,7 @@ impl Params {
 
     fn worker(&mut self) -> Result<WorkerId, Failure> {
         let id = self.take("worker").and_then(|id| u32::try_from(id.as_u64()?).ok());
-        id.map(WorkerId).ok_or_else(|| unfit("worker", "a worker's id"))
+        id.map(WorkerId).ok_or_else(|| unfit("worker", "a worker's number"))
     }
 
     fn workers(&mut self) -> Result<u32, Failure> {
@@ -196,7 +218,10 @@ fn events(events: Option<Value>) -> Result<Option<BTreeSet<String>>, Failure> {
     let Some(events) = events else { return Ok(None) };
     let names = texts("events", &events)?;
     match names.iter().find(|name| !EVENTS.contains(&name.as_str())) {
-        Some(name) => Err(Failure::params(format!("there is no event {name:?}"))),
+        Some(name) => Err(Failure::params(format!(
+            "there is no event {name:?}; there are {}",
+            EVENTS.join(", ")
+        ))),
         None => Ok(Some(names.into_iter().collect())),
     }
 }
@@ -234,8 +259,7 @@ fn kernel_policy(word: &str) -> Option<PolicyName> {
 
 /// What a signal means that there is not is an error of the verb's, as in Node.
 fn signal(signal: Option<Value>) -> Result<Signal, Failure> {
-    let unknown =
-        |what: String| Failure::verb("ERR_UNKNOWN_SIGNAL", format!("unknown signal: {what}"));
+    let unknown = |name: String| Failure::verb("ERR_UNKNOWN_SIGNAL", crate::UnknownSignal { name });
     match signal {
         None => Ok(Signal::TERM),
         Some(Value::String(name)) => name.parse().map_err(|_| unknown(name)),

@@ -35,7 +35,9 @@ impl Failure {
 
     /// There is no such method.
     pub(super) fn method(name: &str) -> Self {
-        Self { code: -32601, message: format!("there is no method {name:?}"), name: None }
+        let known = params::METHODS.join(", ");
+        let message = format!("there is no method {name:?}; there are {known}");
+        Self { code: -32601, message, name: None }
     }
 
     /// The parameters do not fit.
@@ -190,6 +192,24 @@ mod tests {
             assert!(said.contains(&format!("\"code\":{code},")), "{text}: {said}");
         }
         assert!(read(b"\xff").call.is_err());
+    }
+
+    #[test]
+    fn what_there_is_is_said() {
+        for method in params::METHODS {
+            let known =
+                read(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#).as_bytes());
+            let unknown = Failure::method(method);
+            assert_ne!(
+                known.call.err().map(|failure| failure.code),
+                Some(unknown.code),
+                "{method}"
+            );
+            assert!(unknown.message.contains(&format!(" {method},")) || method == "upgrade");
+        }
+        let said =
+            answer(r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"events":["boo"]}}"#);
+        assert!(said.contains("boo") && said.contains("there are setup, fork, "), "{said}");
     }
 
     #[test]

@@ -110,16 +110,23 @@ impl fmt::Display for ControlError {
         match self {
             Self::InUse { path } => write!(
                 f,
-                "the control socket {} is in use: another primary listens there",
+                "the control socket {} is in use: another primary listens there: end it, or choose \
+                 another path or name",
                 path.display()
             ),
             Self::Occupied { path } => write!(
                 f,
-                "cannot make the control socket {}: another file is there, which is no socket",
+                "cannot make the control socket {}: another file is there, which is no socket: move \
+                 it away, or choose another path",
                 path.display()
             ),
             Self::Socket { path, error } => {
-                write!(f, "cannot make the control socket {}: {error}", path.display())
+                write!(f, "cannot make the control socket {}: {error}", path.display())?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::NotFound => "; is there such a folder?",
+                    io::ErrorKind::PermissionDenied => "; may this user write in that folder?",
+                    _ => "",
+                })
             }
         }
     }
@@ -378,7 +385,7 @@ impl ControlServer {
                 }
                 Ok(Outcome::Order(order)) => Err(Failure::verb(
                     "ERR_NOT_SUPERVISED",
-                    format_args!("nobody here can {}", order.name()),
+                    format_args!("this primary takes no orders: nobody here can {}", order.name()),
                 )),
                 Ok(Outcome::WhenDisconnected { round }) => {
                     client.awaits += 1;

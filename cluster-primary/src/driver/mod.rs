@@ -14,6 +14,7 @@ mod kernel;
 mod limits;
 mod listen;
 mod process;
+mod program;
 mod remote;
 mod requests;
 mod send;

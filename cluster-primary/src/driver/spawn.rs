@@ -1,22 +1,21 @@
 //! Starts a worker's process.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use cluster_proto::env::WorkerEnv;
-use rustix::io::Errno;
 use rustix::process::Rlimit;
 
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
 use super::before_exec::{BeforeExec, Step, failed_step};
-use super::{inherited, inspect};
+use super::{inherited, inspect, program};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -35,12 +34,10 @@ pub(super) fn spawn(
     channel: OwnedFd,
     limit: Rlimit,
 ) -> Result<Spawned, ForkError> {
-    if let Some(cwd) = &settings.cwd {
-        enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })?;
-    }
+    program::directory(settings)?;
     if !settings.launcher.is_empty() {
         // The launcher could tell nobody but the terminal.
-        findable(settings, env)?;
+        program::findable(settings, env)?;
     }
     let inspect = inspect::port(settings, id, env);
     let mut command = command(settings, inspect)?;
@@ -65,26 +62,13 @@ pub(super) fn spawn(
     command.process_group(0);
     become_worker(&mut command, settings, slot, places, limit)?;
 
-    let child = command.spawn().map_err(|error| explain(settings, error))?;
+    let child = command.spawn().map_err(|error| match failed_step(&error) {
+        Some((step, error)) => unmade(settings, step, error),
+        None => program::explain(settings, env, executed(settings), error),
+    })?;
     drop(taken);
     // The process is waited for by its descriptor; std's `Child` does nothing when it is dropped.
     Ok(Spawned { pid: child.id(), pipes })
-}
-
-/// Whether a process can have it for its working directory; to read it is not needed for that.
-fn enterable(folder: &Path) -> io::Result<()> {
-    if !std::fs::metadata(folder)?.is_dir() {
-        return Err(Errno::NOTDIR.into());
-    }
-    Ok(rustix::fs::access(folder, rustix::fs::Access::EXEC_OK)?)
-}
-
-/// Whether it is a file that can be read. (A pipe would make us wait for whoever writes to it.)
-fn readable(script: &Path) -> io::Result<()> {
-    if !std::fs::metadata(script)?.is_file() {
-        return Err(Errno::INVAL.into());
-    }
-    File::open(script).map(drop)
 }
 
 /// The command line: `interpreter exec_argv… exec args…`, or `exec args…`; the launcher before it.
@@ -92,11 +76,7 @@ fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkErr
     let mut command = Command::new(executed(settings));
     command.args(settings.launcher.iter().skip(1));
     if let Some(interpreter) = settings.interpreter() {
-        if settings.is_script() {
-            let script = in_cwd(settings, &settings.exec);
-            readable(&script)
-                .map_err(|error| ForkError::Script { script: settings.exec.clone(), error })?;
-        }
+        program::script(settings)?;
         if !settings.launcher.is_empty() {
             command.arg(interpreter);
         }
@@ -117,38 +97,8 @@ fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkErr
 fn executed(settings: &Settings) -> &Path {
     match settings.launcher.first() {
         Some(launcher) => Path::new(launcher),
-        None => program(settings),
+        None => settings.program(),
     }
-}
-
-/// The worker's program, or its interpreter.
-fn program(settings: &Settings) -> &Path {
-    settings.interpreter().unwrap_or(&settings.exec)
-}
-
-/// Where the worker sees that path.
-fn in_cwd(settings: &Settings, path: &Path) -> PathBuf {
-    settings.cwd.as_deref().unwrap_or(Path::new("")).join(path)
-}
-
-/// Whether a launcher will find the worker's program.
-fn findable(settings: &Settings, env: &[(OsString, Option<OsString>)]) -> Result<(), ForkError> {
-    let program = program(settings);
-    let found = if program.components().count() > 1 {
-        let path = in_cwd(settings, program);
-        rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
-    } else {
-        let laid_over = settings.env.iter().chain(env).rev().find(|(name, _)| name == "PATH");
-        let path = laid_over.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
-        let found = is_on(program, &path.unwrap_or_default());
-        if found { Ok(()) } else { Err(Errno::NOENT.into()) }
-    };
-    found.map_err(|error| ForkError::Spawn { program: program.to_owned(), error })
-}
-
-/// Whether one of those folders has it.
-fn is_on(program: &Path, path: &OsStr) -> bool {
-    std::env::split_paths(path).any(|dir: PathBuf| dir.join(program).is_file())
 }
 
 /// What goes where in the worker.
@@ -280,22 +230,4 @@ pub(super) fn unmade(settings: &Settings, step: Step, error: io::Error) -> ForkE
         Step::DieWithPrimary => ("die_with_primary", true.to_string()),
     };
     ForkError::Setting { setting, value, error }
-}
-
-/// Says what it was that could not be executed.
-fn explain(settings: &Settings, error: io::Error) -> ForkError {
-    if let Some((step, error)) = failed_step(&error) {
-        return unmade(settings, step, error);
-    }
-    let program = executed(settings).to_owned();
-    let there = || {
-        if program.components().count() > 1 {
-            return in_cwd(settings, &program).exists();
-        }
-        is_on(&program, &std::env::var_os("PATH").unwrap_or_default())
-    };
-    if error.kind() == ErrorKind::NotFound && there() {
-        return ForkError::DeadInterpreter { program };
-    }
-    ForkError::Spawn { program, error }
 }

@@ -1,0 +1,238 @@
+//! Finds a worker's program before it is executed, or says why it could not be.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+use rustix::io::Errno;
+
+use crate::{ForkError, Settings};
+
+/// As much of a file as Linux reads of it to learn who is to run it.
+const FIRST_LINE: u64 = 256;
+
+/// Variables that are laid over those of the settings.
+type Env = [(OsString, Option<OsString>)];
+
+impl Settings {
+    /// Whether a worker's program, its interpreter and its working directory are there, as far as this
+    /// process sees. (Whether the workers' user may execute it only [`Primary::fork`] finds out.)
+    ///
+    /// # Errors
+    /// What [`Primary::fork`] would say.
+    ///
+    /// [`Primary::fork`]: crate::Primary::fork
+    pub fn check_program(&self) -> Result<(), ForkError> {
+        directory(self)?;
+        script(self)?;
+        findable(self, &[])
+    }
+}
+
+/// Whether there is the working directory.
+pub(super) fn directory(settings: &Settings) -> Result<(), ForkError> {
+    let Some(cwd) = &settings.cwd else { return Ok(()) };
+    enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })
+}
+
+/// Whether a process can have it for its working directory; to read it is not needed for that.
+fn enterable(folder: &Path) -> io::Result<()> {
+    if !std::fs::metadata(folder)?.is_dir() {
+        return Err(Errno::NOTDIR.into());
+    }
+    Ok(rustix::fs::access(folder, Access::EXEC_OK)?)
+}
+
+/// Whether there is the script that Node is to run.
+pub(super) fn script(settings: &Settings) -> Result<(), ForkError> {
+    if !settings.is_script() {
+        return Ok(());
+    }
+    let script = in_cwd(settings, &settings.exec);
+    readable(&script).map_err(|error| ForkError::Script { script, error })
+}
+
+/// Whether it is a file that can be read. (A pipe would make us wait for whoever writes to it.)
+fn readable(script: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(script)?.file_type();
+    if kind.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
+    if !kind.is_file() {
+        return Err(Errno::INVAL.into());
+    }
+    File::open(script).map(drop)
+}
+
+/// Whether the worker's program will be found, and who is to run it.
+pub(super) fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> {
+    let program = settings.program();
+    let file = find(settings, env, program)
+        .map_err(|error| ForkError::Spawn { program: in_cwd(settings, program), error })?;
+    match named_interpreter(&file) {
+        Some(interpreter) if !in_cwd(settings, &interpreter).exists() => {
+            Err(ForkError::DeadInterpreter { program: file, interpreter: Some(interpreter) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what it was that could not be executed.
+pub(super) fn explain(
+    settings: &Settings,
+    env: &Env,
+    program: &Path,
+    error: io::Error,
+) -> ForkError {
+    match (find(settings, env, program), error.kind()) {
+        (Ok(file), ErrorKind::NotFound) => {
+            let interpreter = named_interpreter(&file);
+            ForkError::DeadInterpreter { program: file, interpreter }
+        }
+        // The system says only that it may not be.
+        (Err(found), ErrorKind::PermissionDenied) if found.kind() == ErrorKind::IsADirectory => {
+            ForkError::Spawn { program: in_cwd(settings, program), error: found }
+        }
+        _ => ForkError::Spawn { program: in_cwd(settings, program), error },
+    }
+}
+
+/// The file that is executed under that name: where a path leads, or what `PATH` has first.
+fn find(settings: &Settings, env: &Env, program: &Path) -> io::Result<PathBuf> {
+    if has_slash(program) {
+        let file = in_cwd(settings, program);
+        return executable(&file).map(|()| file);
+    }
+    let laid_over = settings.env.iter().chain(env).rev().find(|(name, _)| name == "PATH");
+    let path = laid_over.map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone());
+    let mut why = Errno::NOENT;
+    for folder in std::env::split_paths(&path.unwrap_or_default()) {
+        let file = settings.cwd.as_deref().unwrap_or(Path::new("")).join(folder).join(program);
+        match executable(&file) {
+            Ok(()) => return Ok(file),
+            // As the system does it: there may be another one further on.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => why = Errno::ACCESS,
+            Err(_) => {}
+        }
+    }
+    Err(why.into())
+}
+
+fn executable(file: &Path) -> io::Result<()> {
+    if std::fs::metadata(file)?.is_dir() {
+        return Err(Errno::ISDIR.into());
+    }
+    Ok(rustix::fs::access(file, Access::EXEC_OK)?)
+}
+
+/// Whether it is a path, and not a name that is sought along `PATH`.
+fn has_slash(program: &Path) -> bool {
+    program.as_os_str().as_bytes().contains(&b'/')
+}
+
+/// Where the worker sees that path, or that script.
+fn in_cwd(settings: &Settings, path: &Path) -> PathBuf {
+    match &settings.cwd {
+        Some(cwd) if has_slash(path) || settings.exec == path && settings.is_script() => {
+            cwd.join(path)
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// The program that a script's first line says is to run it.
+fn named_interpreter(file: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    File::open(file).ok()?.take(FIRST_LINE).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let word = line.split(blank).find(|word| !word.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("cluster-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+
+        fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).expect("it is written");
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, mode).expect("it is ours");
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn wrong(settings: &Settings) -> String {
+        settings.check_program().expect_err("it cannot be run").to_string()
+    }
+
+    #[test]
+    fn what_is_there_is_found() {
+        let folder = Folder::new("found");
+        folder.file("run", "#!/bin/sh\n", 0o755);
+        folder.file("app.js", "", 0o644);
+        for exec in ["sh", "/bin/sh"] {
+            Settings::new(exec).check_program().expect(exec);
+        }
+        let mut here = Settings::new("./run");
+        here.cwd = Some(folder.0.clone());
+        here.check_program().expect("it is there, seen from the working directory");
+        let mut script = Settings::new("app.js");
+        script.cwd = Some(folder.0.clone());
+        script.exec_path = Some("sh".into());
+        script.check_program().expect("a script need not be executable");
+    }
+
+    #[test]
+    fn who_is_to_run_a_script_is_named_if_it_is_not_there() {
+        let folder = Folder::new("named");
+        let dead = folder.file("dead", "#! /no/such/interpreter -x\n", 0o755);
+        let said = wrong(&Settings::new(&dead));
+        assert!(
+            said.contains("its first line names, /no/such/interpreter, is not there"),
+            "{said}"
+        );
+        let windows = folder.file("windows", "#!/bin/sh\r\necho\r\n", 0o755);
+        let said = wrong(&Settings::new(&windows));
+        assert!(said.contains("as on Windows"), "{said}");
+        folder.file("sh", "", 0o644);
+        let mut denied = Settings::new("sh");
+        denied.env.push(("PATH".into(), Some(folder.0.clone().into())));
+        let said = wrong(&denied);
+        assert!(said.contains("Permission denied") && said.contains("chmod +x"), "{said}");
+    }
+
+    #[test]
+    fn folders_are_no_programs() {
+        let folder = Folder::new("folders.js");
+        assert!(wrong(&Settings::new(&folder.0)).contains("Is a directory"));
+        let plain = folder.file("plain", "", 0o644);
+        let mut program = Settings::new("sh");
+        program.cwd = Some(plain);
+        assert!(wrong(&program).contains("Not a directory"));
+        program.cwd = None;
+        program.exec_path = Some(folder.0.clone());
+        assert!(wrong(&program).contains("Is a directory"));
+    }
+}
