@@ -197,7 +197,8 @@ fn an_image_that_cannot_go_on_executes_the_one_before_again() {
     load.more(50);
     let turncoat = folder.0.join("turncoat");
     let text = format!(
-        "#!/bin/sh\n[ -n \"$CLUSTER_UPGRADE_TRIAL\" ] && exit 0\n\
+        "#!/bin/sh\n\
+         [ -n \"$CLUSTER_UPGRADE_TRIAL\" ] && echo 'cluster: this program can go on' && exit 0\n\
          LD_PRELOAD='{}' exec '{}' \"$@\"\n",
         library.display(),
         env!("CARGO_BIN_EXE_cluster"),
@@ -214,6 +215,35 @@ fn an_image_that_cannot_go_on_executes_the_one_before_again() {
     let tally = load.stop();
     assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
     assert_eq!(cluster.worker_pids().len(), 2);
+    cluster.end();
+}
+
+/// A program that leaves with code 0 has not said that it can go on.
+#[test]
+fn a_program_that_is_another_is_not_gone_over_to() {
+    let name = name("another");
+    let folder = Folder::new("another");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    cluster.listening(1);
+    let other = folder.0.join("other");
+    for (text, wanted) in [
+        ("#!/bin/sh\n", "it said nothing (exit status: 0): is it cluster at all?"),
+        ("#!/bin/sh\necho hello\n", "hello (exit status: 0): is it cluster at all?"),
+        ("#!/bin/sh\necho broken >&2\nexit 3\n", "broken (exit status: 3)"),
+    ] {
+        std::fs::write(&other, text).unwrap();
+        replace(&program, &other);
+        let (good, said) = tell(&["upgrade"], &name);
+        assert!(!good && said.contains(wanted), "{said}");
+        assert!(said.contains("not upgraded, the old program goes on: "), "{said}");
+    }
+    std::fs::remove_file(&program).unwrap();
+    let (good, said) = tell(&["upgrade"], &name);
+    assert!(!good && said.contains("cannot execute ") && said.contains("No such file"), "{said}");
+    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
     cluster.end();
 }
 
