@@ -74,17 +74,20 @@ Examples:
 
 Exit status:
   0  ended as asked, or all workers left of their own will
-  1  could not start
+  1  could not start (or with --check: the program is not there), or could not go on
   2  wrong usage, or a configuration file with mistakes
   3  ended as asked, but workers had to be killed after the grace period
-  4  gave up: workers failed again and again, and none was ready")]
+  4  gave up: workers failed again and again, and none was ready
+
+What messages mean, and what to do: docs/troubleshooting.md")]
 pub(crate) struct Run {
     /// Read options from this file, in TOML, by the names that they have here: max-failures = 5. What
     /// is given here counts more. Relative paths in it are relative to its folder
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print all options that would be in force, as such a file, and start nothing
+    /// Print all options that would be in force, as such a file, and start nothing. Says also if the
+    /// program, its interpreter or the working directory is not there (exit status 1)
     #[arg(long)]
     pub(crate) check: bool,
 
@@ -97,7 +100,17 @@ pub(crate) struct Run {
 /// They connect to the control socket, and speak JSON-RPC 2.0, a message a line: setupPrimary, fork,
 /// send, disconnect, kill, and so on, with the names of node:cluster, and its events come back. It
 /// ends when one of them calls stop, or at Ctrl-C (SIGTERM).
+///
+/// It keeps no workers itself: who drives it starts others for those that die. So reload, scale, drain
+/// and upgrade (SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2) are not for it, but for cluster run; at SIGHUP it
+/// ends. A new version of cluster takes its place by being started on another socket.
 #[derive(Debug, Parser)]
+#[command(after_help = "\
+Exit status:
+  0  ended as asked
+  1  could not start, or could not go on
+  2  wrong usage
+  3  ended as asked, but workers had to be killed after the grace period")]
 pub(crate) struct Serve {
     /// The control socket
     #[arg(long, value_name = "PATH")]
@@ -109,13 +122,27 @@ pub(crate) struct Serve {
     pub(crate) once: bool,
 
     /// How long workers may take to leave gracefully before they are killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(crate) grace: u64,
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) grace: Period,
 
     /// Print what happens as JSON, an event a line
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// What a command that tells a cluster something exits with.
+const ORDERED: &str = "\
+Exit status:
+  0  it is done
+  1  it is not done, and why was said
+  2  wrong usage";
+
+/// What a command that looks at a cluster exits with.
+const LOOKED: &str = "\
+Exit status:
+  0  all was shown
+  1  there is no such cluster, it does not answer, or there is nowhere to show it
+  2  wrong usage";
 
 /// Which cluster is meant. Without --control or --name it is the one that this user runs, if there is
 /// only one.
@@ -151,6 +178,7 @@ pub(crate) struct Ordered {
 ///
 /// This waits until all of that is done. SIGHUP to the cluster does the same.
 #[derive(Debug, Parser)]
+#[command(after_help = ORDERED)]
 pub(crate) struct Reload {
     #[command(flatten)]
     pub(crate) ordered: Ordered,
@@ -161,6 +189,7 @@ pub(crate) struct Reload {
 /// Those who are too many finish their connections and leave. SIGTTIN to the cluster is one more,
 /// SIGTTOU one fewer. A reload keeps the number, unless the configuration file has another.
 #[derive(Debug, Parser)]
+#[command(after_help = ORDERED)]
 pub(crate) struct Scale {
     #[command(flatten)]
     pub(crate) ordered: Ordered,
@@ -174,6 +203,7 @@ pub(crate) struct Scale {
 /// /readyz says so at once, so that balancers send nobody any more; until it ends the cluster
 /// serves on. SIGTERM to the cluster does the same, with run --drain-delay.
 #[derive(Debug, Parser)]
+#[command(after_help = ORDERED)]
 pub(crate) struct Drain {
     #[command(flatten)]
     pub(crate) ordered: Ordered,
@@ -189,6 +219,7 @@ pub(crate) struct Drain {
 /// workers, sockets, channels and connections. The new program is tried first: if it cannot take over,
 /// the old one goes on. SIGUSR2 to the cluster does the same.
 #[derive(Debug, Parser)]
+#[command(after_help = ORDERED)]
 pub(crate) struct Upgrade {
     #[command(flatten)]
     pub(crate) ordered: Ordered,
@@ -198,6 +229,11 @@ pub(crate) struct Upgrade {
 ///
 /// Without --control or --name it is the one that this user runs, if there is only one.
 #[derive(Debug, Parser)]
+#[command(after_help = "\
+Exit status:
+  0  it is done; of events: whoever read them has gone, or the cluster
+  1  it is not done, and why was said; of kill also: nobody was there
+  2  wrong usage, or what should be JSON is none")]
 pub(crate) struct Ctl {
     #[command(flatten)]
     pub(crate) whose: Whose,
@@ -214,6 +250,7 @@ pub(crate) struct Ctl {
 ///
 /// Without --control or --name it is the one that this user runs, if there is only one.
 #[derive(Debug, Parser)]
+#[command(after_help = LOOKED)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) whose: Whose,
@@ -231,12 +268,13 @@ pub(crate) struct Status {
 /// Keys: q quits, s sorts by the next column, r reloads, + and - ask for one worker more or less, the
 /// arrows scroll.
 #[derive(Debug, Parser)]
+#[command(after_help = LOOKED)]
 pub(crate) struct Top {
     #[command(flatten)]
     pub(crate) whose: Whose,
 
     /// How long it is from one look to the next
-    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
     pub(crate) interval: Period<100>,
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Trouble {
     Said(String),
     /// A line that was not understood.
     Unreadable(String),
+    /// What was given makes no sense.
+    Usage(String),
     /// Whoever was to read what came of it has gone.
     Unheard,
 }
@@ -34,24 +36,34 @@ fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
         return Ok(path.clone());
     }
     let folder = place::our_folder().map_err(|error| trouble(error.to_string()))?;
-    if let Some(name) = &whose.name {
-        return Ok(place::of_name(&folder, &name.0));
-    }
     let live = place::live(&folder);
+    let names = |live: &[(String, PathBuf)]| {
+        let names: Vec<_> = live.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    };
+    if let Some(name) = &whose.name {
+        let path = place::of_name(&folder, &name.0);
+        if !path.exists() {
+            let there = match &live[..] {
+                [] => "none of this user's runs there".to_owned(),
+                live => format!("there are: {}", names(live)),
+            };
+            let folder = folder.display();
+            return Err(trouble(format!("there is no cluster {name} in {folder}: {there}")));
+        }
+        return Ok(path);
+    }
     match &live[..] {
         [(_, path)] => Ok(path.clone()),
         [] => Err(trouble(format!(
             "no cluster is found: {} has no live socket. One that was started with --control is \
-             found by that: --control PATH",
+             found by that: --control PATH; one of another user's, by that user",
             folder.display()
         ))),
-        several => {
-            let names: Vec<_> = several.iter().map(|(name, _)| name.as_str()).collect();
-            Err(trouble(format!(
-                "several clusters are running; say which by --name: {}",
-                names.join(", ")
-            )))
-        }
+        several => Err(trouble(format!(
+            "several clusters are running; say which by --name: {}",
+            names(several)
+        ))),
     }
 }
 
@@ -73,8 +85,13 @@ impl Client {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => "; is the cluster running?",
                 _ if no_socket => "; it is no socket",
-                io::ErrorKind::ConnectionRefused => "; its cluster has gone",
+                io::ErrorKind::ConnectionRefused => {
+                    "; its cluster has gone, and left the file there"
+                }
                 io::ErrorKind::PermissionDenied => "; it is another user's",
+                io::ErrorKind::InvalidInput => {
+                    "; the path of a socket has room for about a hundred bytes"
+                }
                 _ => "",
             };
             trouble(format!("cannot connect to {}: {error}{hint}", path.display()))
@@ -94,7 +111,15 @@ impl Client {
         let mut text = line(&request.into());
         text.push('\n');
         let sent = self.lines.get_mut().write_all(text.as_bytes());
-        sent.map_err(|error| trouble(format!("cannot write to {}: {error}", self.path.display())))
+        sent.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => self.hung_up(),
+            _ => trouble(format!("cannot write to {}: {error}", self.path.display())),
+        })
+    }
+
+    fn hung_up(&self) -> Trouble {
+        let path = self.path.display();
+        trouble(format!("{path} has hung up: its cluster has ended, or is another user's"))
     }
 
     /// The next line, or nothing when the primary has gone.
@@ -107,9 +132,12 @@ impl Client {
             Ok(_) => serde_json::from_slice(&text).map(Some).map_err(|error| {
                 Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
             }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(trouble(format!("{} does not answer", path())))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(trouble(format!(
+                "{} has not answered for {PATIENCE:?}: either its cluster hangs, or that is no \
+                     control socket",
+                path()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(self.hung_up()),
             Err(error) => Err(trouble(format!("cannot read from {}: {error}", path()))),
         }
     }
@@ -127,7 +155,7 @@ impl Client {
         }
         self.send(method, params)?;
         match self.receive()? {
-            None => Err(trouble("the primary has hung up; is it another user's?")),
+            None => Err(self.hung_up()),
             Some(answer) if !answer["error"].is_null() => {
                 let error = &answer["error"];
                 let mut what = error["message"].as_str().unwrap_or("it failed").to_owned();

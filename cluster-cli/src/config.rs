@@ -33,6 +33,7 @@ pub(crate) use variable::Variable;
 
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::args::Run;
@@ -139,7 +140,7 @@ impl Options {
             }
         }
         // What has no `/` is sought along PATH, unless an interpreter is to read it.
-        let has_slash = |path: &Path| path.components().count() > 1;
+        let has_slash = |path: &Path| path.as_os_str().as_bytes().contains(&b'/');
         if let Some(program) = self.program.first_mut() {
             let path = PathBuf::from(&*program);
             let script = path.extension().and_then(|extension| extension.to_str());

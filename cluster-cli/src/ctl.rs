@@ -12,15 +12,17 @@ use cluster_primary::{Object, Value};
 use crate::args::{Ctl, Order};
 use crate::client::{Client, Trouble, line, trouble};
 
-const FAILED: u8 = 1;
+use crate::runner::{FAILED, USAGE};
 
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;
-    let outcome = Client::of(&args.whose).and_then(|mut client| {
+    // What is wrong with what was given is said whoever runs.
+    let call = call(&args.order);
+    let outcome = call.and_then(|call| Ok((call, Client::of(&args.whose)?)));
+    let outcome = outcome.and_then(|((method, params), mut client)| {
         if let Order::Events { types } = &args.order {
             return events(&mut client, types, json).map(|()| false);
         }
-        let (method, params) = call(&args.order)?;
         let result = client.call(method, params)?;
         let text = if json { line(&result) } else { describe(&args.order, &result) };
         print(&text)?;
@@ -40,6 +42,10 @@ pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
         Trouble::Said(what) | Trouble::Unreadable(what) => {
             eprintln!("cluster {verb}: {what}");
             ExitCode::from(FAILED)
+        }
+        Trouble::Usage(what) => {
+            eprintln!("cluster {verb}: {what}");
+            ExitCode::from(USAGE)
         }
         // Whoever read this has gone.
         Trouble::Unheard => ExitCode::SUCCESS,
@@ -85,8 +91,8 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Troub
 fn call(order: &Order) -> Result<(&str, Object), Trouble> {
     let object = |text: &str, what: &str| match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(trouble(format!("{what} should be a JSON object: {{\"name\": …}}"))),
-        Err(error) => Err(trouble(format!("{what} should be a JSON object: {error}"))),
+        Ok(_) => Err(Trouble::Usage(format!("{what} should be a JSON object: {{\"name\": …}}"))),
+        Err(error) => Err(Trouble::Usage(format!("{what} should be a JSON object: {error}"))),
     };
     let worker = |id: &u32| Object::new().with("worker", *id);
     Ok(match order {
@@ -96,7 +102,7 @@ fn call(order: &Order) -> Result<(&str, Object), Trouble> {
             let message = match serde_json::from_str(message) {
                 Ok(message) if !text => message,
                 Err(error) if !text => {
-                    return Err(trouble(format!(
+                    return Err(Trouble::Usage(format!(
                         "the message is no JSON ({error}); to send it as text say --text"
                     )));
                 }

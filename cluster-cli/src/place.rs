@@ -15,6 +15,10 @@ pub(crate) fn folder() -> PathBuf {
     }
 }
 
+/// What can be done about it.
+const ELSEWHERE: &str =
+    "; XDG_RUNTIME_DIR says where it is to be, and --control PATH puts the socket elsewhere";
+
 fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -24,7 +28,8 @@ pub(crate) fn make_folder() -> io::Result<PathBuf> {
     let folder = folder();
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+            let what = format!("cannot make the folder {}: {error}{ELSEWHERE}", folder.display());
+            return Err(io::Error::new(error.kind(), what));
         }
         _ => {}
     }
@@ -37,10 +42,15 @@ pub(crate) fn our_folder() -> io::Result<PathBuf> {
     let folder = folder();
     let found = match std::fs::symlink_metadata(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folder),
-        found => found?,
+        Err(error) => {
+            let what = format!("cannot look at {}: {error}", folder.display());
+            return Err(io::Error::new(error.kind(), what));
+        }
+        Ok(found) => found,
     };
     if !found.is_dir() || found.uid() != user() || found.mode() & 0o077 != 0 {
-        let what = format!("{} is not a folder of this user's alone", folder.display());
+        let folder = folder.display();
+        let what = format!("{folder} is not a folder of this user's alone (mode 0700){ELSEWHERE}");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     Ok(folder)

@@ -1,7 +1,7 @@
 //! Says what happens: as a log for people and those who gather logs, or in JSON for machines.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +15,7 @@ use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
+use crate::listen::advice::{Place, advice, exhausted};
 use crate::logs::lines::State;
 use crate::logs::{Author, LIFE, Logs, Output};
 
@@ -119,7 +120,14 @@ impl Report {
             }
             Event::ListenFailed { worker: id, address, error } => {
                 let (slot, worker, pid) = self.about(*id);
-                error!(slot, worker, pid, "{} cannot listen on {address}: {error}", name(id));
+                let advice = advice(Place::of(address), error);
+                error!(
+                    slot,
+                    worker,
+                    pid,
+                    "{} cannot listen on {address}: {error}{advice}",
+                    name(id)
+                );
             }
             Event::Fallback { address, instead, reason } => warn!(
                 "the placement kernel cannot be had on {address} as it is meant: {reason}. \
@@ -184,16 +192,17 @@ impl Report {
         }
     }
 
-    /// What the supervisor has decided.
-    pub(crate) fn notice(&self, notice: &Notice, config: &Config) {
+    /// What the supervisor has decided. (`online` are the workers that have said anything on their
+    /// channels.)
+    pub(crate) fn notice(&self, notice: &Notice, config: &Config, online: &BTreeSet<WorkerId>) {
         if self.0.json {
             print(notice_object(notice));
         } else {
-            self.log_notice(notice, config);
+            self.log_notice(notice, config, online);
         }
     }
 
-    fn log_notice(&self, notice: &Notice, config: &Config) {
+    fn log_notice(&self, notice: &Notice, config: &Config, online: &BTreeSet<WorkerId>) {
         match notice {
             Notice::Ready { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);
@@ -201,7 +210,7 @@ impl Report {
             }
             Notice::Slow { worker: id, after, .. } => {
                 let (slot, worker, pid) = self.about(*id);
-                let lacks = lacking(config.ready);
+                let lacks = lacking(config.ready, online.contains(id));
                 warn!(
                     slot,
                     worker,
@@ -229,12 +238,18 @@ impl Report {
             Notice::Reloaded { generation, replaced } => {
                 info!("reload {generation} is done: {}", workers(*replaced, "replaced"));
             }
-            Notice::ReloadAborted { generation, slot, reason, replaced } => error!(
-                slot,
-                "reload {generation} is not done: the new worker of slot {slot} was no good: \
-                 {reason}. The old one stays ({})",
-                workers(*replaced, "replaced before that")
-            ),
+            Notice::ReloadAborted { generation, slot, reason, replaced } => {
+                let lacks = match reason {
+                    Failure::NotReady(_) => format!(": {}", lacking(config.ready, true)),
+                    _ => String::new(),
+                };
+                error!(
+                    slot,
+                    "reload {generation} is not done: the new worker of slot {slot} was no good: \
+                     {reason}{lacks}. The old one stays ({})",
+                    workers(*replaced, "replaced before that")
+                );
+            }
             Notice::Recycling { worker: id, cause, .. } => {
                 let (slot, worker, pid) = self.about(*id);
                 let cause = because(*cause);
@@ -339,8 +354,15 @@ impl Report {
     }
 
     /// The cluster itself is broken: that is logged in any case.
-    pub(crate) fn broken(&self, error: &io::Error) {
-        error!("{error}");
+    pub(crate) fn broken(&self, what: &str, error: &io::Error) {
+        error!("{what}: {error}{}", exhausted(error));
+    }
+
+    /// There is nothing to run but the demo.
+    pub(crate) fn demo(&self, at: SocketAddr) {
+        if !self.0.json {
+            info!("no program is given: the demo is run, on {at}");
+        }
     }
 }
 
@@ -403,8 +425,12 @@ fn print(object: Object) {
 }
 
 /// What a worker has not done that is not ready.
-fn lacking(ready: Ready) -> &'static str {
+fn lacking(ready: Ready, online: bool) -> &'static str {
     match ready {
+        Ready::Online | Ready::Listening | Ready::Message if !online => {
+            "it has not said a word on its channel: does the program speak node:cluster's protocol? \
+             (One that knows nothing of it is given its sockets by --listen)"
+        }
         Ready::Online => "it has not said a word on its channel",
         Ready::Listening => {
             "it does not listen (a program that never does is ready by another sign: see --ready)"

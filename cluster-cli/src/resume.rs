@@ -51,13 +51,10 @@ pub(crate) fn resume(args: Run, inherited: Inherited) -> ExitCode {
             let failed = inherited.failed.clone();
             inherited.done();
             if let Err(error) = upgrade::release_signals() {
-                report.broken(&error);
+                report.broken("signals cannot be heard any more", &error);
             }
             runner.resumed(&from, failed.as_deref());
-            return runner.run().unwrap_or_else(|error| {
-                report.broken(&error);
-                ExitCode::from(FAILED)
-            });
+            return runner.run_to_the_end();
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it panicked".to_owned(),

@@ -5,17 +5,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::control::{ControlError, ControlServer};
+use cluster_primary::control::ControlServer;
 use cluster_primary::supervisor::{Config, LeaveBy, Ready, Recycle};
 use cluster_primary::{Affinity, Settings, scheduling};
 
 use crate::args::Run;
 use crate::config::{self, Output, Resolved};
 use crate::http::{HttpAddress, HttpServer};
+use crate::listen::advice::{Place, advice};
 use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
-use crate::runner::{Ends, FAILED, Kept, Runner, USAGE};
+use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
 use crate::{resume, systemd, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
@@ -49,8 +50,11 @@ pub(crate) fn run(args: Run) -> ExitCode {
         return ExitCode::from(FAILED);
     }
     let report = Report::start(&options.seeing);
-    for hint in options.hints() {
+    for hint in options.hints(std::env::var_os("NODE_CLUSTER_SCHED_POLICY").as_deref()) {
         report.hint(&hint);
+    }
+    if let Some(address) = options.listening.demo_listen {
+        report.demo(address);
     }
     let listens: Vec<_> = options.listening.listen.iter().map(|at| at.0.clone()).collect();
     let sockets = match Sockets::open(&listens) {
@@ -66,7 +70,7 @@ pub(crate) fn run(args: Run) -> ExitCode {
     let control = match control(&options, &report) {
         Ok(control) => control,
         Err(error) => {
-            report.failure(&error.to_string());
+            report.failure(&error);
             return ExitCode::from(FAILED);
         }
     };
@@ -83,41 +87,52 @@ pub(crate) fn run(args: Run) -> ExitCode {
     let kept = match Kept::new(args, options, sockets) {
         Ok(kept) => kept.with_http(http),
         Err(error) => {
-            report.failure(&format!("cannot make a socket for NOTIFY_SOCKET: {error}"));
+            report.failure(&format!(
+                "cannot make a socket where workers say that they are ready (--ready notify): {error}"
+            ));
             return ExitCode::from(FAILED);
         }
     };
     let (settings, config) = (kept.settings(), config(&kept.options));
     let ends = Ends::WithTheLastWorker;
-    let runner = Runner::new(settings, config, report.clone(), control, ends, Some(kept));
-    runner.and_then(|mut runner| runner.run()).unwrap_or_else(|error| {
-        report.broken(&error);
-        ExitCode::from(FAILED)
-    })
+    match Runner::new(settings, config, report.clone(), control, ends, Some(kept)) {
+        Ok(mut runner) => runner.run_to_the_end(),
+        Err(error) => not_started(&report, &error),
+    }
 }
 
 /// Begins to show how all is.
 fn http(address: &HttpAddress) -> Result<HttpServer, String> {
     let server = address.bind().and_then(|listener| HttpServer::start(listener, address.names()));
-    server.map_err(|error| format!("cannot listen on {address} (--http): {error}"))
+    server.map_err(|error| {
+        let advice = advice(Place::Port(address.port()), &error);
+        format!("cannot listen on {address} (--http): {error}{advice}")
+    })
 }
 
-/// Prints the options in force.
+/// Prints the options in force, and looks whether there is what they name.
 fn check(options: &Resolved) -> ExitCode {
     match io::stdout().lock().write_all(options.to_toml().as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("cluster: error: cannot write to standard output: {error}");
+            return ExitCode::from(FAILED);
+        }
+        _ => {}
+    }
+    match settings(options, &Sockets::default()).check_program() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cluster: error: {error}");
             ExitCode::from(FAILED)
         }
-        _ => ExitCode::SUCCESS,
     }
 }
 
 /// The control API, where it was asked for, else where `cluster ctl` looks for it. Without the
 /// latter a cluster can do.
-fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>, ControlError> {
+fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>, String> {
     if let Some(path) = &options.control {
-        let control = ControlServer::bind(path)?;
+        let control = ControlServer::bind(path).map_err(|error| error.to_string())?;
         report.control(path);
         return Ok(Some(control));
     }
@@ -127,7 +142,7 @@ fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>,
             report.warning(&format!("cluster ctl will not find this cluster: {error}"));
             return Ok(None);
         }
-        Err(error) => return Err(ControlError::Socket { path: place::folder(), error }),
+        Err(error) => return Err(error.to_string()),
     };
     let program = options.program.first().map(Path::new);
     let name = options.name.clone().unwrap_or_else(|| place::default_name(program));
@@ -141,7 +156,7 @@ fn control(options: &Resolved, report: &Report) -> Result<Option<ControlServer>,
             report.warning(&format!("cluster ctl will not find this cluster: {error}"));
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.to_string()),
     }
 }
 

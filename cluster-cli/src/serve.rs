@@ -1,7 +1,6 @@
 //! `cluster serve`: a primary that is driven by whoever connects.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use cluster_primary::Settings;
 use cluster_primary::control::ControlServer;
@@ -10,7 +9,7 @@ use cluster_primary::supervisor::Config;
 use crate::args::Serve;
 use crate::config::{Output, Seeing};
 use crate::report::Report;
-use crate::runner::{Ends, FAILED, Runner};
+use crate::runner::{Ends, FAILED, Runner, not_started};
 
 pub(crate) fn serve(args: Serve) -> ExitCode {
     let report = Report::start(&Seeing {
@@ -19,7 +18,6 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
         output: Output::Inherit,
         ..Seeing::default()
     });
-    let grace = Duration::from_secs(args.grace);
     let control = match ControlServer::bind(&args.control) {
         Ok(control) => control.without_program(),
         Err(error) => {
@@ -32,14 +30,13 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
     settings.args = Vec::new();
     let mut config = Config::default();
     config.keep = false;
-    config.grace = grace;
+    config.grace = args.grace.0;
     let runner = Runner::new(settings, config, report.clone(), Some(control), ends, None);
-    let outcome = runner.and_then(|mut runner| {
-        report.ready(&args.control);
-        runner.run()
-    });
-    outcome.unwrap_or_else(|error| {
-        report.broken(&error);
-        ExitCode::from(FAILED)
-    })
+    match runner {
+        Ok(mut runner) => {
+            report.ready(&args.control);
+            runner.run_to_the_end()
+        }
+        Err(error) => not_started(&report, &error),
+    }
 }

@@ -30,8 +30,9 @@ pub(crate) enum Asked {
 
 /// What a cluster that keeps its workers takes for itself.
 const SUPERVISED: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGCHLD];
-/// What one takes that is driven by others.
-const DRIVEN: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+/// What one takes that is driven by others. The last three would stop or kill it, if somebody took it
+/// for one that keeps its workers.
+const DRIVEN: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2];
 
 /// Signals that have come.
 pub(crate) struct Signals {

@@ -40,14 +40,21 @@ fn assert_wrong(name: &str, text: impl AsRef<[u8]>, wanted: &str) {
     assert_eq!((said.code, said.out.as_str(), err.as_str()), (Some(2), "", wanted), "{err}");
 }
 
-/// The file that is printed says the same as the one that was read.
+/// The file that is printed says the same as the one that was read, whether there is the program that
+/// it names or not.
 #[track_caller]
 fn in_force(path: &Path, options: &[&str]) -> String {
     let said = check(path, options);
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    match said.code {
+        Some(0) => assert_eq!(said.err, ""),
+        code => {
+            assert_eq!((code, said.err.lines().count()), (Some(1), 1), "{}", said.err);
+            assert!(said.err.starts_with("cluster: error: cannot "), "{}", said.err);
+        }
+    }
     let folder = Folder::new(&format!("again-{}", path.display().to_string().replace('/', "_")));
     let again = check(&written(&folder, &said.out), &[]);
-    assert_eq!((again.code, again.err.as_str(), &again.out), (Some(0), "", &said.out));
+    assert_eq!((again.code, &again.err, &again.out), (said.code, &said.err, &said.out));
     said.out
 }
 
@@ -162,7 +169,7 @@ FILE:4:16: hang-replace takes true or false, not 'yes'
 4 | hang-replace = 'yes'
   |                ^^^^^
 
-FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, unix:PATH or fd:NAME (a \
+FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME (a \
 socket that cluster was given), with NAME= before it if the socket is to have a name, not '8000'
   |
 5 | listen = '8000'
@@ -243,7 +250,7 @@ FILE:7:15: stop-signal takes a signal that can be heard: \"SIGTERM\", \"SIGQUIT\
 7 | stop-signal = 'SIGKILL'
   |               ^^^^^^^^^
 
-FILE:8:8: http: \"65536\" is no port: 0 to 65535
+FILE:8:8: http: \"65536\" is no port (0 to 65535), and no HOST:PORT
   |
 8 | http = 65536
   |        ^^^^^
@@ -375,6 +382,8 @@ fn options_that_do_not_go_together_are_told_wherever_they_stand() {
         ("listen = [8000]", &[], "--listen is for programs that know no channel"),
         ("name = 'a'\ncontrol = 'b'", &[], "one of them will do"),
         ("uid = 3999999999", &[], "say which by --gid"),
+        ("program = ['']", &[], "is it a variable that is not set?"),
+        ("exec-arg = ['app.js']", &[], "say how a program is run: none is given"),
     ] {
         let folder = Folder::new("conflicts");
         let said = check(&written(&folder, text), options);
@@ -395,10 +404,50 @@ fn the_command_line_has_the_same_rules() {
         (&["--max-memory=0"], "it takes a size"),
         (&["--name", ".."], "it takes a name"),
         (&["--env", "=x"], "a variable needs a name"),
+        (&["--demo-listen", "localhost:80"], "it takes ADDRESS:PORT, such as"),
+        (&["--listen", "web"], "it takes a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME"),
+        (&["--listen", "65536"], "a port is a number up to 65535"),
+        (&["--http", "web"], "\"web\" is no port (0 to 65535), and no HOST:PORT"),
     ] {
         let said = run(cluster().args(["run", "--check"]).args(options));
         assert_eq!(said.code, Some(2), "{options:?}");
         assert!(said.err.contains(wanted), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_check_says_what_is_not_there() {
+    let folder = Folder::new("there");
+    std::fs::write(folder.0.join("app.js"), "").unwrap();
+    std::fs::create_dir(folder.0.join("inside")).unwrap();
+    for (text, wanted) in [
+        ("program = ['app.js']\nexec-path = 'sh'", None),
+        ("program = ['sh']\ncwd = 'inside'", None),
+        ("program = ['sh']\nlisten = [8000]", None),
+        ("program = ['gone.js']", Some("cannot run the script HERE/gone.js: No such file")),
+        ("program = ['inside/']", Some("cannot execute HERE/inside/: Is a directory")),
+        ("program = ['./gone', 'x']", Some("cannot execute HERE/./gone: No such file")),
+        ("program = ['app.js']\nexec-path = 'cluster-no-such-node'", Some("and on PATH?")),
+        ("program = ['./app.js']\nexec-path = './app.js'", Some("is it executable? (chmod +x")),
+        (
+            "program = ['sh']\ncwd = 'gone'",
+            Some("run a worker in the directory HERE/gone: No such"),
+        ),
+        (
+            "program = ['sh']\n[env]\nPATH = '/no/such/folder'",
+            Some("is it installed, and on PATH?"),
+        ),
+    ] {
+        let said = check(&written(&folder, text), &[]);
+        assert!(said.out.contains("program = ["), "the options are printed: {}", said.out);
+        let err = said.err.replace(folder.0.to_str().expect("it is text"), "HERE");
+        match wanted {
+            None => assert_eq!((said.code, err.as_str()), (Some(0), ""), "{text}"),
+            Some(wanted) => {
+                assert_eq!(said.code, Some(1), "{text}");
+                assert!(err.starts_with("cluster: error: ") && err.contains(wanted), "{err}");
+            }
+        }
     }
 }
 

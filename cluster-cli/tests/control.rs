@@ -511,15 +511,20 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
     assert_eq!(said(&order(&["disconnect", "2"])), "told to disconnect\n");
     running.err.wait_for(1, |l| l == "cluster: worker 2 left (code 0)");
 
-    for (arguments, expected) in [
-        (&["kill", "3", "SIGFOO"][..], "unknown signal"),
-        (&["send", "99", "1"], "ERR_IPC_CHANNEL_CLOSED"),
-        (&["send", "3", "hello"], "--text"),
-        (&["call", "dance"], "no method"),
-        (&["setup", "{\"exce\": 1}"], "exce"),
+    for (arguments, code, expected) in [
+        (&["kill", "3", "SIGFOO"][..], 1, "unknown signal \"SIGFOO\"; name one as SIGTERM"),
+        (&["send", "99", "1"], 1, "there is no worker 99 (ERR_IPC_CHANNEL_CLOSED)"),
+        (&["disconnect", "99"], 1, "there is no worker 99 (ERR_WORKER_NOT_FOUND)"),
+        (&["send", "3", "hello"], 2, "--text"),
+        (&["setup", "[]"], 2, "the settings should be a JSON object"),
+        (&["call", "fork", "{"], 2, "the parameters should be a JSON object"),
+        (&["call", "dance"], 1, "no method \"dance\"; there are subscribe, "),
+        (&["events", "dance"], 1, "no event \"dance\"; there are setup, "),
+        (&["call", "send"], 1, "\"worker\" should be a worker's number"),
+        (&["setup", "{\"exce\": 1}"], 1, "exce"),
     ] {
         let refused = order(arguments);
-        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}");
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(why.contains(expected), "{arguments:?}: {why}");
     }

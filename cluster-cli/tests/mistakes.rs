@@ -4,9 +4,11 @@ mod support;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use support::{Cluster, cluster};
+use rustix::process::Signal;
+use support::{Cluster, Folder, cluster, eventually, is_there};
 
 /// Runs to the end; the status, and what was said.
 fn fail(command: &mut Command) -> (Option<i32>, String) {
@@ -62,14 +64,60 @@ fn a_file_that_may_not_be_executed() {
 }
 
 #[test]
+fn a_folder_is_no_program() {
+    let folder = Folder::new("folder.js");
+    let script = folder.0.join("app.js");
+    std::fs::create_dir(&script).unwrap();
+    let wanted = format!("cannot run the script {}: Is a directory", script.display());
+    let (status, said) = fail(cluster().arg("run").arg(&script));
+    assert_eq!(status, Some(1));
+    assert!(said.contains(&wanted), "{said}");
+    for options in [&[][..], &["--listen", "127.0.0.1:0"]] {
+        let (status, said) = fail(cluster().arg("run").args(options).arg("./").current_dir("/"));
+        assert_eq!(status, Some(1));
+        assert!(said.contains("cannot execute ./: Is a directory"), "{said}");
+    }
+}
+
+#[test]
+fn a_relative_path_is_told_with_where_it_was_sought() {
+    let here = Folder::new("sought");
+    let wanted = format!("; it was sought from {}", here.0.canonicalize().unwrap().display());
+    for program in ["./gone", "gone.js"] {
+        let (status, said) = fail(cluster().args(["run", program]).current_dir(&here.0));
+        assert_eq!(status, Some(1));
+        assert!(said.contains(&wanted), "{said}");
+    }
+}
+
+#[test]
+fn no_program_where_one_was_meant() {
+    for (args, wanted) in [
+        (&["run", ""][..], "the program's name is empty: is it a variable that is not set?"),
+        (&["run", "--exec-arg", "app.js"], "say how a program is run: none is given"),
+    ] {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2));
+        assert!(said.contains(wanted), "{said}");
+    }
+    let demo = Cluster::start(cluster().args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]));
+    demo.err.wait_for(1, |line| {
+        line == "cluster: no program is given: the demo is run, on 127.0.0.1:0"
+    });
+    demo.listening(1);
+    demo.end();
+}
+
+#[test]
 fn an_interpreter_that_is_not_there() {
     let path = scratch("dead", "#!/no/such/interpreter\n", 0o755);
     let (status, said) = fail(cluster().arg("run").arg(&path));
     assert_eq!(status, Some(1));
-    assert!(
-        said.contains("dead: the interpreter that its first line names is not there"),
-        "{said}"
-    );
+    assert!(said.contains("first line names, /no/such/interpreter, is not there"), "{said}");
+    let windows = scratch("windows", "#!/bin/sh\r\n", 0o755);
+    let (status, said) = fail(cluster().arg("run").arg(&windows));
+    assert_eq!(status, Some(1));
+    assert!(said.contains("the line ends as on Windows"), "{said}");
     let script = scratch("app.js", "", 0o644);
     let (status, said) = fail(cluster().env("PATH", "/nowhere").arg("run").arg(&script));
     assert_eq!(status, Some(1));
@@ -98,6 +146,19 @@ fn a_port_in_use() {
     assert!(said.contains("giving up: a slot failed more than 5 times within 60s"), "{said}");
     let end = said.lines().last().unwrap_or_default();
     assert!(end.contains("Address already in use"), "the last line says why: {end}");
+    assert!(end.contains("; another program listens there"), "and what to do: {end}");
+}
+
+#[test]
+fn a_port_that_is_not_to_be_had_is_advised_about() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for option in ["--http", "--listen"] {
+        let (status, said) = fail(cluster().args(["run", option, &address, "sleep", "60"]));
+        assert_eq!(status, Some(1));
+        assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+        assert!(said.contains("; another program listens there (ss -lp names it)"), "{said}");
+    }
 }
 
 #[test]
@@ -124,6 +185,272 @@ fn a_program_that_knows_nothing_of_clusters() {
     let (status, said) = fail(cluster().args(["run", "-n", "1", "false"]));
     assert_eq!(status, Some(4));
     assert!(said.contains("does the program speak node:cluster's protocol?"), "{said}");
+}
+
+/// What it gave up for is the last that is said.
+#[test]
+fn why_workers_died_is_told_by_what_they_have_in_common() {
+    for (script, wanted) in [
+        ("exec no-such-program-here", "code 127 is how a shell"),
+        ("exec /etc/passwd", "code 126 is how a shell"),
+        ("kill -9 $$", "sent all of them SIGKILL"),
+        ("exit 0", "none of them said a word on its channel"),
+    ] {
+        let options = ["run", "-n", "1", "--backoff-max", "100ms", "sh", "-c", script];
+        let (status, said) = fail(cluster().args(options));
+        assert_eq!(status, Some(4));
+        let end = said.lines().last().unwrap_or_default();
+        assert!(end.starts_with("cluster: hint: ") && end.contains(wanted), "{script}: {said}");
+    }
+    for (script, wanted) in [
+        ("process.exit(0)", "all of them ended of themselves"),
+        ("process.exit(1)", "what they wrote before they died"),
+        ("not (javascript", "what they wrote before they died"),
+    ] {
+        let Some(node) = support::nodes().into_iter().next() else { return };
+        let folder = Folder::new("dies");
+        let path = folder.0.join("app.cjs");
+        std::fs::write(&path, script).unwrap();
+        let options = ["run", "-n", "1", "--backoff-max", "100ms", "--exec-path"];
+        let (status, said) = fail(cluster().args(options).arg(node).arg(&path));
+        assert_eq!(status, Some(4));
+        let end = said.lines().last().unwrap_or_default();
+        assert!(end.starts_with("cluster: hint: ") && end.contains(wanted), "{script}: {said}");
+    }
+}
+
+#[test]
+fn a_worker_that_never_speaks_is_told_while_it_lives() {
+    let options = ["run", "-n", "1", "--grace", "100ms", "--ready-timeout", "10ms", "sleep", "600"];
+    let mut cluster = Cluster::start(cluster().args(options));
+    let lines = cluster.err.wait_for(1, |line| line.contains("is not ready after 10ms"));
+    assert!(lines[0].contains("it has not said a word on its channel"), "{lines:?}");
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(3), "it has to be ended by a signal");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn few_descriptors() {
+    for (limit, wanted) in [(6, "cannot start: Too many open files"), (10, "the system gives no ")]
+    {
+        let program = env!("CARGO_BIN_EXE_cluster");
+        let command =
+            format!("ulimit -n {limit} && exec {program} run -n 4 --demo-listen 127.0.0.1:0");
+        let (status, said) = fail(&mut as_cluster(&["sh", "-c", &command]));
+        assert_eq!(status, Some(1));
+        assert!(said.contains(wanted) && said.contains("; this process has as many"), "{said}");
+    }
+}
+
+/// With the environment of [`cluster`].
+fn as_cluster(command: &[&str]) -> Command {
+    let like = cluster();
+    let mut other = Command::new(command[0]);
+    other.args(&command[1..]);
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
+}
+
+#[test]
+fn a_policy_of_nodes_that_there_is_not() {
+    let mut command = cluster();
+    command.env("NODE_CLUSTER_SCHED_POLICY", "best");
+    let demo = Cluster::start(command.args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]));
+    demo.err.wait_for(1, |line| {
+        line.starts_with("cluster: hint: NODE_CLUSTER_SCHED_POLICY says \"best\"")
+    });
+    demo.listening(1);
+    demo.end();
+}
+
+#[test]
+fn places_where_no_control_socket_can_be() {
+    let folder = Folder::new("places");
+    std::fs::write(folder.0.join("file"), "").unwrap();
+    let open = folder.0.join("cluster");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let long = folder.0.join("x".repeat(300));
+    for (control, wanted) in [
+        (folder.0.join("file"), "another file is there, which is no socket: move it away"),
+        (
+            folder.0.join("gone/socket"),
+            "No such file or directory (os error 2); is there such a folder?",
+        ),
+        (long, "File name too long"),
+    ] {
+        for verb in ["run", "serve"] {
+            let (status, said) = fail(cluster().args([verb, "--control"]).arg(&control));
+            assert_eq!(status, Some(1));
+            assert!(said.contains("cannot make the control socket "), "{said}");
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+    for (folder, wanted) in [
+        (&folder.0, "is not a folder of this user's alone (mode 0700); XDG_RUNTIME_DIR says"),
+        (&folder.0.join("gone"), "No such file or directory (os error 2); XDG_RUNTIME_DIR says"),
+    ] {
+        let mut command = cluster();
+        command.env("XDG_RUNTIME_DIR", folder);
+        let (status, said) = fail(command.args(["run", "--name", "app"]));
+        assert_eq!(status, Some(1));
+        let named = said.matches(&folder.join("cluster").display().to_string()).count();
+        assert!(said.contains(wanted) && named == 1, "{named}: {said}");
+    }
+}
+
+#[test]
+fn clusters_that_are_not_there() {
+    let folder = Folder::new("not-there");
+    let ctl = |args: &[&str]| {
+        let mut command = cluster();
+        fail(command.env("XDG_RUNTIME_DIR", &folder.0).arg("ctl").args(args).arg("ls"))
+    };
+    let (status, said) = ctl(&[]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("no cluster is found: "), "{said}");
+    let stale = folder.0.join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let (status, said) = ctl(&["--control", stale.to_str().unwrap()]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("; its cluster has gone, and left the file there"), "{said}");
+    let (status, said) = ctl(&["--control", folder.0.to_str().unwrap()]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("; it is no socket"), "{said}");
+    let deaf = folder.0.join("hangs-up.sock");
+    let listener = UnixListener::bind(&deaf).unwrap();
+    let hangs_up = std::thread::spawn(move || drop(listener.accept()));
+    let (status, said) = ctl(&["--control", deaf.to_str().unwrap()]);
+    hangs_up.join().unwrap();
+    assert_eq!(status, Some(1));
+    assert!(said.contains("hangs-up.sock has hung up: its cluster has ended"), "{said}");
+    let mut here = cluster();
+    here.env("XDG_RUNTIME_DIR", &folder.0);
+    let here =
+        Cluster::start(here.args(["run", "-n1", "--name", "here", "--demo-listen", "127.0.0.1:0"]));
+    here.listening(1);
+    let (status, said) = ctl(&["--name", "there"]);
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("there is no cluster there in ") && said.contains("there are: here"),
+        "{said}"
+    );
+    here.end();
+}
+
+#[test]
+fn what_is_for_clusters_that_keep_their_workers() {
+    let folder = Folder::new("driven");
+    let control = folder.0.join("control");
+    let mut served = Cluster::start(cluster().args(["serve", "--control"]).arg(&control));
+    served.err.wait_for(1, |line| line.contains("ready"));
+    for (order, wanted) in [
+        (&["reload"][..], "there is nothing to reload (ERR_NOT_SUPERVISED)"),
+        (&["scale", "3"], "there is nothing to scale (ERR_NOT_SUPERVISED)"),
+        (&["drain"], "there is nothing to drain (ERR_NOT_SUPERVISED)"),
+        (&["upgrade"], "cluster serve cannot be upgraded in place"),
+    ] {
+        let (status, said) = fail(cluster().args(order).arg("--control").arg(&control));
+        assert_eq!(status, Some(1));
+        assert!(said.contains(wanted), "{said}");
+    }
+    for (signal, wanted) in [
+        (Signal::USR2, "upgrade: cluster serve cannot be upgraded in place"),
+        (Signal::TTIN, "scale: cluster serve keeps no workers itself"),
+        (Signal::TTOU, "scale: cluster serve keeps no workers itself"),
+    ] {
+        let before = served.err.all().len();
+        served.signal(signal);
+        eventually("it says so", || {
+            let said = served.err.all();
+            said.iter().skip(before).any(|line| line.contains(wanted)).then_some(())
+        });
+        assert!(is_there(served.pid()));
+    }
+    served.signal(Signal::TERM);
+    assert_eq!(served.wait().code(), Some(0));
+}
+
+#[test]
+fn nothing_to_draw_on() {
+    let (status, said) = fail(cluster().arg("top"));
+    assert_eq!(status, Some(1));
+    assert!(said.contains("is no terminal; cluster status prints once"), "{said}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nowhere_to_print() {
+    let mut command = cluster();
+    command.args(["run", "--check"]).stdin(std::process::Stdio::null());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("cannot write to standard output: No space left"), "{said}");
+}
+
+/// Who runs these tests as root can be anybody.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_takes_privileges() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = Folder::new("privileges");
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let program = folder.0.join("cluster");
+    // By a process of its own: children of other tests would hold it open for writing.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_cluster")).arg(&program).status();
+    assert!(copied.unwrap().success());
+    let as_nobody = |args: &[&str]| {
+        let options = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        let mut command = as_cluster(&["setpriv"]);
+        command.args(options).arg(&program).args(args).env("XDG_RUNTIME_DIR", &folder.0);
+        command
+    };
+    let there = Command::new("setpriv").arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "setpriv is to be here");
+    if !there {
+        return;
+    }
+    let control = folder.0.join("control");
+    let served = Cluster::start(cluster().args(["serve", "--control"]).arg(&control));
+    served.err.wait_for(1, |line| line.contains("ready"));
+    let config = folder.0.join("cluster.toml");
+    std::fs::write(&config, "workers = 1").unwrap();
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (control, config) = (control.to_str().unwrap(), config.to_str().unwrap());
+    for (args, code, wanted) in [
+        (&["run", "--uid", "root", "/bin/true"][..], 1, "that takes root, or CAP_SETGID"),
+        (&["run", "--groups", "root", "/bin/true"], 1, "that takes root, or CAP_SETGID"),
+        (&["run", "--control", "/root/x"], 1, "; may this user write in that folder?"),
+        (
+            &["run", "--listen", "unix:/root/x", "/bin/true"],
+            1,
+            "; may this user write in that folder?",
+        ),
+        (&["run", "--config", config], 2, "cannot read the configuration file"),
+        (&["ctl", "--control", control, "ls"], 1, "; it is another user's"),
+    ] {
+        let (status, said) = fail(&mut as_nobody(args));
+        assert_eq!(status, Some(code), "{args:?}: {said}");
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+    // A container may let everybody have low ports.
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if first.is_ok_and(|port| port.trim() == "1024") {
+        let (status, said) = fail(&mut as_nobody(&["run", "--http", "1"]));
+        assert_eq!(status, Some(1));
+        assert!(said.contains("; ports below 1024 take root, or CAP_NET_BIND_SERVICE"), "{said}");
+    }
+    drop(served);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -146,7 +147,7 @@ impl fmt::Display for ForkError {
 /// What can be done about a program that was not executed.
 fn not_executed(program: &Path, error: &io::Error) -> String {
     use io::ErrorKind;
-    let bare = program.components().count() == 1;
+    let bare = !program.as_os_str().as_bytes().contains(&b'/');
     match error.kind() {
         ErrorKind::NotFound if program.as_os_str().is_empty() => {
             "; its name is empty: is a variable not set?".into()

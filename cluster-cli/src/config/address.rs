@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::written::{Written, wanted};
 use crate::http::HttpAddress;
 use crate::listen::Listen;
+use crate::listen::address::NoAddress;
 
 impl Written for HttpAddress {
     const NUMBERS: bool = true;
@@ -23,8 +24,8 @@ impl Written for ListenAddress {
     const NUMBERS: bool = true;
 
     fn takes() -> String {
-        "a port, HOST:PORT, unix:PATH or fd:NAME (a socket that cluster was given), with NAME= before \
-         it if the socket is to have a name"
+        "a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME (a socket that cluster was given), with \
+         NAME= before it if the socket is to have a name"
             .into()
     }
 }
@@ -35,7 +36,10 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_path = text.contains('/') && !text.contains(':');
         let read = if is_path { format!("unix:{text}").parse() } else { text.parse() };
-        read.map(Self).map_err(|error| format!("{}: {error}", wanted::<Self>()))
+        read.map(Self).map_err(|error| match error {
+            NoAddress::Form => wanted::<Self>(),
+            error => error.to_string(),
+        })
     }
 }
 

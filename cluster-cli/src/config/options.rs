@@ -215,7 +215,13 @@ pub(crate) struct Options {
     pub(crate) stop_signal: Option<StopSignal>,
 
     /// Where the demo listens [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "program", help_heading = LISTENING)]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_parser = demo_address,
+        conflicts_with = "program",
+        help_heading = LISTENING
+    )]
     pub(crate) demo_listen: Option<SocketAddr>,
 
     /// How long workers may take to leave gracefully before they are killed [default: 10s]
@@ -337,6 +343,12 @@ pub(crate) struct Options {
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     #[serde(deserialize_with = "texts")]
     pub(crate) program: Vec<OsString>,
+}
+
+/// In the words of the other options.
+fn demo_address(text: &str) -> Result<SocketAddr, String> {
+    let takes = "it takes ADDRESS:PORT, such as 127.0.0.1:8000 or [::1]:8000, and no names";
+    text.parse().map_err(|_| takes.to_owned())
 }
 
 impl Options {

@@ -2,7 +2,7 @@
 //! held together.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -179,6 +179,10 @@ pub(crate) enum Conflict {
     ControlAndName,
     /// A user whose group is not known.
     NoGroup { uid: u32 },
+    /// A program whose name is empty.
+    EmptyProgram,
+    /// An interpreter, or arguments for one, and no program.
+    InterpreterOfDemo,
 }
 
 impl fmt::Display for Conflict {
@@ -214,6 +218,13 @@ impl fmt::Display for Conflict {
                 f,
                 "--uid {uid}: the system knows no such user, nor its group: say which by --gid"
             ),
+            Self::EmptyProgram => {
+                f.write_str("the program's name is empty: is it a variable that is not set?")
+            }
+            Self::InterpreterOfDemo => f.write_str(
+                "--exec-path and --exec-arg say how a program is run: none is given (each takes the \
+                 word after it for its own)",
+            ),
         }
     }
 }
@@ -238,6 +249,12 @@ impl Options {
         }
         if !given.listen.is_empty() && is_demo {
             return Err(Conflict::ListenOfDemo);
+        }
+        if given.program.first().is_some_and(|program| program.is_empty()) {
+            return Err(Conflict::EmptyProgram);
+        }
+        if is_demo && (given.exec_path.is_some() || !given.exec_arg.is_empty()) {
+            return Err(Conflict::InterpreterOfDemo);
         }
         if given.control.is_some() && given.name.is_some() {
             return Err(Conflict::ControlAndName);
@@ -358,9 +375,18 @@ fn parallelism() -> u32 {
 }
 
 impl Resolved {
-    /// What is as it was asked for, but perhaps not as it was meant.
-    pub(crate) fn hints(&self) -> Vec<String> {
+    /// What is as it was asked for, but perhaps not as it was meant. (`wanted` is what
+    /// `NODE_CLUSTER_SCHED_POLICY` says.)
+    pub(crate) fn hints(&self, wanted: Option<&OsStr>) -> Vec<String> {
         let mut hints = Vec::new();
+        if let Some(wanted) =
+            wanted.filter(|wanted| !["", "rr", "none"].iter().any(|n| wanted == n))
+        {
+            hints.push(format!(
+                "NODE_CLUSTER_SCHED_POLICY says {wanted:?}, which is neither rr nor none: it is passed \
+                 over, as by Node.js"
+            ));
+        }
         if self.policy == Some(PolicyName::LeastConnections) && !self.program.is_empty() {
             hints.push(
                 "least-connections goes by what workers report that they hold; Node.js workers \

@@ -31,6 +31,11 @@ impl HttpAddress {
         }
     }
 
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The name that it was given, by which clients may call it.
     pub(crate) fn names(&self) -> Option<String> {
         match &self.host {
@@ -65,7 +70,8 @@ impl FromStr for HttpAddress {
         // Rust reads a sign as well.
         let digits = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port);
         let number = digits.and_then(|digits| digits.parse().ok());
-        let port = number.ok_or_else(|| format!("{port:?} is no port: 0 to 65535"))?;
+        let port =
+            number.ok_or_else(|| format!("{port:?} is no port (0 to 65535), and no HOST:PORT"))?;
         Ok(Self { host, port })
     }
 }

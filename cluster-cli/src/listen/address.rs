@@ -85,6 +85,9 @@ fn at(text: &str) -> Result<At, NoAddress> {
     let Some((host, port)) = text.rsplit_once(':') else {
         return match text.parse() {
             Ok(port) => Ok(At::Everywhere(port)),
+            Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err(NoAddress::Port)
+            }
             Err(_) => Err(NoAddress::Form),
         };
     };
@@ -115,10 +118,7 @@ pub(crate) enum NoAddress {
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Form => {
-                "say HOST:PORT, [IPV6]:PORT, PORT, unix:PATH or fd:NAME, with NAME= before it if the \
-                 socket is to have a name"
-            }
+            Self::Form => "say PORT, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME",
             Self::Port => "a port is a number up to 65535",
             Self::Brackets => "an IPv6 address stands in brackets: [::1]:8000",
             Self::Path => "a path follows unix:",
@@ -164,7 +164,7 @@ mod tests {
             ("", NoAddress::Form),
             ("host", NoAddress::Form),
             (":80", NoAddress::Form),
-            ("65536", NoAddress::Form),
+            ("65536", NoAddress::Port),
             ("a b=80", NoAddress::Form),
             ("host:http", NoAddress::Port),
             ("host:65536", NoAddress::Port),

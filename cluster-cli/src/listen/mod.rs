@@ -7,6 +7,7 @@
 //! the [shim], which the worker is first.
 
 pub(crate) mod address;
+pub(crate) mod advice;
 mod inherited;
 mod open;
 pub(crate) mod shim;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::address::{At, Listen};
+use super::advice::{Place, advice};
 use super::inherited::Inherited;
 use super::{Socket, UNNAMED, unix};
 
@@ -104,8 +104,12 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket { at, error } => {
-                write!(f, "cannot listen on {at}: {error}")?;
-                f.write_str(advice(at, error).unwrap_or_default())
+                let place = match at {
+                    At::Tcp(_, port) | At::Everywhere(port) => Place::Port(*port),
+                    At::Unix(path) => Place::Path(path),
+                    At::Number(_) | At::Named(_) => Place::Descriptor,
+                };
+                write!(f, "cannot listen on {at}: {error}{}", advice(place, error))
             }
             Self::NotPassed { at, there } => write!(
                 f,
@@ -113,7 +117,11 @@ impl fmt::Display for OpenError {
                  .socket unit; FileDescriptorName= is their name)"
             ),
             Self::Passed { error } => {
-                write!(f, "LISTEN_FDS says that sockets were passed to this process: {error}")
+                write!(
+                    f,
+                    "LISTEN_FDS says that sockets were passed to this process, and they cannot be taken: \
+                     {error}"
+                )
             }
         }
     }
@@ -126,32 +134,6 @@ impl std::error::Error for OpenError {
             Self::NotPassed { .. } => None,
         }
     }
-}
-
-/// What can be done about it.
-fn advice(at: &At, error: &io::Error) -> Option<&'static str> {
-    Some(match (at, error.kind()) {
-        (At::Unix(path), io::ErrorKind::AddrInUse) if is_other(path) => {
-            "; what is there is no socket of this user's: move it away, or choose another path"
-        }
-        (_, io::ErrorKind::AddrInUse) => {
-            "; another program listens there (ss -lp names it): stop it, or choose another address"
-        }
-        (_, io::ErrorKind::AddrNotAvailable) => "; this machine has not that address",
-        (At::Unix(_), io::ErrorKind::PermissionDenied) => "; may this user write in that folder?",
-        (At::Tcp(_, 1..1024) | At::Everywhere(1..1024), io::ErrorKind::PermissionDenied) => {
-            "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
-        }
-        (At::Unix(_), io::ErrorKind::NotFound) => "; is there such a folder?",
-        (At::Unix(_), io::ErrorKind::InvalidInput) => {
-            "; the path of a socket has room for about a hundred bytes"
-        }
-        _ => return None,
-    })
-}
-
-fn is_other(path: &Path) -> bool {
-    !unix::is_our_socket(path)
 }
 
 #[cfg(test)]
@@ -193,16 +175,5 @@ mod tests {
         assert!(said.contains("no socket of this user's"), "{said}");
         let said = fails("fd:web");
         assert!(said.contains("no socket was passed") && said.contains(".socket unit"), "{said}");
-    }
-
-    #[test]
-    fn what_may_not_be_is_advised_about() {
-        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-        let at = |text: &str| text.parse::<Listen>().unwrap().at;
-        let said = advice(&at("localhost:80"), &denied).expect("there is something to do");
-        assert!(said.contains("CAP_NET_BIND_SERVICE"), "{said}");
-        assert_eq!(advice(&at("localhost:8000"), &denied), None);
-        let said = advice(&at("unix:/x"), &denied).expect("there is something to do");
-        assert!(said.contains("write in that folder"), "{said}");
     }
 }

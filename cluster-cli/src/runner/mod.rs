@@ -1,6 +1,7 @@
 //! The loop of a primary: what happens in the cluster, what clients and signals ask for, and the time.
 
 mod upgrade;
+mod why;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use cluster_primary::control::{ControlServer, Order, OrderId, Refusal, Status, status_object};
-use cluster_primary::supervisor::{Config, Failure, Happening, Notice, Outcome, State, Supervised};
+use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, State, Supervised};
 use cluster_primary::{Event, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling};
 
 use crate::args::Run;
@@ -17,6 +18,7 @@ use crate::config::{Ready, Resolved};
 use crate::http::HttpServer;
 use crate::init::Init;
 use crate::listen::Sockets;
+use crate::listen::advice::{Place, advice};
 use crate::place;
 use crate::report::Report;
 use crate::signals::{Asked, Signals};
@@ -211,7 +213,15 @@ impl Runner {
         }
     }
 
-    pub(crate) fn run(&mut self) -> io::Result<ExitCode> {
+    /// Runs until all is over; the status to exit with.
+    pub(crate) fn run_to_the_end(&mut self) -> ExitCode {
+        self.run().unwrap_or_else(|error| {
+            self.report.broken("the primary cannot go on", &error);
+            ExitCode::from(FAILED)
+        })
+    }
+
+    fn run(&mut self) -> io::Result<ExitCode> {
         match &self.kept {
             Some(kept) => crate::run::schedule(&kept.options),
             None => {
@@ -265,7 +275,8 @@ impl Runner {
                 self.learn(event);
             }
             Happening::Notice(notice) => {
-                self.report.notice(&notice, self.cluster.supervisor().config());
+                let config = self.cluster.supervisor().config();
+                self.report.notice(&notice, config, &self.online);
                 if let Some((control, _)) = &mut self.control {
                     control.notice(&notice);
                 }
@@ -291,7 +302,8 @@ impl Runner {
             }
             Event::Listening { .. } => self.cannot_listen = None,
             Event::ListenFailed { address, error, .. } => {
-                self.cannot_listen = Some(format!("cannot listen on {address}: {error}"));
+                let advice = advice(Place::of(&address), &error);
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
             }
             _ => {}
         }
@@ -328,7 +340,10 @@ impl Runner {
             }
             Notice::ReloadAborted { slot, reason, .. } => {
                 self.go_back();
-                let why = format!("the successor in slot {slot} was not to be had: {reason}");
+                let why = format!(
+                    "the reload is not done: the new worker of slot {slot} was no good: {reason}. The \
+                     old one stays; what the new one wrote is in the cluster's log"
+                );
                 self.answer_reloads(|| Err(Refusal::new("ERR_RELOAD_ABORTED", &why)));
             }
             Notice::Replacing { death, .. } => {
@@ -337,18 +352,10 @@ impl Runner {
                 }
             }
             Notice::GaveUp { deaths } => {
-                let mute = |death: &cluster_primary::supervisor::Death| {
-                    let died = matches!(death.failure, Failure::Died(_));
-                    died && death.worker.is_some_and(|worker| !self.online.contains(&worker))
+                self.last_word = match &self.cannot_listen {
+                    Some(cause) => Some(format!("a worker {cause}")),
+                    None => why::they_died(&deaths, &self.online, self.has_channel()),
                 };
-                if let Some(cause) = &self.cannot_listen {
-                    self.last_word = Some(format!("a worker {cause}"));
-                } else if self.has_channel() && deaths.iter().all(mute) {
-                    let what = "none of them said a word on its channel: does the program speak \
-                                node:cluster's protocol? (One that knows nothing of it is given its \
-                                sockets by --listen)";
-                    self.last_word = Some(what.to_owned());
-                }
             }
             Notice::Ending { .. } => {
                 if let Some((control, _)) = &mut self.control {
@@ -375,6 +382,12 @@ impl Runner {
 
     fn asked(&mut self, asked: Asked) {
         let wanted = self.cluster.supervisor().wanted();
+        if let Some(order) = order_of(asked)
+            && let Err(refusal) = self.can(&order)
+        {
+            self.report.warning(&format!("{}: {}", order.name(), refusal.message));
+            return;
+        }
         match asked {
             Asked::End => self.asked_to_end(),
             Asked::Reload => {
@@ -480,13 +493,11 @@ impl Runner {
 
     /// Reads the options anew, and replaces every worker.
     fn reload(&mut self) -> Result<(), Refusal> {
-        let Some(kept) = &self.kept else {
-            return Err(Refusal::new("ERR_NOT_SUPERVISED", "nobody keeps these workers"));
-        };
-        self.is_to_go_on()?;
-        match kept.args.read() {
-            Ok(options) => self.apply(options),
-            Err(error) => {
+        self.can(&Order::Reload)?;
+        match self.kept.as_ref().map(|kept| kept.args.read()) {
+            Some(Ok(options)) => self.apply(options),
+            None => {}
+            Some(Err(error)) => {
                 let what = format!("nothing is reloaded: {error}");
                 self.report.failure(&what);
                 return Err(Refusal::new("ERR_CONFIG", what));
@@ -496,8 +507,11 @@ impl Runner {
         Ok(())
     }
 
-    /// Nothing is changed any more once the cluster ends.
-    fn is_to_go_on(&self) -> Result<(), Refusal> {
+    /// Nothing is changed where nobody keeps the workers, nor any more once the cluster ends.
+    fn can(&self, order: &Order) -> Result<(), Refusal> {
+        if self.kept.is_none() {
+            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(order)));
+        }
         match self.cluster.supervisor().state() {
             State::Draining | State::Stopping | State::GaveUp => {
                 Err(Refusal::new("ERR_ENDING", "the cluster is ending"))
@@ -569,10 +583,8 @@ impl Runner {
                 }
                 Err(refusal) => Err(refusal),
             },
-            _ if self.kept.is_none() => {
-                Err(Refusal::new("ERR_NOT_SUPERVISED", "nobody keeps these workers"))
-            }
-            Order::Scale { workers } => self.is_to_go_on().map(|()| {
+            order if self.kept.is_none() => Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&order))),
+            Order::Scale { workers } => self.can(&order).map(|()| {
                 self.cluster.scale(workers);
                 Object::new().with("workers", self.cluster.supervisor().wanted()).into()
             }),
@@ -603,6 +615,37 @@ impl Runner {
         status.upgrades = self.upgrades.count;
         status_object(self.cluster.primary(), self.cluster.supervisor(), status)
     }
+}
+
+/// The order that a signal is.
+fn order_of(asked: Asked) -> Option<Order> {
+    match asked {
+        Asked::Reload => Some(Order::Reload),
+        Asked::More | Asked::Fewer => Some(Order::Scale { workers: 1 }),
+        Asked::Upgrade => Some(Order::Upgrade),
+        Asked::End | Asked::Reap | Asked::Forward(_) => None,
+    }
+}
+
+/// Why that is nothing to ask of a primary that others drive.
+fn unkept(order: &Order) -> String {
+    match order {
+        Order::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
+                           new version on another --control path, have its clients go there, and stop \
+                           this one"
+            .into(),
+        order => format!(
+            "cluster serve keeps no workers itself, which cluster run does: who drives it forks them, \
+             and replaces them; there is nothing to {}",
+            order.name()
+        ),
+    }
+}
+
+/// Says that there is no loop to run.
+pub(crate) fn not_started(report: &Report, error: &io::Error) -> ExitCode {
+    report.broken("cannot start", error);
+    ExitCode::from(FAILED)
 }
 
 fn status(outcome: Outcome) -> ExitCode {

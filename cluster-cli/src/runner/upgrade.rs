@@ -5,15 +5,16 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use cluster_primary::control::{ControlServer, OrderId, Refusal};
+use cluster_primary::control::{ControlServer, Order, OrderId, Refusal};
 use cluster_primary::supervisor::{State, Supervised};
 use cluster_primary::{Object, Primary, WatchId, scheduling};
 
-use super::{Ends, Kept, Runner, Watched};
+use super::{Ends, Kept, Runner, Watched, unkept};
 use crate::args::Run;
 use crate::config::Resolved;
 use crate::http::HttpServer;
 use crate::listen::Sockets;
+use crate::listen::advice::exhausted;
 use crate::report::Report;
 use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
@@ -46,7 +47,9 @@ impl Runner {
         if self.upgrades.trial.is_some() {
             return;
         }
-        if let Err(error) = self.try_program() {
+        if self.kept.is_none() {
+            self.not_upgraded(&unkept(&Order::Upgrade));
+        } else if let Err(error) = self.try_program() {
             self.not_upgraded(&error.to_string());
         }
     }
@@ -96,11 +99,12 @@ impl Runner {
     }
 
     fn not_upgraded(&mut self, why: &str) {
-        self.report.failure(&format!("not upgraded: {why}"));
+        let why = format!("not upgraded, the old program goes on: {why}");
+        self.report.failure(&why);
         let waiting = std::mem::take(&mut self.upgrades.asked_by);
         if let Some((control, _)) = &mut self.control {
             for order in waiting {
-                control.answer(order, Err(Refusal::new("ERR_NOT_UPGRADED", why)));
+                control.answer(order, Err(Refusal::new("ERR_NOT_UPGRADED", &why)));
             }
         }
     }
@@ -149,7 +153,14 @@ impl Runner {
         // Nothing has happened.
         if let Some(listener) = http {
             let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
-            self.http = start_http(self.cluster.primary_mut(), names, listener).ok();
+            match start_http(self.cluster.primary_mut(), names, listener) {
+                Ok(http) => self.http = Some(http),
+                Err(error) => self.report.failure(&format!(
+                    "nothing is shown by HTTP any more (--http): the server does not start again: \
+                     {error}{}",
+                    exhausted(&error)
+                )),
+            }
         }
         // Behind whatever has threads of its own, which give way to nobody.
         if let Some(kept) = &self.kept {
@@ -175,7 +186,7 @@ impl Runner {
             kept_open.extend(fds);
         }
         let Some(kept) = &self.kept else {
-            return Err(io::Error::other("nobody keeps these workers"));
+            return Err(io::Error::other(unkept(&Order::Upgrade)));
         };
         let shown = self.http.as_ref().map(|(server, _)| server.as_fd().as_raw_fd());
         let handed = Handed {

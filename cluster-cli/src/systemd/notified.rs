@@ -64,7 +64,9 @@ impl NotifySocket {
                 let file = folder.join(format!("{}.notify", std::process::id()));
                 // It was a process's that had our number, and is no more.
                 let _gone = std::fs::remove_file(&file);
-                let socket = UnixDatagram::bind(&file)?;
+                let socket = UnixDatagram::bind(&file).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+                })?;
                 (socket, file.clone().into_os_string(), Some(file))
             }
             None => {

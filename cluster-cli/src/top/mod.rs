@@ -41,7 +41,9 @@ enum Heard {
 
 pub(crate) fn top(args: Top) -> ExitCode {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        eprintln!("cluster top: this is no terminal; cluster status prints once");
+        eprintln!(
+            "cluster top: standard input or output is no terminal; cluster status prints once"
+        );
         return ExitCode::from(FAILED);
     }
     match shown(args) {
@@ -83,7 +85,7 @@ fn follow(
                 Heard::Answered(order, outcome) => screen.answered(order, outcome),
                 Heard::Resized => {}
                 Heard::End => return Ok(()),
-                Heard::Broken => return Err(io::Error::other("it cannot go on")),
+                Heard::Broken => return Err(io::Error::other("a mistake of its own ends it")),
                 Heard::Key(key) => match screen.key(key) {
                     Some(Step::Quit) => return Ok(()),
                     Some(Step::Ask(order)) => {

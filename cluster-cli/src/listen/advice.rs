@@ -1,0 +1,97 @@
+//! What can be done where something cannot be listened on.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use cluster_primary::Address;
+use rustix::io::Errno;
+
+use super::unix;
+
+/// What was to be listened on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    Port(u16),
+    Path(&'a Path),
+    Descriptor,
+}
+
+impl<'a> Place<'a> {
+    /// Where a worker wanted to.
+    pub(crate) fn of(address: &'a Address) -> Self {
+        match (&address.address, address.port) {
+            (Some(path), Some(..0)) => Self::Path(Path::new(path)),
+            (_, Some(port)) => u16::try_from(port).map_or(Self::Descriptor, Self::Port),
+            _ => Self::Descriptor,
+        }
+    }
+}
+
+/// The end of a sentence that says what went wrong; empty if there is nothing to add.
+pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
+    match (place, error.kind()) {
+        (Place::Path(path), ErrorKind::AddrInUse) if !unix::is_our_socket(path) => {
+            "; what is there is no socket of this user's: move it away, or choose another path"
+        }
+        (_, ErrorKind::AddrInUse) => {
+            "; another program listens there (ss -lp names it): stop it, or choose another address"
+        }
+        (_, ErrorKind::AddrNotAvailable) => "; this machine has not that address",
+        (Place::Path(_), ErrorKind::PermissionDenied) => "; may this user write in that folder?",
+        (Place::Port(1..1024), ErrorKind::PermissionDenied) => {
+            "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
+        }
+        (Place::Path(_), ErrorKind::NotFound) => "; is there such a folder?",
+        (Place::Path(_), ErrorKind::InvalidInput) => {
+            "; the path of a socket has room for about a hundred bytes"
+        }
+        (Place::Port(_), _) if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
+            "; this system has no addresses of that family (IPv6, perhaps)"
+        }
+        _ => exhausted(error),
+    }
+}
+
+/// What can be done where the system gives no more descriptors.
+pub(crate) fn exhausted(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            "; this process has as many descriptors open as it may: ulimit -n, or LimitNOFILE= of its \
+             unit"
+        }
+        Some(Errno::NFILE) => {
+            "; the whole system has as many descriptors open as it may: sysctl fs.file-max"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_is_advised_about() {
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        let said = advice(Place::Port(80), &denied);
+        assert!(said.contains("CAP_NET_BIND_SERVICE"), "{said}");
+        assert_eq!(advice(Place::Port(8000), &denied), "");
+        let said = advice(Place::Path(Path::new("/x")), &denied);
+        assert!(said.contains("write in that folder"), "{said}");
+        let said = advice(Place::Port(8000), &Errno::MFILE.into());
+        assert!(said.contains("ulimit -n"), "{said}");
+    }
+
+    #[test]
+    fn a_workers_address_is_a_place() {
+        let address = |address: Option<&str>, port, fd| Address {
+            address: address.map(Into::into),
+            port,
+            address_type: None,
+            fd,
+        };
+        assert!(matches!(Place::of(&address(None, Some(80), None)), Place::Port(80)));
+        assert!(matches!(Place::of(&address(Some("/x"), Some(-1), None)), Place::Path(_)));
+        assert!(matches!(Place::of(&address(None, None, Some(7))), Place::Descriptor));
+    }
+}

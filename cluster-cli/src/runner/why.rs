@@ -1,0 +1,85 @@
+//! What may explain why nobody lived.
+
+use std::collections::BTreeSet;
+
+use cluster_primary::supervisor::{Death, Failure};
+use cluster_primary::{ExitStatus, Signal, WorkerId};
+
+/// What a shell, `env` and the like exit with where there is no such program.
+const NOT_FOUND: i32 = 127;
+/// … and where it cannot be executed.
+const NOT_EXECUTABLE: i32 = 126;
+
+/// What all of these deaths have in common. `online` are those who have said anything on their
+/// channels; `spoken` is whether they were meant to.
+pub(super) fn they_died(
+    deaths: &[Death],
+    online: &BTreeSet<WorkerId>,
+    spoken: bool,
+) -> Option<String> {
+    let mut statuses = BTreeSet::new();
+    for death in deaths {
+        // One that could not be forked has said why.
+        let Failure::Died(status) = &death.failure else { return None };
+        statuses.insert(status.to_string());
+    }
+    let all = |status: ExitStatus| statuses.len() == 1 && statuses.contains(&status.to_string());
+    let mute = |death: &Death| death.worker.is_some_and(|worker| !online.contains(&worker));
+    let text = if all(ExitStatus::Code(NOT_FOUND)) {
+        "code 127 is how a shell, env and the like say that there is no such program: their own lines \
+         above name it"
+    } else if all(ExitStatus::Code(NOT_EXECUTABLE)) {
+        "code 126 is how a shell, env and the like say that a program cannot be executed: their own \
+         lines above name it"
+    } else if all(ExitStatus::Signal(Signal::KILL)) {
+        "somebody sent all of them SIGKILL: the kernel does where memory runs out (its log, dmesg, says \
+         so), and a container's limit of memory is one too"
+    } else if spoken && deaths.iter().all(mute) {
+        "none of them said a word on its channel: does the program speak node:cluster's protocol? (One \
+         that knows nothing of it is given its sockets by --listen)"
+    } else if all(ExitStatus::Code(0)) {
+        "all of them ended of themselves, as programs do that have nothing more to do: a worker is to \
+         listen, and stay"
+    } else {
+        "what they wrote before they died, if anything, stands above; run one alone, without cluster, to see \
+         more"
+    };
+    Some(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn death(worker: u32, failure: Failure) -> Death {
+        let lived = Duration::ZERO;
+        Death { slot: 0, worker: Some(WorkerId(worker)), failure, lived, was_ready: false }
+    }
+
+    fn hint(statuses: &[ExitStatus], online: bool, spoken: bool) -> String {
+        let deaths = statuses.iter().zip(1..).map(|(s, id)| death(id, Failure::Died(*s)));
+        let deaths: Vec<_> = deaths.collect();
+        let heard = deaths.iter().filter(|_| online).filter_map(|death| death.worker).collect();
+        they_died(&deaths, &heard, spoken).expect("they died")
+    }
+
+    #[test]
+    fn what_they_have_in_common_is_said() {
+        let code = ExitStatus::Code;
+        assert!(hint(&[code(127), code(127)], false, true).contains("no such program"));
+        assert!(hint(&[code(126)], false, true).contains("cannot be executed"));
+        assert!(hint(&[ExitStatus::Signal(Signal::KILL)], true, true).contains("memory"));
+        assert!(hint(&[code(0), code(1)], false, true).contains("node:cluster's protocol"));
+        assert!(hint(&[code(0), code(0)], true, true).contains("listen, and stay"));
+        assert!(hint(&[code(0), code(0)], false, false).contains("listen, and stay"));
+        assert!(hint(&[code(0), code(1)], true, true).contains("stands above;"));
+    }
+
+    #[test]
+    fn who_could_not_be_forked_has_said_why() {
+        let deaths = [death(1, Failure::NotForked("no".into()))];
+        assert_eq!(they_died(&deaths, &BTreeSet::new(), true), None);
+    }
+}
