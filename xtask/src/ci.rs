@@ -81,7 +81,8 @@ struct Tested {
 fn tests() -> io::Result<Tested> {
     let mut command = step::cargo(["test", "--workspace", "--no-fail-fast"]);
     step::announce(&command);
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let spawned = command.stdout(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| step::not_started(&command, &error))?;
     let output = child.stdout.take().expect("stdout is piped above");
     let mut tally = Tally::default();
     for line in BufReader::new(output).split(b'\n') {

@@ -26,7 +26,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     if !is_available() {
         return Err(io::Error::other(
-            "there is no cargo-fuzz; `cargo install cargo-fuzz --locked`",
+            "there is no cargo-fuzz: `cargo install cargo-fuzz --locked` (it needs a nightly Rust too)",
         ));
     }
     let known = targets::of_kind(&step::root().join("fuzz/Cargo.toml"), "bin")?;
@@ -53,7 +53,9 @@ fn one(target: &str, seconds: u32) -> io::Result<()> {
     let seeds = format!("fuzz/seeds/{target}");
     let corpus = format!("fuzz/corpus/{target}");
     if !step::root().join(&seeds).is_dir() {
-        return Err(io::Error::other(format!("{seeds}: the target has no seeds")));
+        return Err(io::Error::other(format!(
+            "the target has no seeds: {seeds} is to hold some, for `cargo test` to play them again"
+        )));
     }
     fs::create_dir_all(step::root().join(&corpus))?;
     let time = format!("-max_total_time={seconds}");

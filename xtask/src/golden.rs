@@ -53,7 +53,11 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| here.join("../cluster-proto/tests/golden"));
     fs::create_dir_all(&out)?;
     if let Some(unknown) = args.only.iter().find(|only| !ALL.iter().any(|s| s.name == **only)) {
-        return Err(io::Error::other(format!("no scenario is called {unknown}")));
+        let all: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        return Err(io::Error::other(format!(
+            "no scenario is called {unknown}; there are: {}",
+            all.join(", ")
+        )));
     }
     let mut failed = 0;
     for node in &args.node {

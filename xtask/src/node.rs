@@ -33,7 +33,10 @@ impl Node {
 /// If there is none that says so.
 pub(crate) fn version(path: &Path) -> io::Result<String> {
     let lack = |why: &dyn fmt::Display| {
-        io::Error::other(format!("{}: no Node that runs: {why}", path.display()))
+        io::Error::other(format!(
+            "{}: no Node that runs: {why} (--node PATH, or CLUSTER_TEST_NODES, names others)",
+            path.display()
+        ))
     };
     let output = Command::new(path).arg("--version").output().map_err(|e| lack(&e))?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -41,7 +44,8 @@ pub(crate) fn version(path: &Path) -> io::Result<String> {
     let version = version.strip_prefix('v').unwrap_or(version);
     match version.starts_with(|first: char| first.is_ascii_digit()) {
         true if output.status.success() => Ok(version.to_owned()),
-        _ => Err(lack(&output.status)),
+        true => Err(lack(&output.status)),
+        false => Err(lack(&format_args!("--version says {version:?} ({})", output.status))),
     }
 }
 

@@ -41,12 +41,21 @@ pub(crate) fn has_subcommand(name: &str) -> bool {
 pub(crate) fn run(command: &mut Command) -> io::Result<()> {
     let shown = announce(command);
     let begun = now();
-    let status = command.status().map_err(|error| io::Error::other(format!("{shown}: {error}")))?;
+    let status = command.status().map_err(|error| not_started(command, &error))?;
     if !status.success() {
-        return Err(io::Error::other(format!("{shown}: {status}")));
+        return Err(io::Error::other(format!("{shown}: {status}; why stands above")));
     }
     println!("    took {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Why a command does not run at all, by its program's name.
+pub(crate) fn not_started(command: &Command, error: &io::Error) -> io::Error {
+    let program = command.get_program().display();
+    io::Error::other(match error.kind() {
+        io::ErrorKind::NotFound => format!("cannot run {program}: {error}; is it on PATH?"),
+        _ => format!("cannot run {program}: {error}"),
+    })
 }
 
 /// Prints a command as one would type it, and gives it.

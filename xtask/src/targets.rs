@@ -12,9 +12,10 @@ use crate::step;
 /// # Errors
 /// If cargo cannot read the manifest.
 pub(crate) fn of_kind(manifest: &Path, kind: &str) -> io::Result<Vec<String>> {
-    let output = step::cargo(["metadata", "--no-deps", "--format-version=1", "--manifest-path"])
-        .arg(manifest)
-        .output()?;
+    let mut command =
+        step::cargo(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]);
+    let output = command.arg(manifest).output();
+    let output = output.map_err(|error| step::not_started(&command, &error))?;
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
     }

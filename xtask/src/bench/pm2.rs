@@ -47,7 +47,9 @@ pub(crate) fn start(script: &Path, node: &Node, app: &Path, workers: usize) -> i
     let started = start.output()?;
     daemon.id = daemon.read_id().unwrap_or(0);
     if !started.status.success() || daemon.id == 0 {
-        return Err(io::Error::other(format!("pm2 start ended with {}", started.status)));
+        let said = String::from_utf8_lossy(&started.stderr);
+        let said = said.trim();
+        return Err(io::Error::other(format!("pm2 start ended with {}: {said}", started.status)));
     }
     let deadline = step::now() + PATIENCE;
     let mut answered = BTreeSet::new();

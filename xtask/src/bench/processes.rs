@@ -27,7 +27,8 @@ pub(crate) fn printed(command: &mut Command, patience: Duration) -> io::Result<V
         }
     }
 
-    let mut child = Guard(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = Guard(spawned.map_err(|error| step::not_started(command, &error))?);
     let mut stdout = child.0.stdout.take().expect("stdout is piped above");
     let reader = thread::spawn(move || {
         let mut text = Vec::new();

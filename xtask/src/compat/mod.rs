@@ -91,7 +91,9 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let summary = compare(args)?;
     println!("{summary}");
     if summary.passed() == 0 && summary.failed() == 0 {
-        return Err(io::Error::other("nothing was compared"));
+        return Err(io::Error::other(
+            "nothing was compared: no Node runs, or none of what was asked for is played with it",
+        ));
     }
     Ok(if summary.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
