@@ -168,7 +168,8 @@ impl Report {
                     slot,
                     worker,
                     pid,
-                    "{} has not answered for {}: it gets nothing more until it does",
+                    "{} has not answered for {}: it gets nothing more until it does (--hang-replace replaces \
+                     such)",
                     name(id),
                     rounded(*silent_for)
                 );
@@ -455,10 +456,12 @@ fn one(death: &Death) -> String {
 
 fn because(cause: Cause) -> String {
     match cause {
-        Cause::Memory(bytes) => format!("it uses {} MiB of memory", bytes >> 20),
-        Cause::Age(age) => format!("it is {} s old", age.as_secs()),
-        Cause::Connections(count) => format!("it has taken {count} connections"),
-        _ => "it does not answer".into(),
+        Cause::Memory(bytes) => format!("it uses {} MiB of memory (--max-memory)", bytes >> 20),
+        Cause::Age(age) => format!("it is {} s old (--max-age)", age.as_secs()),
+        Cause::Connections(count) => {
+            format!("it has taken {count} connections (--max-connections)")
+        }
+        _ => "it does not answer (--hang-replace)".into(),
     }
 }
 

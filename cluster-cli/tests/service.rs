@@ -50,5 +50,7 @@ fn a_manager_that_does_not_listen_stops_nothing() {
     run.args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]);
     let cluster = Cluster::start(&mut run);
     cluster.listening(1);
+    let said = cluster.err.wait_for(1, |line| line.contains("the service manager cannot be told"));
+    assert!(said[0].contains("/nobody: No such file or directory"), "{said:?}");
     cluster.end();
 }

@@ -35,7 +35,10 @@ impl fmt::Display for SendError {
                 write!(f, "a message of {length} bytes is over the limit of {limit}")
             }
             Self::QueueFull { limit } => {
-                write!(f, "the channel's queue has no room left of its {limit} bytes")
+                write!(
+                    f,
+                    "the peer does not read: the channel's queue has no room left of its {limit} bytes"
+                )
             }
             Self::Closed => f.write_str("the channel is closed"),
         }

@@ -45,9 +45,16 @@ impl fmt::Display for StartError {
         match self {
             Self::Environment(error) => error.fmt(f),
             Self::Channel { fd, problem } => {
-                write!(f, "descriptor {fd} should be the cluster's channel, but {problem}")
+                write!(
+                    f,
+                    "descriptor {fd} should be the cluster's channel, but {problem} (does something \
+                     between the primary and this process close it, or has a worker passed its own \
+                     environment on?)"
+                )
             }
-            Self::AlreadyStarted => f.write_str("this process has started its worker before"),
+            Self::AlreadyStarted => {
+                f.write_str("this process has started its worker before: clone that one")
+            }
             Self::Io(error) => write!(f, "cannot set up the cluster's channel: {error}"),
         }
     }
@@ -168,7 +175,9 @@ impl fmt::Display for ListenError {
             Self::Refused { errno, .. } => write!(f, "{}, says the primary", Named(*errno)),
             Self::Unusable { errno, .. } => Named(*errno).fmt(f),
             Self::Disconnected { .. } => f.write_str("the worker is disconnected"),
-            Self::BadReply { .. } => f.write_str("the primary's answer makes no sense"),
+            Self::BadReply { .. } => {
+                f.write_str("the primary's answer makes no sense: is it node:cluster's, or ours?")
+            }
         }
     }
 }
@@ -242,7 +251,7 @@ impl fmt::Display for SendError {
                 write!(f, "the message is longer than the limit of {limit} bytes")
             }
             Self::QueueFull { limit } => {
-                write!(f, "the channel's queue has reached its limit of {limit} bytes")
+                write!(f, "the primary does not read its messages: over {limit} bytes wait for it")
             }
             Self::Encode(error) => error.fmt(f),
         }
@@ -291,7 +300,11 @@ impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost { messages } => {
-                write!(f, "{messages} messages are lost: not received in time, or too deep")
+                write!(
+                    f,
+                    "{messages} messages are lost: more came than may wait to be received, or they \
+                     nest deeper than 127 levels"
+                )
             }
             Self::Channel(error) => write!(f, "the channel broke: {error}"),
             Self::Type { error, .. } => {

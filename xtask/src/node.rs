@@ -45,7 +45,10 @@ pub(crate) fn version(path: &Path) -> io::Result<String> {
     match version.starts_with(|first: char| first.is_ascii_digit()) {
         true if output.status.success() => Ok(version.to_owned()),
         true => Err(lack(&output.status)),
-        false => Err(lack(&format_args!("--version says {version:?} ({})", output.status))),
+        false => {
+            let first = version.lines().next().unwrap_or_default();
+            Err(lack(&format_args!("--version says {first:?} ({})", output.status)))
+        }
     }
 }
 

@@ -454,7 +454,11 @@ impl Runner {
         let _unheard = self.systemd.handle_timeout(self.cluster.now());
         if !self.announced && self.cluster.supervisor().state() == State::Running {
             self.announced = true;
-            let _unheard = self.systemd.ready();
+            if let Err(error) = self.systemd.ready() {
+                // It waits for that, and may end us for want of it.
+                let what = "the service manager cannot be told that the cluster is ready";
+                self.report.warning(&format!("{what} (NOTIFY_SOCKET): {error}"));
+            }
             self.tell_status();
         }
     }

@@ -135,7 +135,9 @@ fn connect(socket: &UnixDatagram, address: &OsStr) -> io::Result<()> {
         let what = format!("NOTIFY_SOCKET says {}, which is no path", address.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
-    socket.connect(address)
+    socket
+        .connect(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", address.display())))
 }
 
 #[cfg(test)]
