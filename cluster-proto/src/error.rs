@@ -9,7 +9,7 @@ use core::fmt;
 pub enum DecodeError {
     /// The frame is not of the channel's encoding.
     Malformed {
-        /// The encoding: `"JSON"`, `"postcard"`.
+        /// The encoding: `"JSON"`, `"a structured clone"`, `"postcard"`.
         encoding: &'static str,
         /// What is wrong with it, and where.
         what: String,
@@ -51,7 +51,7 @@ pub enum EncodeError {
     Reserved,
     /// The encoding cannot hold it.
     Unsupported {
-        /// The encoding: `"JSON"`, `"postcard"`.
+        /// The encoding: `"JSON"`, `"a structured clone"`, `"postcard"`.
         encoding: &'static str,
         /// What it cannot hold.
         what: String,

@@ -60,7 +60,12 @@ pub(super) fn asked(method: &Method, path: &str) -> Result<Asked, Answer> {
         "/metrics" => Asked::Status(View::Metrics),
         "/healthz" => Asked::Status(View::Health),
         "/readyz" => Asked::Status(View::Readiness),
-        _ => return Err(Answer::text(StatusCode::NOT_FOUND, "there is nothing here")),
+        _ => {
+            return Err(Answer::text(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; there are /, /status, /metrics, /healthz and /readyz",
+            ));
+        }
     };
     if method != Method::GET && method != Method::HEAD {
         return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"));
@@ -107,7 +112,10 @@ impl Answer {
 
     pub(super) fn stranger(stranger: Stranger) -> Self {
         match stranger {
-            Stranger::Unnamed => Self::text(StatusCode::BAD_REQUEST, "one host must be named"),
+            Stranger::Unnamed => Self::text(
+                StatusCode::BAD_REQUEST,
+                "the request is to name one host (the header Host)",
+            ),
             Stranger::Other => Self::text(
                 StatusCode::FORBIDDEN,
                 "this server answers to IP addresses, localhost and the name that it was given, and \

@@ -28,7 +28,7 @@ use crate::message::Message;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Advanced;
 
-const ENCODING: &str = "advanced";
+const ENCODING: &str = "a structured clone";
 
 /// The latest version, and that which is written.
 const VERSION: u32 = 15;
