@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cluster_ipc::shortest_path;
+#[cfg(target_os = "linux")]
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 
@@ -50,9 +52,10 @@ impl ControlSocket {
 /// Whether the client is this user's, or root's.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_trusted(client: impl AsFd) -> bool {
-    let own = rustix::process::geteuid();
-    let peer = net::sockopt::socket_peercred(client);
-    peer.is_ok_and(|peer| peer.uid == own || peer.uid.is_root())
+    let own = rustix::process::geteuid().as_raw();
+    // Not by rustix, whose process ids are never 0: that of a client outside our PID namespace is.
+    let peer = nix::sys::socket::getsockopt(&client, PeerCredentials);
+    peer.is_ok_and(|peer| [own, 0].contains(&peer.uid()))
 }
 
 /// Elsewhere the file's mode has to do.
