@@ -82,6 +82,8 @@ async fn talk(worker: Worker) {
         match (request, message["do"].as_str()) {
             (Some(request), _) => drop(request.answer(message)),
             (None, Some("disconnect")) => worker.start_disconnect(),
+            (None, Some("kill")) => worker.kill().await,
+            (None, Some("exit")) => std::process::exit(7),
             (None, Some("ask")) => {
                 let body = &("who is", 7);
                 let answer = worker.request::<String>(body, Duration::from_secs(30)).await;

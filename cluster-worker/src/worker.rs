@@ -11,7 +11,7 @@ use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{IntoMessage, ListenQuery, NoAnswer, Value};
 use serde::de::DeserializeOwned;
 
-use crate::driver::{BACKLOG, Core, Kind, Own, Shared};
+use crate::driver::{BACKLOG, Core, Kind, Own, Question, Shared};
 use crate::error::{ListenError, RecvError, RequestError, SendError, StartError};
 use crate::listener::{Listener, TcpListener, UnixListener};
 use crate::machine::{Input, ServerId, State};
@@ -253,26 +253,8 @@ impl Worker {
     }
 
     fn ask_sockets(&self, key: &str, when_closed: bool) -> Result<Option<u64>, SendError> {
-        let question = (key.to_owned(), when_closed);
-        let before = self.shared.with(|core| {
-            core.ask_sockets(key, when_closed)?;
-            let asked = core.sockets.entry(question.clone()).or_default();
-            asked.waiting += 1;
-            Ok::<_, SendError>(asked.answers)
-        })?;
-        let answered = self.shared.wait(None, |core| match core.sockets.get(&question) {
-            Some(asked) if asked.answers > before => Some(Some(asked.count)),
-            Some(_) if core.machine.is_connected() => None,
-            _ => Some(None),
-        });
-        self.shared.with(|core| {
-            if let Some(asked) = core.sockets.get_mut(&question) {
-                asked.waiting -= 1;
-                if asked.waiting == 0 {
-                    core.sockets.remove(&question);
-                }
-            }
-        });
+        let question = Question::ask(&self.shared, key, when_closed)?;
+        let answered = self.shared.wait(None, |core| question.answer(core));
         Ok(answered.ok().flatten().flatten())
     }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Value};
+use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, SocketList, Value};
 use cluster_worker::tokio::{TcpListener, Worker};
 use cluster_worker::{ListenOptions, Options, Pressure, RecvError, RequestError};
 use futures_util::{SinkExt, StreamExt};
@@ -468,4 +468,34 @@ async fn a_shutdown_does_not_wait_for_ever_for_who_says_nothing() {
     let _stream = soon(listener.accept()).await.unwrap();
     worker.start_disconnect();
     soon(worker.shutdown()).await;
+}
+
+#[tokio::test]
+async fn counts_of_connections_that_were_sent_away_are_awaited() {
+    let (primary, worker) = start();
+    let counting = tokio::spawn({
+        let worker = worker.clone();
+        async move { (worker.count_sockets("key").await, worker.await_sockets("key").await) }
+    });
+    let (primary, ()) = meanwhile(primary, |primary| {
+        let said = |primary: &mut Primary| loop {
+            if let Some(Message::SocketList(said)) = primary.recv() {
+                return said;
+            }
+        };
+        let key = || "key".to_owned();
+        assert_eq!(said(primary), SocketList::GetCount { key: key() });
+        let count = Message::SocketList(SocketList::Count { key: key(), count: 3 });
+        primary.channel.send(&count, None).unwrap();
+        primary.channel.flush().unwrap();
+        assert_eq!(said(primary), SocketList::NotifyClose { key: key() });
+        let closed = Message::SocketList(SocketList::AllClosed { key: key() });
+        primary.channel.send(&closed, None).unwrap();
+        primary.channel.flush().unwrap();
+    })
+    .await;
+    assert_eq!(soon(counting).await.unwrap(), (Ok(Some(3)), Ok(true)));
+    let unanswered = tokio::spawn(async move { worker.count_sockets("key").await });
+    meanwhile(primary, |primary| drop(primary.recv())).await;
+    assert_eq!(soon(unanswered).await.unwrap(), Ok(None), "the primary has gone");
 }

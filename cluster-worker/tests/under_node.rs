@@ -80,6 +80,11 @@ mod on_tokio {
     }
 
     #[test]
+    fn kill_and_exit_have_their_codes() {
+        run("kill");
+    }
+
+    #[test]
     fn an_address_in_use_is_an_error() {
         run("in_use");
     }

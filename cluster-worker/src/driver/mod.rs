@@ -39,7 +39,7 @@ pub(crate) use own::Own;
 use own::bind;
 use server::Taken;
 pub(crate) use server::{Kind, Server, Stage};
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Question, Shared};
 pub(crate) use socket::Lent;
 
 const CHANNEL: Token = Token(0);

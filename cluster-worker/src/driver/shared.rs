@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Changed, Core, Front, Poller};
+use crate::error::SendError;
 use crate::machine::Mono;
 
 /// How long an evented worker's message waits for others while its loop has more to take.
@@ -182,6 +183,49 @@ impl Shared {
             self.followers.notify_one();
         }
         result
+    }
+}
+
+/// A question about connections that were sent away, as long as somebody waits for its answer.
+pub(crate) struct Question<'a> {
+    shared: &'a Shared,
+    asked: (String, bool),
+    /// How many answers there were before.
+    before: u64,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn ask(shared: &'a Shared, key: &str, when_closed: bool) -> Result<Self, SendError> {
+        let asked = (key.to_owned(), when_closed);
+        let before = shared.with(|core| {
+            core.ask_sockets(key, when_closed)?;
+            let waiting = core.sockets.entry(asked.clone()).or_default();
+            waiting.waiting += 1;
+            Ok::<_, SendError>(waiting.answers)
+        })?;
+        Ok(Self { shared, asked, before })
+    }
+
+    /// The answer, if it is there; `Some(None)` if none will come any more.
+    pub(crate) fn answer(&self, core: &Core) -> Option<Option<u64>> {
+        match core.sockets.get(&self.asked) {
+            Some(asked) if asked.answers > self.before => Some(Some(asked.count)),
+            Some(_) if core.machine.is_connected() => None,
+            _ => Some(None),
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.shared.with(|core| {
+            if let Some(waiting) = core.sockets.get_mut(&self.asked) {
+                waiting.waiting -= 1;
+                if waiting.waiting == 0 {
+                    core.sockets.remove(&self.asked);
+                }
+            }
+        });
     }
 }
 

@@ -15,7 +15,7 @@ use super::listener::{Listener, TcpListener, UnixListener};
 use super::messages::{Messages, Sender};
 use super::udp::UdpSocket;
 use crate::driver::socket::{self, Waited};
-use crate::driver::{Core, Front, Kind, Shared};
+use crate::driver::{Core, Front, Kind, Question, Shared};
 use crate::error::{ListenError, RecvError, RequestError, SendError, StartError};
 use crate::machine::{Input, ServerId, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
@@ -30,9 +30,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// This process's worker (`cluster.worker`), for programs on tokio. A handle: clone it. The worker stays
 /// until it is disconnected, whoever holds one.
-///
-/// What [`cluster_worker::Worker`](crate::Worker) has beyond this (questions about connections that were
-/// sent away, `kill`, `close_channel`) is not here.
 ///
 /// When the primary is gone the process exits at once, with 0, as a Node worker does; see
 /// [`Options::exit_when_orphaned`].
@@ -190,6 +187,27 @@ impl Worker {
         RequestError::typed(self.shared.when(|core| core.take_answer(asked.id)).await)
     }
 
+    /// Asks how many connections are open in the primary of those that were sent to it with that key; see
+    /// [`cluster_worker::Worker::count_sockets`](crate::Worker::count_sockets). `None` if the worker is
+    /// disconnected first.
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub async fn count_sockets(&self, key: &str) -> Result<Option<u64>, SendError> {
+        let question = Question::ask(&self.shared, key, false)?;
+        Ok(self.shared.when(|core| question.answer(core)).await)
+    }
+
+    /// Waits until the last of the connections is closed that were sent to the primary with that key. False
+    /// if the worker is disconnected first.
+    ///
+    /// # Errors
+    /// [`SendError::Disconnected`].
+    pub async fn await_sockets(&self, key: &str) -> Result<bool, SendError> {
+        let question = Question::ask(&self.shared, key, true)?;
+        Ok(self.shared.when(|core| question.answer(core)).await.is_some())
+    }
+
     /// Waits until everything that was sent has been written to the channel, or never will be.
     pub async fn flush(&self) {
         self.shared.when(|core| core.is_flushed().then_some(())).await;
@@ -254,6 +272,27 @@ impl Worker {
     pub async fn disconnect(&self) {
         self.start_disconnect();
         self.disconnected().await;
+    }
+
+    /// Ends the process with 0 (`worker.kill()`), having told the primary that it goes of its own will.
+    /// Connections are not waited for.
+    pub async fn kill(&self) -> ! {
+        self.shared.with(|core| {
+            core.input(Input::Kill);
+            core.changed = true;
+        });
+        // The process exits when the channel is closed.
+        self.disconnected().await;
+        std::process::exit(0)
+    }
+
+    /// Closes the channel when what was sent is written (`process.disconnect()`); see
+    /// [`cluster_worker::Worker::close_channel`](crate::Worker::close_channel).
+    pub fn close_channel(&self) {
+        self.shared.with(|core| {
+            core.input(Input::CloseChannel);
+            core.changed = true;
+        });
     }
 
     /// Begins to disconnect, and does not wait.
