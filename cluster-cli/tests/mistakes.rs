@@ -236,7 +236,7 @@ fn few_descriptors() {
     {
         let program = env!("CARGO_BIN_EXE_cluster");
         let command =
-            format!("ulimit -n {limit} && exec {program} run -n 4 --demo-listen 127.0.0.1:0");
+            format!("ulimit -n {limit} && exec '{program}' run -n 4 --demo-listen 127.0.0.1:0");
         let (status, said) = fail(&mut as_cluster(&["sh", "-c", &command]));
         assert_eq!(status, Some(1));
         assert!(said.contains(wanted) && said.contains("; this process has as many"), "{said}");
