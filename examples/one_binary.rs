@@ -99,10 +99,10 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
 
 fn say(happening: Happening) {
     match happening {
-        Happening::Event(Event::Fork { worker, pid }) => {
+        Happening::Event(Event::Fork { worker, pid, .. }) => {
             eprintln!("worker {worker} (pid {pid}) started");
         }
-        Happening::Event(Event::Listening { worker, address }) => {
+        Happening::Event(Event::Listening { worker, address, .. }) => {
             eprintln!("worker {worker} listens on {address}");
         }
         Happening::Event(Event::ListenFailed { worker, address, error }) => {

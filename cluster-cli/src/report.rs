@@ -106,7 +106,7 @@ impl Report {
             None => format!("worker {worker}"),
         };
         match event {
-            Event::Fork { worker, pid } => {
+            Event::Fork { worker, pid, .. } => {
                 let (slot, worker, _) = self.about(*worker);
                 info!(target: LIFE, slot, worker, pid, "worker {worker} (pid {pid}) started");
             }
@@ -114,7 +114,7 @@ impl Report {
                 let (slot, worker, pid) = self.about(*id);
                 debug!(target: LIFE, slot, worker, pid, "{} is online", name(id));
             }
-            Event::Listening { worker: id, address } => {
+            Event::Listening { worker: id, address, .. } => {
                 let (slot, worker, pid) = self.about(*id);
                 info!(target: LIFE, slot, worker, pid, "{} listens on {address}", name(id));
             }
@@ -178,7 +178,7 @@ impl Report {
                 let (slot, worker, pid) = self.about(*id);
                 info!(target: LIFE, slot, worker, pid, "{} answers again", name(id));
             }
-            Event::Exit { worker: id, status, exited_after_disconnect } => {
+            Event::Exit { worker: id, status, exited_after_disconnect, .. } => {
                 if let (Some(output), Some(author)) = (&self.0.output, self.author(*id)) {
                     output.ended(author);
                 }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 /// What happened, in the order in which it happened.
 ///
 /// The names are those of the events of `node:cluster`; `H` is what stands for a descriptor.
+///
+/// More events will come, and those that tell most will tell more: match them with `..`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<H = OwnedFd> {
@@ -24,6 +26,7 @@ pub enum Event<H = OwnedFd> {
         settings: Arc<Settings>,
     },
     /// A worker was forked.
+    #[non_exhaustive]
     Fork {
         /// The worker.
         worker: WorkerId,
@@ -36,6 +39,7 @@ pub enum Event<H = OwnedFd> {
         worker: WorkerId,
     },
     /// A server of a worker listens.
+    #[non_exhaustive]
     Listening {
         /// The worker.
         worker: WorkerId,
@@ -62,6 +66,7 @@ pub enum Event<H = OwnedFd> {
         reason: String,
     },
     /// A worker sent a message.
+    #[non_exhaustive]
     Message {
         /// The worker.
         worker: WorkerId,
@@ -72,6 +77,7 @@ pub enum Event<H = OwnedFd> {
     },
     /// A worker asks, and waits for an answer:
     /// [`Primary::answer`](crate::Primary::answer) or [`refuse`](crate::Primary::refuse).
+    #[non_exhaustive]
     Request {
         /// The worker.
         worker: WorkerId,
@@ -83,6 +89,7 @@ pub enum Event<H = OwnedFd> {
         handle: Option<EventHandle<H>>,
     },
     /// What became of a [request](crate::Primary::request) to a worker.
+    #[non_exhaustive]
     Answered {
         /// The worker.
         worker: WorkerId,
@@ -171,6 +178,7 @@ pub enum Event<H = OwnedFd> {
         exited_after_disconnect: bool,
     },
     /// A worker's process has ended.
+    #[non_exhaustive]
     Exit {
         /// The worker.
         worker: WorkerId,

@@ -32,8 +32,8 @@
 //! }
 //! while let Some(event) = primary.next_event()? {
 //!     match event {
-//!         Event::Listening { worker, address } => println!("worker {worker} is on {address}"),
-//!         Event::Exit { worker, status, exited_after_disconnect: false } => {
+//!         Event::Listening { worker, address, .. } => println!("worker {worker} is on {address}"),
+//!         Event::Exit { worker, status, exited_after_disconnect: false, .. } => {
 //!             println!("worker {worker} died: {status}");
 //!             primary.fork()?; // a program that cannot start needs a pause, or an end, here
 //!         }

@@ -606,7 +606,7 @@ impl World {
                 let life = lives.get_mut(worker).expect("it was forked");
                 assert!(life.disconnected.replace(*exited_after_disconnect).is_none(), "twice");
             }
-            Event::Exit { worker, status, exited_after_disconnect } => {
+            Event::Exit { worker, status, exited_after_disconnect, .. } => {
                 let crashed = crashed.contains(worker);
                 let life = lives.get_mut(worker).expect("it was forked");
                 assert!(!std::mem::replace(&mut life.exited, true), "exits twice");

@@ -72,8 +72,10 @@
 //! | feature | brings | default |
 //! | --- | --- | --- |
 //! | `json` | [`Json`] (and `serde`) | yes |
-//! | `postcard` | [`Postcard`] (and `serde`) | yes |
-//! | `serde` | serde's traits on [`Value`], the parts of messages and the states | with either |
+//! | `advanced` | [`Advanced`]: V8's structured clone, without another crate | yes |
+//! | `postcard` | [`Postcard`], and the wire between two Rust ends, [`native`] (and `serde`) | yes |
+//! | `tagged` | [`Value::to_tagged`]: what JSON cannot say, in JSON | yes |
+//! | `serde` | serde's traits on [`Value`], the parts of messages and the states; [`Value::encode`] and [`Value::decode`] | with `json` or `postcard` |
 #![no_std]
 #![forbid(unsafe_code)]
 

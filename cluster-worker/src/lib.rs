@@ -96,3 +96,8 @@ pub use setup::Options;
 pub use tracked::Tracked;
 pub use udp::UdpSocket;
 pub use worker::{Corked, Worker};
+
+/// Compiles the README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

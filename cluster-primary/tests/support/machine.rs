@@ -291,12 +291,12 @@ fn told<H>(event: &Event<H>) -> String {
         Event::Setup { .. } => "setup".into(),
         Event::Fork { worker, .. } => format!("fork {worker}"),
         Event::Online { worker } => format!("online {worker}"),
-        Event::Listening { worker, address } => format!("listening {worker} {address}"),
+        Event::Listening { worker, address, .. } => format!("listening {worker} {address}"),
         Event::ListenFailed { worker, address, error } => {
             let errno = error.raw_os_error().unwrap_or_default();
             format!("listen failed {worker} {address} errno {errno}")
         }
-        Event::Message { worker, message, handle } => {
+        Event::Message { worker, message, handle, .. } => {
             let handle = handle.as_ref().map_or(String::new(), |h| format!(" with {}", h.kind));
             format!("message {worker} {}{handle}", Value::as_str(message).unwrap_or("?"))
         }
@@ -304,7 +304,7 @@ fn told<H>(event: &Event<H>) -> String {
         Event::Disconnect { worker, exited_after_disconnect } => {
             format!("disconnect {worker} meant: {exited_after_disconnect}")
         }
-        Event::Exit { worker, status, exited_after_disconnect } => {
+        Event::Exit { worker, status, exited_after_disconnect, .. } => {
             format!("exit {worker} {status} meant: {exited_after_disconnect}")
         }
         Event::Unresponsive { worker, .. } => format!("unresponsive {worker}"),

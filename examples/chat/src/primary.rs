@@ -27,8 +27,10 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
             _ = terminate.recv() => { primary.disconnect(); continue }
         };
         match event {
-            Some(Event::Fork { worker, pid }) => eprintln!("worker {worker} (pid {pid}) started"),
-            Some(Event::Listening { worker, address }) => {
+            Some(Event::Fork { worker, pid, .. }) => {
+                eprintln!("worker {worker} (pid {pid}) started")
+            }
+            Some(Event::Listening { worker, address, .. }) => {
                 served.insert(worker);
                 eprintln!("worker {worker} listens on {address}");
             }
@@ -43,7 +45,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
                 }
                 Err(error) => eprintln!("worker {worker} sends what is no message: {error}"),
             },
-            Some(Event::Exit { worker, status, exited_after_disconnect: false }) => {
+            Some(Event::Exit { worker, status, exited_after_disconnect: false, .. }) => {
                 eprintln!("worker {worker} died ({status})");
                 if !served.remove(&worker) {
                     return Err("it never listened: another would do no better".into());

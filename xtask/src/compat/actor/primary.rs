@@ -156,9 +156,11 @@ impl Actor {
         let note = |event, members| self.link.note(event, members);
         match event {
             Event::Setup { settings } => note("setup", json!({ "settings": told(&settings) })),
-            Event::Fork { worker, pid } => note("fork", json!({ "worker": worker.0, "pid": pid })),
+            Event::Fork { worker, pid, .. } => {
+                note("fork", json!({ "worker": worker.0, "pid": pid }))
+            }
             Event::Online { worker } => note("online", json!({ "worker": worker.0 })),
-            Event::Listening { worker, address } => {
+            Event::Listening { worker, address, .. } => {
                 let kind = address.address_type.map(|kind| kind.to_string());
                 let kind = kind.map(|kind| kind.parse::<i64>().map_or(kind.into(), Value::from));
                 let mut members = json!({ "worker": worker.0, "address": address.address,
@@ -168,7 +170,7 @@ impl Actor {
                 }
                 note("listening", members);
             }
-            Event::Message { worker, message, handle } => {
+            Event::Message { worker, message, handle, .. } => {
                 let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
                 let handle = handle.map(|handle| sockets.receive(AnySocket::from(handle.handle)));
                 let message = tagged(&message);
@@ -193,7 +195,7 @@ impl Actor {
                 let members = json!({ "worker": worker.0, "exitedAfterDisconnect": voluntarily });
                 note("disconnect", members);
             }
-            Event::Exit { worker, status, exited_after_disconnect: voluntarily } => {
+            Event::Exit { worker, status, exited_after_disconnect: voluntarily, .. } => {
                 let signal = status.signal().map(|signal| signal.to_string());
                 note(
                     "exit",
