@@ -41,6 +41,19 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
 ];
 
+/// Of the program as a whole; its commands have their own.
+const WHOLE: &str = "\
+Examples:
+  cluster run server.js          one worker per core
+  cluster status                 how it is
+  cluster reload                 every worker is replaced, and no request lost
+
+Exit status:
+  0  done
+  1  not done; it is said why
+  2  wrong usage
+  cluster-run(1) has more";
+
 /// `cluster completions`.
 pub(crate) fn completions(asked: &Completions) -> ExitCode {
     let mut text = Vec::new();
@@ -98,10 +111,11 @@ fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
 }
 
 fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
-    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let usage = name.replacen('-', " ", 1);
-    let command = command.clone().name(name.to_owned()).bin_name(usage);
     let whole = name == "cluster";
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let examples = if whole { WHOLE.to_owned() } else { examples };
+    let command = command.clone().name(name.to_owned()).bin_name(usage);
     let man = Man::new(command).manual("cluster").section("1");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
