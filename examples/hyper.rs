@@ -9,6 +9,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::process;
+use std::time::Duration;
 
 use cluster_worker::tokio::{self as cluster, TcpListener}; // instead of tokio::net::TcpListener
 use http_body_util::Full;
@@ -30,16 +31,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let graceful = GracefulShutdown::new();
     loop {
         tokio::select! {
+            // First: in the end nothing more is accepted.
+            biased;
+            () = cluster::shutdown() => break,
             accepted = listener.accept() => {
                 // The worker waits for this connection before it leaves.
-                let (connection, _client) = accepted?;
+                let (connection, _client) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // No descriptor is left, say: others may accept meanwhile.
+                        eprintln!("a connection was not accepted: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
                 let io = TokioIo::new(connection);
                 let serving = http1::Builder::new().serve_connection(io, service_fn(hello));
                 // A client that hangs up early is its own affair.
                 let serving = graceful.watch(serving);
                 tokio::spawn(async move { drop(serving.await) });
             }
-            () = cluster::shutdown() => break,
         }
     }
     // Connections on which nothing is under way are closed, the others when their answer is written.

@@ -77,7 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        poll.poll(&mut events, worker.timeout())?;
+        match poll.poll(&mut events, worker.timeout()) {
+            // Somebody stopped the process, and had it go on.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
         for event in &events {
             if event.token() == WORKER {
                 worker.process()?;

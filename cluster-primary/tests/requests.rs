@@ -144,6 +144,10 @@ fn workers_ask_and_are_answered_refused_or_left_waiting() {
     let unwritable = cluster.primary.answer(request, &u128::MAX);
     assert!(matches!(unwritable, Err(SendError::Encode { .. })), "{unwritable:?}");
     assert!(cluster.message(worker).contains("64 bits"), "and the worker hears of it");
+    let request = ask(&mut cluster, 60_000);
+    let too_long = cluster.primary.answer(request, "x".repeat(65 << 20));
+    assert!(matches!(too_long, Err(SendError::TooLong { .. })), "{too_long:?}");
+    assert!(cluster.message(worker).contains("could not be sent"));
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //!   │◄──────────────────────────────────────────────────────────────────┤
 //! ```
 //! Either side asks; ids are the asker's, and count for nothing on the other side. An answer to what
-//! what nobody waits for any more is passed over.
+//! nobody waits for any more is passed over.
 
 mod state;
 
@@ -62,8 +62,10 @@ impl Exchange {
                 Self::Request { id, body: object.remove("body").unwrap_or_default() }
             }
             (Some(RESPONSE), Some(id)) => {
-                let answer = match object.remove("error") {
-                    None | Some(Value::Null) => Ok(object.remove("body").unwrap_or_default()),
+                // A structured clone has members that are undefined; to JSON they are absent.
+                let there = |error: &Value| !error.is_null() && !error.is_undefined();
+                let answer = match object.remove("error").filter(there) {
+                    None => Ok(object.remove("body").unwrap_or_default()),
                     Some(Value::String(reason)) => Err(reason),
                     Some(other) => Err(reason(&other)),
                 };
@@ -255,6 +257,10 @@ mod tests {
         assert_eq!(error("gone".into()), "gone");
         assert_eq!(error(Object::new().with("message", "gone").into()), "gone");
         assert_eq!(error(7.into()), "it gives no reason");
+        let both = Object::new().with("cmd", RESPONSE).with("id", 1).with("body", "yes");
+        let both = both.with("error", crate::Rich::Undefined);
+        let answered = Exchange::Response { id: 1, answer: Ok("yes".into()) };
+        assert_eq!(Exchange::of(both.into()), answered, "undefined is no error");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::ser;
 
 use crate::error::EncodeError;
-use crate::rich::Rich;
+use crate::rich::{BigInt, ErrorValue, Rich};
 use crate::value::{Number, Object, Value};
 
 /// Why a value and a type do not fit.
@@ -74,7 +74,8 @@ impl Value {
     /// The type that JSON would read from it.
     ///
     /// Of what JSON has no form for, bytes (`Buffer`, typed arrays, `ArrayBuffer`) are read as bytes, a
-    /// `Date` as its milliseconds, a `Set` as a sequence, a `Map` as a map and `undefined` as null.
+    /// `Date` as its milliseconds, a `Set` as a sequence and a `Map` as a map; a member that is `undefined` is
+    /// absent.
     ///
     /// ```
     /// # #[derive(serde::Deserialize)]
@@ -135,6 +136,8 @@ by_itself!(
     Object,
     Rich,
     Number,
+    BigInt,
+    ErrorValue,
     alloc::vec::Vec<Value>,
     String,
     &str,

@@ -164,6 +164,31 @@ fn what_only_a_structured_clone_carries_is_read_where_a_type_has_room_for_it() {
     assert_eq!(Value::from(3.0).decode::<u8>().unwrap(), 3, "JavaScript has one kind of number");
 }
 
+/// As `Date.now()` and members that are `undefined` come by the serialization `advanced`.
+#[test]
+fn whole_doubles_and_undefined_members_are_what_json_would_have_made_of_them() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "type")]
+    enum Says {
+        Hit {
+            at: u64,
+            #[serde(default)]
+            tags: Vec<u8>,
+        },
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Whole(i64),
+        Other(f64),
+    }
+    let hit = Object::new().with("type", "Hit").with("at", 1.7e12).with("tags", Rich::Undefined);
+    let hit: Says = Value::from(hit).decode().unwrap();
+    assert_eq!(hit, Says::Hit { at: 1_700_000_000_000, tags: Vec::new() });
+    assert_eq!(Value::from(-3.0).decode::<Either>().unwrap(), Either::Whole(-3));
+    assert_eq!(Value::from(0.5).decode::<Either>().unwrap(), Either::Other(0.5));
+}
+
 #[test]
 fn all_that_can_be_sent_is_a_message() {
     let typed = (&Kind::Plain).into_message().unwrap();

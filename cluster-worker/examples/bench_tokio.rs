@@ -32,11 +32,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = worker.listen("0.0.0.0:0").await?;
     loop {
         tokio::select! {
+            biased;
+            () = worker.shutdown() => break,
             accepted = listener.accept() => {
                 let (stream, _client) = accepted?;
                 tokio::spawn(answer(stream, words));
             }
-            () = worker.shutdown() => break,
         }
     }
     drop(listener);

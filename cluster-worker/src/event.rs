@@ -320,8 +320,9 @@ impl EventedWorker {
     }
 
     /// How long the application may wait before it calls [`process`](Self::process) even if nothing
-    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, a server
-    /// [could not accept](Event::AcceptFailed), or the system would not write to the channel.
+    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, a
+    /// [request](Self::request) waits for its answer, a server [could not accept](Event::AcceptFailed), or the
+    /// system would not write to the channel.
     pub fn timeout(&self) -> Option<Duration> {
         self.shared.with(|core| {
             core.tell_held();
@@ -362,9 +363,6 @@ impl EventedWorker {
                     core.sockets.remove(&(key.clone(), true));
                     Some(Event::SocketsClosed { key })
                 }
-                News::Answered(id, answer) => {
-                    Some(Event::Answered { request: RequestId(id), answer })
-                }
                 News::Listening(server) => listening(core, server),
                 News::ListenFailed(server) => listen_failed(core, server),
                 News::Closed(server) => {
@@ -384,6 +382,9 @@ impl EventedWorker {
         if core.lost > 0 {
             let messages = std::mem::take(&mut core.lost);
             return Some(Event::Failed(RecvError::Lost { messages }));
+        }
+        if let Some((id, answer)) = core.next_answered() {
+            return Some(Event::Answered { request: RequestId(id), answer });
         }
         if let Some(inbound) = core.take_message() {
             return Some(Event::Message(Received::new(inbound, &self.shared)));

@@ -28,12 +28,17 @@ impl Request {
     /// Answers it.
     ///
     /// # Errors
-    /// [`SendError`] if the answer is not sent. If it cannot be written the request is refused.
+    /// [`SendError`] if the answer is not sent. If it cannot be written, or is too long, the request is
+    /// refused; if too much waits for the primary ([`SendError::QueueFull`]) it hears nothing.
     pub fn answer(mut self, body: impl IntoMessage) -> Result<Pressure, SendError> {
-        let body = body.into_message().map_err(SendError::Encode);
-        let reason = body.as_ref().err().map(ToString::to_string);
-        let sent = self.respond(body.clone().map_err(|_| reason.unwrap_or_default()));
-        body.and(sent)
+        let sent = body.into_message().map_err(SendError::Encode);
+        let sent = sent.and_then(|body| self.respond(Ok(body)));
+        if let Err(error @ (SendError::Encode(_) | SendError::TooLong { .. })) = &sent {
+            // What the primary hears must be short enough, and is a text.
+            let _ = self.respond(Err(format!("the answer could not be sent: {error}")));
+        }
+        self.id = None;
+        sent
     }
 
     /// Says why there is no answer.
@@ -41,17 +46,14 @@ impl Request {
     /// # Errors
     /// [`SendError`] if that is not sent.
     pub fn refuse(mut self, reason: impl Into<String>) -> Result<Pressure, SendError> {
-        self.respond(Err(reason.into()))
+        let sent = self.respond(Err(reason.into()));
+        self.id = None;
+        sent
     }
 
-    fn respond(
-        &mut self,
-        answer: Result<cluster_proto::Value, String>,
-    ) -> Result<Pressure, SendError> {
-        match self.id.take() {
-            Some(id) => self.shared.say(|core| core.respond(id, answer)),
-            None => Err(SendError::Disconnected),
-        }
+    fn respond(&self, answer: Result<cluster_proto::Value, String>) -> Result<Pressure, SendError> {
+        let id = self.id.ok_or(SendError::Disconnected)?;
+        self.shared.with(|core| core.respond(id, answer))
     }
 }
 

@@ -27,6 +27,8 @@ use crate::worker::Worker;
 pub struct Options {
     machine: Config,
     pub(crate) inbox_limit: usize,
+    #[cfg(feature = "tokio")]
+    pub(crate) first_word: Duration,
     pub(crate) handle_limit: usize,
     serialization: Serialization,
     pub(crate) slot: Option<u32>,
@@ -39,6 +41,8 @@ impl Options {
         Self {
             machine: Config::default(),
             inbox_limit: 16_384,
+            #[cfg(feature = "tokio")]
+            first_word: Duration::from_secs(1),
             handle_limit: 256,
             serialization: Serialization::default(),
             slot: None,
@@ -118,6 +122,15 @@ impl Options {
     /// Starts this process's worker, if the environment says that it is one.
     ///
     /// # Errors
+    /// How long [`shutdown`](crate::tokio::Worker::shutdown) waits for clients to say something that have
+    /// connected already. Default: a second. (Feature `tokio`.)
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn first_word(mut self, most: Duration) -> Self {
+        self.first_word = most;
+        self
+    }
+
     /// As [`Worker::from_env`].
     pub fn from_env(&self) -> Result<Option<Worker>, StartError> {
         let start = |(env, fd): (WorkerEnv, OwnedFd)| {

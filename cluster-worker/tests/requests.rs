@@ -8,7 +8,7 @@ mod primary;
 use std::thread;
 use std::time::Duration;
 
-use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Object, Value};
+use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Object, Rich, Value};
 use cluster_worker::event::{self, EventedWorker};
 use cluster_worker::{Options, RecvError, RequestError, SendError, Worker};
 use mio::{Events, Interest, Poll, Token};
@@ -163,6 +163,15 @@ fn what_the_primary_asks_is_answered_or_refused_and_never_left() {
     let (id, said) = outcome(&mut primary);
     assert!(id == 3 && said.unwrap_err().contains("64 bits"));
 
+    // What the channel cannot carry is found only there.
+    for unsaid in [Value::from(Rich::Date(1.0)), "x".repeat(65 << 20).into()] {
+        ask(&mut primary, 33, "three and a bit");
+        let request = worker.recv_message().unwrap().unwrap().request.expect("it asks");
+        request.answer(unsaid).unwrap_err();
+        let (id, said) = outcome(&mut primary);
+        assert!(id == 33 && said.unwrap_err().contains("could not be sent"));
+    }
+
     ask(&mut primary, 4, "four");
     // Whoever receives it so cannot answer.
     assert_eq!(worker.recv().unwrap(), Some("four".into()));
@@ -208,20 +217,51 @@ fn an_event_loop_is_told_what_became_of_its_requests() {
         assert!(timeout.is_some() || !events.is_empty(), "nothing comes");
         worker.process().unwrap();
     };
-    let mut outcome = |worker: &mut EventedWorker| match next(worker) {
-        event::Event::Answered { request, answer } => (request, answer),
-        other => panic!("{other:?}"),
+    let outcome = |worker: &mut EventedWorker,
+                   next: &mut dyn FnMut(&mut EventedWorker) -> event::Event| {
+        match next(worker) {
+            event::Event::Answered { request, answer } => (request, answer),
+            other => panic!("{other:?}"),
+        }
     };
     let patience = Duration::from_millis(20);
     let first = worker.request(&order(1), LIMIT).unwrap();
     let second = worker.request("never", patience).unwrap();
     let third = worker.request("gone", LIMIT).unwrap();
     worker.flush();
-    assert_eq!(outcome(&mut worker), (second, Err(NoAnswer::TimedOut { after: patience })));
+    assert_eq!(
+        outcome(&mut worker, &mut next),
+        (second, Err(NoAnswer::TimedOut { after: patience }))
+    );
     let (id, body) = asked(&mut primary);
     answer(&mut primary, id, Ok(body));
-    let (request, said) = outcome(&mut worker);
+    let (request, said) = outcome(&mut worker, &mut next);
     assert_eq!((request, said.unwrap().decode::<Order>().unwrap()), (first, order(1)));
+    // In the order in which they were said.
+    let fourth = worker.request("in between", LIMIT).unwrap();
+    worker.flush();
+    for said in ["gone", "in between"] {
+        // (And the one that nobody waits for any more.)
+        let (id, body) = loop {
+            let (id, body) = asked(&mut primary);
+            if body.as_str() != Some("never") {
+                break (id, body);
+            }
+        };
+        assert_eq!(body.as_str(), Some(said));
+        if said == "in between" {
+            primary.send("first");
+            answer(&mut primary, id, Ok(Value::Null));
+            primary.send("third");
+        }
+    }
+    let message = |event: event::Event| match event {
+        event::Event::Message(received) => received.message,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(message(next(&mut worker)).as_str(), Some("first"));
+    assert_eq!(outcome(&mut worker, &mut next), (fourth, Ok(Value::Null)));
+    assert_eq!(message(next(&mut worker)).as_str(), Some("third"));
     ask(&mut primary, 8, "and you?");
     match next(&mut worker) {
         event::Event::Message(received) => {
@@ -230,9 +270,6 @@ fn an_event_loop_is_told_what_became_of_its_requests() {
         other => panic!("{other:?}"),
     }
     while worker.next_event().is_some() {}
-    for _ in 0..2 {
-        asked(&mut primary);
-    }
     assert_eq!(heard(&mut primary), Exchange::Response { id: 8, answer: Ok("fine".into()) });
     primary.say(None, ClusterBody::Disconnect);
     drop(primary);

@@ -1,7 +1,7 @@
 //! `cargo xtask package`: each crate as it would be published, in the order of their dependencies.
 
 use std::io;
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, Output, Stdio};
 
 use serde::Deserialize;
 
@@ -38,11 +38,19 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn succeeded(what: &str, output: &Output) -> io::Result<()> {
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{what}: {}", output.status))),
+    }
+}
+
 /// The crates that are for publishing.
 fn published() -> io::Result<Vec<Package>> {
     let asked = step::cargo(["metadata", "--no-deps", "--format-version=1"])
         .stderr(Stdio::inherit())
         .output()?;
+    succeeded("cargo metadata", &asked)?;
     let metadata: Metadata = serde_json::from_slice(&asked.stdout)?;
     let published = metadata.packages.into_iter().filter(|package| package.publish.is_none());
     Ok(published.collect())
@@ -51,6 +59,7 @@ fn published() -> io::Result<Vec<Package>> {
 fn complete(name: &str) -> io::Result<()> {
     let list = ["package", "--quiet", "--allow-dirty", "--list", "--package", name];
     let listed = step::cargo(list).stderr(Stdio::inherit()).output()?;
+    succeeded(&format!("cargo package --list --package {name}"), &listed)?;
     let listed = String::from_utf8_lossy(&listed.stdout);
     match FILES.iter().find(|file| !listed.lines().any(|line| line == **file)) {
         None => Ok(()),

@@ -78,8 +78,8 @@ impl Trial {
         if self.over { now + LOOK } else { self.deadline }
     }
 
-    /// What came of it, if it is over.
-    pub(crate) fn poll(&mut self, now: Mono) -> Option<Verdict> {
+    /// Takes what it has said.
+    fn listen(&mut self) {
         let mut buffer = [0; 4096];
         while !self.over {
             match self.output.read(&mut buffer) {
@@ -93,8 +93,15 @@ impl Trial {
                 Err(_) => self.over = true,
             }
         }
+    }
+
+    /// What came of it, if it is over.
+    pub(crate) fn poll(&mut self, now: Mono) -> Option<Verdict> {
+        self.listen();
         match self.child.try_wait() {
             Ok(Some(status)) => {
+                // It may have said it, and left, since we listened.
+                self.listen();
                 let said = String::from_utf8_lossy(&self.said);
                 if status.success() && said.lines().any(|line| line == GOOD) {
                     return Some(Verdict::Good);

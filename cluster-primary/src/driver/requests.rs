@@ -57,7 +57,7 @@ impl Primary {
     /// get it. What one of them cannot take does not concern the others.
     ///
     /// # Errors
-    /// [`SendError::Encode`] if nobody can be sent that.
+    /// [`SendError::Encode`] if there are workers, and none of their channels can carry it.
     pub fn broadcast(&mut self, message: impl IntoMessage) -> Result<Broadcast, SendError> {
         let message = message.into_message()?;
         let mut broadcast = Broadcast::default();
@@ -67,10 +67,16 @@ impl Primary {
             }
             match self.send(worker, message.clone()) {
                 Ok(pressure) => broadcast.sent.push((worker, pressure)),
-                Err(error @ SendError::Encode { .. }) => return Err(error),
                 // It has gone this moment.
                 Err(SendError::Closed { .. }) => {}
                 Err(error) => broadcast.failed.push((worker, error)),
+            }
+        }
+        // One that no channel carries is the caller's mistake.
+        let unsaid = |(_, error): &(_, SendError)| matches!(error, SendError::Encode { .. });
+        if broadcast.sent.is_empty() && broadcast.failed.iter().all(unsaid) {
+            if let Some((_, error)) = broadcast.failed.pop() {
+                return Err(error);
             }
         }
         Ok(broadcast)
@@ -105,19 +111,20 @@ impl Primary {
     /// long as it waits.
     ///
     /// # Errors
-    /// As [`send`](Self::send). If it is the answer that cannot be written the request is refused.
+    /// As [`send`](Self::send). If the answer cannot be written, or is too long, the request is refused; if
+    /// too much waits for the worker ([`SendError::QueueFull`]) it hears nothing.
     pub fn answer(
         &mut self,
         request: Request,
         body: impl IntoMessage,
     ) -> Result<Pressure, SendError> {
-        match body.into_message() {
-            Ok(body) => self.respond(request, Ok(body)),
-            Err(error) => {
-                let refused = self.refuse(request, error.to_string());
-                refused.and(Err(error.into()))
-            }
+        let sent = body.into_message().map_err(SendError::from);
+        let sent = sent.and_then(|body| self.respond(request, Ok(body)));
+        if let Err(error @ (SendError::Encode { .. } | SendError::TooLong { .. })) = &sent {
+            // What the worker hears must be short enough, and is a text.
+            let _ = self.refuse(request, format!("the answer could not be sent: {error}"));
         }
+        sent
     }
 
     /// Tells a worker why its [request](Event::Request) has no answer.
@@ -148,6 +155,8 @@ impl Primary {
                 Event::Request { worker, request: Request { worker, id }, body, handle }
             }
             Exchange::Response { id, answer } if self.requests.has_begun(id) => {
+                // An answer is a message alone.
+                self.unexpected_handles += u64::from(handle.is_some());
                 // Else it comes too late, or from somebody who was not asked.
                 if !self.requests.end(id, worker) {
                     return;
@@ -163,6 +172,11 @@ impl Primary {
 
     /// Those that have waited for long enough.
     pub(super) fn end_overdue_requests(&mut self, now: Mono) {
+        if self.requests.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        // An answer may have been read already.
+        self.drain_machine();
         while let Some((id, worker, reason)) = self.requests.next_overdue(now) {
             let answer = Err(reason);
             self.events.push_back(Event::Answered { worker, request: RequestId(id), answer });

@@ -281,6 +281,8 @@ impl Primary {
 
     /// The worker's channel is gone.
     pub(super) fn end_sends(&mut self, worker: WorkerId) {
+        // An answer may have been read already.
+        self.drain_machine();
         let requests = self.lost_requests(worker);
         if let Some(child) = self.children.get_mut(&worker) {
             child.sends.end(worker);

@@ -41,12 +41,16 @@ pub(crate) struct PrimaryState {
     last_conn: u64,
     last_handle: u64,
     last_send: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "nobody_asked")]
     requests: RequestsState<WorkerId>,
     disconnects_told: u64,
     descriptor_limit: (Option<u64>, Option<u64>),
     accept_pauses: u64,
     unexpected_handles: u64,
+}
+
+fn nobody_asked(requests: &RequestsState<WorkerId>) -> bool {
+    requests.last == 0
 }
 
 impl Primary {

@@ -63,28 +63,22 @@ fn items<'a, V: Visitor<'a>>(
 }
 
 fn members<'a, V: Visitor<'a>>(object: &'a Object, visitor: V) -> Result<V::Value, TypeError> {
-    let members = object.iter().map(|(name, value)| (Name(name), Reader::of(value)));
+    // JSON would not have them.
+    let there = object.iter().filter(|(_, value)| !value.is_undefined());
+    let members = there.map(|(name, value)| (Name(name), Reader::of(value)));
     let mut map = MapDeserializer::new(members);
     let value = visitor.visit_map(&mut map)?;
     map.end()?;
     Ok(value)
 }
 
-/// What a number is to a visitor: JavaScript's `3.0` is 3.
+/// What a number is to a visitor: JavaScript's `3.0` is 3, as it is to JSON. (A structured clone carries most
+/// whole numbers as doubles.)
 fn number<'a, V: Visitor<'a>>(number: Number, visitor: V) -> Result<V::Value, TypeError> {
-    match number.0 {
-        Repr::Unsigned(n) => visitor.visit_u64(n),
-        Repr::Negative(n) => visitor.visit_i64(n),
-        Repr::Float(n) => visitor.visit_f64(n),
-    }
-}
-
-/// As that, for who wants a whole one.
-fn whole<'a, V: Visitor<'a>>(of: Number, visitor: V) -> Result<V::Value, TypeError> {
-    match (of.as_u64(), of.as_i64()) {
+    match (number.as_u64(), number.as_i64()) {
         (Some(n), _) => visitor.visit_u64(n),
         (_, Some(n)) => visitor.visit_i64(n),
-        _ => number(of, visitor),
+        _ => visitor.visit_f64(number.as_f64()),
     }
 }
 
@@ -129,21 +123,6 @@ fn rich<'a, V: Visitor<'a>>(
     }
 }
 
-macro_rules! wholes {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
-            match self.0 {
-                Value::Number(number) => whole(*number, visitor),
-                Value::Rich(rich) => match **rich {
-                    Rich::Date(milliseconds) => whole(milliseconds.into(), visitor),
-                    _ => self.deserialize_any(visitor),
-                },
-                _ => self.deserialize_any(visitor),
-            }
-        }
-    )*};
-}
-
 impl<'de> Deserializer<'de> for Reader<'de> {
     type Error = TypeError;
 
@@ -157,11 +136,6 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             Value::Object(object) => members(object, visitor),
             Value::Rich(value) => rich(self, value, visitor),
         }
-    }
-
-    wholes! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
@@ -210,8 +184,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct
-        identifier
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct tuple tuple_struct map struct identifier
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use cluster_ipc::{Channel, Outgoing, Pressure};
 use cluster_proto::{
-    ClusterBody, EncodeError, Field, HandleKind, ListenQuery, Message, NoAnswer, SockName, Value,
+    ClusterBody, EncodeError, Field, HandleKind, ListenQuery, Message, SockName, Value,
     is_internal, native,
 };
 use mio::event::Event;
@@ -79,7 +79,6 @@ pub(crate) enum News {
     Drained,
     SocketCount(String, u64),
     SocketsClosed(String),
-    Answered(u64, Result<Value, NoAnswer>),
 }
 
 /// Who waits for what happens.
@@ -111,7 +110,7 @@ impl Front {
     }
 
     /// Whether it is told what happens, and does not wait for it.
-    pub(super) fn is_told(&self) -> bool {
+    fn is_told(&self) -> bool {
         matches!(self, Self::Loop(_))
     }
 
@@ -172,6 +171,8 @@ pub(crate) struct Core {
     pub(crate) machine: Machine,
     pub(crate) servers: BTreeMap<ServerId, Server>,
     pub(crate) inbox: VecDeque<Inbound>,
+    /// Messages that have come into it.
+    delivered: u64,
     inbox_limit: usize,
     /// Of descriptors, in the inbox.
     handle_limit: usize,
@@ -221,6 +222,7 @@ impl Core {
             machine: Machine::new(options.machine_config()),
             servers: BTreeMap::new(),
             inbox: VecDeque::new(),
+            delivered: 0,
             inbox_limit: options.inbox_limit,
             handle_limit: options.handle_limit,
             inbox_handles: 0,
@@ -774,6 +776,7 @@ impl Core {
         let room = handle.is_none() || self.inbox_handles < self.handle_limit;
         if self.inbox.len() < self.inbox_limit && room {
             self.inbox_handles += usize::from(handle.is_some());
+            self.delivered += 1;
             self.inbox.push_back(Inbound { value, handle, request });
         } else {
             self.lost += 1;

@@ -1,12 +1,12 @@
 //! Requests to the primary, and the primary's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cluster_ipc::Pressure;
 use cluster_proto::{Exchange, NoAnswer, Requests, Value};
 
-use super::{Core, News};
+use super::Core;
 use crate::error::SendError;
 use crate::machine::Mono;
 
@@ -19,6 +19,15 @@ pub(super) struct Asking {
     requests: Requests,
     /// Answers that nobody has taken yet. Whoever asked takes it, or gives the request up.
     answers: BTreeMap<u64, Result<Value, NoAnswer>>,
+    /// For an event loop: in their order, and behind how many messages.
+    told: VecDeque<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    behind: u64,
+    id: u64,
+    answer: Result<Value, NoAnswer>,
 }
 
 impl Asking {
@@ -43,6 +52,13 @@ impl Core {
     /// The answer to a request, if it is there.
     pub(crate) fn take_answer(&mut self, id: u64) -> Option<Result<Value, NoAnswer>> {
         self.asking.answers.remove(&id)
+    }
+
+    /// What an event loop is told of its requests next, when it has taken the messages that came before.
+    pub(crate) fn next_answered(&mut self) -> Option<(u64, Result<Value, NoAnswer>)> {
+        let taken = self.delivered - self.inbox.len() as u64;
+        let told = self.asking.told.pop_front_if(|told| told.behind <= taken)?;
+        Some((told.id, told.answer))
     }
 
     /// Nobody waits for that request's answer any more.
@@ -102,7 +118,7 @@ impl Core {
 
     fn answered(&mut self, id: u64, answer: Result<Value, NoAnswer>) {
         if self.front.is_told() {
-            self.front.tell(News::Answered(id, answer));
+            self.asking.told.push_back(Told { behind: self.delivered, id, answer });
         } else {
             self.asking.answers.insert(id, answer);
         }

@@ -106,12 +106,6 @@ impl Shared {
         result
     }
 
-    /// Sends something as this front-end does.
-    pub(crate) fn say<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
-        let told = self.core.lock().front.is_told();
-        if told { self.gather(send) } else { self.send(send) }
-    }
-
     /// Wakes whoever may wait for what has changed.
     pub(super) fn publish(&self, mut core: MutexGuard<'_, Core>) {
         let _changed = self.announce(&mut core);

@@ -4,13 +4,14 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 
 use super::{Changed, Core, Shared};
 use crate::machine::State;
@@ -25,6 +26,8 @@ pub(super) struct Tasks {
     /// Connections on which nothing was said yet, and who waits until there is none.
     unbegun: AtomicUsize,
     begun: Notify,
+    /// Until when that is waited for, once somebody has begun to.
+    patience: OnceLock<Instant>,
 }
 
 /// A connection on which nothing was said yet. A server that is shut down may close it, as it knows of no
@@ -101,15 +104,20 @@ impl Shared {
         }
     }
 
-    /// Waits until something was said on every connection.
-    pub(crate) async fn begun(&self) {
-        loop {
-            let change = self.tasks.begun.notified();
-            if self.tasks.unbegun.load(Ordering::Acquire) == 0 {
-                return;
+    /// Waits until something was said on every connection, but no longer than that from when somebody first
+    /// waited: whoever comes later, or again, has the rest of it.
+    pub(crate) async fn begun(&self, most: Duration) {
+        let until = *self.tasks.patience.get_or_init(|| Instant::now() + most);
+        let begun = async {
+            loop {
+                let change = self.tasks.begun.notified();
+                if self.tasks.unbegun.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                change.await;
             }
-            change.await;
-        }
+        };
+        let _in_time = tokio::time::timeout_at(until, begun).await;
     }
 
     /// The result of `check`, if it has one; else the task is woken when it may.

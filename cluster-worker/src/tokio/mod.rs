@@ -12,11 +12,12 @@
 //! let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //! loop {
 //!     tokio::select! {
+//!         biased; // in the end nothing more is accepted
+//!         () = cluster_worker::tokio::shutdown() => break,
 //!         accepted = listener.accept() => {
-//!             let (mut connection, _client) = accepted?;
+//!             let (mut connection, _client) = accepted?; // no descriptor is left, say
 //!             tokio::spawn(async move { connection.write_all(b"hello\n").await });
 //!         }
-//!         () = cluster_worker::tokio::shutdown() => break,
 //!     }
 //! }
 //! // Connections are finished, and the primary knows that this worker has left.

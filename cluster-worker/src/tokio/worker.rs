@@ -22,9 +22,6 @@ use crate::options::{ListenOptions, UdpOptions, UnixOptions};
 use crate::received::Received;
 use crate::setup::Options;
 
-/// How long a shutdown waits for clients to say something that have connected before.
-const FIRST_WORD: Duration = Duration::from_secs(1);
-
 /// How long the task rests when the system would not tell what has come.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,6 +35,7 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     id: u32,
     slot: Option<u32>,
+    first_word: Duration,
 }
 
 impl Worker {
@@ -71,7 +69,7 @@ impl Worker {
         // Without a timer it would fail later, and where nobody sees it.
         drop(tokio::time::sleep(Duration::ZERO));
         tokio::spawn(drive(socket::waited_for(descriptor)?, Arc::clone(&shared)));
-        Ok(Self { shared, id, slot })
+        Ok(Self { shared, id, slot, first_word: options.first_word })
     }
 
     /// The worker's id (`worker.id`), from 1.
@@ -252,15 +250,16 @@ impl Worker {
     /// primary is gone. It is the future that a graceful shutdown waits for.
     ///
     /// A server that is shut down closes connections on which it has read nothing, though a request may be on
-    /// its way. So this goes on to wait, for a second at the most, until something was read and written on every
-    /// connection that was accepted: meanwhile accept as before (there is nothing more to come as a rule).
+    /// its way. So this goes on to wait, for a second at the most ([`Options::first_word`]), until something was read and written on every
+    /// connection that was accepted: meanwhile accept as before (there is nothing more to come as a rule). It counts what goes through the connection's
+    /// own [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), and not what goes through the stream in it.
     pub async fn shutdown(&self) {
         let going = |core: &mut Core| {
             let told = core.machine.exited_after_disconnect().is_some();
             (told || core.machine.state() == State::Disconnected).then_some(())
         };
         self.shared.when_going(going).await;
-        let _in_time = tokio::time::timeout(FIRST_WORD, self.shared.begun()).await;
+        self.shared.begun(self.first_word).await;
     }
 
     /// Disconnects in good order (`worker.disconnect()`), or goes on with it if that has begun, and

@@ -10,14 +10,18 @@
 //! ```
 //!
 //! The key is as old as the listener is in the primary: who wants a new one now and then (for forward
-//! secrecy) has the primary send it, and keeps the last one for tickets that are about.
+//! secrecy, and before some 2^32 tickets were made, as their nonces are random) has the primary send it, and
+//! keeps the last one for tickets that are about.
 
 mod client;
 mod tickets;
 
 use std::error::Error;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, fs, io};
 
 use cluster_worker::tokio as cluster;
@@ -27,7 +31,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tickets::SharedKey;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+
+/// A client that says nothing must not hold a worker that is to leave.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -48,7 +56,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
     fs::write(certificate, made.cert.pem())?;
-    fs::write(key, made.signing_key.serialize_pem())?;
+    // Nobody else may read it.
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key)?;
+    file.write_all(made.signing_key.serialize_pem().as_bytes())?;
     Ok(())
 }
 
@@ -68,12 +78,24 @@ async fn serve(address: &str, certificate: &Path, key: &Path) -> Result<(), Box<
     let id = worker.id();
     loop {
         tokio::select! {
+            // First: in the end nothing more is accepted.
+            biased;
+            () = cluster::shutdown() => break,
             accepted = listener.accept() => {
-                let (connection, _client) = accepted?;
+                let (connection, _client) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // No descriptor is left, say: others may accept meanwhile.
+                        eprintln!("a connection was not accepted: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let greeted: io::Result<()> = async {
-                        let mut tls = acceptor.accept(connection).await?;
+                        let shaken = timeout(HANDSHAKE, acceptor.accept(connection));
+                        let mut tls = shaken.await??;
                         tls.write_all(format!("worker {id}\n").as_bytes()).await?;
                         tls.shutdown().await
                     }
@@ -83,7 +105,6 @@ async fn serve(address: &str, certificate: &Path, key: &Path) -> Result<(), Box<
                     }
                 });
             }
-            () = cluster::shutdown() => break,
         }
     }
     drop(listener);
