@@ -74,10 +74,11 @@ impl Primary {
         }
         // One that no channel carries is the caller's mistake.
         let unsaid = |(_, error): &(_, SendError)| matches!(error, SendError::Encode { .. });
-        if broadcast.sent.is_empty() && broadcast.failed.iter().all(unsaid) {
-            if let Some((_, error)) = broadcast.failed.pop() {
-                return Err(error);
-            }
+        if broadcast.sent.is_empty()
+            && broadcast.failed.iter().all(unsaid)
+            && let Some((_, error)) = broadcast.failed.pop()
+        {
+            return Err(error);
         }
         Ok(broadcast)
     }
