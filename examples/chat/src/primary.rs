@@ -28,7 +28,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         };
         match event {
             Some(Event::Fork { worker, pid, .. }) => {
-                eprintln!("worker {worker} (pid {pid}) started")
+                eprintln!("worker {worker} (pid {pid}) started");
             }
             Some(Event::Listening { worker, address, .. }) => {
                 served.insert(worker);

@@ -157,7 +157,7 @@ impl Actor {
         match event {
             Event::Setup { settings } => note("setup", json!({ "settings": told(&settings) })),
             Event::Fork { worker, pid, .. } => {
-                note("fork", json!({ "worker": worker.0, "pid": pid }))
+                note("fork", json!({ "worker": worker.0, "pid": pid }));
             }
             Event::Online { worker } => note("online", json!({ "worker": worker.0 })),
             Event::Listening { worker, address, .. } => {
