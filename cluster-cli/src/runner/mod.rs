@@ -1,5 +1,6 @@
 //! The loop of a primary: what happens in the cluster, what clients and signals ask for, and the time.
 
+mod orders;
 mod upgrade;
 mod why;
 
@@ -8,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
-use cluster_primary::control::{ControlServer, Order, OrderId, Refusal, Status, status_object};
+use cluster_primary::control::{ControlServer, OrderId, Refusal, Status, status_object};
 use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, State, Supervised};
 use cluster_primary::{Event, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling};
 
@@ -21,7 +22,7 @@ use crate::listen::Sockets;
 use crate::listen::advice::{Place, advice};
 use crate::place;
 use crate::report::Report;
-use crate::signals::{Asked, Signals};
+use crate::signals::Signals;
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
 use crate::upgrade::release_signals;
@@ -373,40 +374,6 @@ impl Runner {
         kept.is_none_or(|kept| kept.options.listening.listen.is_empty())
     }
 
-    fn answer_reloads(&mut self, answer: impl Fn() -> Result<cluster_primary::Value, Refusal>) {
-        let waiting = std::mem::take(&mut self.reloading);
-        if let Some((control, _)) = &mut self.control {
-            waiting.into_iter().for_each(|order| control.answer(order, answer()));
-        }
-    }
-
-    fn asked(&mut self, asked: Asked) {
-        let wanted = self.cluster.supervisor().wanted();
-        if let Some(order) = order_of(asked)
-            && let Err(refusal) = self.can(&order)
-        {
-            self.report.warning(&format!("{}: {}", order.name(), refusal.message));
-            return;
-        }
-        match asked {
-            Asked::End => self.asked_to_end(),
-            Asked::Reload => {
-                // What is wrong has been said.
-                let _said = self.reload();
-            }
-            Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
-            Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
-            Asked::Upgrade => self.begin_upgrade(None),
-            Asked::Reap => self.reap(),
-            Asked::Forward(signal) => {
-                for worker in self.cluster.primary().all_workers() {
-                    // One that has just ended needs no signal.
-                    let _gone = self.cluster.primary_mut().kill(worker, signal);
-                }
-            }
-        }
-    }
-
     /// Waits for strangers that have ended, where nobody else does.
     fn reap(&self) {
         let Some(init) = &self.init else { return };
@@ -495,69 +462,6 @@ impl Runner {
         }
     }
 
-    /// Reads the options anew, and replaces every worker.
-    fn reload(&mut self) -> Result<(), Refusal> {
-        self.can(&Order::Reload)?;
-        match self.kept.as_ref().map(|kept| kept.args.read()) {
-            Some(Ok(options)) => self.apply(options),
-            None => {}
-            Some(Err(error)) => {
-                let what = format!("nothing is reloaded: {error}");
-                self.report.failure(&what);
-                return Err(Refusal::new("ERR_CONFIG", what));
-            }
-        }
-        self.cluster.reload();
-        Ok(())
-    }
-
-    /// Nothing is changed where nobody keeps the workers, nor any more once the cluster ends.
-    fn can(&self, order: &Order) -> Result<(), Refusal> {
-        if self.kept.is_none() {
-            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(order)));
-        }
-        match self.cluster.supervisor().state() {
-            State::Draining | State::Stopping | State::GaveUp => {
-                Err(Refusal::new("ERR_ENDING", "the cluster is ending"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Has changed options take effect. What cannot change any more is said.
-    fn apply(&mut self, mut options: Resolved) {
-        let Some(kept) = &mut self.kept else { return };
-        self.frozen = crate::run::keep_frozen(&kept.options, &mut options);
-        if options == kept.options && self.frozen.is_empty() {
-            return;
-        }
-        for what in &self.frozen {
-            self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
-        }
-        let settings = kept.settings_of(&options);
-        let old = std::mem::replace(&mut kept.options, options);
-        let options = &kept.options;
-        crate::run::schedule(options);
-        self.cluster.supervisor_mut().configure(crate::run::config(options));
-        if options.workers != old.workers {
-            self.cluster.scale(options.workers);
-        }
-        let before = self.cluster.primary().settings().clone();
-        self.before.get_or_insert((before, old));
-        self.cluster.primary_mut().setup(|set| *set = settings);
-    }
-
-    /// Has the settings in force again that the workers have who are there.
-    fn go_back(&mut self) {
-        let Some((settings, options)) = self.before.take() else { return };
-        self.cluster.primary_mut().setup(|set| *set = settings);
-        crate::run::schedule(&options);
-        self.cluster.supervisor_mut().configure(crate::run::config(&options));
-        if let Some(kept) = &mut self.kept {
-            kept.options = options;
-        }
-    }
-
     /// Does what clients of the control API want; whether that is to end at once.
     /// (`told`: they have been sent events.)
     fn listen_to_clients(&mut self, told: bool) -> io::Result<bool> {
@@ -577,40 +481,6 @@ impl Runner {
         Ok(orphaned)
     }
 
-    fn ordered(&mut self, id: OrderId, order: Order) {
-        let answer = match order {
-            Order::Status => Ok(self.status().into()),
-            Order::Reload => match self.reload() {
-                Ok(()) => {
-                    self.reloading.push(id);
-                    return;
-                }
-                Err(refusal) => Err(refusal),
-            },
-            order if self.kept.is_none() => Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&order))),
-            Order::Scale { workers } => self.can(&order).map(|()| {
-                self.cluster.scale(workers);
-                Object::new().with("workers", self.cluster.supervisor().wanted()).into()
-            }),
-            Order::Drain { delay } => {
-                let set = self.kept.as_ref().map(|kept| kept.options.drain_delay);
-                self.cluster.drain(delay.or(set).unwrap_or_default());
-                Ok(true.into())
-            }
-            Order::Upgrade => {
-                self.begin_upgrade(Some(id));
-                return;
-            }
-            order => Err(Refusal::new(
-                "ERR_NOT_SUPPORTED",
-                format_args!("this cluster cannot {}", order.name()),
-            )),
-        };
-        if let Some((control, _)) = &mut self.control {
-            control.answer(id, answer);
-        }
-    }
-
     fn status(&self) -> Object {
         let mut status = Status::default();
         status.now = self.cluster.now();
@@ -618,31 +488,6 @@ impl Runner {
         status.supervised = self.kept.is_some();
         status.upgrades = self.upgrades.count;
         status_object(self.cluster.primary(), self.cluster.supervisor(), status)
-    }
-}
-
-/// The order that a signal is.
-fn order_of(asked: Asked) -> Option<Order> {
-    match asked {
-        Asked::Reload => Some(Order::Reload),
-        Asked::More | Asked::Fewer => Some(Order::Scale { workers: 1 }),
-        Asked::Upgrade => Some(Order::Upgrade),
-        Asked::End | Asked::Reap | Asked::Forward(_) => None,
-    }
-}
-
-/// Why that is nothing to ask of a primary that others drive.
-fn unkept(order: &Order) -> String {
-    match order {
-        Order::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
-                           new version on another --control path, have its clients go there, and stop \
-                           this one"
-            .into(),
-        order => format!(
-            "cluster serve keeps no workers itself, which cluster run does: who drives it forks them, \
-             and replaces them; there is nothing to {}",
-            order.name()
-        ),
     }
 }
 

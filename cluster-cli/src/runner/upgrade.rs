@@ -9,7 +9,8 @@ use cluster_primary::control::{ControlServer, Order, OrderId, Refusal};
 use cluster_primary::supervisor::{State, Supervised};
 use cluster_primary::{Object, Primary, WatchId, scheduling};
 
-use super::{Ends, Kept, Runner, Watched, unkept};
+use super::orders::unkept;
+use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
 use crate::http::HttpServer;

@@ -1,0 +1,167 @@
+//! What people and programs ask of a cluster that runs, by signals and by the control API.
+
+use cluster_primary::control::{Order, OrderId, Refusal};
+use cluster_primary::supervisor::State;
+use cluster_primary::{Object, Value};
+
+use super::{MAX_WORKERS, Runner};
+use crate::config::Resolved;
+use crate::signals::Asked;
+
+impl Runner {
+    pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
+        let waiting = std::mem::take(&mut self.reloading);
+        if let Some((control, _)) = &mut self.control {
+            waiting.into_iter().for_each(|order| control.answer(order, answer()));
+        }
+    }
+
+    pub(super) fn asked(&mut self, asked: Asked) {
+        let wanted = self.cluster.supervisor().wanted();
+        if let Some(order) = order_of(asked)
+            && let Err(refusal) = self.can(&order)
+        {
+            self.report.warning(&format!("{}: {}", order.name(), refusal.message));
+            return;
+        }
+        match asked {
+            Asked::End => self.asked_to_end(),
+            Asked::Reload => {
+                // What is wrong has been said.
+                let _said = self.reload();
+            }
+            Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
+            Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
+            Asked::Upgrade => self.begin_upgrade(None),
+            Asked::Reap => self.reap(),
+            Asked::Forward(signal) => {
+                for worker in self.cluster.primary().all_workers() {
+                    // One that has just ended needs no signal.
+                    let _gone = self.cluster.primary_mut().kill(worker, signal);
+                }
+            }
+        }
+    }
+
+    /// Reads the options anew, and replaces every worker.
+    fn reload(&mut self) -> Result<(), Refusal> {
+        self.can(&Order::Reload)?;
+        match self.kept.as_ref().map(|kept| kept.args.read()) {
+            Some(Ok(options)) => self.apply(options),
+            None => {}
+            Some(Err(error)) => {
+                let what = format!("nothing is reloaded: {error}");
+                self.report.failure(&what);
+                return Err(Refusal::new("ERR_CONFIG", what));
+            }
+        }
+        self.cluster.reload();
+        Ok(())
+    }
+
+    /// Nothing is changed where nobody keeps the workers, nor any more once the cluster ends.
+    fn can(&self, order: &Order) -> Result<(), Refusal> {
+        if self.kept.is_none() {
+            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(order)));
+        }
+        match self.cluster.supervisor().state() {
+            State::Draining | State::Stopping | State::GaveUp => {
+                Err(Refusal::new("ERR_ENDING", "the cluster is ending"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has changed options take effect. What cannot change any more is said.
+    fn apply(&mut self, mut options: Resolved) {
+        let Some(kept) = &mut self.kept else { return };
+        self.frozen = crate::run::keep_frozen(&kept.options, &mut options);
+        if options == kept.options && self.frozen.is_empty() {
+            return;
+        }
+        for what in &self.frozen {
+            self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
+        }
+        let settings = kept.settings_of(&options);
+        let old = std::mem::replace(&mut kept.options, options);
+        let options = &kept.options;
+        crate::run::schedule(options);
+        self.cluster.supervisor_mut().configure(crate::run::config(options));
+        if options.workers != old.workers {
+            self.cluster.scale(options.workers);
+        }
+        let before = self.cluster.primary().settings().clone();
+        self.before.get_or_insert((before, old));
+        self.cluster.primary_mut().setup(|set| *set = settings);
+    }
+
+    /// Has the settings in force again that the workers have who are there.
+    pub(super) fn go_back(&mut self) {
+        let Some((settings, options)) = self.before.take() else { return };
+        self.cluster.primary_mut().setup(|set| *set = settings);
+        crate::run::schedule(&options);
+        self.cluster.supervisor_mut().configure(crate::run::config(&options));
+        if let Some(kept) = &mut self.kept {
+            kept.options = options;
+        }
+    }
+
+    pub(super) fn ordered(&mut self, id: OrderId, order: Order) {
+        let answer = match order {
+            Order::Status => Ok(self.status().into()),
+            Order::Reload => match self.reload() {
+                Ok(()) => {
+                    self.reloading.push(id);
+                    return;
+                }
+                Err(refusal) => Err(refusal),
+            },
+            order if self.kept.is_none() => Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&order))),
+            Order::Scale { workers } => self.can(&order).map(|()| {
+                self.cluster.scale(workers);
+                Object::new().with("workers", self.cluster.supervisor().wanted()).into()
+            }),
+            Order::Drain { delay } => {
+                let set = self.kept.as_ref().map(|kept| kept.options.drain_delay);
+                self.cluster.drain(delay.or(set).unwrap_or_default());
+                Ok(true.into())
+            }
+            Order::Upgrade => {
+                self.begin_upgrade(Some(id));
+                return;
+            }
+            order => Err(Refusal::new(
+                "ERR_NOT_SUPPORTED",
+                format_args!("this cluster cannot {}", order.name()),
+            )),
+        };
+        if let Some((control, _)) = &mut self.control {
+            control.answer(id, answer);
+        }
+    }
+}
+
+/// The order that a signal is.
+fn order_of(asked: Asked) -> Option<Order> {
+    match asked {
+        Asked::Reload => Some(Order::Reload),
+        Asked::More | Asked::Fewer => Some(Order::Scale { workers: 1 }),
+        Asked::Upgrade => Some(Order::Upgrade),
+        Asked::End | Asked::Reap | Asked::Forward(_) => None,
+    }
+}
+
+/// Why that is nothing to ask of a primary that others drive.
+pub(super) fn unkept(order: &Order) -> String {
+    match order {
+        Order::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
+                           new version on another --control path, have its clients go there, and stop \
+                           this one"
+            .into(),
+        order => format!(
+            "cluster serve keeps no workers itself, which cluster run does: who drives it forks them, \
+             and replaces them; there is nothing to {}",
+            order.name()
+        ),
+    }
+}
