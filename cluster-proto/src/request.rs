@@ -56,12 +56,17 @@ impl Exchange {
     /// What that message is.
     pub fn of(message: Value) -> Self {
         let Value::Object(mut object) = message else { return Self::Message(message) };
-        let id = object.member("id").and_then(Value::as_u64);
-        match (object.member("cmd").and_then(Value::as_str), id) {
-            (Some(REQUEST), Some(id)) => {
+        // Most messages are neither, and are looked at no further.
+        let asks = match object.member("cmd").and_then(Value::as_str) {
+            Some(REQUEST) => true,
+            Some(RESPONSE) => false,
+            _ => return Self::Message(object.into()),
+        };
+        match object.member("id").and_then(Value::as_u64) {
+            Some(id) if asks => {
                 Self::Request { id, body: object.remove("body").unwrap_or_default() }
             }
-            (Some(RESPONSE), Some(id)) => {
+            Some(id) => {
                 // A structured clone has members that are undefined; to JSON they are absent.
                 let there = |error: &Value| !error.is_null() && !error.is_undefined();
                 let answer = match object.remove("error").filter(there) {
@@ -71,7 +76,7 @@ impl Exchange {
                 };
                 Self::Response { id, answer }
             }
-            _ => Self::Message(object.into()),
+            None => Self::Message(object.into()),
         }
     }
 

@@ -122,8 +122,13 @@ fn find(settings: &Settings, env: &Env, program: &Path) -> io::Result<PathBuf> {
 }
 
 fn executable(file: &Path) -> io::Result<()> {
-    if std::fs::metadata(file)?.is_dir() {
+    let kind = std::fs::metadata(file)?.file_type();
+    if kind.is_dir() {
         return Err(Errno::ISDIR.into());
+    }
+    // As the system says it. (A pipe would make us wait, when we read its first line.)
+    if !kind.is_file() {
+        return Err(Errno::ACCESS.into());
     }
     Ok(rustix::fs::access(file, Access::EXEC_OK)?)
 }
@@ -234,5 +239,10 @@ mod tests {
         program.cwd = None;
         program.exec_path = Some(folder.0.clone());
         assert!(wrong(&program).contains("Is a directory"));
+        let pipe = folder.0.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o755.into(), 0)
+            .expect("anybody may");
+        program.exec_path = Some(pipe);
+        assert!(wrong(&program).contains("Permission denied"), "and nobody waits for it");
     }
 }
