@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use cluster_proto::{DgramType, HandleKind};
-use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, sockopt};
 
 use crate::Outgoing;
 
@@ -32,7 +33,8 @@ use crate::Outgoing;
 pub enum AnySocket {
     /// A listening TCP socket.
     TcpListener(TcpListener),
-    /// A TCP socket that does not listen: connected, or only bound.
+    /// A TCP socket that does not listen: connected, or only bound. (Where the kernel does not say whether a
+    /// socket listens, which is on macOS and on OpenBSD, one that is only bound counts as listening.)
     TcpStream(TcpStream),
     /// A listening Unix-domain stream socket.
     UnixListener(UnixListener),
@@ -49,7 +51,7 @@ pub enum AnySocket {
 impl From<OwnedFd> for AnySocket {
     fn from(fd: OwnedFd) -> Self {
         let Some((family, kind)) = family_and_type(fd.as_fd()) else { return Self::Other(fd) };
-        let listens = sockopt::socket_acceptconn(&fd).unwrap_or(false);
+        let listens = kind == SocketType::STREAM && listens(fd.as_fd());
         match (family, kind) {
             (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM) if listens => {
                 Self::TcpListener(fd.into())
@@ -66,6 +68,22 @@ impl From<OwnedFd> for AnySocket {
             _ => Self::Other(fd),
         }
     }
+}
+
+/// Whether a stream socket listens.
+fn listens(fd: BorrowedFd<'_>) -> bool {
+    #[cfg(not(target_vendor = "apple"))]
+    if let Ok(listens) = sockopt::socket_acceptconn(fd) {
+        return listens;
+    }
+    // Apple's kernels and OpenBSD's do not say (`SO_ACCEPTCONN`).
+    never_connected(fd)
+}
+
+/// Whether it has no peer and had none: then it listens, or is only bound. One whose peer has gone is told from
+/// these by another error.
+fn never_connected(fd: BorrowedFd<'_>) -> bool {
+    matches!(getpeername(fd), Err(Errno::NOTCONN))
 }
 
 fn family_and_type(fd: BorrowedFd<'_>) -> Option<(AddressFamily, SocketType)> {
@@ -155,6 +173,10 @@ mod tests {
         let udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"))?;
         let (near, _far) = UnixStream::pair()?;
         let file = std::fs::File::open("/dev/null")?;
+        // As it is told where `SO_ACCEPTCONN` is not.
+        assert!(never_connected(listener.as_fd()));
+        assert!(!never_connected(stream.as_fd()));
+        assert!(!never_connected(near.as_fd()));
         assert!(matches!(AnySocket::from(OwnedFd::from(listener)), AnySocket::TcpListener(_)));
         assert!(matches!(AnySocket::from(OwnedFd::from(stream)), AnySocket::TcpStream(_)));
         assert!(matches!(AnySocket::from(OwnedFd::from(udp)), AnySocket::UdpSocket(_)));

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 
 use crate::tally::Tally;
-use crate::{api, bench, compat, fuzz, package, step};
+use crate::{api, bench, compat, fuzz, package, portable, step};
 
 /// How long each fuzz target runs.
 const SMOKE_SECONDS: u32 = 5;
@@ -22,6 +22,7 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     step::run(&mut step::cargo(["fmt", "--all", "--check"]))?;
     step::run(step::cargo(["clippy", "--workspace", "--all-targets"]).args(DENY))?;
     step::run(step::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    portable::run()?;
     package::run()?;
     api::unchanged()?;
     fuzz_smoke()?;

@@ -13,6 +13,7 @@ mod inherited;
 mod log;
 mod node;
 mod package;
+mod portable;
 mod relay;
 mod scenarios;
 mod soak;
@@ -59,6 +60,8 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Pack each crate as it would be published, and build it from that, and with each feature alone.
     Package,
+    /// Check the crates for other systems, and those that need none for a target that has none.
+    Portable,
     /// Compare each crate's public API with what was written down of it.
     Api(api::Args),
     /// Record channels between real Node processes as golden transcripts.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Chore::BenchTalkBare(args) => bench::talk_bare(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Package => package::run(),
+        Chore::Portable => portable::run(),
         Chore::Api(args) => api::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),

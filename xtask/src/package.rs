@@ -16,8 +16,8 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct Package {
-    name: String,
+pub(crate) struct Package {
+    pub(crate) name: String,
     publish: Option<Vec<String>>,
     features: std::collections::BTreeMap<String, Vec<String>>,
 }
@@ -38,7 +38,7 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn succeeded(what: &str, output: &Output) -> io::Result<()> {
+pub(crate) fn succeeded(what: &str, output: &Output) -> io::Result<()> {
     match output.status.success() {
         true => Ok(()),
         false => Err(io::Error::other(format!("{what}: {}", output.status))),
@@ -46,7 +46,7 @@ fn succeeded(what: &str, output: &Output) -> io::Result<()> {
 }
 
 /// The crates that are for publishing.
-fn published() -> io::Result<Vec<Package>> {
+pub(crate) fn published() -> io::Result<Vec<Package>> {
     let asked = step::cargo(["metadata", "--no-deps", "--format-version=1"])
         .stderr(Stdio::inherit())
         .output()?;

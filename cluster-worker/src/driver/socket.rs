@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, SocketType};
+use rustix::net::SocketType;
 
 /// A socket that all workers share.
 #[derive(Debug)]
@@ -116,6 +116,8 @@ fn first_alive<T>(mut accept: impl FnMut() -> Result<T, Errno>) -> Result<Option
 
 #[cfg(not(target_vendor = "apple"))]
 fn accept_once(listener: &OwnedFd, blocking: bool) -> Result<OwnedFd, Errno> {
+    use rustix::net::SocketFlags;
+
     let mode = if blocking { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
     rustix::net::accept_with(listener, mode | SocketFlags::CLOEXEC)
 }
