@@ -2,24 +2,13 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-
 use rustix::process::Signal;
-use support::{Cluster, cluster, eventually, get, kill};
-
-fn scratch(name: &str, text: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("cluster-keeps-on-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let path = dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
+use support::{Cluster, Folder, cluster, eventually, get, kill};
 
 #[test]
 fn a_worker_that_talks_without_end_does_not_keep_the_end_from_coming() {
-    let program = scratch("talker", "#!/bin/sh\nexec yes '\"on and on\"' >&3\n");
+    let folder = Folder::new("talker");
+    let program = folder.file("talker", "#!/bin/sh\nexec yes '\"on and on\"' >&3\n", 0o755);
     let mut cluster =
         Cluster::start(cluster().args(["run", "-n", "2", "--grace", "0"]).arg(program));
     cluster.err.wait_for(2, |l| l.ends_with(" started"));
@@ -33,7 +22,8 @@ fn a_worker_that_talks_without_end_does_not_keep_the_end_from_coming() {
 fn a_program_that_is_away_for_a_while_ends_nothing() {
     let demo = env!("CARGO_BIN_EXE_cluster");
     let text = format!("#!/bin/sh\nexec {demo} demo-worker 127.0.0.1:0\n");
-    let program = scratch("deployed", &text);
+    let folder = Folder::new("deployed");
+    let program = folder.file("deployed", &text, 0o755);
     let away = program.with_extension("away");
     let cluster = Cluster::start(cluster().args(["run", "-n", "2"]).arg(&program));
     let address = cluster.listening(2);

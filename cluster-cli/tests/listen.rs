@@ -8,7 +8,6 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -204,10 +203,8 @@ fn a_program_that_is_not_there_is_said_at_once() {
 #[test]
 fn a_program_that_cannot_be_executed_after_all_is_said_on_its_output() {
     let folder = Folder::new("odd");
-    let odd = folder.0.join("odd");
     // It is there, but no program: that only the system finds out.
-    std::fs::write(&odd, "#!/\n").expect("a file");
-    std::fs::set_permissions(&odd, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let odd = folder.file("odd", "#!/\n", 0o755);
     let settings = Settings::new(&odd).with_silent(true);
     let mut cluster = Cluster::new(settings, &["127.0.0.1:0"]);
     cluster.primary.fork().expect("the shim is there");

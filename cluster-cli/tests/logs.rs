@@ -4,7 +4,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 
@@ -14,12 +13,9 @@ use support::{Cluster, Folder, Lines, assert_gone, cluster, get, kill};
 
 /// A worker that first does what this script says, and then serves as the demo does.
 fn worker(folder: &Folder, script: &str) -> PathBuf {
-    let path = folder.0.join("worker");
     let demo = env!("CARGO_BIN_EXE_cluster");
     let text = format!("#!/bin/sh\n{script}\nexec {demo} demo-worker 127.0.0.1:0\n");
-    std::fs::write(&path, text).expect("it is written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    path
+    folder.file("worker", &text, 0o755)
 }
 
 fn run(options: &[&str], worker: &PathBuf) -> Command {

@@ -25,15 +25,6 @@ fn fail(command: &mut Command) -> (Option<i32>, String) {
     (status.code(), said)
 }
 
-fn scratch(name: &str, text: &str, mode: u32) -> std::path::PathBuf {
-    let dir = std::env::temp_dir().join(format!("cluster-mistakes-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let path = dir.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-    path
-}
-
 #[test]
 fn a_missing_program() {
     let (status, said) = fail(cluster().args(["run", "-n", "2", "/nowhere/to/be/found"]));
@@ -57,7 +48,8 @@ fn a_missing_script() {
 
 #[test]
 fn a_file_that_may_not_be_executed() {
-    let path = scratch("plain", "#!/bin/sh\n", 0o644);
+    let folder = Folder::new("plain");
+    let path = folder.file("plain", "#!/bin/sh\n", 0o644);
     let (status, said) = fail(cluster().arg("run").arg(&path));
     assert_eq!(status, Some(1));
     assert!(said.contains("plain") && said.contains("is it executable?"), "{said}");
@@ -110,15 +102,16 @@ fn no_program_where_one_was_meant() {
 
 #[test]
 fn an_interpreter_that_is_not_there() {
-    let path = scratch("dead", "#!/no/such/interpreter\n", 0o755);
+    let folder = Folder::new("interpreter");
+    let path = folder.file("dead", "#!/no/such/interpreter\n", 0o755);
     let (status, said) = fail(cluster().arg("run").arg(&path));
     assert_eq!(status, Some(1));
     assert!(said.contains("first line names, /no/such/interpreter, is not there"), "{said}");
-    let windows = scratch("windows", "#!/bin/sh\r\n", 0o755);
+    let windows = folder.file("windows", "#!/bin/sh\r\n", 0o755);
     let (status, said) = fail(cluster().arg("run").arg(&windows));
     assert_eq!(status, Some(1));
     assert!(said.contains("the line ends as on Windows"), "{said}");
-    let script = scratch("app.js", "", 0o644);
+    let script = folder.file("app.js", "", 0o644);
     let (status, said) = fail(cluster().env("PATH", "/nowhere").arg("run").arg(&script));
     assert_eq!(status, Some(1));
     assert!(said.contains("cannot execute node") && said.contains("on PATH?"), "{said}");
@@ -173,9 +166,9 @@ fn an_address_that_is_not_ours() {
 
 #[test]
 fn a_program_that_is_here_but_not_on_the_path() {
-    let path = scratch("here.sh", "#!/bin/sh\n", 0o755);
-    let here = path.parent().unwrap();
-    let (status, said) = fail(cluster().current_dir(here).args(["run", "here.sh"]));
+    let folder = Folder::new("here");
+    folder.file("here.sh", "#!/bin/sh\n", 0o755);
+    let (status, said) = fail(cluster().current_dir(&folder.0).args(["run", "here.sh"]));
     assert_eq!(status, Some(1));
     assert!(said.contains("say ./here.sh"), "{said}");
 }
@@ -423,9 +416,7 @@ fn what_takes_privileges() {
     let control = folder.0.join("control");
     let served = Cluster::start(cluster().args(["serve", "--control"]).arg(&control));
     served.err.wait_for(1, |line| line.contains("ready"));
-    let config = folder.0.join("cluster.toml");
-    std::fs::write(&config, "workers = 1").unwrap();
-    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = folder.file("cluster.toml", "workers = 1", 0o600);
     let (control, config) = (control.to_str().unwrap(), config.to_str().unwrap());
     for (args, code, wanted) in [
         (&["run", "--uid", "root", "/bin/true"][..], 1, "that takes root, or CAP_SETGID"),

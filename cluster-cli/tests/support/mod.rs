@@ -1,8 +1,10 @@
 //! Runs `cluster` for real, and looks at it from outside.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,6 +101,14 @@ impl Folder {
         let path = std::env::temp_dir().join(ours);
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
+    }
+
+    /// A file in it, with that text and that mode.
+    pub fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it is ours");
+        path
     }
 }
 
