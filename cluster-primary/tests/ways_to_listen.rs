@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
 use node::nodes;
@@ -20,6 +21,17 @@ use support::{Cluster, Folder, placements, whoever_serves};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// An address of this machine at which no other test takes a port, so that one that is let go can be had again. (Only Linux
+/// has more than one.)
+fn lonely() -> IpAddr {
+    static TAKEN: AtomicU8 = AtomicU8::new(100);
+    if !cfg!(target_os = "linux") {
+        return V4;
+    }
+    let [.., a, b] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, TAKEN.fetch_add(1, Ordering::Relaxed), a, b).into()
+}
 
 /// One cluster for each Node and each placement.
 fn each(test: impl Fn(&mut Asking)) {
@@ -380,10 +392,11 @@ fn a_port_that_the_primary_may_not_bind_is_refused() {
 fn errors_reach_the_worker_that_asked_and_another_may_try_again() {
     each(|asking| {
         let (one, two) = (asking.fork(), asking.fork());
-        let theirs = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = lonely();
+        let theirs = TcpListener::bind((address, 0)).expect("a port");
         let taken = theirs.local_addr().expect("it is bound").port();
         let in_use = |asking: &mut Asking, worker| {
-            let answer = asking.listen(worker, tcp("127.0.0.1", taken));
+            let answer = asking.listen(worker, tcp(&address.to_string(), taken));
             assert_eq!(answer["error"].as_str(), Some("EADDRINUSE"), "{answer:?}");
         };
         in_use(asking, one);
@@ -392,8 +405,12 @@ fn errors_reach_the_worker_that_asked_and_another_may_try_again() {
         let answer = asking.listen(one, tcp("192.0.2.1", 0));
         assert_eq!(answer["error"].as_str(), Some("EADDRNOTAVAIL"), "{answer:?}");
         drop(theirs);
-        assert_eq!(asking.port(two, tcp("127.0.0.1", taken)), taken);
-        assert_eq!(asking.port(one, tcp("127.0.0.1", taken)), taken, "and so may the first");
+        assert_eq!(asking.port(two, tcp(&address.to_string(), taken)), taken);
+        assert_eq!(
+            asking.port(one, tcp(&address.to_string(), taken)),
+            taken,
+            "and so may the first"
+        );
     });
 }
 
@@ -435,13 +452,15 @@ fn a_path_in_use_or_nowhere_is_said() {
 fn closed_and_listened_on_again() {
     each(|asking| {
         let worker = asking.fork();
-        let port = asking.port(worker, tcp("127.0.0.1", 0));
+        let address = lonely();
+        let at = |port| tcp(&address.to_string(), port);
+        let port = asking.port(worker, at(0));
         for _ in 0..3 {
             let id = asking.last;
             asking.close(worker, id);
-            assert!(asking.refused((V4, port).into()));
-            assert_eq!(asking.port(worker, tcp("127.0.0.1", port)), port);
-            assert_eq!(asking.who_serves((V4, port).into()), worker);
+            assert!(asking.refused((address, port).into()));
+            assert_eq!(asking.port(worker, at(port)), port);
+            assert_eq!(asking.who_serves((address, port).into()), worker);
         }
     });
 }
