@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use cluster_proto::ClusterBody;
+use cluster_ipc::Pressure;
+use cluster_proto::{ClusterBody, EncodeError, Value};
 
 use super::*;
 use crate::ListenOptions;
+use crate::error::SendError;
 use primary::{LIMIT, Primary};
 
 #[path = "../../tests/support/primary.rs"]

@@ -1,0 +1,218 @@
+//! From a call of `listen` to a socket, and to its end.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use cluster_proto::{Field, ListenQuery, SockName};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use rustix::io::Errno;
+
+use super::own::{self, Own, bind};
+use super::{Core, FIRST_SERVER, Kind, Lent, News, Server, Stage};
+use crate::error::ListenError;
+use crate::machine::{HandleId, Input, ListenFailure, ServerId, State};
+
+impl Core {
+    /// Listens by way of the primary, or, exclusively, on a socket of the worker's own.
+    pub(crate) fn serve(
+        &mut self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+        exclusive: bool,
+    ) -> ServerId {
+        match exclusive {
+            true => self.listen_exclusive(&query, kind, max_connections),
+            false => self.listen(query, kind, max_connections),
+        }
+    }
+
+    pub(super) fn listen(
+        &mut self,
+        query: ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+    ) -> ServerId {
+        self.last_server += 1;
+        let server = ServerId(self.last_server);
+        let mut opening = Server::new(name(&query), kind, max_connections);
+        opening.access = own::access(&query);
+        self.servers.insert(server, opening);
+        self.input(Input::Listen { server, query: Box::new(query), max_connections });
+        server
+    }
+
+    /// Binds a socket of the worker's own, and listens on it.
+    fn listen_exclusive(
+        &mut self,
+        query: &ListenQuery,
+        kind: Kind,
+        max_connections: Option<usize>,
+    ) -> ServerId {
+        let backlog = query.backlog_length();
+        self.listen_own(name(query), kind, max_connections, backlog, bind(query))
+    }
+
+    /// Listens on a socket of the worker's own.
+    pub(crate) fn listen_own(
+        &mut self,
+        name: String,
+        kind: Kind,
+        max_connections: Option<usize>,
+        backlog: i32,
+        own: Result<Own, Errno>,
+    ) -> ServerId {
+        self.last_server += 1;
+        let id = ServerId(self.last_server);
+        self.servers.insert(id, Server::new(name, kind, max_connections));
+        if self.machine.state() == State::Disconnected || !self.machine.is_connected() {
+            self.input(Input::Own { server: id });
+            return id;
+        }
+        let udp = kind == Kind::Udp;
+        let opened = own.and_then(|Own { fd, file }| {
+            let (lent, local) = Lent::prepare(fd, None, backlog, udp)?;
+            self.watch(id, &lent, udp)?;
+            Ok((lent, local, file))
+        });
+        match (opened, self.servers.get_mut(&id)) {
+            (Ok((lent, local, file)), Some(server)) => {
+                server.lent = Some(lent);
+                server.local = local;
+                server.acceptable = !udp;
+                server.file = file;
+                self.input(Input::Own { server: id });
+            }
+            (Err(errno), _) => {
+                let errno = errno.raw_os_error();
+                self.unlist(id, Stage::Failed(ListenFailure::Unusable { errno }));
+                self.tell(News::ListenFailed(id));
+            }
+            (Ok(_), None) => {}
+        }
+        id
+    }
+
+    /// How it went with a server that was asked for, once that is known.
+    pub(crate) fn opened(&mut self, id: ServerId) -> Option<Result<(), ListenError>> {
+        match self.servers.get(&id).map(|server| &server.stage) {
+            Some(Stage::Asking) => None,
+            Some(Stage::Failed(failure)) => {
+                let failure = *failure;
+                let server = self.servers.remove(&id)?;
+                Some(Err(server.listen_error(failure)))
+            }
+            _ => Some(Ok(())),
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        id: ServerId,
+        handle: HandleId,
+        port: Option<u16>,
+        backlog: i32,
+        udp: bool,
+    ) {
+        let Some(fd) = self.handles.remove(&handle) else { return };
+        if !self.servers.contains_key(&id) {
+            return;
+        }
+        let opened = Lent::prepare(fd, port, backlog, udp).and_then(|(lent, local)| {
+            if let Some(server) = self.servers.get(&id) {
+                own::open_to_all(&server.name, server.access)?;
+            }
+            self.watch(id, &lent, udp)?;
+            Ok((lent, local))
+        });
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let input = match opened {
+            Ok((lent, local)) => {
+                server.lent = Some(lent);
+                server.local = local;
+                server.acceptable = !udp;
+                Input::Opened { server: id, port: local.map(|local| local.port()) }
+            }
+            Err(errno) => Input::OpenFailed { server: id, errno: errno.raw_os_error() },
+        };
+        self.machine.handle_input(self.clock.mono(), input);
+    }
+
+    /// Waits for what comes to a socket that is accepted from here.
+    fn watch(&self, id: ServerId, lent: &Lent, udp: bool) -> Result<(), Errno> {
+        if self.front.waits_itself(udp) {
+            return Ok(());
+        }
+        let token = Token((id.0 - 1) as usize + FIRST_SERVER);
+        let raw = lent.as_fd().as_raw_fd();
+        let registered = self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+        registered.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
+    pub(super) fn listening(&mut self, id: ServerId, sockname: Option<SockName>) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.stage = Stage::Open;
+            if let Some(name) = sockname {
+                let ip = name.address.parse().ok();
+                server.local = ip.map(|ip| SocketAddr::new(ip, name.port));
+            }
+        }
+        self.tell(News::Listening(id));
+    }
+
+    pub(crate) fn close(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.closed_here = true;
+            self.changed = true;
+        }
+        self.input(Input::CloseServer(id));
+    }
+
+    /// Whether nothing comes from that server any more, and the application is to be told.
+    ///
+    /// It learns of a disconnect when that is done: then it can let `main` return. Before, the
+    /// process would go while connections are open, or under the primary's acknowledgement, and a
+    /// Node primary dies of having nobody to write it to.
+    pub(crate) fn has_ended(&self, id: ServerId) -> bool {
+        let Some(server) = self.servers.get(&id) else { return true };
+        let over = matches!(server.stage, Stage::Closed | Stage::Failed(_));
+        let told = server.closed_here || self.machine.state() == State::Disconnected;
+        over && told && server.taken.is_empty()
+    }
+
+    /// Closes a server and forgets it.
+    pub(crate) fn forget(&mut self, id: ServerId) {
+        self.input(Input::CloseServer(id));
+        if let Some(server) = self.servers.remove(&id) {
+            // Accepted, and yet nobody is left to see them.
+            for _ in server.taken.iter().filter(|taken| taken.tracked) {
+                self.input(Input::Ended(id));
+            }
+        }
+    }
+
+    pub(super) fn unlist(&mut self, id: ServerId, stage: Stage) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        server.stage = stage;
+        server.ready = 0;
+        server.acceptable = false;
+        server.retry = None;
+        server.file = None;
+        if let Some(lent) = server.lent.take() {
+            // Others hold the same socket: closed but not deregistered it would go on to report.
+            let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));
+        }
+    }
+}
+
+/// What a user would call the address.
+fn name(query: &ListenQuery) -> String {
+    match (query.primary_fd(), &query.address, query.port) {
+        (Some(fd), ..) => format!("the primary's descriptor {fd}"),
+        (None, Field::Is(path), Field::Is(..=-1)) => path.clone(),
+        (None, Field::Is(ip), Field::Is(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
+        (None, Field::Is(ip), Field::Is(port)) => format!("{ip}:{port}"),
+        (None, _, port) => format!("*:{port}"),
+    }
+}
