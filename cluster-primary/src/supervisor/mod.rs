@@ -33,30 +33,30 @@
 //! worker is ready: as long as anybody serves, there is something to keep. A worker that disconnects
 //! of its own will is not replaced, and its slot is given up.
 
+mod coming;
 mod config;
+mod dying;
 mod io;
 mod leaving;
 mod lots;
 mod slot;
 mod supervised;
 mod turnover;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use cluster_sched::Mono;
 
 pub use config::{Config, LeaveBy, Ready, Recycle};
 pub use io::{Cause, Death, Failure, Input, Notice, Outcome, Output};
 pub use supervised::{Happening, Supervised};
+pub use view::{Counts, MemberState, State, Vacancy};
 
-use crate::{ExitStatus, WorkerId};
+use crate::WorkerId;
 use lots::Lots;
 use serde::{Deserialize, Serialize};
-use slot::{Change, Limits, Member, Slot, Stage, Why};
-
-/// Deaths that are remembered, to be told when all is given up.
-const DEATHS: usize = 8;
+use slot::{Change, Member, Slot, Stage, Why};
 
 /// Keeps workers, without I/O.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,93 +103,6 @@ enum Phase {
         at_once: bool,
     },
     Over(Outcome),
-}
-
-/// What was counted so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-#[serde(default)]
-pub struct Counts {
-    /// Workers that came to a slot which another had before.
-    pub restarts: u64,
-    /// Workers that died by accident after they had been ready.
-    pub deaths: u64,
-    /// Workers that died before they were ready, or could not be forked.
-    pub boot_failures: u64,
-    /// Reloads that went through.
-    pub reloads: u64,
-    /// Reloads that were aborted.
-    pub reloads_aborted: u64,
-    /// Workers that were replaced though nobody asked for it.
-    pub recycled: u64,
-}
-
-/// How far the whole is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// Not every worker that is wanted is ready.
-    Starting,
-    /// All are.
-    Running,
-    /// All are being replaced.
-    Reloading,
-    /// It is about to end.
-    Draining,
-    /// It ends.
-    Stopping,
-    /// It ends, because too many workers failed.
-    GaveUp,
-}
-
-impl State {
-    /// Its name: `starting`, `running`, `reloading`, `draining`, `stopping` or `gave-up`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Reloading => "reloading",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::GaveUp => "gave-up",
-        }
-    }
-}
-
-/// What the supervisor knows of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemberState {
-    /// Its slot.
-    pub slot: u32,
-    /// The number of the reload that brought it; 0 for none.
-    pub generation: u64,
-    /// When it was forked.
-    pub born: Mono,
-    /// It has become ready.
-    pub ready: bool,
-    /// It has been asked to leave.
-    pub leaving: bool,
-    /// It does not answer.
-    pub silent: bool,
-    /// How many workers came to its slot before it that had been replaced.
-    pub restarts: u64,
-}
-
-/// A slot that no worker has at the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Vacancy {
-    /// The slot.
-    pub slot: u32,
-    /// How many workers came to it that replaced another.
-    pub restarts: u64,
-    /// How often it failed in a row.
-    pub failures: u32,
-    /// When the next worker is forked.
-    pub due: Option<Mono>,
-    /// What went wrong last.
-    pub last_failure: Option<Failure>,
 }
 
 impl Supervisor {
@@ -276,84 +189,11 @@ impl Supervisor {
         forks.chain(members).chain(drained).chain(self.measure_at).min()
     }
 
-    /// How workers are kept.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// Changes how workers are kept from now on, but for how many
     /// ([`Input::Scale`] does that) and whether.
     pub fn configure(&mut self, config: Config) {
         let (workers, keep) = (self.config.workers, self.config.keep);
         self.config = Config { workers, keep, ..config };
-    }
-
-    /// How many workers are wanted.
-    pub fn wanted(&self) -> u32 {
-        self.config.workers
-    }
-
-    /// The number of the last reload; 0 before the first.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// How far the whole is.
-    pub fn state(&self) -> State {
-        match &self.phase {
-            Phase::Draining(_) => State::Draining,
-            Phase::Ending { outcome: Outcome::GaveUp | Outcome::NotStarted, .. }
-            | Phase::Over(Outcome::GaveUp | Outcome::NotStarted) => State::GaveUp,
-            Phase::Ending { .. } | Phase::Over(_) => State::Stopping,
-            Phase::New => State::Starting,
-            Phase::Running if self.reload.is_some() => State::Reloading,
-            Phase::Running if self.all_ready() => State::Running,
-            Phase::Running => State::Starting,
-        }
-    }
-
-    /// Whether anybody should send requests here: a worker is ready, and it is not about to end.
-    pub fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.somebody_is_ready()
-    }
-
-    /// How it ended, if it has.
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self.phase {
-            Phase::Over(outcome) => Some(outcome),
-            _ => None,
-        }
-    }
-
-    /// What was counted so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What is known of a worker.
-    pub fn member(&self, worker: WorkerId) -> Option<MemberState> {
-        let member = self.members.get(&worker)?;
-        Some(MemberState {
-            slot: member.slot,
-            generation: member.generation,
-            born: member.born,
-            ready: member.ready_at.is_some(),
-            leaving: matches!(member.stage, Stage::Leaving { .. }),
-            silent: member.silent,
-            restarts: self.slots.get(&member.slot).map_or(0, |slot| slot.restarts),
-        })
-    }
-
-    /// The slots that no worker has at the moment.
-    pub fn vacancies(&self) -> impl Iterator<Item = Vacancy> {
-        let vacant = |slot: &Slot| slot.worker.is_none() && slot.successor.is_none();
-        self.slots.iter().filter(move |(_, slot)| vacant(slot)).map(|(&number, slot)| Vacancy {
-            slot: number,
-            restarts: slot.restarts,
-            failures: slot.failures(),
-            due: slot.due,
-            last_failure: slot.last_failure.clone(),
-        })
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -391,252 +231,6 @@ impl Supervisor {
         if self.config.keep {
             for slot in 0..self.config.workers {
                 self.slots.entry(slot).or_default().due = Some(now);
-            }
-        }
-    }
-
-    fn forked(&mut self, now: Mono, slot: u32, worker: WorkerId) {
-        let limits = self.draw_limits();
-        self.members.insert(worker, Member::new(now, slot, self.generation, limits));
-        let running = self.runs();
-        match self.slots.get_mut(&slot).filter(|_| running) {
-            Some(place) if place.forking => {
-                place.forking = false;
-                if place.worker.is_some() {
-                    place.successor = Some(worker);
-                } else {
-                    place.worker = Some(worker);
-                    // Whoever was to be succeeded is gone.
-                    self.changing.remove(&slot);
-                }
-            }
-            // Nobody wants it any more.
-            _ => self.ask_to_leave(now, worker),
-        }
-        let recycle = self.config.recycle;
-        let looks = recycle.memory.is_some() || recycle.connections.is_some();
-        if looks && running && self.measure_at.is_none() {
-            self.measure_at = Some(now + recycle.every);
-        }
-    }
-
-    /// A worker's own limits, each a little lower by lot.
-    fn draw_limits(&mut self) -> Limits {
-        let Recycle { memory, age, connections, jitter, .. } = self.config.recycle;
-        let mut less = |limit: u64| {
-            let less = u128::from(limit) * u128::from(self.lots.share(jitter)) / 1000;
-            u64::try_from(less).unwrap_or(u64::MAX)
-        };
-        Limits {
-            memory: memory.map(&mut less),
-            connections: connections.map(&mut less),
-            age: age.map(|age| Duration::from_millis(less(millis(age)))),
-        }
-    }
-
-    fn adopted(&mut self, now: Mono, slot: u32, worker: WorkerId) {
-        if self.members.contains_key(&worker) {
-            return;
-        }
-        if self.config.keep && self.runs() {
-            let place = self.slots.entry(slot).or_default();
-            if place.worker.is_some() || place.forking {
-                // It goes beyond what is kept: it is only seen off in the end.
-                self.forked_stranger(now, slot, worker);
-                return;
-            }
-            place.due = None;
-            place.forking = true;
-            let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-            self.config.workers = self.config.workers.max(slots);
-            self.forked(now, slot, worker);
-        } else {
-            self.forked_stranger(now, slot, worker);
-        }
-    }
-
-    /// A worker that has no slot of ours.
-    fn forked_stranger(&mut self, now: Mono, slot: u32, worker: WorkerId) {
-        let leaves = !self.runs() && !matches!(self.phase, Phase::New);
-        self.members.insert(worker, Member::new(now, slot, self.generation, Limits::default()));
-        if leaves {
-            self.ask_to_leave(now, worker);
-        }
-    }
-
-    fn fork_failed(&mut self, now: Mono, slot: u32, reason: String) {
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        if !std::mem::take(&mut place.forking) || !self.runs() {
-            return;
-        }
-        let failure = Failure::NotForked(reason);
-        let death = Death { slot, worker: None, failure, lived: Duration::ZERO, was_ready: false };
-        if self.changing.contains_key(&slot) {
-            self.succession_failed(now, slot, death);
-        } else if self.members.is_empty() && self.counts == Counts::default() {
-            // It has never worked: it is the program or the settings.
-            self.remember(death.clone());
-            self.tell(Notice::GaveUp { deaths: vec![death] });
-            self.end(now, Outcome::NotStarted);
-        } else {
-            self.failed(now, death);
-        }
-    }
-
-    fn exited(&mut self, now: Mono, worker: WorkerId, status: ExitStatus, meant: bool) {
-        let Some(member) = self.members.remove(&worker) else { return };
-        let (slot, runs) = (member.slot, self.runs());
-        if let Some(change) = self.changing.get(&slot)
-            && change.leaving == Some(worker)
-        {
-            self.changing.remove(&slot);
-        }
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        let death = Death {
-            slot,
-            worker: Some(worker),
-            failure: Failure::Died(status),
-            lived: now.saturating_sub(member.born),
-            was_ready: member.ready_at.is_some(),
-        };
-        if place.successor == Some(worker) {
-            place.successor = None;
-            self.succession_failed(now, slot, death);
-            return;
-        }
-        if place.worker != Some(worker) {
-            return;
-        }
-        place.worker = None;
-        if !runs || !self.config.keep {
-            return;
-        }
-        if meant {
-            if place.successor.is_none() && !place.forking {
-                self.slots.remove(&slot);
-                self.changing.remove(&slot);
-                self.config.workers = self.config.workers.saturating_sub(1);
-                self.tell(Notice::Left { slot, worker });
-            }
-            return;
-        }
-        if member.ready_at.is_some() {
-            self.counts.deaths += 1;
-        }
-        let since = |at: Mono| now.saturating_sub(at);
-        let stable = match member.ready_at {
-            Some(at) => since(at) >= self.config.stable_after,
-            // It never said that it was ready, and did well without.
-            None => since(member.born) >= self.config.ready_timeout,
-        };
-        if stable {
-            place.forgive();
-            place.last_failure = Some(death.failure.clone());
-            self.remember(death.clone());
-            self.fork_again(now, death, Duration::ZERO);
-        } else {
-            self.failed(now, death);
-        }
-    }
-
-    fn remember(&mut self, death: Death) {
-        if self.deaths.len() == DEATHS {
-            self.deaths.pop_front();
-        }
-        self.deaths.push_back(death);
-    }
-
-    /// A slot's worker failed.
-    fn failed(&mut self, now: Mono, death: Death) {
-        self.remember(death.clone());
-        if !death.was_ready {
-            self.counts.boot_failures += 1;
-        }
-        let somebody = self.somebody_is_ready();
-        let Some(place) = self.slots.get_mut(&death.slot) else { return };
-        place.last_failure = Some(death.failure.clone());
-        if place.failed(now, &self.config, !somebody) {
-            let deaths = self.deaths.iter().cloned().collect();
-            self.tell(Notice::GaveUp { deaths });
-            self.end(now, Outcome::GaveUp);
-            return;
-        }
-        let pause = place.pause(death.was_ready, &self.config);
-        let pause = if pause.is_zero() { pause } else { self.lots.about(pause) };
-        let (slot, reason) = (death.slot, death.failure.clone());
-        self.fork_again(now, death, pause);
-        if self.reload.as_ref().is_some_and(|reload| reload.empty.contains(&slot)) {
-            self.abort_reload(now, slot, reason);
-        }
-    }
-
-    fn fork_again(&mut self, now: Mono, death: Death, pause: Duration) {
-        let Some(place) = self.slots.get_mut(&death.slot) else { return };
-        // Whoever is to succeed it comes at once, and needs no successor of its own.
-        if place.successor.is_none() && !place.forking {
-            place.due = Some(now + pause);
-        }
-        self.tell(Notice::Replacing { death, pause });
-    }
-
-    /// A worker gave a sign, which may be the one that is waited for.
-    fn sign(&mut self, now: Mono, worker: WorkerId, sign: Ready) {
-        if self.config.ready == sign {
-            self.is_now_ready(now, worker);
-        }
-    }
-
-    fn is_now_ready(&mut self, now: Mono, worker: WorkerId) {
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        if member.stage != Stage::Starting {
-            return;
-        }
-        member.stage = Stage::Ready;
-        member.ready_at = Some(now);
-        let slot = member.slot;
-        self.tell(Notice::Ready { slot, worker });
-        // As long as somebody is ready, nobody's patience is at its end.
-        self.slots.values_mut().for_each(Slot::be_patient);
-        if let Some(reload) = &mut self.reload {
-            reload.empty.remove(&slot);
-        }
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        if place.successor == Some(worker) {
-            place.successor = None;
-            let predecessor = place.worker.replace(worker);
-            self.has_succeeded(now, slot, predecessor);
-        }
-    }
-
-    /// Looks at those whose readiness depends on the time.
-    fn notice_readiness(&mut self, now: Mono) {
-        let mut alive = Vec::new();
-        let mut slow = Vec::new();
-        for (&worker, member) in &self.members {
-            if member.stage != Stage::Starting {
-                continue;
-            }
-            let age = now.saturating_sub(member.born);
-            match self.config.ready {
-                Ready::Alive(least) if age >= least => alive.push(worker),
-                _ if age >= self.config.ready_timeout && !member.called_slow => {
-                    slow.push((worker, member.slot));
-                }
-                _ => {}
-            }
-        }
-        for worker in alive {
-            self.is_now_ready(now, worker);
-        }
-        let after = self.config.ready_timeout;
-        for (worker, slot) in slow {
-            if self.slots.get(&slot).is_some_and(|place| place.successor == Some(worker)) {
-                self.successor_is_late(now, slot, worker);
-            } else if self.config.keep {
-                if let Some(member) = self.members.get_mut(&worker) {
-                    member.called_slow = true;
-                }
-                self.tell(Notice::Slow { slot, worker, after });
             }
         }
     }
@@ -706,10 +300,6 @@ impl Supervisor {
         self.measure_at = None;
         self.output.push_back(Output::Over(outcome));
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The supervisor, told what happens by a small world.
 
+use std::time::Duration;
+
 use super::*;
-use crate::Signal;
+use crate::{ExitStatus, Signal};
 
 const fn ms(millis: u64) -> Mono {
     Mono::from_millis(millis)
