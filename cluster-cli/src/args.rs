@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Count, Name, Options, Period};
 
@@ -13,6 +14,35 @@ use crate::config::{Count, Name, Options, Period};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Args {
+    /// Those that the program was given. Where they are wrong it ends.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+    }
+}
+
+/// What is said of a command that is none, and what else may have been meant.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let unknown = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(unknown))) => unknown.clone(),
+        _ => return error,
+    };
+    let ours = Args::command();
+    let tip =
+        if ours.get_subcommands().any(|verb| verb.get_name() == unknown && !verb.is_hide_set()) {
+            format!("it is a command of its own: cluster {unknown}")
+        } else if error.get(ContextKind::SuggestedSubcommand).is_none()
+            && std::env::args_os().nth(1).is_some_and(|first| first == *unknown)
+        {
+            format!("to run a program: cluster run {unknown}")
+        } else {
+            return error;
+        };
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,7 +182,7 @@ pub(crate) struct Whose {
     #[arg(long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) control: Option<PathBuf>,
 
-    /// The cluster's name
+    /// The cluster's name. That of its program is enough where no other cluster runs it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<Name>,
 }
@@ -175,6 +205,9 @@ pub(crate) struct Ordered {
 /// SIGTERM, then SIGKILL. If a new worker dies or is not ready in time (run --ready-timeout), the
 /// reload is aborted, and the old ones stay. The configuration file is read anew: what has changed in
 /// it takes effect.
+///
+/// On a kept connection a client may send a request just when the worker closes it: clients and proxies
+/// that send such a one again lose nothing.
 ///
 /// This waits until all of that is done. SIGHUP to the cluster does the same.
 #[derive(Debug, Parser)]

@@ -43,6 +43,12 @@ fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
     };
     if let Some(name) = &whose.name {
         let path = place::of_name(&folder, &name.0);
+        // One that was given no name has its process's number in it, which nobody remembers.
+        let begins = format!("{}-", name.0);
+        let mut alike = live.iter().filter(|(name, _)| name.starts_with(&begins));
+        if let (false, Some((_, only)), None) = (path.exists(), alike.next(), alike.next()) {
+            return Ok(only.clone());
+        }
         if !path.exists() {
             let there = match &live[..] {
                 [] => "none of this user's runs there".to_owned(),
@@ -57,7 +63,8 @@ fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
         [(_, path)] => Ok(path.clone()),
         [] => Err(trouble(format!(
             "no cluster is found: {} has no live socket. One that was started with --control is \
-             found by that: --control PATH; one of another user's, by that user",
+             found by that: --control PATH; one of another user's, by that user; one with an \
+             XDG_RUNTIME_DIR of its own, by that",
             folder.display()
         ))),
         several => Err(trouble(format!(

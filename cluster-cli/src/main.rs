@@ -25,13 +25,11 @@ mod upgrade;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Args, Verb};
 use order::Order;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     match args.verb {
         Verb::Run(run) => run::run(*run),
         Verb::Serve(serve) => serve::serve(serve),

@@ -362,7 +362,9 @@ impl Report {
     /// There is nothing to run but the demo.
     pub(crate) fn demo(&self, at: SocketAddr) {
         if !self.0.json {
-            info!("no program is given: the demo is run, on {at}");
+            info!(
+                "no program is given: the demo is run, on {at} (try curl http://{at}/; Ctrl-C ends it)"
+            );
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::{resume, systemd, upgrade};
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
 
+/// By which Node.js is told the policy.
+const SCHED_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
+
 pub(crate) fn run(args: Run) -> ExitCode {
     if let Some(verdict) = upgrade::on_trial() {
         return verdict;
@@ -50,7 +53,7 @@ pub(crate) fn run(args: Run) -> ExitCode {
         return ExitCode::from(FAILED);
     }
     let report = Report::start(&options.seeing);
-    for hint in options.hints(std::env::var_os("NODE_CLUSTER_SCHED_POLICY").as_deref()) {
+    for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         report.hint(&hint);
     }
     if let Some(address) = options.listening.demo_listen {
@@ -118,6 +121,9 @@ fn check(options: &Resolved) -> ExitCode {
             return ExitCode::from(FAILED);
         }
         _ => {}
+    }
+    for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
+        eprintln!("cluster: hint: {hint}");
     }
     match settings(options, &Sockets::default()).check_program() {
         Ok(()) => ExitCode::SUCCESS,

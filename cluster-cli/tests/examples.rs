@@ -91,6 +91,13 @@ fn udp_is_answered_by_all_workers() {
 }
 
 #[test]
+fn requests_go_both_ways() {
+    let said = output(&mut Command::new(example("cluster-examples", "requests")));
+    let sum = said.strip_prefix("worker ").and_then(|said| said.split_once(' '));
+    assert_eq!(sum.map(|(_, sum)| sum), Some("has summed up: 385\n"), "{said}");
+}
+
+#[test]
 fn grpc_calls_are_answered_by_all_workers() {
     let server = program("example-grpc");
     let cluster = run(&server, &["127.0.0.1:0"]);

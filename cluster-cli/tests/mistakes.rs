@@ -94,10 +94,40 @@ fn no_program_where_one_was_meant() {
     }
     let demo = Cluster::start(cluster().args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]));
     demo.err.wait_for(1, |line| {
-        line == "cluster: no program is given: the demo is run, on 127.0.0.1:0"
+        line == "cluster: no program is given: the demo is run, on 127.0.0.1:0 (try curl \
+                 http://127.0.0.1:0/; Ctrl-C ends it)"
     });
     demo.listening(1);
     demo.end();
+}
+
+#[test]
+fn words_in_the_wrong_place() {
+    let usage = |args: &[&str], wanted: &str| {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(wanted), "{said}");
+    };
+    usage(&["app.js"], "tip: to run a program: cluster run app.js");
+    usage(&["stats"], "a similar subcommand exists: 'status'");
+    usage(&["ctl", "reload"], "tip: it is a command of its own: cluster reload");
+    let (_, said) = fail(cluster().args(["ctl", "zzzzzz"]));
+    assert!(!said.contains("tip:"), "{said}");
+    // PM2's order: `-n` is the program's then.
+    let (status, said) = fail(cluster().args(["run", "--check", "/bin/sh", "-n", "4"]));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("stand before it: cluster run -n … /bin/sh"), "{said}");
+}
+
+/// A look at a file says what a run of it would.
+#[test]
+fn an_option_that_became_a_variable() {
+    let folder = Folder::new("variable");
+    let config =
+        folder.file("cluster.toml", "program = [\"/bin/sh\"]\n[env]\ngrace = \"30s\"\n", 0o644);
+    let (status, said) = fail(cluster().args(["run", "--check", "--config"]).arg(&config));
+    assert_eq!(status, Some(0));
+    assert!(said.contains("hint: grace is set as a variable of the workers"), "{said}");
 }
 
 #[test]
@@ -335,6 +365,34 @@ fn clusters_that_are_not_there() {
         "{said}"
     );
     here.end();
+}
+
+/// Without `--name` a cluster's is its program's, and the number of its process.
+#[test]
+fn the_name_of_a_program_will_do_where_only_one_cluster_runs_it() {
+    let folder = Folder::new("unnamed");
+    let ls = |name: &str| {
+        let mut command = cluster();
+        command.env("XDG_RUNTIME_DIR", &folder.0).args(["ctl", "--name", name, "ls"]);
+        command.output().expect("it runs")
+    };
+    let start = || {
+        let mut command = cluster();
+        command.env("XDG_RUNTIME_DIR", &folder.0);
+        Cluster::start(command.args(["run", "-n1", "--demo-listen", "127.0.0.1:0"]))
+    };
+    let one = start();
+    one.listening(1);
+    let listed = ls("demo");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    assert!(!ls("dem").status.success());
+    let other = start();
+    other.listening(1);
+    let said = String::from_utf8(ls("demo").stderr).expect("text");
+    assert!(said.contains(&format!("demo-{}", one.pid())), "{said}");
+    assert!(said.contains(&format!("demo-{}", other.pid())), "{said}");
+    one.end();
+    other.end();
 }
 
 #[test]

@@ -231,6 +231,10 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
+/// Options of ours that hardly any program has.
+const OURS: [&str; 7] =
+    ["-n", "--workers", "--check", "--placement", "--policy", "--grace", "--ready"];
+
 const DEMO_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
 
@@ -393,6 +397,14 @@ impl Resolved {
                  report nothing, and get connections by turns, whoever is free"
                     .into(),
             );
+        }
+        if let Some(word) = self.program.get(1).filter(|word| OURS.iter().any(|our| word == our)) {
+            let word = word.to_string_lossy();
+            hints.push(format!(
+                "{word} stands behind the program, and so is the program's; cluster's own options stand \
+                 before it: cluster run {word} … {}",
+                self.program[0].to_string_lossy()
+            ));
         }
         let options = read::names();
         let names = self.env.iter().filter_map(|variable| variable.name.to_str());
