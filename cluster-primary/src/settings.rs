@@ -396,7 +396,9 @@ pub struct Limits {
     /// them. Default 512.
     pub max_waiting: usize,
     /// Connections that may be under way to a worker as long as it answers promptly (within 10 ms);
-    /// a slower one gets fewer, down to one. Its servers share them equally, and each may have one.
+    /// a slower one gets fewer, down to one. Its servers share them equally, and each may have one. So
+    /// many are its own by turns: those that it has not shown to keep up with are kept back for it,
+    /// until it has not answered for 10 ms.
     /// Default 64, or fewer where the process may have few descriptors. With 1 the order is exactly
     /// Node's.
     pub max_window: u32,

@@ -60,6 +60,95 @@ fn it_grows_while_a_worker_keeps_up() {
     assert_eq!(now, [MAX as usize; 2]);
 }
 
+fn given(cluster: &Cluster, worker: WorkerId) -> Vec<ConnId> {
+    under_way(cluster, worker, &[])
+}
+
+/// The worker answers for all that it has been given, and is given for that; how often it answered.
+fn answers_all(cluster: &mut Cluster, worker: WorkerId, mut answered: usize) -> usize {
+    while let Some(&conn) = given(cluster, worker).get(answered) {
+        cluster.takes(conn);
+        answered += 1;
+    }
+    answered
+}
+
+/// The system runs one of them first.
+#[test]
+fn what_comes_at_once_is_dealt_evenly_though_one_worker_answers_before_the_others_do() {
+    for policy in [PolicyName::RoundRobin, PolicyName::LeastConnections] {
+        let mut settings = Settings::new("app");
+        settings.policy = policy;
+        let mut cluster = Cluster::with(settings);
+        let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
+        let server = workers.map(|worker| cluster.serves(worker, 80))[0];
+        (0..90).for_each(|_| drop(cluster.connects(server)));
+        // Nobody is sent more than what he has shown that he can do.
+        assert_eq!(workers.map(|worker| given(&cluster, worker).len()), [1; 3], "{policy}");
+        for (worker, before) in workers.into_iter().zip([[1, 1], [30, 1], [30, 30]]) {
+            let others = workers.into_iter().filter(|other| *other != worker);
+            let theirs: Vec<_> = others.map(|other| given(&cluster, other).len()).collect();
+            assert_eq!(theirs, before, "{policy}");
+            assert_eq!(answers_all(&mut cluster, worker, 0), 30, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_back_for_a_worker_that_does_not_answer_soon_goes_to_others() {
+    let (mut cluster, [blocked, other], server) = two();
+    (0..20).for_each(|_| drop(cluster.connects(server)));
+    assert_eq!(answers_all(&mut cluster, other, 0), 10);
+    cluster.wait(Duration::from_millis(9));
+    assert_eq!(given(&cluster, other).len(), 10);
+    cluster.wait(Duration::from_millis(1));
+    assert_eq!(answers_all(&mut cluster, other, 10), 19, "all but the one that is there already");
+    assert_eq!(given(&cluster, blocked).len(), 1);
+    // It answers, but late: it is given what comes only when it has nothing else.
+    cluster.wait(Duration::from_millis(1));
+    let conn = given(&cluster, blocked)[0];
+    cluster.takes(conn);
+    (0..4).for_each(|_| drop(cluster.connects(server)));
+    assert_eq!(given(&cluster, blocked).len(), 2);
+    assert_eq!(answers_all(&mut cluster, other, 19), 22);
+    // Now it is prompt again, and has its turns.
+    let conn = given(&cluster, blocked)[1];
+    cluster.takes(conn);
+    (0..8).for_each(|_| drop(cluster.connects(server)));
+    assert_eq!(answers_all(&mut cluster, other, 22), 26);
+    assert_eq!(answers_all(&mut cluster, blocked, 2), 6);
+}
+
+#[test]
+fn what_is_kept_back_for_a_worker_that_leaves_goes_to_others() {
+    for dies in [false, true] {
+        let (mut cluster, [leaves, stays], server) = two();
+        (0..10).for_each(|_| drop(cluster.connects(server)));
+        if dies {
+            cluster.closes_channel(leaves);
+        } else {
+            cluster.input(Input::Disconnect { worker: leaves });
+        }
+        let all = if dies { 10 } else { 9 };
+        assert_eq!(answers_all(&mut cluster, stays, 0), all, "it dies: {dies}");
+    }
+}
+
+/// A worker that serves several servers has a share of its window for each.
+#[test]
+fn what_comes_at_once_to_one_of_several_servers_is_dealt_evenly_too() {
+    let (mut cluster, [quick, other], server) = two();
+    let second = [quick, other].map(|worker| cluster.serves(worker, 81))[0];
+    (0..12).for_each(|_| drop(cluster.connects(server)));
+    let (elsewhere, _) = cluster.connects(second);
+    assert!(cluster.sent.contains_key(&elsewhere), "the other server does not wait for this one");
+    cluster.takes(elsewhere);
+    answers_all(&mut cluster, quick, 0);
+    answers_all(&mut cluster, other, 0);
+    let of_first = |worker| given(&cluster, worker).iter().filter(|c| **c != elsewhere).count();
+    assert_eq!([quick, other].map(of_first), [6, 6]);
+}
+
 #[test]
 fn who_blocks_gets_no_more_and_the_others_take_the_rest() {
     let (mut cluster, workers, server) = two();

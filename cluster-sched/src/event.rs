@@ -56,6 +56,17 @@ pub enum Input<W, C> {
         /// What it refused.
         conn: C,
     },
+    /// A hand-off was never made: its worker does not know of it, and will not answer. The connection is
+    /// placed again, before everything that waits.
+    ///
+    /// For drivers that keep hand-offs back until a worker has answered others. To take several back,
+    /// begin with the one that was assigned last, and make the worker's window smaller before.
+    TakeBack {
+        /// Who was not asked.
+        worker: W,
+        /// About what.
+        conn: C,
+    },
     /// From now on this worker may have `window` hand-offs in flight. What is already in flight
     /// beyond that stays. Zero pauses the worker.
     Window {

@@ -91,6 +91,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             Input::Arrive { conn, client } => self.arrive(conn, client),
             Input::Accepted { worker, conn } => self.accepted(worker, conn),
             Input::Refused { worker, conn } => self.refused(now, worker, conn),
+            Input::TakeBack { worker, conn } => self.take_back(now, worker, conn),
             Input::Window { worker, window } => self.window(worker, window),
             Input::Held { worker, held } => self.held(worker, held),
             Input::Close => self.close(),
@@ -305,6 +306,24 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             self.place_or_wait(now, settled.at);
         }
         self.go_on(worker, settled);
+        Ok(())
+    }
+
+    fn take_back(&mut self, now: Mono, worker: W, conn: C) -> Result<(), InputError<W, C>> {
+        let settled = self.settle(worker, conn, false)?;
+        self.stats.taken_back += 1;
+        // Its worker may be asked after all.
+        let ready = self.tell_policy_of(worker, settled);
+        if self.closed {
+            self.shed(settled.at, ShedReason::Closed);
+        } else if self.refused_by_all(settled.at) {
+            self.park(now, settled.at);
+        } else if let Err(wait) = self.place(settled.at) {
+            self.wait_in_front(settled.at, wait);
+        }
+        if ready {
+            self.offer_lines_to(worker);
+        }
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub struct Stats {
     pub refusals: u64,
     /// Hand-offs that came back because their worker left.
     pub orphaned: u64,
+    /// Hand-offs that were [taken back](crate::Input::TakeBack).
+    pub taken_back: u64,
     /// Connections shed with [`ShedReason::Full`].
     pub shed_full: u64,
     /// Connections shed with [`ShedReason::Refused`].

@@ -10,7 +10,8 @@ use super::Machine;
 use super::in_flight::HandOff;
 use super::io::{Fate, Output, SendHandle};
 use super::server::{Phase, Server};
-use super::window::SLOW;
+use super::window::{PROMPT, SLOW};
+use super::worker::Reserved;
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
@@ -59,6 +60,11 @@ impl Machine {
         }
         self.adapt_window(now, worker, id, after);
         self.place_input(now, id, answer);
+        if after > PROMPT {
+            self.expect_nothing_of(now, worker);
+        } else {
+            self.send_reserve(now, worker);
+        }
         self.send_disconnect(worker);
     }
 
@@ -71,10 +77,12 @@ impl Machine {
         let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        let waiting = waiting || !worker.reserve.is_empty();
         let overdue = worker.in_flight.oldest().is_some_and(|at| at + SLOW <= now);
         worker.window.answered(after, waiting && !overdue, limit);
         if worker.in_flight.is_empty() {
             worker.window.idle();
+            worker.expected |= after <= PROMPT;
         }
         self.set_window(now, id);
     }
@@ -99,11 +107,12 @@ impl Machine {
         self.settings.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
     }
 
-    /// Tells the schedulers of all that the worker serves how much of its window each may use, if
-    /// that has changed.
+    /// Tells the schedulers of all that the worker serves how many connections each may give it, if that
+    /// has changed.
     pub(super) fn set_window(&mut self, now: Mono, id: WorkerId) {
+        let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let window = worker.share();
+        let window = worker.turns(limit);
         if std::mem::replace(&mut worker.told_share, window) != window {
             self.tell_schedulers(now, id, Place::Window { worker: id, window });
         }
@@ -184,7 +193,110 @@ impl Machine {
             }
             let Some(worker) = self.workers.get_mut(&id) else { continue };
             worker.window.slow();
-            self.set_window(now, id);
+            self.expect_nothing_of(now, id);
+        }
+    }
+
+    /// When a worker for which connections are kept back will not have answered for too long.
+    pub(super) fn next_reserve(&self) -> Option<Mono> {
+        self.reserving.iter().filter_map(|id| self.gives_up_at(*id)).min()
+    }
+
+    fn gives_up_at(&self, id: WorkerId) -> Option<Mono> {
+        let worker = self.workers.get(&id).filter(|worker| worker.expected)?;
+        Some(worker.reserve.front()?.at + PROMPT)
+    }
+
+    /// Workers that have not answered for too long are not expected to do so soon: whoever can have what is kept
+    /// back for them gets it.
+    pub(super) fn give_up_reserves(&mut self, now: Mono) {
+        // What one gives up another may be given. It ends, as nobody is given more of whom nothing is expected.
+        let overdue = |machine: &Self| {
+            let is_due = |id: &WorkerId| machine.gives_up_at(*id).is_some_and(|at| at <= now);
+            machine.reserving.iter().copied().filter(is_due).min()
+        };
+        while let Some(id) = overdue(self) {
+            self.expect_nothing_of(now, id);
+        }
+    }
+
+    /// A worker is to be given no more than it may have on its way.
+    fn expect_nothing_of(&mut self, now: Mono, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.expected = false;
+        }
+        self.set_window(now, id);
+        self.send_reserve(now, id);
+        self.give_up_reserve(now, id, |_| true);
+    }
+
+    /// The worker is given no more connections of that server.
+    pub(super) fn place_no_more(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+        self.place_input(now, id, Place::Retire { worker });
+        self.give_up_reserve(now, worker, |server| server == id);
+    }
+
+    /// What is kept back for a worker by these servers is not for it any more.
+    fn give_up_reserve(&mut self, now: Mono, id: WorkerId, of: impl Fn(ServerId) -> bool) {
+        // The last one first, as the scheduler wants it. What it gives the worker meanwhile comes behind.
+        let kept = self.workers.get(&id).map_or(0, |worker| worker.reserve.len());
+        for place in (0..kept).rev() {
+            let Some(worker) = self.workers.get_mut(&id) else { return };
+            if worker.reserve.get(place).is_some_and(|reserved| of(reserved.server))
+                && let Some(Reserved { server, conn, .. }) = worker.reserve.remove(place)
+            {
+                self.place_input(now, server, Place::TakeBack { worker: id, conn });
+            }
+        }
+        self.note_reserve(id);
+    }
+
+    /// Sends a worker what was kept back for it, as far as it may have it now.
+    fn send_reserve(&mut self, now: Mono, id: WorkerId) {
+        while let Some(worker) = self.workers.get_mut(&id)
+            && let Some(place) = worker.reserve.iter().position(|r| worker.has_room(r.server))
+            && let Some(Reserved { server, conn, .. }) = worker.reserve.remove(place)
+        {
+            self.hand_off(now, id, server, conn);
+        }
+        self.note_reserve(id);
+    }
+
+    /// Notes whether anything is kept back for the worker.
+    fn note_reserve(&mut self, id: WorkerId) {
+        let some = self.workers.get(&id).is_some_and(|worker| !worker.reserve.is_empty());
+        match self.reserving.iter().position(|reserving| *reserving == id) {
+            Some(place) if !some => drop(self.reserving.swap_remove(place)),
+            None if some => self.reserving.push(id),
+            _ => {}
+        }
+    }
+
+    /// A connection is a worker's by turns: it is sent, or kept back.
+    fn give(&mut self, now: Mono, worker: WorkerId, server: ServerId, conn: ConnId) {
+        let Some(taker) = self.workers.get_mut(&worker) else { return };
+        let first = !taker.reserve.iter().any(|reserved| reserved.server == server);
+        if first && taker.has_room(server) {
+            self.hand_off(now, worker, server, conn);
+        } else {
+            let at = taker.in_flight.oldest().unwrap_or(now);
+            taker.reserve.push_back(Reserved { server, conn, at });
+            self.note_reserve(worker);
+        }
+    }
+
+    fn hand_off(&mut self, now: Mono, worker: WorkerId, id: ServerId, conn: ConnId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let (key, under_way) = (server.key.clone(), server.sched.in_flight(worker));
+        let handle = Some(SendHandle::Conn { conn });
+        let seq = self.say_with(worker, None, ClusterBody::NewConn { key }, handle);
+        self.watched.push_back((now, worker, seq));
+        if let Some(asked) = self.workers.get_mut(&worker) {
+            asked.in_flight.push(HandOff { seq, server: id, conn, at: now });
+            // As if its other servers used their shares as well.
+            let sent = under_way.min(asked.share() as usize);
+            let used = sent.saturating_mul(asked.servers.len().max(1));
+            asked.window.sent(u32::try_from(used).unwrap_or(u32::MAX));
         }
     }
 
@@ -192,6 +304,7 @@ impl Machine {
     pub(super) fn undelivered(&mut self, now: Mono, worker: WorkerId, seq: u64) {
         if let Some(HandOff { server: id, conn, .. }) = self.take_hand_off(worker, seq) {
             self.place_input(now, id, Place::Refused { worker, conn });
+            self.send_reserve(now, worker);
             self.send_disconnect(worker);
         }
     }
@@ -211,20 +324,8 @@ impl Machine {
                 }
                 return self.finish_draining(now, id);
             };
-            let key = server.key.clone();
             match output {
-                Placed::Assign { conn, worker } => {
-                    let under_way = server.sched.in_flight(worker);
-                    let handle = Some(SendHandle::Conn { conn });
-                    let seq = self.say_with(worker, None, ClusterBody::NewConn { key }, handle);
-                    self.watched.push_back((now, worker, seq));
-                    if let Some(asked) = self.workers.get_mut(&worker) {
-                        asked.in_flight.push(HandOff { seq, server: id, conn, at: now });
-                        // As if its other servers used their shares as well.
-                        let used = under_way.saturating_mul(asked.servers.len().max(1));
-                        asked.window.sent(u32::try_from(used).unwrap_or(u32::MAX));
-                    }
-                }
+                Placed::Assign { conn, worker } => self.give(now, worker, id, conn),
                 Placed::Done { conn, worker } => {
                     self.stats.handed_over += 1;
                     if let Some(taker) = self.workers.get_mut(&worker) {

@@ -118,7 +118,7 @@ impl Machine {
         if self.servers.get(&id).is_some_and(|server| server.slots.is_some()) {
             self.silence_slot(now, id, worker);
         } else {
-            self.place_input(now, id, Place::Retire { worker });
+            self.place_no_more(now, id, worker);
         }
     }
 

@@ -154,6 +154,8 @@ impl Machine {
     fn forget_servers(&mut self, now: Mono, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.in_flight.clear();
+            worker.reserve.clear();
+            self.reserving.retain(|reserving| *reserving != id);
         }
         self.settling.retain(|(worker, _), _| *worker != id);
         let known: Vec<_> = self.servers.keys().copied().collect();

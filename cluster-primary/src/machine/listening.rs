@@ -277,7 +277,7 @@ impl Machine {
         if server.slots.is_some() {
             self.leave_slot(now, id, worker);
         } else if !server.shared {
-            self.place_input(now, id, Place::Retire { worker });
+            self.place_no_more(now, id, worker);
         }
         self.finish_draining(now, id);
         self.close_if_unused(now, id);

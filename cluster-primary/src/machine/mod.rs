@@ -60,6 +60,8 @@ pub struct Machine {
     /// Hand-offs in the order in which they were sent, answered or not: who leaves one unanswered
     /// for too long is slow.
     watched: VecDeque<(Mono, WorkerId, u64)>,
+    /// Workers for which connections are kept back.
+    reserving: Vec<WorkerId>,
     /// The most hand-offs that may be under way to all workers together.
     descriptors: usize,
     /// The most connections whose descriptors may be held here, under way or waiting.
@@ -95,6 +97,7 @@ impl Machine {
             servers: BTreeMap::new(),
             keys: BTreeMap::new(),
             watched: VecDeque::new(),
+            reserving: Vec::new(),
             descriptors: usize::MAX,
             most_held: usize::MAX,
             held: 0,
@@ -161,6 +164,7 @@ impl Machine {
             }
             self.place(now, id);
         }
+        self.give_up_reserves(now);
     }
 
     /// What is to be done next.
@@ -171,7 +175,8 @@ impl Machine {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
-        let others = [self.next_slow(), self.health_timeout(), self.slots_timeout()];
+        let others =
+            [self.next_slow(), self.next_reserve(), self.health_timeout(), self.slots_timeout()];
         servers.chain(others.into_iter().flatten()).min()
     }
 
@@ -202,8 +207,11 @@ impl Machine {
         // Of one that nobody serves the kernel's queue holds what comes.
         let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
         let open = self.servers.get(&server).filter(served);
+        let reserved = self.reserving.iter().filter_map(|id| self.workers.get(id));
+        let of_it = |worker: &Worker| worker.reserve.iter().filter(|r| r.server == server).count();
+        let reserved = reserved.map(of_it).sum::<usize>();
         let room = |s: &Server| {
-            let waiting = s.sched.waiting();
+            let waiting = s.sched.waiting() + reserved;
             // Each that comes is one more that waits, and one less that is free.
             let fair = free.saturating_sub(waiting).div_ceil(2);
             limit.saturating_sub(waiting).min(fair)
@@ -268,7 +276,9 @@ impl Machine {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { waiting: self.servers.values().map(|s| s.sched.waiting()).sum(), ..self.stats }
+        let waiting = self.servers.values().map(|server| server.sched.waiting());
+        let reserved = self.workers.values().map(|worker| worker.reserve.len());
+        Stats { waiting: waiting.chain(reserved).sum(), ..self.stats }
     }
 
     fn event(&mut self, event: Event<HandleId>) {

@@ -279,7 +279,7 @@ impl Machine {
             self.output.push_back(Output::Slot { server: id, slot: number, turn, on: false });
         }
         // One that was not on may have been drafted; of a stranger it changes nothing.
-        self.place_input(now, id, Place::Retire { worker });
+        self.place_no_more(now, id, worker);
         self.look_now(now, id);
     }
 

@@ -108,6 +108,8 @@ impl Machine {
         machine.seq = state.seq;
         machine.workers = state.workers;
         machine.keys = state.keys.into_iter().collect();
+        let reserving = machine.workers.iter().filter(|(_, worker)| !worker.reserve.is_empty());
+        machine.reserving = reserving.map(|(id, _)| *id).collect();
         machine.watched = state.watched;
         machine.settling = state.settling.into_iter().collect();
         machine.vacating = state.vacating;
@@ -117,7 +119,8 @@ impl Machine {
         machine.stats = state.stats;
         machine.check_hand_offs()?;
         let waiting = machine.servers.values().map(|server| server.sched.waiting());
-        let under_way = machine.workers.values().map(|worker| worker.in_flight.len());
+        let under_way =
+            machine.workers.values().map(|worker| worker.in_flight.len() + worker.reserve.len());
         machine.held = waiting.sum::<usize>() + under_way.sum::<usize>();
         Ok(machine)
     }
@@ -154,6 +157,14 @@ impl Machine {
                     ));
                 }
                 *sent.entry(hand_off.server).or_default() += 1;
+            }
+            for reserved in &worker.reserve {
+                *sent.entry(reserved.server).or_default() += 1;
+            }
+            if worker.in_flight.is_empty() && !worker.reserve.is_empty() {
+                return Err(StateError::contradiction(
+                    "connections are kept back for a worker that could have them",
+                ));
             }
             let known = sent.keys().all(|server| self.servers.contains_key(server));
             let booked = |(server, entry): (&ServerId, &Server)| {
@@ -252,6 +263,8 @@ impl MachineState {
         let slots = self.servers.values().filter_map(|server| server.slots.as_ref());
         let watched = self.watched.iter().map(|(at, ..)| *at);
         let sent = hand_offs.map(|hand_off| hand_off.at);
+        let reserves = self.workers.values().flat_map(|worker| &worker.reserve);
+        let sent = sent.chain(reserves.map(|reserved| reserved.at));
         watched.chain(sent).chain(asked).chain(answered).chain(slots.flat_map(Slots::times))
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A worker that answers within this keeps up.
-const PROMPT: Duration = Duration::from_millis(10);
+pub(super) const PROMPT: Duration = Duration::from_millis(10);
 
 /// One that takes longer than this is busy, or stuck: it is given one at a time.
 pub(super) const SLOW: Duration = Duration::from_millis(50);

@@ -6,10 +6,10 @@ use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::Mono;
 
 use super::health::Health;
-use super::in_flight::InFlight;
+use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
 use super::window::Window;
-use crate::{ExitStatus, ServerId};
+use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
 
 /// One of Node's names of a worker's states.
@@ -41,6 +41,12 @@ pub(super) struct Worker {
     pub(super) connections: u64,
     /// Connections on their way to it.
     pub(super) in_flight: InFlight,
+    /// Connections that are its own by turns, and that are kept back until it has answered others.
+    #[serde(default)]
+    pub(super) reserve: VecDeque<Reserved>,
+    /// It is expected to answer soon, so that connections may be kept back for it.
+    #[serde(default)]
+    pub(super) expected: bool,
     /// How many it holds, if it says so.
     pub(super) held: Option<u32>,
     /// How many these may be.
@@ -62,6 +68,15 @@ pub(super) struct Worker {
     pub(super) health: Health,
     #[serde(default)]
     pub(super) latency: AckLatency,
+}
+
+/// A connection that is kept back for a worker.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Reserved {
+    pub(super) server: ServerId,
+    pub(super) conn: ConnId,
+    /// Since when its worker has not answered.
+    pub(super) at: Mono,
 }
 
 /// What is known of connections that went beside users' messages.
@@ -118,6 +133,8 @@ impl Worker {
             servers: BTreeMap::new(),
             connections: 0,
             in_flight: InFlight::default(),
+            reserve: VecDeque::new(),
+            expected: true,
             held: None,
             window: Window::new(),
             told_share: 1,
@@ -134,8 +151,26 @@ impl Worker {
     /// How much of its window each of its servers may use: all the same, and each at least one, lest
     /// a server wait for another's connections.
     pub(super) fn share(&self) -> u32 {
+        self.share_of(self.window.size())
+    }
+
+    fn share_of(&self, window: u32) -> u32 {
         let servers = u32::try_from(self.servers.len().max(1)).unwrap_or(u32::MAX);
-        (self.window.size() / servers).max(1)
+        (window / servers).max(1)
+    }
+
+    /// How many connections each of its servers may give it, with those that are kept back. `limit` is
+    /// that of its window.
+    pub(super) fn turns(&self, limit: u32) -> u32 {
+        self.share_of(if self.expected { limit } else { self.window.size() })
+    }
+
+    /// Whether a connection of that server may be on its way to it besides those that are.
+    pub(super) fn has_room(&self, server: ServerId) -> bool {
+        let share = self.share() as usize;
+        let of_it = |hand_off: &&HandOff| hand_off.server == server;
+        // Most have one server, and few under way.
+        self.in_flight.len() < share || self.in_flight.iter().filter(of_it).count() < share
     }
 
     pub(super) fn may_listen(&self) -> bool {

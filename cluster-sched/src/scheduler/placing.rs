@@ -151,13 +151,20 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
 
     /// After an answer of the worker's: it may take another.
     pub(super) fn go_on(&mut self, worker: W, settled: Settled) {
+        if self.tell_policy_of(worker, settled) {
+            self.offer_lines_to(worker);
+        }
+    }
+
+    /// Whether the worker has become ready.
+    pub(super) fn tell_policy_of(&mut self, worker: W, settled: Settled) -> bool {
         if settled.present {
             self.policy.load(worker, settled.load);
         }
         if settled.ready {
             self.policy.ready(worker);
-            self.offer_lines_to(worker);
         }
+        settled.ready
     }
 
     fn has_room(&self, worker: W) -> bool {

@@ -219,7 +219,8 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let held = self.conns.len() as u64;
         let ended = [stats.done, stats.shed_full, stats.shed_refused, stats.shed_closed];
         let sum = ended.iter().try_fold(held, |sum, &count| sum.checked_add(count));
-        let counted = [stats.arrived, stats.assigned, stats.refusals, stats.orphaned];
+        let counted =
+            [stats.arrived, stats.assigned, stats.refusals, stats.orphaned, stats.taken_back];
         let possible = counted.iter().all(|&count| count < MAX_COUNT);
         if possible && sum == Some(stats.arrived) { Ok(()) } else { Err(StateError::Miscounted) }
     }

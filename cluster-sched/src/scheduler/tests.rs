@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Choice, Standing};
-use Input::{Accepted, Arrive, Close, Join, Leave, Refused, Retire, Window};
+use Input::{Accepted, Arrive, Close, Join, Leave, Refused, Retire, TakeBack, Window};
 use Output::{Assign, Done, Shed};
 
 type Rr = Scheduler<u8, char>;
@@ -59,6 +59,34 @@ fn what_a_dead_worker_had_goes_before_all_that_waits_oldest_first() {
     let order = [('a', 9), ('c', 9), ('e', 9), ('f', 9)];
     assert_eq!(drain(&mut s), order.map(|(conn, worker)| Assign { conn, worker }));
     assert_eq!(s.stats().orphaned, 2);
+}
+
+#[test]
+fn what_is_taken_back_goes_to_who_has_room_or_before_all_that_waits() {
+    let mut s = rr(Config::default().with_window(3), 0..2);
+    arrive(&mut s, "abcdefg");
+    drain(&mut s);
+    // Nobody has room for `e` and `c`, which come before `g` now.
+    feed(&mut s, [Window { worker: 0, window: 1 }]);
+    feed(&mut s, ['e', 'c'].map(|conn| TakeBack { worker: 0, conn }));
+    assert_eq!(drain(&mut s), []);
+    assert_eq!((s.waiting(), s.in_flight(0)), (3, 1));
+    feed(&mut s, ['b', 'd'].map(|conn| Accepted { worker: 1, conn }));
+    let order = [
+        Done { conn: 'b', worker: 1 },
+        Assign { conn: 'c', worker: 1 },
+        Done { conn: 'd', worker: 1 },
+        Assign { conn: 'e', worker: 1 },
+    ];
+    assert_eq!(drain(&mut s), order);
+    // It was no refusal: who was not asked may be asked.
+    feed(&mut s, [Window { worker: 0, window: 9 }, TakeBack { worker: 1, conn: 'e' }]);
+    assert_eq!(drain(&mut s), ['g', 'e'].map(|conn| Assign { conn, worker: 0 }));
+    assert_eq!((s.stats().taken_back, s.stats().refusals), (3, 0));
+    feed(&mut s, [Close, TakeBack { worker: 0, conn: 'e' }]);
+    assert_eq!(drain(&mut s), [Shed { conn: 'e', reason: ShedReason::Closed }]);
+    let stale = s.handle_input(Mono::ZERO, TakeBack { worker: 0, conn: 'e' });
+    assert_eq!(stale, Err(InputError::NotInFlight { worker: 0, conn: 'e' }));
 }
 
 #[test]

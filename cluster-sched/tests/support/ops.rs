@@ -158,6 +158,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
             9 => self.feed(Input::Join { worker, slot: slot(worker) }),
             10 => self.feed(Input::Retire { worker }),
             11 => self.feed(Input::Leave { worker }),
+            12 if arg >= 200 => self.take_back(arg),
             12 => self.feed(Input::Window { worker, window: u32::from(arg >> 3) % 5 }),
             13 => self.wait(Mono::from_millis(u64::from(arg) * 4)),
             // Mostly stale: an answer out of the blue, or a name that is in use.
@@ -200,16 +201,26 @@ impl<P: Policy<Worker, Conn>> Run<P> {
     }
 
     fn answer(&mut self, nth: u8, accept: bool) {
+        if let Some((conn, worker)) = self.in_flight(nth) {
+            self.feed(match accept {
+                true => Input::Accepted { worker, conn },
+                false => Input::Refused { worker, conn },
+            });
+        }
+    }
+
+    fn take_back(&mut self, nth: u8) {
+        if let Some((conn, worker)) = self.in_flight(nth) {
+            self.feed(Input::TakeBack { worker, conn });
+        }
+    }
+
+    /// One of those that are in flight, and at whom.
+    fn in_flight(&self, nth: u8) -> Option<(Conn, Worker)> {
         let in_flight = self.held.iter().filter_map(|(&conn, held)| Some((conn, held.worker?)));
         let in_flight: Vec<(Conn, Worker)> = in_flight.collect();
-        if in_flight.is_empty() {
-            return;
-        }
-        let (conn, worker) = in_flight[usize::from(nth) % in_flight.len()];
-        self.feed(match accept {
-            true => Input::Accepted { worker, conn },
-            false => Input::Refused { worker, conn },
-        });
+        let nth = usize::from(nth).checked_rem(in_flight.len())?;
+        Some(in_flight[nth])
     }
 
     fn wait(&mut self, time: Mono) {
@@ -302,6 +313,13 @@ impl<P: Policy<Worker, Conn>> Run<P> {
                 }
                 if !self.members[&worker].retired {
                     self.held.get_mut(&conn).expect("held").refused_by.insert(worker);
+                }
+                self.end_rounds();
+            }
+            Input::TakeBack { worker, conn } => {
+                self.answered(worker, conn)?;
+                if self.closed {
+                    return Ok(Some(Output::Shed { conn, reason: ShedReason::Closed }));
                 }
                 self.end_rounds();
             }
