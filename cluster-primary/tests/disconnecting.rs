@@ -5,7 +5,7 @@ mod support;
 
 use cluster_primary::machine::Input;
 use cluster_primary::proto::ClusterBody;
-use cluster_primary::{ConnId, ServerId, WorkerId};
+use cluster_primary::{ConnId, Mono, ServerId, Settings, WorkerId};
 use support::{Cluster, key, tcp};
 
 fn newconn(to: WorkerId, conn: ConnId) -> String {
@@ -108,6 +108,56 @@ fn the_last_ones_serve_what_waits_before_they_are_told() {
     }
     assert_eq!(cluster.takes(conns[3]), ["conn 4 handed over", "probe 2", "to 2: disconnect"]);
     assert_eq!(cluster.takes(conns[4]), ["conn 5 handed over", "probe 1", "to 1: disconnect"]);
+}
+
+/// What was kept back for the one waits for the other, as long as that is there.
+#[test]
+fn what_was_kept_back_for_one_of_the_last_is_served_by_the_other() {
+    for dies in [false, true] {
+        let mut cluster = Cluster::new();
+        let (one, two) = (cluster.fork(), cluster.fork());
+        let server = cluster.serves(one, 80);
+        cluster.serves(two, 80);
+        let conns: Vec<_> = (0..20).map(|_| cluster.connects(server).0).collect();
+        cluster.input(Input::DisconnectAll);
+        cluster.input(Input::Closed { server });
+        if dies {
+            cluster.closes_channel(one);
+        } else {
+            cluster.wait(Mono::from_millis(10));
+        }
+        let mut taken = 0;
+        while let Some(conn) = conns
+            .iter()
+            .copied()
+            .find(|conn| cluster.sent.get(conn).is_some_and(|(worker, _)| *worker == two))
+        {
+            let lines = cluster.takes(conn);
+            assert!(lines[0].ends_with(" handed over"), "{lines:?}");
+            cluster.sent.remove(&conn);
+            taken += 1;
+        }
+        assert_eq!(taken, if dies { 20 } else { 19 });
+    }
+}
+
+/// It is told when it has answered for all, and not while something is kept back for it.
+#[test]
+fn what_is_kept_back_for_the_last_one_comes_before_it_is_told() {
+    let mut settings = Settings::new("app");
+    settings.limits.max_window = 2;
+    let mut cluster = Cluster::with(settings);
+    let worker = cluster.fork();
+    let server = cluster.serves(worker, 80);
+    let conns: Vec<_> = (0..3).map(|_| cluster.connects(server).0).collect();
+    cluster.input(Input::Disconnect { worker });
+    cluster.input(Input::Closed { server });
+    for conn in &conns[..2] {
+        let lines = cluster.takes(*conn);
+        assert!(lines.iter().all(|line| !line.starts_with("probe")), "{lines:?}");
+    }
+    let lines = cluster.takes(conns[2]);
+    assert_eq!(lines, ["conn 3 handed over", "probe 1", "to 1: disconnect"]);
 }
 
 #[test]

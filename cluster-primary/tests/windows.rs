@@ -119,6 +119,38 @@ fn what_is_kept_back_for_a_worker_that_does_not_answer_soon_goes_to_others() {
     assert_eq!(answers_all(&mut cluster, blocked, 2), 6);
 }
 
+/// All were blocked for a moment: whoever is first back gets no more by turns than it takes.
+#[test]
+fn what_waits_for_anybody_is_nobodys_own() {
+    let (mut cluster, [one, two], server) = two();
+    (0..20).for_each(|_| drop(cluster.connects(server)));
+    cluster.wait(Duration::from_millis(10));
+    cluster.wait(Duration::from_millis(1));
+    for answered in 0..3 {
+        let conn = given(&cluster, one)[answered];
+        cluster.takes(conn);
+    }
+    assert_eq!(answers_all(&mut cluster, two, 0), 20 - given(&cluster, one).len());
+    assert!(given(&cluster, one).len() < 8, "{:?}", given(&cluster, one));
+}
+
+/// One that answers now and then gets a part of what is kept back for it, and the rest goes to others soon.
+#[test]
+fn nothing_is_kept_back_for_long() {
+    let (mut cluster, [slow, other], server) = two();
+    (0..32).for_each(|_| drop(cluster.connects(server)));
+    assert_eq!(answers_all(&mut cluster, other, 0), 16);
+    for answered in 0..3 {
+        let conn = given(&cluster, slow)[answered];
+        cluster.takes(conn);
+        cluster.wait(Duration::from_millis(3));
+    }
+    assert_eq!(given(&cluster, other).len(), 16);
+    cluster.wait(Duration::from_millis(1));
+    answers_all(&mut cluster, other, 16);
+    assert_eq!(given(&cluster, slow).len() + given(&cluster, other).len(), 32);
+}
+
 #[test]
 fn what_is_kept_back_for_a_worker_that_leaves_goes_to_others() {
     for dies in [false, true] {

@@ -1,6 +1,8 @@
 //! `cargo xtask package`: each crate as it would be published, in the order of their dependencies.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::process::{ExitCode, Output, Stdio};
 
 use serde::Deserialize;
@@ -18,6 +20,7 @@ struct Metadata {
 #[derive(Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    version: String,
     publish: Option<Vec<String>>,
     features: std::collections::BTreeMap<String, Vec<String>>,
 }
@@ -29,6 +32,7 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     }
     let names = packages.iter().flat_map(|package| ["--package", package.name.as_str()]);
     // Each is built from what was packed, with those before it as they were packed.
+    forget_packed(&packages)?;
     let mut command = step::cargo(["package", "--quiet", "--allow-dirty"]);
     step::run(command.args(names))?;
     for package in &packages {
@@ -36,6 +40,30 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     }
     println!("{} crates can be published", packages.len());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what cargo has unpacked of earlier ones. It goes by version, which is the same until one is
+/// released, and would build the next crate with the sources of some time before.
+fn forget_packed(packages: &[Package]) -> io::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let Some(sources) = home.map(|home| home.join("registry/src")).filter(|dir| dir.is_dir())
+    else {
+        return Ok(());
+    };
+    // The folder of a registry is called by its host, and that of packed crates has none.
+    for registry in sources.read_dir()?.flatten() {
+        if registry.file_name().as_encoded_bytes().starts_with(b"-") {
+            for Package { name, version, .. } in packages {
+                let unpacked = registry.path().join(format!("{name}-{version}"));
+                match fs::remove_dir_all(&unpacked) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn succeeded(what: &str, output: &Output) -> io::Result<()> {

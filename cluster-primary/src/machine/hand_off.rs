@@ -11,7 +11,7 @@ use super::in_flight::HandOff;
 use super::io::{Fate, Output, SendHandle};
 use super::server::{Phase, Server};
 use super::window::{PROMPT, SLOW};
-use super::worker::Reserved;
+use super::worker::{Reserved, Worker};
 use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
 
 impl Machine {
@@ -77,12 +77,14 @@ impl Machine {
         let waiting = self.servers.get(&server).is_some_and(|s| s.sched.waiting_for(id) > 0);
         let limit = self.window_limit();
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let waiting = waiting || !worker.reserve.is_empty();
+        let in_line = waiting;
+        let waiting = in_line || !worker.reserve.is_empty();
         let overdue = worker.in_flight.oldest().is_some_and(|at| at + SLOW <= now);
         worker.window.answered(after, waiting && !overdue, limit);
         if worker.in_flight.is_empty() {
             worker.window.idle();
-            worker.expected |= after <= PROMPT;
+            // All that waits would be its own else.
+            worker.expected |= after <= PROMPT && !in_line;
         }
         self.set_window(now, id);
     }
@@ -197,14 +199,22 @@ impl Machine {
         }
     }
 
-    /// When a worker for which connections are kept back will not have answered for too long.
+    /// How many connections of that server are kept back.
+    pub(super) fn reserved(&self, server: ServerId) -> usize {
+        let workers = self.reserving.iter().filter_map(|id| self.workers.get(id));
+        let of_it = |worker: &Worker| worker.reserve.iter().filter(|r| r.server == server).count();
+        workers.map(of_it).sum()
+    }
+
+    /// When a connection will have been kept back for too long, or its worker will not have answered.
     pub(super) fn next_reserve(&self) -> Option<Mono> {
         self.reserving.iter().filter_map(|id| self.gives_up_at(*id)).min()
     }
 
     fn gives_up_at(&self, id: WorkerId) -> Option<Mono> {
         let worker = self.workers.get(&id).filter(|worker| worker.expected)?;
-        Some(worker.reserve.front()?.at + PROMPT)
+        let kept = worker.reserve.front()?.at;
+        Some(worker.in_flight.oldest().map_or(kept, |sent| sent.min(kept)) + PROMPT)
     }
 
     /// Workers that have not answered for too long are not expected to do so soon: whoever can have what is kept
@@ -253,13 +263,18 @@ impl Machine {
 
     /// Sends a worker what was kept back for it, as far as it may have it now.
     fn send_reserve(&mut self, now: Mono, id: WorkerId) {
-        while let Some(worker) = self.workers.get_mut(&id)
-            && let Some(place) = worker.reserve.iter().position(|r| worker.has_room(r.server))
-            && let Some(Reserved { server, conn, .. }) = worker.reserve.remove(place)
-        {
+        while let Some(worker) = self.workers.get_mut(&id) {
+            // Where there is one server the first stands for all.
+            let looked_at = if worker.servers.len() > 1 { worker.reserve.len() } else { 1 };
+            let mut reserve = worker.reserve.iter().take(looked_at);
+            let place = reserve.position(|reserved| worker.has_room(reserved.server));
+            let next = place.and_then(|place| worker.reserve.remove(place));
+            let Some(Reserved { server, conn, .. }) = next else { break };
             self.hand_off(now, id, server, conn);
+            self.note_reserve(id);
+            // It may have been the last that a server's last workers are there for.
+            self.finish_draining(now, server);
         }
-        self.note_reserve(id);
     }
 
     /// Notes whether anything is kept back for the worker.
@@ -279,8 +294,7 @@ impl Machine {
         if first && taker.has_room(server) {
             self.hand_off(now, worker, server, conn);
         } else {
-            let at = taker.in_flight.oldest().unwrap_or(now);
-            taker.reserve.push_back(Reserved { server, conn, at });
+            taker.reserve.push_back(Reserved { server, conn, at: now });
             self.note_reserve(worker);
         }
     }

@@ -349,7 +349,9 @@ impl Machine {
     /// Lets the workers of a drained server go.
     pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
         self.draft(now, id);
-        let Some(server) = self.servers.get_mut(&id).filter(|s| s.is_drained()) else { return };
+        let reserved = self.reserved(id);
+        let drained = |server: &&mut Server| server.is_drained(reserved);
+        let Some(server) = self.servers.get_mut(&id).filter(drained) else { return };
         server.phase = Phase::Closing;
         let workers = std::mem::take(&mut server.workers);
         self.place_input(now, id, Place::Close);

@@ -207,9 +207,7 @@ impl Machine {
         // Of one that nobody serves the kernel's queue holds what comes.
         let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
         let open = self.servers.get(&server).filter(served);
-        let reserved = self.reserving.iter().filter_map(|id| self.workers.get(id));
-        let of_it = |worker: &Worker| worker.reserve.iter().filter(|r| r.server == server).count();
-        let reserved = reserved.map(of_it).sum::<usize>();
+        let reserved = self.reserved(server);
         let room = |s: &Server| {
             let waiting = s.sched.waiting() + reserved;
             // Each that comes is one more that waits, and one less that is free.
@@ -271,7 +269,8 @@ impl Machine {
     /// Whether a worker has connections on their way to it for which it has not answered, or
     /// serves what waits for the last workers of a server.
     pub fn is_serving(&self, id: WorkerId) -> bool {
-        self.workers.get(&id).is_some_and(|w| !w.in_flight.is_empty() || !w.servers.is_empty())
+        let has_some = |w: &Worker| !w.in_flight.is_empty() || !w.reserve.is_empty();
+        self.workers.get(&id).is_some_and(|w| has_some(w) || !w.servers.is_empty())
     }
 
     /// What was counted so far.

@@ -75,11 +75,11 @@ impl Server {
     }
 
     /// Whether it is drained by its workers: the last of them that are about to disconnect, and
-    /// nothing waits any more.
-    pub(super) fn is_drained(&self) -> bool {
+    /// nothing waits any more. So many connections are `reserved`.
+    pub(super) fn is_drained(&self, reserved: usize) -> bool {
         // Of those with slots there may be workers that cannot be asked.
         let nobody = self.workers.is_empty() || (self.slots.is_some() && self.sched.workers() == 0);
-        let nothing_waits = nobody || self.sched.waiting() == 0;
+        let nothing_waits = nobody || self.sched.waiting() + reserved == 0;
         matches!(self.phase, Phase::Draining { closed: true }) && nothing_waits
     }
 

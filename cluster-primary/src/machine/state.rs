@@ -158,6 +158,11 @@ impl Machine {
                 }
                 *sent.entry(hand_off.server).or_default() += 1;
             }
+            let conns = worker.in_flight.iter().map(|hand_off| hand_off.conn);
+            let conns: Vec<_> = conns.chain(worker.reserve.iter().map(|r| r.conn)).collect();
+            if conns.iter().collect::<BTreeSet<_>>().len() < conns.len() {
+                return Err(StateError::contradiction("a connection is a worker's twice"));
+            }
             for reserved in &worker.reserve {
                 *sent.entry(reserved.server).or_default() += 1;
             }

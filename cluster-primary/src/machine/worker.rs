@@ -75,7 +75,7 @@ pub(super) struct Worker {
 pub(super) struct Reserved {
     pub(super) server: ServerId,
     pub(super) conn: ConnId,
-    /// Since when its worker has not answered.
+    /// Since when.
     pub(super) at: Mono,
 }
 
