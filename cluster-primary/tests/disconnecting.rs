@@ -114,7 +114,7 @@ fn the_last_ones_serve_what_waits_before_they_are_told() {
 #[test]
 fn what_was_kept_back_for_one_of_the_last_is_served_by_the_other() {
     for dies in [false, true] {
-        let mut cluster = Cluster::new();
+        let mut cluster = Cluster::with(Settings::new("app"));
         let (one, two) = (cluster.fork(), cluster.fork());
         let server = cluster.serves(one, 80);
         cluster.serves(two, 80);
@@ -133,7 +133,7 @@ fn what_was_kept_back_for_one_of_the_last_is_served_by_the_other() {
             .find(|conn| cluster.sent.get(conn).is_some_and(|(worker, _)| *worker == two))
         {
             let lines = cluster.takes(conn);
-            assert!(lines[0].ends_with(" handed over"), "{lines:?}");
+            assert!(lines.iter().any(|line| line.ends_with(" handed over")), "{lines:?}");
             cluster.sent.remove(&conn);
             taken += 1;
         }
