@@ -643,7 +643,7 @@ fn the_command_line_counts_more() {
             "--env",
             "C",
             "b",
-            "-n",
+            "-v",
         ],
     );
     for line in [
@@ -651,7 +651,7 @@ fn the_command_line_counts_more() {
         "json = false",
         "groups = [\"3\", \"4\"]",
         "control = \"/c\"",
-        "program = [\"b\", \"-n\"]",
+        "program = [\"b\", \"-v\"]",
         "[env]\nB = \"1\"\nC = false\n",
     ] {
         assert!(said.contains(line), "{line} in {said}");
