@@ -361,10 +361,15 @@ impl Report {
 
     /// There is nothing to run but the demo.
     pub(crate) fn demo(&self, at: SocketAddr) {
-        if !self.0.json {
-            info!(
+        if self.0.json {
+            return;
+        }
+        // Any free port is said when workers listen.
+        match at.port() {
+            0 => info!("no program is given: the demo is run, on {at}"),
+            _ => info!(
                 "no program is given: the demo is run, on {at} (try curl http://{at}/; Ctrl-C ends it)"
-            );
+            ),
         }
     }
 }
