@@ -151,9 +151,17 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// How long workers may take to leave gracefully before they are killed
+    /// How long workers may take to leave gracefully before they are sent SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) grace: Period,
+
+    /// How long after that they are sent SIGKILL
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub(crate) kill_after: Period,
+
+    /// Start Node.js workers with cluster's agent, as `cluster run` does
+    #[arg(long)]
+    pub(crate) node_agent: bool,
 
     /// Print what happens as JSON, an event a line
     #[arg(long)]

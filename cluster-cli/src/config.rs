@@ -18,6 +18,7 @@ mod read;
 mod resolved;
 mod shown;
 mod size;
+mod stop_message;
 mod stop_signal;
 mod variable;
 mod written;

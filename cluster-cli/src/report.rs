@@ -27,6 +27,8 @@ struct Parts {
     /// Events are printed instead of logged.
     json: bool,
     known: RefCell<BTreeMap<WorkerId, Known>>,
+    /// Why workers started without an agent, as far as that has been logged.
+    no_agent: RefCell<BTreeSet<String>>,
     /// What workers write, if it comes by way of us.
     output: Option<Output>,
     /// The last to go: whatever was said is to be written.
@@ -46,7 +48,13 @@ impl Report {
         let passed_on = !seeing.json && seeing.output == config::Output::Prefix;
         let output = passed_on
             .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
-        Self(Rc::new(Parts { json: seeing.json, known: RefCell::default(), output, logs }))
+        Self(Rc::new(Parts {
+            json: seeing.json,
+            known: RefCell::default(),
+            no_agent: RefCell::default(),
+            output,
+            logs,
+        }))
     }
 
     /// What a primary saw.
@@ -161,6 +169,22 @@ impl Report {
                         info!(target: LIFE, slot, worker, pid, "{} took a connection", name(id));
                     }
                 }
+            }
+            Event::NoAgent { worker: id, reason } => {
+                let (slot, worker, pid) = self.about(*id);
+                // It is the same for each worker, as a rule.
+                if !self.0.no_agent.borrow_mut().insert(reason.clone()) {
+                    return;
+                }
+                warn!(
+                    slot,
+                    worker,
+                    pid,
+                    "{} starts without cluster's agent: {reason}. It works, but is not asked to finish \
+                     requests when it is to leave, nor sent the stop signal (--node-agent=false \
+                     leaves agents out)",
+                    name(id)
+                );
             }
             Event::Unresponsive { worker: id, silent_for } => {
                 let (slot, worker, pid) = self.about(*id);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster_primary::control::ControlServer;
-use cluster_primary::supervisor::{Config, LeaveBy, Ready, Recycle};
+use cluster_primary::supervisor::{Config, Ready, Recycle, StopMessage};
 use cluster_primary::{Affinity, Settings, scheduling};
 
 use crate::args::Run;
@@ -206,6 +206,7 @@ pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     };
     // Who is killed takes its workers along, also those that never look at their channels.
     settings.die_with_primary = cfg!(target_os = "linux");
+    settings.node_agent = options.leaving.node_agent;
     systemd::keep_from_workers(&mut settings);
     sockets.give(&mut settings, Path::new(&listen::this_program()));
     settings.keep_listeners = options.listening.keep_listeners;
@@ -226,10 +227,11 @@ pub(crate) fn config(options: &Resolved) -> Config {
     };
     config.ready_timeout = options.reload.ready_timeout;
     config.batch = options.reload.batch;
-    if !options.listening.listen.is_empty() {
-        config.leave_by = LeaveBy::Signal(options.listening.stop_signal);
-    }
-    config.grace = options.grace;
+    config.stop_signal = options.leaving.stop_signal.0;
+    config.stop_message = options.leaving.stop_message.clone().map(|text| StopMessage(text.0));
+    config.drain_timeout = options.leaving.drain_timeout;
+    config.grace = options.leaving.grace;
+    config.kill_after = options.leaving.kill_after;
     config.backoff_first = options.restarts.backoff_first;
     config.backoff_max = options.restarts.backoff_max;
     config.max_failures = options.restarts.max_failures;

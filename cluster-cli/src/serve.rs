@@ -31,6 +31,8 @@ pub(crate) fn serve(args: Serve) -> ExitCode {
     let mut config = Config::default();
     config.keep = false;
     config.grace = args.grace.0;
+    config.kill_after = args.kill_after.0;
+    settings.node_agent = args.node_agent;
     let runner = Runner::new(settings, config, report.clone(), Some(control), ends, None);
     match runner {
         Ok(mut runner) => {

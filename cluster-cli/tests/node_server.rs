@@ -112,7 +112,7 @@ fn messages_reach_the_primary() {
 }
 
 #[test]
-fn a_worker_with_endless_connections_is_killed_after_the_grace_period() {
+fn a_worker_with_endless_connections_is_ended_after_the_grace_period() {
     each_node(|node| {
         let mut cluster = start(node, "disconnect-timeout.cjs", &["-n", "1", "--grace", "1"]);
         let address = cluster.listening(1);
@@ -122,7 +122,9 @@ fn a_worker_with_endless_connections_is_killed_after_the_grace_period() {
         let worker = cluster.worker_pids()[0];
         eventually("the worker holds the connection", || holds_socket(worker, address.port()));
         cluster.signal(Signal::TERM);
-        assert_eq!(cluster.wait().code(), Some(3), "{:#?}", cluster.err.all());
+        // It has no handler, so SIGTERM ends it; it need not be killed.
+        cluster.err.wait_for(1, |line| line.contains("did not leave in time: SIGTERM"));
+        assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
         support::assert_gone(&[worker]);
     });
 }

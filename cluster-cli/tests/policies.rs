@@ -51,7 +51,7 @@ fn sticky_clients_keep_their_worker_and_its_successor_inherits_them() {
 fn least_connections_says_what_it_does_not_know_of_node() {
     for node in nodes() {
         let script = file("testdata/js/which-worker.cjs");
-        let options = ["-n", "2", "--policy", "least-connections"];
+        let options = ["-n", "2", "--policy", "least-connections", "--node-agent=false"];
         let cluster = Cluster::start(&mut run_script(&node, &script, &options));
         let address = cluster.listening(2);
         let answers: BTreeSet<_> = (0..4).map(|_| get(address).unwrap()).collect();

@@ -226,6 +226,12 @@ pub enum WorkerError {
         /// The `seq` that it claims to answer.
         ack: u64,
     },
+    /// Its [agent](crate::agent) does not keep to its protocol, or does not read; it is given up, and
+    /// the worker goes on without.
+    Agent {
+        /// What is wrong.
+        what: String,
+    },
     /// A message to it could not be sent.
     Send {
         /// Why.
@@ -240,6 +246,7 @@ impl WorkerError {
             Self::Channel { .. } => "ERR_IPC_BAD_FRAME",
             Self::TooDeep => "ERR_IPC_TOO_DEEP",
             Self::StrayAck { .. } => "ERR_IPC_STRAY_ACK",
+            Self::Agent { .. } => "ERR_AGENT",
             Self::Send { .. } => "ERR_IPC_SEND",
         }
     }
@@ -249,6 +256,7 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel { what } => write!(f, "its channel was closed: {what}"),
+            Self::Agent { what } => write!(f, "it goes on without its agent: {what}"),
             Self::TooDeep => {
                 f.write_str("a message of its nests deeper than 127 levels, and is lost")
             }

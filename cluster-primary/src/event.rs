@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value};
 
+use crate::agent::Work;
 use crate::{
     Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
 };
@@ -170,6 +171,24 @@ pub enum Event<H = OwnedFd> {
         /// The worker.
         worker: WorkerId,
     },
+    /// A Node worker starts without its [agent](crate::agent), which the settings want it to have.
+    NoAgent {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A worker that is to leave has come a step further:
+    /// [`Primary::take_out_of_rotation`](crate::Primary::take_out_of_rotation),
+    /// [`finish_work`](crate::Primary::finish_work) and
+    /// [`ask_stop`](crate::Primary::ask_stop) are answered by this.
+    #[non_exhaustive]
+    Leaving {
+        /// The worker.
+        worker: WorkerId,
+        /// How far it is.
+        progress: LeaveProgress,
+    },
     /// A worker's channel has closed.
     Disconnect {
         /// The worker.
@@ -190,6 +209,34 @@ pub enum Event<H = OwnedFd> {
     /// What [`Primary::disconnect`](crate::Primary::disconnect) began is complete: every worker has
     /// disconnected, and every server socket is closed. (The callback of `cluster.disconnect`.)
     Disconnected,
+}
+
+/// How far a worker is that leaves step by step, instead of by `disconnect` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaveProgress {
+    /// It gets no more connections, and has answered for those that were on their way to it.
+    OutOfRotation,
+    /// The HTTP work that it still has to do, as its [agent](crate::agent) tells: on every change.
+    /// Without an agent none is known, and this says so at once.
+    Work(Work),
+    /// How it is to be asked to stop.
+    Stop(StopBy),
+    /// Its program has closed all its servers, after having been taken out of rotation; with an agent,
+    /// their connections have ended too.
+    ServersClosed,
+}
+
+/// How a worker is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StopBy {
+    /// By the stop signal: its program handles it, or does not listen to its channel.
+    Signal,
+    /// By the user's stop message.
+    Message,
+    /// By `disconnect` on its channel.
+    Disconnect,
 }
 
 /// A descriptor that came with a user's message.

@@ -66,6 +66,7 @@
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
 
+pub mod agent;
 pub mod control;
 mod driver;
 mod error;
@@ -90,7 +91,7 @@ pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
-pub use event::{Address, Event, EventHandle, ExitStatus};
+pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::{AckLatency, WorkerState};
 pub use placement::{Fallback, PlacementError};

@@ -68,6 +68,10 @@ pub struct Settings {
     /// that lives as long as the primary does. A worker that executes a file with more privileges
     /// (set-user-ID, file capabilities), or changes its user, is let off; so are its own children.
     pub die_with_primary: bool,
+    /// Whether Node workers are started with an [agent](crate::agent), which the program does not
+    /// notice: it ends HTTP work when the worker is to leave, knows whether the program handles a
+    /// signal, and reports loads. Other programs are started as ever. Default: no.
+    pub node_agent: bool,
     /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) asks for inspection
     /// (`--inspect` and the like). Default: each worker its own, counted up from 9230.
     pub inspect_port: InspectPort,
@@ -109,6 +113,7 @@ impl Default for Settings {
             no_new_privs: false,
             affinity: None,
             die_with_primary: false,
+            node_agent: false,
             inspect_port: InspectPort::default(),
             windows_hide: false,
             placement: match SchedulingPolicy::read(|name| std::env::var(name).ok()) {

@@ -59,7 +59,8 @@ use crate::WorkerId;
 /// | --- | --- |
 /// | 1 | |
 /// | 2 | what is known of workers' health and of the times that they take to answer, reports of connections taken, kept listeners |
-pub const FORMAT: u32 = 2;
+/// | 3 | how workers leave, step by step; Node workers' agents |
+pub const FORMAT: u32 = 3;
 
 /// The oldest that is read.
 pub const OLDEST_FORMAT: u32 = 1;
@@ -295,8 +296,8 @@ mod tests {
         let read = |text: &str| read::<u32>("primary", text);
         assert!(matches!(read(r#"{"format":2,"of":"primary","state":7}"#), Ok(7)));
         assert!(matches!(read(r#"{"format":1,"of":"primary","state":7}"#), Ok(7)));
-        let newer = read(r#"{"format":3,"of":"primary","state":{"what":"nobody knows"}}"#);
-        assert!(matches!(newer, Err(StateError::Newer { format: 3, newest: 2 })), "{newer:?}");
+        let newer = read(r#"{"format":4,"of":"primary","state":{"what":"nobody knows"}}"#);
+        assert!(matches!(newer, Err(StateError::Newer { format: 4, newest: 3 })), "{newer:?}");
         let older = read(r#"{"format":0,"of":"primary","state":7}"#);
         assert!(matches!(older, Err(StateError::Older { format: 0, oldest: 1 })), "{older:?}");
         let other = read(r#"{"format":2,"of":"control","state":7}"#);

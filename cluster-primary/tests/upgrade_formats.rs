@@ -58,6 +58,11 @@ fn a_cluster_of_any_format_is_read() {
         assert_eq!((stats.accepted, stats.handed_over, stats.waiting), (7, 3, 2));
         assert_eq!(cluster.supervisor().state(), State::Reloading);
         assert_eq!(cluster.supervisor().counts().restarts, 3);
+        let config = cluster.supervisor().config();
+        let expected = if format < 3 { Duration::from_secs(5) } else { Duration::from_secs(3) };
+        assert_eq!(config.drain_timeout(), expected, "half of the grace period by default");
+        let reported = one.agent.map(|report| (report.connections, report.requests));
+        assert_eq!(reported, (format >= 3).then_some((3, 40)), "format {format}");
 
         // What is written of it is of the newest format, and again the same.
         let Frozen { text, fds } = cluster.state().expect("nothing has happened");

@@ -16,6 +16,7 @@ use super::count::Count;
 use super::name::Name;
 use super::period::Period;
 use super::size::Size;
+use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use super::written;
@@ -208,12 +209,6 @@ pub(crate) struct Options {
     )]
     pub(crate) keep_listeners: Option<bool>,
 
-    /// The signal that asks programs which were given --listen, and know no channel, to end
-    /// gracefully [default: SIGTERM]
-    #[arg(long, value_name = "SIGNAL", help_heading = LISTENING)]
-    #[serde(deserialize_with = "written::one")]
-    pub(crate) stop_signal: Option<StopSignal>,
-
     /// Where the demo listens [default: 127.0.0.1:8000]
     #[arg(
         long,
@@ -224,10 +219,52 @@ pub(crate) struct Options {
     )]
     pub(crate) demo_listen: Option<SocketAddr>,
 
-    /// How long workers may take to leave gracefully before they are killed [default: 10s]
+    /// Start Node.js workers with an agent: a small script of cluster's own, which the program does not
+    /// notice. It ends kept-alive connections between requests when the worker is to leave, tells
+    /// whether requests are in progress and whether the program handles the stop signal, and reports
+    /// loads [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = ENDING
+    )]
+    pub(crate) node_agent: Option<bool>,
+
+    /// The signal that asks a worker to stop, once its HTTP requests are done. Programs that do not
+    /// handle it are told to disconnect instead, by their channel; of Node.js programs the agent
+    /// tells whether they do. none sends none before the grace period is over [default: SIGTERM]
+    #[arg(long, value_name = "SIGNAL", help_heading = ENDING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) stop_signal: Option<StopSignal>,
+
+    /// A message that asks a worker to stop instead of the signal, as PM2 sends 'shutdown': text, or JSON
+    /// where it begins with {, [ or \". Workers that do not listen to their channel get the signal
+    /// [default: none]
+    #[arg(long, value_name = "VALUE", help_heading = ENDING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) stop_message: Option<StopMessage>,
+
+    /// How long a worker that is to leave may take for HTTP requests in progress before it is asked to
+    /// stop all the same (one second where only responses are left whose headers have been sent, such
+    /// as event streams); for Node.js workers with the agent [default: half of --grace]
+    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) drain_timeout: Option<Period>,
+
+    /// How long workers may take to leave gracefully, all in all, before they are sent SIGTERM
+    /// [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = ENDING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) grace: Option<Period>,
+
+    /// How long after that they are sent SIGKILL [default: 5s]
+    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) kill_after: Option<Period>,
 
     /// How long the workers go on when the end is asked for, while /readyz of --http says no more
     /// that the cluster is ready: for balancers to hear of it [default: 0s]
@@ -364,7 +401,8 @@ impl Options {
             workers exec_path exec_arg cwd env serialization policy placement give_way
             backoff_first backoff_max max_failures failure_period stable_after ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
-            keep_listeners stop_signal demo_listen grace drain_delay uid gid groups no_new_privs
+            keep_listeners demo_listen node_agent stop_signal stop_message drain_timeout grace
+            kill_after drain_delay uid gid groups no_new_privs
             affinity http output log_format log_level log_connections json control name program
         }
     }

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::written::IT_TAKES;
 
 /// Names that options have elsewhere.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("args", "program"),
     ("command", "program"),
     ("environment", "env"),
@@ -22,6 +22,7 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("group", "gid"),
     ("instances", "workers"),
     ("interpreter", "exec-path"),
+    ("kill-timeout", "grace"),
     ("processes", "workers"),
     ("script", "program"),
     ("timeout", "grace"),

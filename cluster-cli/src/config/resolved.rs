@@ -16,8 +16,11 @@ use super::address::ListenAddress;
 use super::choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 use super::count::Count;
 use super::options::Options;
+use super::period::Period;
 use super::read;
 use super::shown;
+use super::stop_message::StopMessage;
+use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use crate::http::HttpAddress;
 
@@ -51,10 +54,8 @@ pub(crate) struct Resolved {
     pub(crate) health: Health,
     #[serde(flatten)]
     pub(crate) listening: Listening,
-    #[serde(serialize_with = "shown::period")]
-    pub(crate) grace: Duration,
-    #[serde(serialize_with = "shown::period")]
-    pub(crate) drain_delay: Duration,
+    #[serde(flatten)]
+    pub(crate) leaving: Leaving,
     #[serde(flatten)]
     pub(crate) privileges: Privileges,
     #[serde(flatten)]
@@ -120,11 +121,29 @@ pub(crate) struct Listening {
     #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
     pub(crate) listen: Vec<ListenAddress>,
     pub(crate) keep_listeners: bool,
-    #[serde(serialize_with = "shown::as_text")]
-    pub(crate) stop_signal: Signal,
     /// Where the demo listens; none where it does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) demo_listen: Option<SocketAddr>,
+}
+
+/// How workers leave.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Leaving {
+    pub(crate) node_agent: bool,
+    #[serde(serialize_with = "shown::as_text")]
+    pub(crate) stop_signal: StopSignal,
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_message: Option<StopMessage>,
+    /// None without agents, which alone know of requests in progress.
+    #[serde(serialize_with = "shown::periods", skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_timeout: Option<Duration>,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) grace: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) kill_after: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) drain_delay: Duration,
 }
 
 /// What workers may do.
@@ -175,6 +194,10 @@ pub(crate) enum Conflict {
     DemoListen,
     /// Sockets for programs that know no channel, and the demo, which does.
     ListenOfDemo,
+    /// A bound for requests in progress, and nothing that knows of them.
+    DrainTimeoutWithoutAgent,
+    /// Requests in progress may take longer than all of leaving.
+    DrainTimeout { drain_timeout: Duration, grace: Duration },
     /// Two ways to say where the control socket is.
     ControlAndName,
     /// A user whose group is not known.
@@ -187,7 +210,6 @@ pub(crate) enum Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use super::period::Period;
         match self {
             Self::PolicyOfShared => f.write_str(
                 "--policy says to whom the primary hands connections: with --placement shared it \
@@ -210,6 +232,16 @@ impl fmt::Display for Conflict {
             Self::ListenOfDemo => f.write_str(
                 "--listen is for programs that know no channel: none is given, and the demo \
                  listens at --demo-listen",
+            ),
+            Self::DrainTimeoutWithoutAgent => f.write_str(
+                "--drain-timeout has no effect with --node-agent=false: only the agent knows of requests \
+                 in progress",
+            ),
+            Self::DrainTimeout { drain_timeout, grace } => write!(
+                f,
+                "--drain-timeout ({}) is longer than --grace ({}), which a worker has for all of leaving",
+                Period::<0>(*drain_timeout),
+                Period::<0>(*grace)
             ),
             Self::ControlAndName => f.write_str(
                 "--control and --name both say where the control socket is: one of them will do",
@@ -303,8 +335,25 @@ impl Options {
         let listening = Listening {
             listen: given.listen,
             keep_listeners: given.keep_listeners.unwrap_or(true),
-            stop_signal: given.stop_signal.map_or(Signal::TERM, |signal| signal.0),
             demo_listen: is_demo.then(|| given.demo_listen.unwrap_or(DEMO_LISTEN)),
+        };
+        let grace = given.grace.map_or(seconds(10), |p| p.0);
+        let node_agent = given.node_agent.unwrap_or(true);
+        let leaving = Leaving {
+            node_agent,
+            stop_signal: given.stop_signal.unwrap_or(StopSignal(Some(Signal::TERM))),
+            stop_message: given.stop_message,
+            drain_timeout: match given.drain_timeout {
+                Some(_) if !node_agent => return Err(Conflict::DrainTimeoutWithoutAgent),
+                Some(Period(drain_timeout)) if drain_timeout > grace => {
+                    return Err(Conflict::DrainTimeout { drain_timeout, grace });
+                }
+                Some(Period(drain_timeout)) => Some(drain_timeout),
+                None => node_agent.then_some(grace / 2),
+            },
+            grace,
+            kill_after: given.kill_after.map_or(seconds(5), |p| p.0),
+            drain_delay: given.drain_delay.map_or(Duration::ZERO, |p| p.0),
         };
         let privileges = Privileges {
             gid: match (given.gid, &given.uid) {
@@ -340,8 +389,7 @@ impl Options {
             reload,
             health,
             listening,
-            grace: given.grace.map_or(seconds(10), |p| p.0),
-            drain_delay: given.drain_delay.map_or(Duration::ZERO, |p| p.0),
+            leaving,
             privileges,
             seeing,
             control: given.control,
@@ -391,12 +439,29 @@ impl Resolved {
                  over, as by Node.js"
             ));
         }
-        if self.policy == Some(PolicyName::LeastConnections) && !self.program.is_empty() {
+        let least_connections = self.policy == Some(PolicyName::LeastConnections);
+        if least_connections && !self.program.is_empty() && !self.leaving.node_agent {
             hints.push(
-                "least-connections goes by what workers report that they hold; Node.js workers \
-                 report nothing, and get connections by turns, whoever is free"
+                "least-connections goes by the connections that workers report; Node.js workers \
+                 report theirs by the agent, and without it get connections in turns"
                     .into(),
             );
+        }
+        if !self.listening.listen.is_empty() {
+            if self.leaving.stop_message.is_some() {
+                hints.push(
+                    "--stop-message goes over the worker's channel: programs that take their sockets by \
+                     --listen, and do not listen to it, get the signal of --stop-signal instead"
+                        .into(),
+                );
+            }
+            if self.leaving.stop_signal.0.is_none() {
+                hints.push(
+                    "--stop-signal none: programs that take their sockets by --listen, and do not listen \
+                     to their channel, are told nothing before --grace is over"
+                        .into(),
+                );
+            }
         }
         if let Some(word) = self.program.get(1).filter(|word| OURS.iter().any(|our| word == our)) {
             let word = word.to_string_lossy();

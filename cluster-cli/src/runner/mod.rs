@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cluster_primary::control::{ControlServer, OrderId, Refusal, Status, status_object};
 use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, State, Supervised};
-use cluster_primary::{Event, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling};
+use cluster_primary::{
+    Event, Mono, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling,
+};
 
 use crate::args::Run;
 use crate::client::line;
@@ -37,6 +40,9 @@ const MAX_WORKERS: u32 = 10_000;
 /// What a worker hears that asks.
 const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers no requests: \
     a program can that drives the cluster by its control socket, or a primary of your own";
+
+/// Signals to end that come within this time are one request.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 
 /// Exit statuses; `--help` explains them.
 pub(crate) const FAILED: u8 = 1;
@@ -150,6 +156,8 @@ pub(crate) struct Runner {
     online: BTreeSet<WorkerId>,
     /// Why a worker could not listen, if none has listened since.
     cannot_listen: Option<String>,
+    /// When the end was last asked for by a signal.
+    end_asked_at: Option<Mono>,
     /// What may explain why it gave up.
     last_word: Option<String>,
 }
@@ -210,6 +218,7 @@ impl Runner {
             frozen: Vec::new(),
             online: BTreeSet::new(),
             cannot_listen: None,
+            end_asked_at: None,
             last_word: None,
         }
     }
@@ -276,6 +285,10 @@ impl Runner {
                 self.learn(event);
             }
             Happening::Notice(notice) => {
+                if matches!(notice, Notice::Draining { .. } | Notice::Ending { .. }) {
+                    // /readyz says so before the log does.
+                    self.show();
+                }
                 let config = self.cluster.supervisor().config();
                 self.report.notice(&notice, config, &self.online);
                 if let Some((control, _)) = &mut self.control {
@@ -321,8 +334,6 @@ impl Runner {
             }
             Notice::Draining { .. } | Notice::Ending { .. } => {
                 let _unheard = self.systemd.stopping();
-                // Whoever asks from here on hears it.
-                self.show();
             }
             _ => {}
         }
@@ -450,13 +461,20 @@ impl Runner {
         let _unheard = self.systemd.status(&format!("{state}; {wanted} workers wanted"));
     }
 
-    /// The first time gracefully; whoever asks again means it.
+    /// The first time gracefully, the second time at once. A second request that comes with the first
+    /// one is the same: a launcher forwards Ctrl-C to this process, which the terminal has sent it
+    /// already.
     fn asked_to_end(&mut self) {
+        let now = self.cluster.now();
+        if self.end_asked_at.is_some_and(|at| now.saturating_sub(at) < SAME_REQUEST) {
+            return;
+        }
+        self.end_asked_at = Some(now);
         match self.cluster.supervisor().state() {
             State::Stopping | State::GaveUp => self.cluster.end_now(),
             State::Draining => self.cluster.end(),
             _ => {
-                let delay = self.kept.as_ref().map(|kept| kept.options.drain_delay);
+                let delay = self.kept.as_ref().map(|kept| kept.options.leaving.drain_delay);
                 self.cluster.drain(delay.unwrap_or_default());
             }
         }

@@ -122,7 +122,7 @@ impl Runner {
                 Object::new().with("workers", self.cluster.supervisor().wanted()).into()
             }),
             Order::Drain { delay } => {
-                let set = self.kept.as_ref().map(|kept| kept.options.drain_delay);
+                let set = self.kept.as_ref().map(|kept| kept.options.leaving.drain_delay);
                 self.cluster.drain(delay.or(set).unwrap_or_default());
                 Ok(true.into())
             }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 
 /// What a program has printed so far.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>, Arc<AtomicBool>);
 
 impl Lines {
     pub fn collect(&self, from: impl Read + Send + 'static) {
@@ -48,7 +48,13 @@ impl Lines {
                 lines.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 lines.0.1.notify_all();
             }
+            lines.1.store(true, Ordering::Release);
         });
+    }
+
+    /// Whether nothing more will come.
+    pub fn have_ended(&self) -> bool {
+        self.1.load(Ordering::Acquire)
     }
 
     pub fn all(&self) -> Vec<String> {
@@ -151,11 +157,17 @@ impl Cluster {
         kill(self.pid(), signal);
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it has printed is there. (Where a process that it has
+    /// left behind holds its output open, the latter for a moment only.)
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        eventually("the program ends", || child.try_wait().expect("it is our child"))
+        let status = eventually("the program ends", || child.try_wait().expect("it is our child"));
+        let deadline = now() + Duration::from_secs(2);
+        while !(self.out.have_ended() && self.err.have_ended()) && now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        status
     }
 
     /// Asks it to end, and insists that it does so gracefully and leaves no process behind.

@@ -15,6 +15,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Primary;
+use super::agent::AgentSocket;
 use super::process::Process;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
@@ -48,6 +49,7 @@ pub(super) struct Child {
     /// Until it has been waited for.
     pub(super) process: Option<Process>,
     pipes: BTreeMap<u32, File>,
+    pub(super) agent: Option<AgentSocket>,
     /// The channel is to close once all is written.
     pub(super) closing: bool,
     /// Its channel takes nothing more until it is writable.
@@ -63,6 +65,7 @@ impl Child {
             channel: Some(channel),
             process: Some(process),
             pipes: BTreeMap::new(),
+            agent: None,
             closing: false,
             blocked: false,
             sends: Sends::default(),
@@ -236,6 +239,7 @@ impl Primary {
             let _closed = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
         }
         self.read_messages(now, worker, LAST_MESSAGES, u64::MAX);
+        self.close_agent(now, worker);
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
         self.drain_machine();

@@ -34,7 +34,10 @@ fn asks(argument: &OsStr) -> bool {
 }
 
 /// What the worker will find in its environment.
-fn node_options(settings: &Settings, env: &[(OsString, Option<OsString>)]) -> Option<OsString> {
+pub(super) fn node_options(
+    settings: &Settings,
+    env: &[(OsString, Option<OsString>)],
+) -> Option<OsString> {
     let laid_over = settings.env.iter().chain(env).rev().find(|(name, _)| name == "NODE_OPTIONS");
     match laid_over {
         Some((_, value)) => value.clone(),

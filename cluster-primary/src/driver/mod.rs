@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod affinity;
+mod agent;
 #[cfg(target_os = "linux")]
 mod becoming;
 mod before_exec;
@@ -19,6 +20,7 @@ mod remote;
 mod requests;
 mod send;
 mod serve;
+mod signals;
 mod socket_file;
 mod sorted;
 mod spawn;
@@ -56,6 +58,7 @@ use crate::{
     Address, ConnId, Event, ForkError, HandleId, KillError, Mono, Placement, PolicyName, ServerId,
     Settings, Signal, Stats, WorkerId,
 };
+use agent::{AgentFolder, Prepared};
 use child::Child;
 use kernel::Group;
 use process::Process;
@@ -94,6 +97,8 @@ pub struct Primary {
     listeners: BTreeMap<ServerId, Listener>,
     /// Sockets that workers may name by their number.
     lent: BTreeMap<RawFd, OwnedFd>,
+    /// Where Node workers load their agents from.
+    agent_folder: Option<AgentFolder>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
     /// Servers that wait for descriptors before they close.
@@ -166,6 +171,7 @@ impl Primary {
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
             lent: BTreeMap::new(),
+            agent_folder: None,
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
             conns: HashMap::new(),
@@ -265,7 +271,9 @@ impl Primary {
 
         let id = self.machine.next_worker();
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());
-        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, self.descriptor_limit)?;
+        let mut agent = self.prepare_agent(&settings, id, &env);
+        let limit = self.descriptor_limit;
+        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
@@ -279,10 +287,13 @@ impl Primary {
         let pid = spawned.pid;
         self.children.insert(id, Child::new(channel, process, settings.serialization));
         let mut pipes = spawned.pipes.into_iter();
-        if let Err(error) = pipes.try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe)) {
+        let added = pipes
+            .try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe))
+            .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)));
+        if let Err(error) = added {
             self.children.remove(&id);
             child::abandon(pid);
-            return Err(ForkError::Resources { what: "watch on a pipe", error });
+            return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }
         self.input(Input::Forked { worker: id, pid, slot: Some(slot) });
         Ok(id)
@@ -298,6 +309,37 @@ impl Primary {
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
         Process::watch(pid, registry, self.tokens.token(Source::Process(id)))
+    }
+
+    /// The agent that a worker is to start with, if the settings want one and there is a way.
+    fn prepare_agent(
+        &mut self,
+        settings: &Settings,
+        worker: WorkerId,
+        env: &[(OsString, Option<OsString>)],
+    ) -> Option<Prepared> {
+        if !settings.node_agent {
+            return None;
+        }
+        let first = spawn::first_free(settings);
+        match Prepared::new(settings, env, first, &mut self.agent_folder) {
+            Ok(prepared) => prepared,
+            Err(reason) => {
+                self.drain_machine();
+                self.events.push_back(Event::NoAgent { worker, reason });
+                None
+            }
+        }
+    }
+
+    fn add_agent(&mut self, worker: WorkerId, agent: Prepared) -> io::Result<()> {
+        let mut socket = agent.socket;
+        let token = self.tokens.token(Source::Agent(worker));
+        socket.register(self.poll.registry(), token)?;
+        if let Some(child) = self.children.get_mut(&worker) {
+            child.agent = Some(socket);
+        }
+        Ok(())
     }
 
     /// The workers: Node's `cluster.workers`.
@@ -361,6 +403,44 @@ impl Primary {
             Some(process) => process.signal(worker, signal),
             None => Ok(false),
         }
+    }
+
+    /// Takes a worker out of rotation: it gets no more connections, and is not told to disconnect. It
+    /// is the first step of leaving, for programs that do more in the end than `disconnect` has them
+    /// do; [`LeaveProgress::OutOfRotation`](crate::LeaveProgress::OutOfRotation) says when the worker
+    /// has answered for all connections that were on their way to it.
+    /// [`disconnect_worker`](Self::disconnect_worker) is the last. A worker that is the only one of a
+    /// server serves what has come so far, and the server closes
+    /// ([`Settings::keep_listeners`] keeps it).
+    pub fn take_out_of_rotation(&mut self, worker: WorkerId) {
+        self.input(Input::TakeOutOfRotation { worker });
+    }
+
+    /// Takes all workers out of rotation, as [`take_out_of_rotation`](Self::take_out_of_rotation), and
+    /// closes every server once what has come so far is served. When all workers have disconnected,
+    /// [`Event::Disconnected`] follows.
+    pub fn take_all_out_of_rotation(&mut self) {
+        self.input(Input::TakeAllOutOfRotation);
+    }
+
+    /// Has a worker finish its HTTP work: from here on its responses carry `Connection: close`, idle
+    /// connections close, and HTTP/2 sessions end. [`LeaveProgress::Work`](crate::LeaveProgress::Work)
+    /// tells how much is left; of a worker without an [agent](crate::agent) that is none.
+    pub fn finish_work(&mut self, worker: WorkerId) {
+        self.input(Input::FinishWork { worker });
+    }
+
+    /// Finds out how a worker is to be asked to stop;
+    /// [`LeaveProgress::Stop`](crate::LeaveProgress::Stop) answers:
+    /// - by `signal`, if its program handles it, or if it has never said anything on its channel, or
+    ///   has closed it. A Node program with an [agent](crate::agent) handles a signal if `process` has
+    ///   a listener for it; of Python, Bun and Deno the system tells. Of others it is not known;
+    /// - by a message of the user's, if `message` says that there is one;
+    /// - else by `disconnect`.
+    pub fn ask_stop(&mut self, worker: WorkerId, signal: Option<Signal>, message: bool) {
+        let pid = self.children.get(&worker).and_then(|c| c.process.as_ref()).map(Process::pid);
+        let catches = pid.zip(signal).and_then(|(pid, signal)| signals::catches(pid, signal));
+        self.input(Input::AskStop { worker, signal, message, catches });
     }
 
     /// Tells a worker to close its servers, wait for its connections to end, and leave: Node's
@@ -578,6 +658,7 @@ impl Primary {
                 false
             }
             Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
+            Source::Agent(worker) => self.read_agent(now, worker),
             Source::Listener(server) => self.accept(now, server),
             Source::Watched(id) => {
                 self.readable.insert(id);

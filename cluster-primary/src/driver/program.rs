@@ -150,12 +150,22 @@ fn in_cwd(settings: &Settings, path: &Path) -> PathBuf {
 
 /// The program that a script's first line says is to run it.
 fn named_interpreter(file: &Path) -> Option<PathBuf> {
+    first_words(file).into_iter().next().map(PathBuf::from)
+}
+
+/// The words of the first line of the interpreter's file, or else of the program's, if it is a script.
+pub(super) fn first_line(settings: &Settings, env: &Env) -> Vec<OsString> {
+    find(settings, env, settings.program()).map_or_else(|_| Vec::new(), |file| first_words(&file))
+}
+
+/// The words behind `#!`.
+fn first_words(file: &Path) -> Vec<OsString> {
     let mut head = Vec::new();
-    File::open(file).ok()?.take(FIRST_LINE).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let word = line.split(blank).find(|word| !word.is_empty())?;
-    Some(PathBuf::from(OsStr::from_bytes(word)))
+    let read = File::open(file).and_then(|file| file.take(FIRST_LINE).read_to_end(&mut head));
+    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
+    let Some(line) = line.filter(|_| read.is_ok()) else { return Vec::new() };
+    let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
 }
 
 #[cfg(test)]

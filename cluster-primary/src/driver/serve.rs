@@ -102,6 +102,7 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
+            Output::TellAgent { worker, command } => self.tell_agent(worker, &command),
             Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
@@ -352,6 +353,8 @@ impl Primary {
                 Event::Unresponsive { worker, silent_for }
             }
             Event::Responsive { worker } => Event::Responsive { worker },
+            Event::NoAgent { worker, reason } => Event::NoAgent { worker, reason },
+            Event::Leaving { worker, progress } => Event::Leaving { worker, progress },
             Event::Disconnected => Event::Disconnected,
         }
     }

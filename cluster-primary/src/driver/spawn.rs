@@ -14,6 +14,7 @@ use rustix::process::Rlimit;
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
+use super::agent::Prepared;
 use super::before_exec::{BeforeExec, Step, failed_step};
 use super::{inherited, inspect, program};
 
@@ -24,14 +25,15 @@ pub(super) struct Spawned {
     pub(super) pipes: Vec<(u32, OwnedFd)>,
 }
 
-/// Starts the worker of that slot, whose channel is `channel`, with `limit` as its limit of
-/// descriptors.
+/// Starts the worker of that slot, whose channel is `channel`, with its agent, and with `limit` as its
+/// limit of descriptors.
 pub(super) fn spawn(
     settings: &Settings,
     id: WorkerId,
     slot: u32,
     env: &[(OsString, Option<OsString>)],
     channel: OwnedFd,
+    agent: Option<&mut Prepared>,
     limit: Rlimit,
 ) -> Result<Spawned, ForkError> {
     program::directory(settings)?;
@@ -40,8 +42,9 @@ pub(super) fn spawn(
         program::findable(settings, env)?;
     }
     let inspect = inspect::port(settings, id, env);
-    let mut command = command(settings, inspect)?;
-    let Plan { places, pipes, channel_at, taken } = plan(settings, channel)?;
+    let mut command = command(settings, inspect, agent.as_deref())?;
+    let (agent_env, agent_fds) = agent.map(Prepared::take).unwrap_or_default();
+    let Plan { places, pipes, channel_at, taken } = plan(settings, channel, agent_fds)?;
 
     for name in WORKER_VARIABLES {
         command.env_remove(name);
@@ -55,6 +58,7 @@ pub(super) fn spawn(
     let serialization = settings.serialization;
     let contract = WorkerEnv { id: id.0, channel_fd: channel_at, serialization, slot: Some(slot) };
     command.envs(contract.variables());
+    command.envs(agent_env);
     if let Some(cwd) = &settings.cwd {
         command.current_dir(cwd);
     }
@@ -72,7 +76,11 @@ pub(super) fn spawn(
 }
 
 /// The command line: `interpreter exec_argv… exec args…`, or `exec args…`; the launcher before it.
-fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkError> {
+fn command(
+    settings: &Settings,
+    inspect: Option<u16>,
+    agent: Option<&Prepared>,
+) -> Result<Command, ForkError> {
     let mut command = Command::new(executed(settings));
     command.args(settings.launcher.iter().skip(1));
     if let Some(interpreter) = settings.interpreter() {
@@ -80,6 +88,7 @@ fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkErr
         if !settings.launcher.is_empty() {
             command.arg(interpreter);
         }
+        command.args(agent.into_iter().flat_map(|agent| &agent.exec_argv));
         command.args(&settings.exec_argv);
         if let Some(port) = inspect {
             // The last one counts.
@@ -89,6 +98,7 @@ fn command(settings: &Settings, inspect: Option<u16>) -> Result<Command, ForkErr
     } else if !settings.launcher.is_empty() {
         command.arg(&settings.exec);
     }
+    command.args(agent.into_iter().flat_map(|agent| &agent.args));
     command.args(&settings.args);
     Ok(command)
 }
@@ -112,7 +122,12 @@ struct Plan {
     taken: Vec<OwnedFd>,
 }
 
-fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
+/// The number of a worker's first descriptor that the settings say nothing of.
+pub(super) fn first_free(settings: &Settings) -> RawFd {
+    RawFd::try_from(settings.stdio_in_force().len()).unwrap_or(RawFd::MAX).max(3)
+}
+
+fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<Plan, ForkError> {
     let stdio = settings.stdio_in_force();
     let channels = stdio.iter().filter(|s| matches!(s, Stdio::Ipc)).count();
     if channels != 1 {
@@ -121,7 +136,8 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
     let no =
         |what| move |error: rustix::io::Errno| ForkError::Resources { what, error: error.into() };
     // Above every number that is a target, so that placing one overwrites no other.
-    let lowest = RawFd::try_from(stdio.len()).unwrap_or(RawFd::MAX).max(3);
+    let first_free = first_free(settings);
+    let lowest = first_free.saturating_add(RawFd::try_from(others.len()).unwrap_or(RawFd::MAX));
     let mut channel = Some(channel);
     let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0, taken: Vec::new() };
     for (at, entry) in (0..).zip(&stdio) {
@@ -152,6 +168,10 @@ fn plan(settings: &Settings, channel: OwnedFd) -> Result<Plan, ForkError> {
                 theirs
             }
         };
+        let source = rustix::io::fcntl_dupfd_cloexec(&source, lowest).map_err(no("descriptor"))?;
+        plan.places.push((at, source));
+    }
+    for (at, source) in (first_free..).zip(others) {
         let source = rustix::io::fcntl_dupfd_cloexec(&source, lowest).map_err(no("descriptor"))?;
         plan.places.push((at, source));
     }

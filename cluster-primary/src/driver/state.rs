@@ -9,6 +9,7 @@ use mio::{Events, Interest, Poll};
 use rustix::process::Rlimit;
 use serde::{Deserialize, Serialize};
 
+use super::agent::{AgentFolder, AgentFolderState};
 use super::child::ChildState;
 use super::kernel::{Group, GroupState};
 use super::remote::Calls;
@@ -35,6 +36,8 @@ pub(crate) struct PrimaryState {
     groups: BTreeMap<ServerId, GroupState>,
     #[serde(default)]
     lent: BTreeMap<RawFd, usize>,
+    #[serde(default)]
+    agent_folder: Option<AgentFolderState>,
     #[serde(default)]
     closing: BTreeMap<ServerId, Closing>,
     conns: BTreeMap<ConnId, usize>,
@@ -87,6 +90,9 @@ impl Primary {
         for listener in self.listeners.values_mut() {
             listener.keep_file();
         }
+        if let Some(folder) = &mut self.agent_folder {
+            folder.keep();
+        }
     }
 
     /// What is to be written of it.
@@ -128,6 +134,7 @@ impl Primary {
             listeners,
             groups,
             lent,
+            agent_folder: self.agent_folder.as_ref().map(|f| f.state(leaving)).transpose()?,
             closing: self.closing.clone(),
             conns,
             last_conn: self.last_conn,
@@ -166,6 +173,8 @@ impl Primary {
         }
         let lent = state.lent.into_iter().map(|(n, place)| Ok((n, arriving.take(place)?)));
         let lent = lent.collect::<Result<_, StateError>>()?;
+        let agent_folder = state.agent_folder.map(|f| AgentFolder::from_state(f, &mut arriving));
+        let mut agent_folder = agent_folder.transpose()?;
         // What a channel has received it owns alone.
         drop(arriving);
 
@@ -191,6 +200,9 @@ impl Primary {
         machine.limit_descriptors(limits::for_hand_offs());
         machine.limit_held(limits::for_connections());
         machine.lose_counted();
+        if let Some(folder) = &mut agent_folder {
+            folder.own();
+        }
         // Whatever may be ready, and everybody to whom something may be written.
         let mut pending = Sorted::default();
         tokens.sources().for_each(|source| {
@@ -211,6 +223,7 @@ impl Primary {
             listeners,
             groups,
             lent,
+            agent_folder,
             closing: state.closing,
             conns,
             last_conn: state.last_conn,

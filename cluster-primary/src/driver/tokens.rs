@@ -14,6 +14,8 @@ pub(super) enum Source {
     Calls,
     /// A worker's channel.
     Channel(WorkerId),
+    /// The socket of a worker's agent.
+    Agent(WorkerId),
     /// A worker's pipe, by its number in the worker.
     Pipe(WorkerId, u32),
     /// A worker's process: served after its channel, so that its last words come before its end.

@@ -21,6 +21,13 @@ const LOOKS: u32 = 4;
 /// But no more often than this.
 const SHORTEST_LOOK: Duration = Duration::from_millis(25);
 
+impl Health {
+    /// Whether the worker has ever given a sign of life.
+    pub(super) fn has_been_heard(&self) -> bool {
+        self.heard_at.is_some()
+    }
+}
+
 /// What is known of a worker's health.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

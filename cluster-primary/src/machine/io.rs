@@ -4,8 +4,10 @@ use cluster_proto::{HandleKind, ListenQuery, Message, SockName};
 use cluster_sched::ShedReason;
 use cluster_sched::kernel::Choice;
 
+use crate::agent::{AgentCommand, AgentMessage};
 use crate::{
-    ConnId, Event, ExitStatus, Fallback, HandleId, ServerId, Settings, WorkerError, WorkerId,
+    ConnId, Event, ExitStatus, Fallback, HandleId, ServerId, Settings, Signal, WorkerError,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +133,44 @@ pub enum Input {
         /// it has none, as on a Unix-domain socket.
         client: Option<u32>,
     },
+    /// A worker is to be taken out of rotation: it gets no more connections, but is not told to
+    /// disconnect. [`LeaveProgress::OutOfRotation`](crate::LeaveProgress::OutOfRotation) follows.
+    TakeOutOfRotation {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// As [`TakeOutOfRotation`](Self::TakeOutOfRotation), of all workers; servers close.
+    TakeAllOutOfRotation,
+    /// A worker is to finish its HTTP work;
+    /// [`LeaveProgress::Work`](crate::LeaveProgress::Work) tells what is left.
+    FinishWork {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// How is a worker to be asked to stop? [`LeaveProgress::Stop`](crate::LeaveProgress::Stop)
+    /// answers.
+    AskStop {
+        /// The worker.
+        worker: WorkerId,
+        /// The stop signal, if there is one.
+        signal: Option<Signal>,
+        /// Whether the user has set a stop message.
+        message: bool,
+        /// Whether the process catches the signal, if that shows whether the program handles it.
+        catches: Option<bool>,
+    },
+    /// A worker's agent said something.
+    AgentSaid {
+        /// The worker.
+        worker: WorkerId,
+        /// What.
+        message: AgentMessage,
+    },
+    /// The socket of a worker's agent has closed.
+    AgentLost {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The user disconnects a worker.
     Disconnect {
         /// The worker.
@@ -186,6 +226,13 @@ pub enum Output {
     Probe {
         /// The worker. If its channel is closed by now there is nothing to say.
         worker: WorkerId,
+    },
+    /// Tell a worker's agent something.
+    TellAgent {
+        /// The worker. If the agent's socket has closed the command is dropped.
+        worker: WorkerId,
+        /// What.
+        command: AgentCommand,
     },
     /// Change to the native wire, which the worker has said that it speaks.
     Upgrade {

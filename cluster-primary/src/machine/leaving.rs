@@ -7,14 +7,43 @@ use super::Machine;
 use super::io::Output;
 use super::server::{Phase, Server};
 use super::worker::{self, Worker};
-use crate::{Event, ExitStatus, ServerId, WorkerId};
+use crate::{Event, ExitStatus, LeaveProgress, ServerId, WorkerId};
 
 impl Machine {
+    /// A worker is to disconnect; if it was taken out of rotation before, that is the last step.
     pub(super) fn disconnect(&mut self, now: Mono, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.exited_after_disconnect = Some(true);
         worker.listed = false;
-        if !worker.connected || worker.disconnect != worker::Disconnect::No {
+        worker.retire_only = false;
+        match worker.disconnect {
+            worker::Disconnect::No => self.begin_to_leave(now, id),
+            worker::Disconnect::Retired if worker.connected => self.tell_disconnect(id),
+            _ => {}
+        }
+    }
+
+    /// A worker is to get nothing more, and to answer for what is on its way to it;
+    /// [`LeaveProgress::OutOfRotation`] says when it has.
+    pub(super) fn take_out_of_rotation(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match worker.disconnect {
+            worker::Disconnect::No if worker.connected => {
+                worker.retire_only = true;
+                self.begin_to_leave(now, id);
+            }
+            worker::Disconnect::WhenAnswered | worker::Disconnect::Probing
+                if worker.retire_only => {} // It is about to be.
+            _ => {
+                worker.exited_after_disconnect = Some(true);
+                self.progress(id, LeaveProgress::OutOfRotation);
+            }
+        }
+    }
+
+    fn begin_to_leave(&mut self, now: Mono, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.exited_after_disconnect = Some(true);
+        if !worker.connected {
             return;
         }
         worker.disconnect = worker::Disconnect::WhenAnswered;
@@ -47,8 +76,8 @@ impl Machine {
         self.retire(now, id, worker);
     }
 
-    /// Tells a worker to disconnect once it has answered for all that is on its way to it: a
-    /// connection that it accepts after that could be lost.
+    /// Goes on with a worker that leaves, once it has answered for all that is on its way to it: a
+    /// connection that it accepts after it was told to disconnect could be lost.
     pub(super) fn send_disconnect(&mut self, id: WorkerId) {
         let serving = self.is_serving(id) || self.is_settling(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -60,6 +89,17 @@ impl Machine {
             worker.disconnect = worker::Disconnect::Probing;
             worker.probes.push_back(worker::Probe::Leaving);
             self.output.push_back(Output::Probe { worker: id });
+        } else {
+            self.has_answered(id);
+        }
+    }
+
+    /// Nothing is on its way any more to a worker that leaves.
+    fn has_answered(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.retire_only {
+            worker.disconnect = worker::Disconnect::Retired;
+            self.progress(id, LeaveProgress::OutOfRotation);
         } else {
             self.tell_disconnect(id);
         }
@@ -81,7 +121,7 @@ impl Machine {
     fn has_heard(&mut self, id: WorkerId) {
         let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
         if self.workers.get(&id).is_some_and(probing) {
-            self.tell_disconnect(id);
+            self.has_answered(id);
         }
     }
 
@@ -93,18 +133,34 @@ impl Machine {
     }
 
     pub(super) fn disconnect_all(&mut self, now: Mono) {
+        self.close_servers(now);
+        for worker in self.connected_workers() {
+            self.disconnect(now, worker);
+        }
+    }
+
+    /// As [`disconnect_all`](Self::disconnect_all), but no worker is told so yet: each is to be
+    /// [taken out of rotation](Self::take_out_of_rotation) and told later.
+    pub(super) fn take_all_out_of_rotation(&mut self, now: Mono) {
+        self.close_servers(now);
+        for worker in self.workers.keys().copied().collect::<Vec<_>>() {
+            self.take_out_of_rotation(now, worker);
+        }
+    }
+
+    fn connected_workers(&self) -> Vec<WorkerId> {
+        self.workers.iter().filter(|(_, w)| w.connected).map(|(id, _)| *id).collect()
+    }
+
+    /// Every server closes, after the workers have served what has come so far.
+    fn close_servers(&mut self, now: Mono) {
         self.disconnecting = true;
-        let connected: Vec<_> =
-            self.workers.iter().filter(|(_, w)| w.connected).map(|(id, _)| *id).collect();
         // All of them serve what has come so far.
         for server in self.servers.keys().copied().collect::<Vec<_>>() {
             self.drain(now, server);
         }
         // Those that are kept open for workers to come.
         self.release_unused(now);
-        for worker in connected {
-            self.disconnect(now, worker);
-        }
     }
 
     /// How often all workers have disconnected because they were all told to.
@@ -127,9 +183,17 @@ impl Machine {
             return;
         }
         worker.phase = "disconnected";
+        let answering = matches!(
+            worker.disconnect,
+            worker::Disconnect::WhenAnswered | worker::Disconnect::Probing
+        );
+        let waits = worker.retire_only && answering;
         let meant = *worker.exited_after_disconnect.get_or_insert(false);
         let dead = worker.status.is_some();
         self.forget_servers(now, id);
+        if waits && !dead {
+            self.progress(id, LeaveProgress::OutOfRotation);
+        }
         if dead {
             self.workers.remove(&id);
         }

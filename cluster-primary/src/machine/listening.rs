@@ -235,6 +235,9 @@ impl Machine {
         let (key, data) = (server.key.clone(), server.data.clone());
         server.workers.insert(worker);
         let shared = server.shared;
+        if let Some(listening) = self.workers.get_mut(&worker) {
+            listening.listens.insert(key.clone());
+        }
         let reply = ListenReply { errno, key, data, sockname };
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
@@ -246,6 +249,7 @@ impl Machine {
 
     pub(super) fn close(&mut self, now: Mono, worker: WorkerId, key: &ServerKey) {
         let Some(closing) = self.workers.get_mut(&worker) else { return };
+        closing.closes |= closing.listens.remove(key);
         // One that is still being bound the worker cannot mean.
         let servers = &self.servers;
         let serves = |id| servers.get(id).is_some_and(|s| s.serves(worker));
@@ -268,6 +272,7 @@ impl Machine {
         }
         // It may have been the last that it was still to serve.
         self.send_disconnect(worker);
+        self.check_servers_closed(worker);
     }
 
     /// The worker gets nothing more of that server; what is on its way to it is still answered.

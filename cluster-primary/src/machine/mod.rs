@@ -8,6 +8,7 @@
 //! what the primary can do: code that uses this module directly may have to follow with any
 //! release.
 
+mod agent;
 mod hand_off;
 mod health;
 mod in_flight;
@@ -138,6 +139,14 @@ impl Machine {
             }
             Input::Queues { server, queues } => self.queues(now, server, &queues),
             Input::Accepted { server, conn, client } => self.accepted(now, server, conn, client),
+            Input::TakeOutOfRotation { worker } => self.take_out_of_rotation(now, worker),
+            Input::TakeAllOutOfRotation => self.take_all_out_of_rotation(now),
+            Input::FinishWork { worker } => self.finish_work(worker),
+            Input::AskStop { worker, signal, message, catches } => {
+                self.ask_stop(worker, signal, message, catches);
+            }
+            Input::AgentSaid { worker, message } => self.agent_said(now, worker, message),
+            Input::AgentLost { worker } => self.agent_lost(worker),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),

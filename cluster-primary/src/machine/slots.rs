@@ -195,6 +195,9 @@ impl Machine {
                     slots.lent.retain(|known| self.workers.contains_key(known));
                     slots.lent.insert(worker);
                 }
+                if let Some(listening) = self.workers.get_mut(&worker) {
+                    listening.listens.insert(key.clone());
+                }
                 let reply = ListenReply { errno: Some(0), key, data, sockname: None };
                 let handle = SendHandle::Slot { server: id, slot: number, kind };
                 let body = ClusterBody::ListenReply(Box::new(reply));

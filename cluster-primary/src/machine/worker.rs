@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::Mono;
 
+use super::agent::Agent;
 use super::health::Health;
 use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
 use super::window::Window;
+use crate::agent::AgentReport;
 use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,17 @@ pub(super) struct Worker {
     /// Whether it stands in `cluster.workers`.
     pub(super) listed: bool,
     pub(super) disconnect: Disconnect,
+    /// It is only taken out of rotation so far; `disconnect` is not sent before it is asked for.
+    #[serde(default)]
+    pub(super) retire_only: bool,
+    /// The servers that its program has open, by the names that it was told.
+    #[serde(default)]
+    pub(super) listens: BTreeSet<ServerKey>,
+    /// It has closed some of them since that was last looked at.
+    #[serde(default)]
+    pub(super) closes: bool,
+    #[serde(default)]
+    pub(super) agent: Agent,
     /// Those that it serves, and those that it asked for and that are being bound.
     pub(super) servers: BTreeMap<ServerId, ServerKey>,
     /// Connections that it took.
@@ -103,6 +116,8 @@ pub(super) enum Disconnect {
     WhenAnswered,
     /// It has; its event loop is given one more turn to hear what its connections have to say.
     Probing,
+    /// It is out of rotation and has answered for everything; it has not been told.
+    Retired,
     Told,
 }
 
@@ -130,6 +145,10 @@ impl Worker {
             exited_after_disconnect: None,
             listed: true,
             disconnect: Disconnect::No,
+            retire_only: false,
+            listens: BTreeSet::new(),
+            closes: false,
+            agent: Agent::default(),
             servers: BTreeMap::new(),
             connections: 0,
             in_flight: InFlight::default(),
@@ -173,6 +192,11 @@ impl Worker {
         self.in_flight.len() < share || self.in_flight.iter().filter(of_it).count() < share
     }
 
+    /// Whether it has ever said anything on its channel.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.phase != "none" || self.health.has_been_heard()
+    }
+
     pub(super) fn may_listen(&self) -> bool {
         self.connected && self.exited_after_disconnect != Some(true)
     }
@@ -190,6 +214,7 @@ impl Worker {
             in_flight: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
             held: self.held,
             responsive: !self.health.silent,
+            agent: self.agent.report,
             ack_latency: self.latency,
         }
     }
@@ -220,11 +245,14 @@ pub struct WorkerState {
     pub connections: u64,
     /// Connections that were sent to it and for which it has not answered.
     pub in_flight: u32,
-    /// Connections that it holds open, if it says so: Rust workers do where loads count
-    /// ([`PolicyName::LeastConnections`](crate::PolicyName::LeastConnections)).
+    /// Connections that it holds open, if that is known: Rust workers tell it where loads count
+    /// ([`PolicyName::LeastConnections`](crate::PolicyName::LeastConnections)), Node workers by
+    /// their [agent](crate::agent).
     pub held: Option<u32>,
     /// Whether it answers, as far as is known ([`Event::Unresponsive`](crate::Event::Unresponsive)).
     pub responsive: bool,
+    /// What its [agent](crate::agent) reported last, if it has one.
+    pub agent: Option<AgentReport>,
     /// How long it took to answer for connections.
     pub ack_latency: AckLatency,
 }

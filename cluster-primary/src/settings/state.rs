@@ -33,6 +33,8 @@ pub(crate) struct SettingsState {
     affinity: Option<Named<Affinity>>,
     #[serde(default)]
     die_with_primary: bool,
+    #[serde(default)]
+    node_agent: bool,
     inspect_port: InspectPortState,
     windows_hide: bool,
     #[serde(with = "text::name")]
@@ -105,6 +107,7 @@ impl SettingsState {
             no_new_privs: settings.no_new_privs,
             affinity: settings.affinity.clone().map(Named),
             die_with_primary: settings.die_with_primary,
+            node_agent: settings.node_agent,
             inspect_port: match settings.inspect_port {
                 InspectPort::Count => InspectPortState::Count,
                 InspectPort::Fixed(port) => InspectPortState::Fixed(port),
@@ -153,6 +156,7 @@ impl SettingsState {
             no_new_privs: self.no_new_privs,
             affinity: self.affinity.map(|Named(affinity)| affinity),
             die_with_primary: self.die_with_primary,
+            node_agent: self.node_agent,
             inspect_port: match self.inspect_port {
                 InspectPortState::Count => InspectPort::Count,
                 InspectPortState::Fixed(port) => InspectPort::Fixed(port),

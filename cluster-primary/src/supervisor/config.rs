@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Signal;
+use crate::upgrade::text;
+use crate::{Signal, Value};
 use serde::{Deserialize, Serialize};
 
 /// What a [`Supervisor`](super::Supervisor) keeps, and how.
@@ -23,12 +24,20 @@ pub struct Config {
     pub ready_timeout: Duration,
     /// How many slots change hands at a time. Default 1.
     pub batch: u32,
-    /// How a worker is asked to leave. Default: by the channel.
-    pub leave_by: LeaveBy,
-    /// How long it may then take before it is sent `SIGTERM`. Default 10 s.
+    /// The signal that asks a worker to stop, if its program handles it
+    /// ([`Primary::ask_stop`](crate::Primary::ask_stop)); none: only `disconnect` does, also where the
+    /// program does not listen to its channel. Default `SIGTERM`.
+    pub stop_signal: Option<Signal>,
+    /// A message that asks a worker to stop, instead of the signal. Default: none.
+    pub stop_message: Option<StopMessage>,
+    /// How long HTTP work in progress may take before a worker is asked to stop all the same; not
+    /// longer than [`grace`](Self::grace). Default: half of that.
+    pub drain_timeout: Option<Duration>,
+    /// How long a worker that is to leave may take in all before it is sent `SIGTERM`. Default 10 s.
     pub grace: Duration,
-    /// How long after that it is sent `SIGKILL`. Default 1 s.
-    pub term_grace: Duration,
+    /// How long after that it is sent `SIGKILL`. Default 5 s.
+    #[serde(alias = "term_grace")]
+    pub kill_after: Duration,
     /// The pause after a slot's first failure; it doubles with each that follows, and is up to a
     /// quarter longer or shorter by lot. Default 100 ms.
     pub backoff_first: Duration,
@@ -58,9 +67,11 @@ impl Default for Config {
             ready: Ready::Listening,
             ready_timeout: Duration::from_secs(30),
             batch: 1,
-            leave_by: LeaveBy::Disconnect,
+            stop_signal: Some(Signal::TERM),
+            stop_message: None,
+            drain_timeout: None,
             grace: Duration::from_secs(10),
-            term_grace: Duration::from_secs(1),
+            kill_after: Duration::from_secs(5),
             backoff_first: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
             max_failures: 5,
@@ -77,6 +88,11 @@ impl Config {
     /// The default, for so many workers.
     pub fn new(workers: u32) -> Self {
         Self { workers, ..Self::default() }
+    }
+
+    /// [`drain_timeout`](Self::drain_timeout), as it is in force.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout.unwrap_or(self.grace / 2).min(self.grace)
     }
 }
 
@@ -97,15 +113,13 @@ pub enum Ready {
     Alive(Duration),
 }
 
-/// How a worker is asked to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum LeaveBy {
-    /// By `disconnect` on its channel.
-    Disconnect,
-    /// By a signal, as it does not listen to its channel.
-    Signal(Signal),
-}
+/// A message that asks a worker to stop: `"shutdown"`, say, as PM2 sends it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StopMessage(#[serde(with = "text::tagged")] pub Value);
+
+/// It holds no number that differs from itself: JSON has none, and it is read from JSON.
+impl Eq for StopMessage {}
 
 /// When workers are replaced by new ones, one after the other, and without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

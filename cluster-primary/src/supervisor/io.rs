@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Event, ExitStatus, Signal, Value, WorkerId};
+use super::config::StopMessage;
+use crate::{Event, ExitStatus, LeaveProgress, Signal, Value, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// What the supervisor is told.
@@ -63,6 +64,13 @@ pub enum Input {
         /// The worker.
         worker: WorkerId,
     },
+    /// A worker that is to leave has come a step further.
+    Leaving {
+        /// The worker.
+        worker: WorkerId,
+        /// How far it is.
+        progress: LeaveProgress,
+    },
     /// A worker's process has ended.
     Exited {
         /// The worker.
@@ -111,6 +119,7 @@ impl Input {
             }
             Event::Unresponsive { worker, .. } => Self::Unresponsive { worker },
             Event::Responsive { worker } => Self::Responsive { worker },
+            Event::Leaving { worker, progress } => Self::Leaving { worker, progress },
             Event::Exit { worker, status, exited_after_disconnect: meant } => {
                 Self::Exited { worker, status, meant }
             }
@@ -129,6 +138,35 @@ pub enum Output {
         /// The slot.
         slot: u32,
     },
+    /// Take the worker out of rotation, and say when it has answered for everything
+    /// ([`LeaveProgress::OutOfRotation`]).
+    TakeOutOfRotation {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The same with all workers; servers close.
+    TakeAllOutOfRotation,
+    /// Have the worker finish its HTTP work, and say how much is left ([`LeaveProgress::Work`]).
+    FinishWork {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Find out how the worker is to be asked to stop, and say so ([`LeaveProgress::Stop`]).
+    AskStop {
+        /// The worker.
+        worker: WorkerId,
+        /// The stop signal, if there is one.
+        signal: Option<Signal>,
+        /// Whether there is a stop message.
+        message: bool,
+    },
+    /// Send the worker the stop message.
+    SendStop {
+        /// The worker.
+        worker: WorkerId,
+        /// The message.
+        message: StopMessage,
+    },
     /// Tell the worker to disconnect.
     Disconnect {
         /// The worker.
@@ -141,7 +179,7 @@ pub enum Output {
         /// The signal.
         signal: Signal,
     },
-    /// Tell all workers to disconnect, and close every server.
+    /// Tell all workers to disconnect, and close every server that is kept open without one.
     DisconnectAll,
     /// Close the servers that nobody serves: all workers that there are to be are ready.
     ReleaseUnused,
@@ -320,7 +358,7 @@ pub enum Cause {
 pub enum Outcome {
     /// As it was asked to.
     AsAsked,
-    /// As it was asked to, but workers had to be killed.
+    /// As it was asked to, but workers had to be sent `SIGKILL`.
     Killed,
     /// All workers had left of their own will.
     NobodyLeft,

@@ -1,29 +1,39 @@
-//! Workers that are to leave: asked, then told, then made to.
+//! Workers that are to leave, step by step; see [`Leave`].
 
 use std::time::Duration;
 
 use cluster_sched::Mono;
 
-use super::config::LeaveBy;
 use super::io::{Notice, Outcome, Output};
-use super::slot::{Stage, Step};
+use super::slot::{Leave, Member, Stage, Step};
 use super::{Phase, Supervisor};
-use crate::{Signal, WorkerId};
+use crate::agent::Work;
+use crate::{LeaveProgress, Signal, StopBy, WorkerId};
+
+/// How long a program that was asked to stop has for closing its servers before it is told to
+/// disconnect, how long responses may go on that have no end in sight, and how long a question may
+/// await its answer.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Asks a worker to finish what it has to do, and to leave.
     pub(super) fn ask_to_leave(&mut self, now: Mono, worker: WorkerId) {
-        let Some(member) = self.members.get(&worker) else { return };
-        if matches!(member.stage, Stage::Leaving { .. }) {
-            return;
+        if self.begin_to_leave(now, worker) {
+            self.output.push_back(Output::TakeOutOfRotation { worker });
         }
-        // Who does not hear need not be asked, but may come to itself.
-        let grace = if member.silent { self.config.term_grace } else { self.config.grace };
+    }
+
+    /// The clock of a worker that leaves begins to run; `false` if it has begun before.
+    fn begin_to_leave(&mut self, now: Mono, worker: WorkerId) -> bool {
+        let Some(member) = self.members.get_mut(&worker) else { return false };
+        if matches!(member.stage, Stage::Leaving { .. }) {
+            return false;
+        }
+        member.leave = Leave::OutOfRotation;
+        // A worker that does not answer cannot be asked, but it may come to.
+        let grace = if member.silent { self.config.kill_after } else { self.config.grace };
         self.leaves(now, worker, Step::Term, grace);
-        self.output.push_back(match self.config.leave_by {
-            LeaveBy::Disconnect => Output::Disconnect { worker },
-            LeaveBy::Signal(signal) => Output::Kill { worker, signal },
-        });
+        true
     }
 
     /// A worker is to leave, and is made to by that step after that time.
@@ -33,9 +43,96 @@ impl Supervisor {
         }
     }
 
+    /// A worker that leaves has come a step further.
+    pub(super) fn leaving(&mut self, now: Mono, worker: WorkerId, progress: LeaveProgress) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        if !matches!(member.stage, Stage::Leaving { .. }) {
+            return;
+        }
+        match (member.leave, progress) {
+            (Leave::OutOfRotation, LeaveProgress::OutOfRotation) => {
+                let until = now + self.config.drain_timeout();
+                member.leave = Leave::Working { until, streaming: None };
+                self.output.push_back(Output::FinishWork { worker });
+            }
+            (Leave::Working { .. }, LeaveProgress::Work(Work { requests: 0, .. })) => {
+                self.ask_stop(now, worker);
+            }
+            (Leave::Working { until, streaming }, LeaveProgress::Work(work)) => {
+                let only_started = work.requests == work.started;
+                let streaming = only_started.then(|| streaming.unwrap_or(now));
+                member.leave = Leave::Working { until, streaming };
+            }
+            (Leave::Asking { .. }, LeaveProgress::Stop(by)) => self.stop(now, worker, by),
+            (Leave::Stopping { .. }, LeaveProgress::ServersClosed) => {
+                self.disconnect(worker);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_stop(&mut self, now: Mono, worker: WorkerId) {
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.leave = Leave::Asking { until: now + MOMENT };
+        let (signal, message) = (self.config.stop_signal, self.config.stop_message.is_some());
+        self.output.push_back(Output::AskStop { worker, signal, message });
+    }
+
+    /// Asks a program to stop.
+    fn stop(&mut self, now: Mono, worker: WorkerId, by: StopBy) {
+        let config = &self.config;
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.leave = Leave::Stopping { until: now + MOMENT };
+        match (by, config.stop_signal, &config.stop_message) {
+            (StopBy::Signal, Some(signal), _) => {
+                member.terminated |= signal == Signal::TERM;
+                self.output.push_back(Output::Kill { worker, signal });
+            }
+            (StopBy::Message, _, Some(message)) => {
+                let message = message.clone();
+                self.output.push_back(Output::SendStop { worker, message });
+            }
+            // By `disconnect`, or what was in force when it was asked about is so no more.
+            _ => self.disconnect(worker),
+        }
+    }
+
+    fn disconnect(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.leave = Leave::Disconnecting;
+            self.output.push_back(Output::Disconnect { worker });
+        }
+    }
+
+    /// When the step that a leaving worker is at has taken long enough.
+    pub(super) fn leave_due(&self, member: &Member) -> Option<Mono> {
+        match member.leave {
+            Leave::Working { until, streaming } => {
+                Some(streaming.map_or(until, |since| until.min(since + MOMENT)))
+            }
+            Leave::Asking { until } | Leave::Stopping { until } => Some(until),
+            Leave::OutOfRotation | Leave::Disconnecting => None,
+        }
+    }
+
+    /// Goes on with those whose step has taken long enough.
+    pub(super) fn leave_timeouts(&mut self, now: Mono) {
+        let due = |member: &Member| {
+            matches!(member.stage, Stage::Leaving { .. })
+                && self.leave_due(member).is_some_and(|at| at <= now)
+        };
+        let due = self.members.iter().filter(|(_, member)| due(member));
+        for (worker, leave) in due.map(|(&id, member)| (id, member.leave)).collect::<Vec<_>>() {
+            match leave {
+                Leave::Working { .. } => self.ask_stop(now, worker),
+                _ => self.disconnect(worker),
+            }
+        }
+    }
+
     /// Takes the next step with those that are still there when it is due.
-    pub(super) fn late_ones(&mut self, now: Mono) {
-        let late: Vec<_> = self
+    pub(super) fn escalate_overdue(&mut self, now: Mono) {
+        let overdue: Vec<_> = self
             .members
             .iter()
             .filter_map(|(&worker, member)| match member.stage {
@@ -44,18 +141,35 @@ impl Supervisor {
             })
             .collect();
         let at_once = matches!(self.phase, Phase::Ending { at_once: true, .. });
-        for (worker, slot, step) in late {
+        for (worker, slot, step) in overdue {
+            self.leaves(now, worker, Step::Kill, self.config.kill_after);
+            let Some(member) = self.members.get_mut(&worker) else { continue };
+            member.leave = Leave::Disconnecting;
             let signal = match step {
+                // It has had it, and may be about to end.
+                Step::Term if member.terminated => continue,
                 Step::Term => Signal::TERM,
                 Step::Kill => Signal::KILL,
             };
-            self.leaves(now, worker, Step::Kill, self.config.term_grace);
             self.tell(Notice::Late { worker, slot, signal, at_once });
+            if step == Step::Term {
+                self.terminate(worker);
+                continue;
+            }
             self.output.push_back(Output::Kill { worker, signal });
             if let Phase::Ending { outcome: outcome @ Outcome::AsAsked, .. } = &mut self.phase {
                 *outcome = Outcome::Killed;
             }
         }
+    }
+
+    /// Sends a worker `SIGTERM`.
+    pub(super) fn terminate(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.terminated = true;
+            member.leave = Leave::Disconnecting;
+        }
+        self.output.push_back(Output::Kill { worker, signal: Signal::TERM });
     }
 
     pub(super) fn drain(&mut self, now: Mono, delay: Duration) {
@@ -68,7 +182,7 @@ impl Supervisor {
         }
     }
 
-    /// Everybody is to leave.
+    /// All workers are to leave.
     pub(super) fn end(&mut self, now: Mono, outcome: Outcome) {
         if matches!(self.phase, Phase::Ending { .. } | Phase::Over(_)) {
             return;
@@ -84,22 +198,14 @@ impl Supervisor {
         if !self.members.is_empty() {
             self.tell(Notice::Ending { grace: self.config.grace });
         }
-        let staying = |stage: Stage| !matches!(stage, Stage::Leaving { .. });
-        let members: Vec<_> =
-            self.members.iter().filter(|(_, m)| staying(m.stage)).map(|(&id, _)| id).collect();
-        for &worker in &members {
-            self.leaves(now, worker, Step::Term, self.config.grace);
-        }
-        if let LeaveBy::Signal(signal) = self.config.leave_by {
-            for worker in members {
-                self.output.push_back(Output::Kill { worker, signal });
-            }
+        for worker in self.members.keys().copied().collect::<Vec<_>>() {
+            self.begin_to_leave(now, worker);
         }
         // Servers close by that, too.
-        self.output.push_back(Output::DisconnectAll);
+        self.output.push_back(Output::TakeAllOutOfRotation);
     }
 
-    /// Nobody is waited for any more.
+    /// Kills the workers that are still there.
     pub(super) fn end_now(&mut self, now: Mono) {
         self.end(now, Outcome::AsAsked);
         if let Phase::Ending { at_once, .. } = &mut self.phase {
@@ -108,6 +214,6 @@ impl Supervisor {
         for member in self.members.values_mut() {
             member.stage = Stage::Leaving { due: now, next: Step::Kill };
         }
-        self.late_ones(now);
+        self.escalate_overdue(now);
     }
 }

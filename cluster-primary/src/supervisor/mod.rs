@@ -14,11 +14,25 @@
 //!    │        Reload
 //!    │ Fork { slot: 0 } ──────────► fork_in(0) ────────────────────► 6 starts
 //!    │ ◄── Listening ────────────────────────────────────────────────┤ ready
-//!    │ Disconnect { 5 } ──────────► out of rotation, hand-offs       │
-//!    │                              answered, then `disconnect` ───► 5 finishes, exits
-//!    │ ◄── Exited { 5 }                                  (grace over: SIGTERM, then SIGKILL)
+//!    │ TakeOutOfRotation { 5 } ───► hand-offs are answered ◄─────────┤ 5
+//!    │ ◄── Leaving OutOfRotation                                     │
+//!    │ FinishWork { 5 } ──────────► agent: leave ──────────────────► 5 finishes requests
+//!    │ ◄── Leaving Work { requests: 0 }  (or the drain timeout is over)
+//!    │ AskStop { 5 } ─────────────► does it handle SIGTERM? ◄────────┤ 5
+//!    │ ◄── Leaving Stop(Signal)                                      │
+//!    │ Kill { 5, SIGTERM } ───────► SIGTERM ───────────────────────► 5 runs its handler
+//!    │ ◄── Leaving ServersClosed         (or a second is over)       │
+//!    │ Disconnect { 5 } ──────────► `disconnect` ──────────────────► 5 exits
+//!    │ ◄── Exited { 5 }                  (grace over: SIGTERM, then SIGKILL)
 //!    │ Fork { slot: 1 } … and so on
 //! ```
+//!
+//! # Leaving
+//! A worker leaves by the same steps whether it is replaced, is one too many, or all ends. A program
+//! that handles the stop signal gets it while its servers and its channel are open, and no request is
+//! in progress; one that does not gets `disconnect` in its place. See
+//! [`Config::stop_signal`], [`Config::stop_message`], [`Config::drain_timeout`], [`Config::grace`] and
+//! [`Config::kill_after`].
 //!
 //! # Slots
 //! Workers come and go; *slots* stay: numbers from 0, one for each worker that is wanted. A worker
@@ -48,7 +62,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_sched::Mono;
 
-pub use config::{Config, LeaveBy, Ready, Recycle};
+pub use config::{Config, Ready, Recycle, StopMessage};
 pub use io::{Cause, Death, Failure, Input, Notice, Outcome, Output};
 pub use supervised::{Happening, Supervised};
 pub use view::{Counts, MemberState, State, Vacancy};
@@ -145,6 +159,7 @@ impl Supervisor {
             Input::Notified { worker } => self.sign(now, worker, Ready::Notify),
             Input::Unresponsive { worker } => self.unresponsive(worker),
             Input::Responsive { worker } => self.responsive(worker),
+            Input::Leaving { worker, progress } => self.leaving(now, worker, progress),
             Input::Exited { worker, status, meant } => self.exited(now, worker, status, meant),
             Input::Usage { worker, memory, connections } => {
                 self.usage(now, worker, memory, connections);
@@ -165,7 +180,8 @@ impl Supervisor {
         }
         self.notice_readiness(now);
         self.recycle_the_old(now);
-        self.late_ones(now);
+        self.leave_timeouts(now);
+        self.escalate_overdue(now);
         if self.measure_at.is_some_and(|at| at <= now) {
             self.measure_at = Some(now + self.config.recycle.every);
             self.output.push_back(Output::Measure);
@@ -238,7 +254,7 @@ impl Supervisor {
     /// When a worker's life wants the time.
     fn member_due(&self, member: &Member) -> Option<Mono> {
         match member.stage {
-            Stage::Leaving { due, .. } => Some(due),
+            Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
             Stage::Starting => {
                 let alive = match self.config.ready {
                     Ready::Alive(least) => Some(member.born + least),

@@ -96,6 +96,13 @@ pub(super) struct Member {
     pub(super) recycle: Limits,
     /// Before that it is not recycled: the last attempt failed.
     pub(super) not_before: Mono,
+    /// How far it is with leaving, if it is to. (One of before leaving had steps was told to
+    /// disconnect.)
+    #[serde(default)]
+    pub(super) leave: Leave,
+    /// It has been sent `SIGTERM`.
+    #[serde(default)]
+    pub(super) terminated: bool,
 }
 
 impl Member {
@@ -111,6 +118,8 @@ impl Member {
             called_slow: false,
             recycle,
             not_before: born,
+            leave: Leave::default(),
+            terminated: false,
         }
     }
 }
@@ -134,6 +143,28 @@ pub(super) enum Stage {
         due: Mono,
         next: Step,
     },
+}
+
+/// How far a worker is that was asked to leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Leave {
+    /// It gets no more connections, and answers for those that are on their way to it.
+    OutOfRotation,
+    /// It finishes its HTTP work, until then at the latest.
+    Working {
+        until: Mono,
+        /// Since when all that is left are responses whose headers have been sent, which may never
+        /// end.
+        streaming: Option<Mono>,
+    },
+    /// How it is to be asked to stop is being found out, until then at the latest.
+    Asking { until: Mono },
+    /// It was sent the stop signal or message, and is told to disconnect when its servers have
+    /// closed, or then.
+    Stopping { until: Mono },
+    /// It was told to disconnect, or has nothing more to wait for.
+    #[default]
+    Disconnecting,
 }
 
 /// What is done with a worker that does not leave.

@@ -210,6 +210,16 @@ impl Supervised {
                     };
                     self.supervisor.handle_input(now, answer);
                 }
+                Output::TakeOutOfRotation { worker } => self.primary.take_out_of_rotation(worker),
+                Output::TakeAllOutOfRotation => self.primary.take_all_out_of_rotation(),
+                Output::FinishWork { worker } => self.primary.finish_work(worker),
+                Output::AskStop { worker, signal, message } => {
+                    self.primary.ask_stop(worker, signal, message);
+                }
+                Output::SendStop { worker, message } => {
+                    // If the channel is full or has closed, the next steps end the worker.
+                    let _ = self.primary.send(worker, message.0);
+                }
                 Output::Disconnect { worker } => self.primary.disconnect_worker(worker),
                 Output::Kill { worker, signal } => {
                     // One that cannot be signalled is tried again, or its end is heard of.

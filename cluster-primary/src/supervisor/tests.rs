@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{ExitStatus, Signal};
+use crate::agent::Work;
+use crate::{ExitStatus, LeaveProgress, Signal, StopBy};
 
 const fn ms(millis: u64) -> Mono {
     Mono::from_millis(millis)
@@ -18,8 +19,12 @@ struct World {
     alive: BTreeMap<WorkerId, u32>,
     /// Whether a new worker gets ready by itself.
     well: bool,
-    /// Whether workers leave when they are asked.
+    /// Whether workers leave when they are asked, and answer what they are asked.
     obedient: bool,
+    /// How their programs are asked to stop.
+    stop_by: StopBy,
+    /// Their HTTP work when they are told to finish it.
+    work: Work,
     said: Vec<String>,
     over: Option<Outcome>,
 }
@@ -37,6 +42,8 @@ impl World {
             alive: BTreeMap::new(),
             well,
             obedient: true,
+            stop_by: StopBy::Disconnect,
+            work: Work::default(),
             said: Vec::new(),
             over: None,
         };
@@ -74,14 +81,28 @@ impl World {
                         self.exit(worker, ExitStatus::Signal(signal), true);
                     }
                 }
-                Output::DisconnectAll => {
-                    self.said.push("disconnect all".into());
-                    if self.obedient {
-                        for worker in self.alive.keys().copied().collect::<Vec<_>>() {
-                            self.exit(worker, ExitStatus::Code(0), true);
-                        }
+                Output::TakeOutOfRotation { worker } => self.retires(worker),
+                Output::TakeAllOutOfRotation => {
+                    self.said.push("all out of rotation".into());
+                    for worker in self.alive.keys().copied().collect::<Vec<_>>() {
+                        self.retires(worker);
                     }
                 }
+                Output::FinishWork { worker } => {
+                    self.progress(worker, LeaveProgress::Work(self.work));
+                }
+                Output::AskStop { worker, signal, message } => {
+                    let by = match self.stop_by {
+                        StopBy::Signal if signal.is_none() => StopBy::Disconnect,
+                        StopBy::Message if !message => StopBy::Disconnect,
+                        by => by,
+                    };
+                    self.progress(worker, LeaveProgress::Stop(by));
+                }
+                Output::SendStop { worker, message } => {
+                    self.said.push(format!("send {:?} to {worker}", message.0));
+                }
+                Output::DisconnectAll => self.said.push("disconnect all".into()),
                 Output::ReleaseUnused => self.said.push("release".into()),
                 Output::Measure => self.said.push("measure".into()),
                 Output::Tell(notice) => self.said.push(format!("{notice:?}")),
@@ -90,6 +111,28 @@ impl World {
                 }
             }
         }
+    }
+
+    fn retires(&mut self, worker: WorkerId) {
+        if self.obedient {
+            self.progress(worker, LeaveProgress::OutOfRotation);
+        }
+    }
+
+    fn progress(&mut self, worker: WorkerId, progress: LeaveProgress) {
+        self.supervisor.handle_input(self.now, Input::Leaving { worker, progress });
+    }
+
+    /// A worker is further with leaving, and what follows from it happens.
+    fn progresses(&mut self, worker: u32, progress: LeaveProgress) {
+        self.progress(WorkerId(worker), progress);
+        self.obey();
+    }
+
+    /// What its HTTP work is now.
+    fn works(&mut self, worker: u32, requests: u32, started: u32) {
+        let work = Work { requests, started, connections: requests };
+        self.progresses(worker, LeaveProgress::Work(work));
     }
 
     fn exit(&mut self, worker: WorkerId, status: ExitStatus, meant: bool) {
@@ -249,7 +292,7 @@ fn the_next_slot_waits_until_the_predecessor_has_gone() {
     world.said();
     world.pass(ms(1));
     assert!(world.said().contains(&"SIGTERM 1".to_owned()));
-    world.pass(ms(1000));
+    world.pass(ms(5000));
     let said = world.said();
     assert!(said.contains(&"SIGKILL 1".to_owned()), "{said:?}");
     assert!(said.contains(&"fork 4 for 1".to_owned()), "{said:?}");
@@ -376,14 +419,14 @@ fn the_end_is_asked_for_told_and_made() {
     assert!(!world.supervisor.is_ready());
     world.pass(ms(500));
     assert_eq!(world.supervisor.state(), State::Stopping);
-    world.pass(ms(11_000));
+    world.pass(ms(15_000));
     let said: Vec<_> = world.said().into_iter().filter(|l| !l.starts_with("Late")).collect();
     assert_eq!(
         said,
         [
             "Draining { delay: 500ms }",
             "Ending { grace: 10s }",
-            "disconnect all",
+            "all out of rotation",
             "SIGTERM 1",
             "SIGKILL 1"
         ]
@@ -472,8 +515,8 @@ fn the_silent_are_replaced_if_so_wanted_unless_they_speak_again() {
     assert_eq!(world.slots(), [0, 0, 1]);
     world.input(Input::Unresponsive { worker: WorkerId(2) });
     world.input(Input::Responsive { worker: WorkerId(2) });
-    // It has no ten seconds of grace: it does not hear.
-    world.pass(ms(2000));
+    // It has no ten seconds of grace, as it does not answer, but time to run its handler.
+    world.pass(ms(10_000));
     assert_eq!(world.slots(), [0, 1]);
     assert!(world.alive.contains_key(&WorkerId(2)));
 
@@ -527,6 +570,137 @@ fn where_nobody_is_kept_all_are_seen_off() {
     assert_eq!(world.over, Some(Outcome::Killed));
 }
 
+/// Steps of a worker that leaves, without what is said to people.
+fn steps(world: &mut World) -> Vec<String> {
+    let steps = ["SIG", "disconnect", "send", "all out"];
+    let is_step = |line: &String| steps.iter().any(|step| line.starts_with(step));
+    world.said().into_iter().filter(is_step).collect()
+}
+
+/// One worker, which is asked to leave by the end.
+fn leaves(config: Config, stop_by: StopBy, work: Work) -> World {
+    let mut world = World::new(config);
+    world.stop_by = stop_by;
+    world.work = work;
+    // It does not end by being asked, but answers.
+    world.obedient = false;
+    world.input(Input::End);
+    assert_eq!(steps(&mut world), ["all out of rotation"]);
+    world.progresses(1, LeaveProgress::OutOfRotation);
+    world
+}
+
+#[test]
+fn the_stop_signal_comes_when_requests_are_done_and_disconnect_when_servers_have_closed() {
+    let work = Work { requests: 2, started: 0, connections: 2 };
+    let mut world = leaves(Config::new(1), StopBy::Signal, work);
+    world.pass(ms(3000));
+    world.works(1, 1, 0);
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.works(1, 0, 0);
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+    world.pass(ms(500));
+    world.progresses(1, LeaveProgress::ServersClosed);
+    assert_eq!(steps(&mut world), ["disconnect 1"]);
+    // It has had SIGTERM: at the end of the grace period it is not sent another.
+    world.pass(ms(11_499));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.pass(ms(1));
+    assert_eq!(steps(&mut world), ["SIGKILL 1"]);
+    assert_eq!(world.over, Some(Outcome::Killed));
+}
+
+#[test]
+fn a_program_that_does_not_close_its_servers_is_told_to_disconnect_after_a_second() {
+    let mut world = leaves(Config::new(1), StopBy::Signal, Work::default());
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+    world.pass(ms(999));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.pass(ms(1));
+    assert_eq!(steps(&mut world), ["disconnect 1"]);
+    world.exit(WorkerId(1), ExitStatus::Code(7), true);
+    world.obey();
+    assert_eq!(world.over, Some(Outcome::AsAsked), "its exit code is its own affair");
+}
+
+#[test]
+fn without_a_handler_disconnect_comes_in_place_of_the_signal() {
+    let mut world = leaves(Config::new(1), StopBy::Disconnect, Work::default());
+    assert_eq!(steps(&mut world), ["disconnect 1"]);
+    world.pass(ms(10_000));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+    world.exit(WorkerId(1), ExitStatus::Signal(Signal::TERM), true);
+    world.obey();
+    assert_eq!(world.over, Some(Outcome::AsAsked), "it did not have to be killed");
+}
+
+#[test]
+fn work_that_does_not_end_is_waited_for_until_the_drain_timeout() {
+    let work = Work { requests: 3, started: 1, connections: 3 };
+    let mut world = leaves(Config::new(1), StopBy::Signal, work);
+    world.pass(ms(4999));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.pass(ms(1));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+
+    let config = Config { drain_timeout: Some(ms(60_000)), ..Config::new(1) };
+    let mut world = leaves(config, StopBy::Signal, work);
+    world.pass(ms(10_000));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"], "it is not longer than the grace period");
+}
+
+#[test]
+fn responses_without_an_end_in_sight_have_a_second() {
+    let work = Work { requests: 2, started: 1, connections: 2 };
+    let mut world = leaves(Config::new(1), StopBy::Signal, work);
+    world.pass(ms(1000));
+    world.works(1, 1, 1);
+    world.pass(ms(900));
+    // Another request comes in between on a connection that was kept alive: it is waited for.
+    world.works(1, 2, 1);
+    world.pass(ms(900));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.works(1, 1, 1);
+    world.pass(ms(999));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.pass(ms(1));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+}
+
+#[test]
+fn a_stop_message_comes_in_place_of_the_signal() {
+    let message = Some(StopMessage("shutdown".into()));
+    let config = Config { stop_message: message, ..Config::new(1) };
+    let mut world = leaves(config, StopBy::Message, Work::default());
+    assert_eq!(steps(&mut world), ["send String(\"shutdown\") to 1"]);
+    world.pass(ms(1000));
+    assert_eq!(steps(&mut world), ["disconnect 1"]);
+    world.pass(ms(9000));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"], "it has had none yet");
+}
+
+#[test]
+fn another_stop_signal_does_not_save_it_from_sigterm() {
+    let config = Config { stop_signal: Some(Signal::from_number(3)), ..Config::new(1) };
+    let mut world = leaves(config, StopBy::Signal, Work::default());
+    assert_eq!(steps(&mut world), ["SIGQUIT 1"]);
+    world.pass(ms(10_000));
+    assert_eq!(steps(&mut world), ["disconnect 1", "SIGTERM 1"]);
+
+    let mut world =
+        leaves(Config { stop_signal: None, ..Config::new(1) }, StopBy::Signal, Work::default());
+    assert_eq!(steps(&mut world), ["disconnect 1"]);
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_ended_by_signals_alone() {
+    let mut world = World::new(Config::new(1));
+    world.obedient = false;
+    world.input(Input::End);
+    world.pass(ms(15_000));
+    assert_eq!(steps(&mut world), ["all out of rotation", "SIGTERM 1", "SIGKILL 1"]);
+}
+
 /// A world of three workers, and how many of them may change hands at a time.
 fn at_random(seed: u64, lots: &mut Lots) -> (World, u32) {
     let recycle = Recycle { age: Some(ms(40_000)), ..Recycle::default() };
@@ -549,7 +723,14 @@ fn happens(world: &mut World, lots: &mut Lots) {
     let some = world.alive.keys().nth(nth % world.alive.len().max(1)).copied();
     world.well = draw(4) > 0;
     world.obedient = draw(4) > 0;
-    match (draw(9), some) {
+    world.stop_by = [StopBy::Signal, StopBy::Message, StopBy::Disconnect][draw(3) as usize];
+    let requests = u32::try_from(draw(3)).unwrap();
+    let started = u32::try_from(draw(u64::from(requests) + 1)).unwrap();
+    world.work = Work { requests, started, connections: requests };
+    match (draw(12), some) {
+        (9, Some(worker)) => world.works(worker.0, requests, started),
+        (10, Some(worker)) => world.progresses(worker.0, LeaveProgress::OutOfRotation),
+        (11, Some(worker)) => world.progresses(worker.0, LeaveProgress::ServersClosed),
         (0 | 1, Some(worker)) => world.dies(worker.0),
         (2, Some(worker)) => world.input(Input::Listening { worker }),
         (3, _) => world.input(Input::Reload),
@@ -606,7 +787,7 @@ fn in_any_order_all_is_well_in_the_end() {
             let most = world.supervisor.wanted() + batch;
             assert!(staying <= most as usize, "seed {seed}: {staying} of {most}");
         }
-        (world.well, world.obedient) = (true, true);
+        (world.well, world.obedient, world.work) = (true, true, Work::default());
         for worker in world.alive.keys().copied().collect::<Vec<_>>() {
             world.input(Input::Listening { worker });
         }

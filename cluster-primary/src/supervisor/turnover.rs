@@ -8,7 +8,7 @@ use cluster_sched::Mono;
 use super::io::{Cause, Death, Failure, Notice, Output};
 use super::slot::{Change, Member, Slot, Stage, Step, Why};
 use super::{Reload, Supervisor};
-use crate::{Signal, WorkerId};
+use crate::WorkerId;
 
 impl Supervisor {
     pub(super) fn begin_reload(&mut self, now: Mono) {
@@ -109,8 +109,8 @@ impl Supervisor {
     fn dismiss_successor(&mut self, now: Mono, slot: u32) {
         let Some(place) = self.slots.get_mut(&slot) else { return };
         if let Some(worker) = place.successor.take() {
-            self.leaves(now, worker, Step::Kill, self.config.term_grace);
-            self.output.push_back(Output::Kill { worker, signal: Signal::TERM });
+            self.leaves(now, worker, Step::Kill, self.config.kill_after);
+            self.terminate(worker);
         }
     }
 

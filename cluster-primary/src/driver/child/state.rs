@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use serde::{Deserialize, Serialize};
 
+use super::super::agent::{AgentSocket, AgentSocketState};
 use super::super::process::Process;
 use super::super::send::SendsState;
 use super::super::tokens::{Source, Tokens};
@@ -26,6 +27,8 @@ pub(in super::super) struct ChildState {
     channel: Option<Line>,
     /// By their numbers in the worker.
     pipes: BTreeMap<u32, usize>,
+    #[serde(default)]
+    agent: Option<AgentSocketState>,
     closing: bool,
     blocked: bool,
     sends: SendsState,
@@ -44,6 +47,7 @@ pub(in super::super) struct Unpacked {
     state: ChildState,
     channel: Option<Parts<Socket>>,
     pipes: BTreeMap<u32, OwnedFd>,
+    agent: Option<AgentSocket>,
 }
 
 impl Child {
@@ -64,6 +68,7 @@ impl Child {
             pid: self.process.as_ref().map(Process::pid),
             channel,
             pipes: pipes.collect::<Result<_, StateError>>()?,
+            agent: self.agent.as_ref().map(|agent| agent.state(leaving)).transpose()?,
             closing: self.closing,
             blocked: self.blocked,
             sends: self.sends.state()?,
@@ -87,7 +92,9 @@ impl ChildState {
         let pipes = std::mem::take(&mut self.pipes).into_iter();
         let pipes = pipes.map(|(fd, place)| Ok((fd, arriving.take(place)?)));
         let pipes = pipes.collect::<Result<_, StateError>>()?;
-        Ok(Unpacked { state: self, channel, pipes })
+        let agent = self.agent.take().map(|agent| AgentSocket::from_state(agent, arriving));
+        let agent = agent.transpose()?;
+        Ok(Unpacked { state: self, channel, pipes, agent })
     }
 }
 
@@ -99,7 +106,7 @@ impl Unpacked {
         registry: &Registry,
         tokens: &mut Tokens,
     ) -> Result<Child, StateError> {
-        let Self { state, channel, pipes } = self;
+        let Self { state, channel, pipes, mut agent } = self;
         let channel = channel.map(|parts| {
             let put_together = Channel::from_parts(parts);
             let mut channel = put_together
@@ -122,11 +129,17 @@ impl Unpacked {
                 .register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)
                 .map_err(StateError::system("watch on a pipe"))?;
         }
+        if let Some(agent) = &mut agent {
+            agent
+                .register(registry, tokens.token(Source::Agent(id)))
+                .map_err(StateError::system("watch on the socket of an agent"))?;
+        }
         Ok(Child {
             serialization: state.serialization,
             channel: channel.transpose()?,
             process: process.transpose()?,
             pipes: pipes.into_iter().map(|(fd, pipe)| (fd, pipe.into())).collect(),
+            agent,
             closing: state.closing,
             blocked: state.blocked,
             sends: state.sends.into(),

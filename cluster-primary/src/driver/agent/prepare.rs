@@ -1,0 +1,127 @@
+//! Has a worker start with its agent.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use super::{AgentFolder, AgentSocket};
+use crate::Settings;
+use crate::agent::inject::{self, Place, Program, Source};
+use crate::driver::{inspect, program};
+
+/// What a worker is started with for its agent's sake.
+pub(in super::super) struct Prepared {
+    /// Before the interpreter's own arguments.
+    pub(in super::super) exec_argv: Vec<OsString>,
+    /// Before the program's.
+    pub(in super::super) args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    /// Descriptors, the first of them at the number that was asked for, and so on.
+    fds: Vec<OwnedFd>,
+    /// The primary's end.
+    pub(in super::super) socket: AgentSocket,
+}
+
+impl Prepared {
+    /// Its variables and descriptors, which the worker gets.
+    pub(in super::super) fn take(&mut self) -> (Vec<(OsString, OsString)>, Vec<OwnedFd>) {
+        (std::mem::take(&mut self.env), std::mem::take(&mut self.fds))
+    }
+
+    /// Prepares the agent of a worker whose descriptors from `first` on are free; `Ok(None)` if its
+    /// program is not Node.
+    ///
+    /// # Errors
+    /// Why a worker that is Node starts without.
+    pub(in super::super) fn new(
+        settings: &Settings,
+        env: &[(OsString, Option<OsString>)],
+        first: RawFd,
+        folder: &mut Option<AgentFolder>,
+    ) -> Result<Option<Self>, String> {
+        let program = Program {
+            interpreter: settings.interpreter(),
+            exec_argv: &settings.exec_argv,
+            exec: &settings.exec,
+            args: &settings.args,
+            first_line: program::first_line(settings, env),
+            node_options: inspect::node_options(settings, env),
+        };
+        let Some(place) = program.place() else {
+            return match program.is_javascript() {
+                true => Err("its interpreter is not known to be Node".into()),
+                false => Ok(None),
+            };
+        };
+        let no = |what| move |error: io::Error| format!("no {what}: {error}");
+        let (socket, theirs) = AgentSocket::pair().map_err(no("socket"))?;
+        let inode = rustix::fs::fstat(&theirs).map_err(|errno| no("socket")(errno.into()))?.st_ino;
+        let (source, script) = source(settings, &program, first + 1, folder)?;
+        let env = inject::variables(
+            place,
+            &source,
+            (first, inode),
+            program.node_options.as_deref().map(OsStr::new),
+        );
+        let arguments = source.arguments().to_vec();
+        let (exec_argv, args) = match place {
+            Place::Interpreter => (arguments, Vec::new()),
+            Place::Program => (Vec::new(), arguments),
+            Place::Options => (Vec::new(), Vec::new()),
+        };
+        let fds = [Some(theirs), script].into_iter().flatten().collect();
+        Ok(Some(Self { exec_argv, args, env, fds, socket }))
+    }
+}
+
+/// Where Node is to read the agent from, with the descriptor for that, if it is one.
+fn source(
+    settings: &Settings,
+    program: &Program<'_>,
+    number: RawFd,
+    folder: &mut Option<AgentFolder>,
+) -> Result<(Source, Option<OwnedFd>), String> {
+    let file = if program.restricts_reading() {
+        Err("Node may not read files that are not the program's".to_owned())
+    } else {
+        file(settings, folder).map_err(|error| error.to_string())
+    };
+    match file {
+        Ok(file) => Ok((Source::File(file), None)),
+        Err(no_file) => match script_descriptor() {
+            Ok(script) => Ok((Source::Descriptor(number), Some(script))),
+            Err(error) => Err(format!(
+                "there is neither a file ({no_file}) nor a descriptor ({error}) for it"
+            )),
+        },
+    }
+}
+
+fn file(settings: &Settings, folder: &mut Option<AgentFolder>) -> io::Result<std::path::PathBuf> {
+    let folder = match folder {
+        Some(folder) => folder,
+        None => {
+            let other_user = settings.uid.is_some() || settings.gid.is_some();
+            folder.insert(AgentFolder::make(other_user)?)
+        }
+    };
+    folder.file()
+}
+
+/// A descriptor with the agent's text, this worker's own.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn script_descriptor() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    let file = memfd_create("cluster-agent", MemfdFlags::CLOEXEC)?;
+    let mut text = crate::agent::SCRIPT.as_bytes();
+    while !text.is_empty() {
+        let written = rustix::io::write(file.as_fd(), text)?;
+        text = &text[written..];
+    }
+    Ok(file)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn script_descriptor() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,2 @@
+// Preloaded by --import.
+process.argv.push(`import ${process.execArgv.length}`);

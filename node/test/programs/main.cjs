@@ -1,0 +1,2 @@
+'use strict';
+require('./observe.cjs').run(module, require, process.argv.slice(2));
