@@ -9,7 +9,7 @@ pub(crate) struct App {
     pub(crate) name: &'static str,
     /// The file in `xtask/apps`.
     pub(crate) program: &'static str,
-    /// The first is the one whose version is shown; none: the app is Node's own.
+    /// The version of the first one is shown. Without packages the app uses Node's own modules.
     pub(crate) packages: &'static [Package],
     pub(crate) protocol: Protocol,
     /// What clients ask for.

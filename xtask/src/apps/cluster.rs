@@ -1,4 +1,4 @@
-//! A `cluster run` on trial, and what it reports as events.
+//! A `cluster run`, and the events it reports.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     control: PathBuf,
     child: Child,
     seen: Arc<Mutex<Seen>>,
+    /// Reads events until the end.
+    reader: JoinHandle<()>,
 }
 
 /// What the primary has reported so far.
@@ -45,6 +47,8 @@ pub(crate) struct Seen {
     pub(crate) killed: usize,
     /// Workers that ended unasked.
     pub(crate) died: usize,
+    /// Workers that still run after the primary has ended.
+    pub(crate) left_behind: usize,
     /// What is done instead of the placement that was asked for.
     pub(crate) fallback: Option<String>,
 }
@@ -75,8 +79,8 @@ impl Seen {
 }
 
 impl Cluster {
-    /// Starts one that is driven by that socket, and waits until this many workers are ready. `log`
-    /// gets its events and what it complains of.
+    /// Starts it with that control socket, and waits until this many workers are ready. Its events and
+    /// error messages go to `log`.
     ///
     /// # Errors
     /// If it ends, or takes too long.
@@ -90,9 +94,10 @@ impl Cluster {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file.try_clone()?);
         let mut child = command.spawn().map_err(|error| step::not_started(command, &error))?;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        collect(child.stdout.take().expect("stdout is piped above"), file, Arc::clone(&seen));
-        let program = command.get_program().into();
-        let mut cluster = Self { program, control: control.to_owned(), child, seen };
+        let stdout = child.stdout.take().expect("stdout is piped above");
+        let reader = collect(stdout, file, Arc::clone(&seen));
+        let (program, control) = (command.get_program().into(), control.to_owned());
+        let mut cluster = Self { program, control, child, seen, reader };
         let deadline = step::now() + START;
         loop {
             interrupt::check()?;
@@ -114,7 +119,7 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -129,17 +134,22 @@ impl Cluster {
         outcome.map(drop).map_err(|error| io::Error::other(format!("the reload failed: {error}")))
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends SIGTERM, and waits for the end.
     ///
     /// # Errors
     /// If it takes too long.
-    pub(crate) fn stop(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) fn stop(mut self) -> io::Result<(ExitStatus, Seen)> {
         signal(self.child.id(), Signal::TERM);
         let deadline = step::now() + PATIENCE;
         loop {
             interrupt::check()?;
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
+            // The reader is done once the primary has closed its output.
+            if let Some(status) = self.child.try_wait()?
+                && self.reader.is_finished()
+            {
+                let mut seen = self.seen();
+                seen.left_behind = seen.workers.iter().filter(|worker| is_there(**worker)).count();
+                return Ok((status, seen));
             }
             if step::now() > deadline {
                 return Err(io::Error::other(format!("it does not end in {PATIENCE:?}")));
@@ -152,19 +162,21 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // The primary first, so that it does not replace the workers.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            for worker in self.seen().workers.into_iter().filter(|worker| is_there(*worker)) {
-                signal(worker, Signal::KILL);
-            }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for worker in self.seen().workers.into_iter().filter(|worker| is_there(*worker)) {
+            signal(worker, Signal::KILL);
         }
         let _ = std::fs::remove_file(&self.control);
     }
 }
 
 /// Reads events until the end.
-fn collect(stdout: impl Read + Send + 'static, mut log: File, seen: Arc<Mutex<Seen>>) {
+fn collect(
+    stdout: impl Read + Send + 'static,
+    mut log: File,
+    seen: Arc<Mutex<Seen>>,
+) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let _ = writeln!(log, "{line}");
@@ -172,7 +184,7 @@ fn collect(stdout: impl Read + Send + 'static, mut log: File, seen: Arc<Mutex<Se
                 seen.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
             }
         }
-    });
+    })
 }
 
 #[cfg(test)]
@@ -204,6 +216,7 @@ mod tests {
             late: [1].into(),
             killed: 1,
             died: 1,
+            left_behind: 0,
             fallback: Some("the primary accepts".to_owned()),
         };
         assert_eq!(seen, expected);

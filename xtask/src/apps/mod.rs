@@ -3,8 +3,8 @@
 //!
 //! Each [app](catalog) is a program in `xtask/apps` as a user of its package would write it. It is
 //! [installed](packages), and a [trial] runs it as a cluster, reloads that twice under
-//! [load] and stops it. What was lost, and whether each worker's own shutdown ran, goes into
-//! [docs/apps.md](page).
+//! [load] and stops it. The requests that were lost, and the workers whose own shutdown did not
+//! finish, are listed in [docs/apps.md](page).
 
 mod catalog;
 mod cluster;
@@ -47,12 +47,12 @@ pub(crate) struct Args {
         default_value = "handoff"
     )]
     placement: Vec<Placement>,
-    /// An option for `cluster run`, such as --cluster-arg=--node-agent=false; may be repeated.
-    /// docs/apps.md is left as it is then
+    /// Pass this option to `cluster run`, such as --cluster-arg=--grace=2s; may be repeated. Leaves
+    /// docs/apps.md as it is
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     cluster_arg: Vec<String>,
-    /// Fail if a request was lost, or a worker's own shutdown did not run to its end; docs/apps.md is
-    /// left as it is
+    /// Fail if a request was lost, a worker's own shutdown did not finish, a worker reached the grace
+    /// period, or the exit status is not 0. Leaves docs/apps.md as it is
     #[arg(long)]
     check: bool,
 }
@@ -81,16 +81,16 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     step::run(&mut step::cargo(["build", "--workspace", "--bin", "cluster"]))?;
     let upstream = Upstream::start()?;
     let mut page = (!args.check && args.cluster_arg.is_empty()).then(Page::read).transpose()?;
-    let mut objections = Vec::new();
+    let mut problems = Vec::new();
     let mut rows = Vec::new();
     for app in apps {
         for node in &nodes {
             for (placement, outcome) in play(app, node, args, &upstream)? {
                 let row = Row::new(app, node, placement, &outcome);
                 println!("{row}");
-                let judged = outcome.map_or_else(|why| vec![why], |(_, done)| done.objections());
-                let name = format!("{} on Node {}, {placement}", app.name, node.major());
-                objections.extend(judged.iter().map(|objection| format!("{name}: {objection}")));
+                let judged = outcome.map_or_else(|why| vec![why], |(_, done)| done.problems());
+                let name = format!("{}, Node {}, {placement}", app.name, node.major());
+                problems.extend(judged.iter().map(|problem| format!("{name}: {problem}")));
                 if let Some(page) = &mut page {
                     // At once: a run may be interrupted.
                     page.put(row.clone());
@@ -102,13 +102,12 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     }
     println!("\n{}", page::table(&rows));
     if args.check {
-        objections.iter().for_each(|objection| println!("!!! {objection}"));
-        return Ok(if objections.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        problems.iter().for_each(|problem| println!("!!! {problem}"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if args.check && !problems.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The installed version and what came of it, or why there is neither.
+/// The installed version and the outcome, or why there is none.
 type Played = Result<(String, Outcome), String>;
 
 /// One app under one Node, with each placement.

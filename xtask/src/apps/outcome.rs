@@ -1,4 +1,4 @@
-//! What came of a trial, and what is wrong with it.
+//! The outcome of a trial, and what is wrong with it.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -31,32 +31,32 @@ impl Outcome {
         [self.log.handlers(workers), self.log.cleaned(workers), workers.len()]
     }
 
-    /// What should have been otherwise.
-    pub(crate) fn objections(&self) -> Vec<String> {
-        let mut objections = Vec::new();
+    /// Everything that `--check` fails for.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         for (count, clients) in [(&self.tally.fresh, "fresh"), (&self.tally.kept, "kept")] {
             for (why, times) in &count.reasons {
-                objections.push(format!("lost, {clients} connections: {times} × {why}"));
+                problems.push(format!("lost, {clients} connections: {times} × {why}"));
             }
             if count.answered == 0 {
-                objections.push(format!("no request was answered on {clients} connections"));
+                problems.push(format!("no request was answered on {clients} connections"));
             }
         }
         let [handlers, cleaned, workers] = self.shutdowns();
         if handlers < workers {
-            objections.push(format!("the handler ran in {handlers} of {workers} workers"));
+            problems.push(format!("the handler ran in {handlers} of {workers} workers"));
         }
         if cleaned < workers {
-            objections.push(format!("the clean-up finished in {cleaned} of {workers} workers"));
+            problems.push(format!("the clean-up finished in {cleaned} of {workers} workers"));
         }
         if self.status.code() != Some(0) {
-            objections.push(format!("cluster run ended with {}", self.status));
+            problems.push(format!("cluster run ended with {}", self.status));
         }
-        objections.extend(self.remarks());
-        objections
+        problems.extend(self.remarks());
+        problems
     }
 
-    /// What no column of the table has.
+    /// Problems that have no column in the table.
     fn remarks(&self) -> Vec<String> {
         let (all, seen) = (self.seen.workers.len(), &self.seen);
         let counts = [
@@ -64,6 +64,7 @@ impl Outcome {
             (seen.killed, "killed (SIGKILL)".to_owned()),
             (seen.died, "died unasked".to_owned()),
             (self.log.repeated(), "ran their handler more than once".to_owned()),
+            (seen.left_behind, "still run after the end".to_owned()),
             (self.tally.unclosed as usize, "clients not closed by the program".to_owned()),
         ];
         let some = counts.into_iter().filter(|(count, _)| *count > 0);
@@ -106,8 +107,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn nothing_is_objected_to_a_good_outcome() {
-        assert_eq!(good().objections(), [""; 0]);
+    fn a_good_outcome_has_no_problems() {
+        assert_eq!(good().problems(), [""; 0]);
         assert_eq!(good().notes(), "");
         assert_eq!(good().per_worker(), Duration::from_millis(400));
         assert_eq!(losses(&good().tally.kept), "0 of 200");
@@ -115,15 +116,15 @@ pub(super) mod tests {
         let mut outcome = good();
         outcome.tally.kept.retried = 3;
         outcome.seen.fallback = Some("shared".to_owned());
-        assert_eq!(outcome.objections(), [""; 0]);
+        assert_eq!(outcome.problems(), [""; 0]);
         assert_eq!(outcome.notes(), "fallback: shared");
         assert_eq!(losses(&outcome.tally.kept), "0 of 200 (3 retried)");
     }
 
     #[test]
-    fn each_fault_is_objected_to() {
+    fn each_fault_is_a_problem() {
         type Fault = fn(&mut Outcome);
-        let faults: [(Fault, &str); 10] = [
+        let faults: [(Fault, &str); 11] = [
             (|it| it.tally.fresh.reasons = [("refused".into(), 2)].into(), "2 × refused"),
             (|it| it.tally.kept.reasons = [("cut off".into(), 1)].into(), "kept"),
             (|it| it.tally.kept.answered = 0, "no request"),
@@ -132,14 +133,15 @@ pub(super) mod tests {
             (|it| it.log = ShutdownLog::parse(&"handler 1\nclean 1\n".repeat(2)), "more than once"),
             (|it| it.seen.late = [1].into(), "1 of 2 workers reached the grace period"),
             (|it| it.seen.died = 1, "1 died"),
+            (|it| it.seen.left_behind = 1, "1 still run"),
             (|it| it.tally.unclosed = 1, "1 clients not closed"),
             (|it| it.status = ExitStatus::from_raw(3 << 8), "exit status: 3"),
         ];
-        for (fault, objection) in faults {
+        for (fault, problem) in faults {
             let mut outcome = good();
             fault(&mut outcome);
-            let objections = outcome.objections();
-            assert!(objections.iter().any(|it| it.contains(objection)), "{objections:?}");
+            let problems = outcome.problems();
+            assert!(problems.iter().any(|it| it.contains(problem)), "{problems:?}");
         }
     }
 }

@@ -51,7 +51,7 @@ impl Trial<'_> {
         let mut command = self.command(&data, &shutdown_log, &control);
         let workers = WORKERS as usize;
         let events = data.join("cluster.log");
-        let (mut cluster, port) = Cluster::start(&mut command, &control, workers, &events)?;
+        let (cluster, port) = Cluster::start(&mut command, &control, workers, &events)?;
 
         let target = Target { port, protocol: self.app.protocol, path: self.app.path };
         let load = Load::start(target, FRESH, KEPT);
@@ -63,15 +63,14 @@ impl Trial<'_> {
             reloading += begun.elapsed();
             load.wait_for(BETWEEN)?;
         }
-        // Whoever sends requests to a cluster that ends has lost them; who only keeps a connection has
-        // not, and must not be what the cluster waits for.
-        let clients = load.rest()?;
-        let status = cluster.stop()?;
+        // Requests to a cluster that stops are refused, so there are none; kept connections stay open, as a
+        // proxy's would, and must not hold up the stop.
+        let clients = load.quiesce()?;
+        let (status, seen) = cluster.stop()?;
         let tally = clients.finish();
 
         let log = ShutdownLog::parse(&fs::read_to_string(&shutdown_log).unwrap_or_default());
-        let (replaced, seen) = (RELOADS * WORKERS, cluster.seen());
-        Ok(Outcome { reloading, replaced, tally, log, seen, status })
+        Ok(Outcome { reloading, replaced: RELOADS * WORKERS, tally, log, seen, status })
     }
 
     fn command(&self, data: &Path, shutdown_log: &Path, control: &Path) -> Command {

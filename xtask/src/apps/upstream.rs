@@ -32,8 +32,7 @@ impl Upstream {
 
 fn serve(connection: TcpStream) -> io::Result<()> {
     let mut writer = connection.try_clone()?;
-    let mut lines = BufReader::new(connection).lines();
-    while let Some(line) = lines.next() {
+    for line in BufReader::new(connection).lines() {
         // The line that ends a request's head; there are no bodies.
         if line?.is_empty() {
             thread::sleep(WORK);
@@ -55,7 +54,7 @@ mod tests {
         let target = Target { port, protocol: Protocol::Http1, path: "/" };
         let load = Load::start(target, 0, 1);
         load.wait_for(10).unwrap();
-        let tally = load.rest().unwrap().finish();
+        let tally = load.quiesce().unwrap().finish();
         assert!(tally.kept.answered >= 10 && tally.kept.lost() == 0, "{tally:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1, as far as a response to GET needs it.
+//! HTTP/1.1: the part of it that GET needs.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, one stream at a time, as far as a response to GET needs it.
+//! HTTP/2 without TLS, one stream at a time: the part of it that GET needs.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicBool;
@@ -21,8 +21,8 @@ const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
-/// No table of header fields (`HEADER_TABLE_SIZE` 0), so that each block stands for itself, and no
-/// pushes (`ENABLE_PUSH` 0).
+/// No dynamic table (`HEADER_TABLE_SIZE` 0), so that each header block can be read alone, and no server
+/// push (`ENABLE_PUSH` 0).
 const OUR_SETTINGS: &[u8] = &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
 /// `:method: GET`, `:scheme: http`, and the name of `:path`, from the static table.
 const GET: &[u8] = &[0x82, 0x86, 0x04];
@@ -98,7 +98,7 @@ impl Connection for Http2 {
                 }
             }
             if let Err(error) = self.wire.fill() {
-                // Unless the server said that it serves this stream.
+                // A GOAWAY that includes the stream promised a response.
                 let kept = stream > 1 && self.last.is_none();
                 if kept && self.wire.was_not_read(&error) {
                     return Err(Failure::Closed);
@@ -150,13 +150,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, &stream.to_be_bytes()[..], payload].concat()
 }
 
-/// A string of a header block, as it is.
+/// A string of a header block, without Huffman coding.
 fn text(value: &str) -> Vec<u8> {
     let length = u8::try_from(value.len()).ok().filter(|length| *length < 127);
     [&[length.expect("short strings")], value.as_bytes()].concat()
 }
 
-/// Whether a response's header block says 200, which comes first, behind changes of the table's size.
+/// Whether the status in a response's header block is 200. It is the first field; only changes of the
+/// table's size may precede it.
 fn is_ok(block: &[u8]) -> bool {
     block.iter().find(|byte| *byte & 0xe0 != 0x20) == Some(&OK)
 }
@@ -195,7 +196,7 @@ mod tests {
         assert!(!is_ok(&[0x8d]) && !is_ok(&[0x20]) && !is_ok(&[]));
     }
 
-    /// What a client makes of a server that sends this once the second request has come.
+    /// What a client gets from a server that sends this after the second request.
     fn second(answer: &[Vec<u8>]) -> Result<bool, Failure> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
@@ -247,7 +248,7 @@ mod tests {
     fn a_stream_that_the_server_has_taken_is_lost_without_its_end() {
         assert!(matches!(second(&[goaway(3)]), Err(Failure::Lost(_))));
         let begun = frame(HEADERS, END_HEADERS, 3, &[OK]);
-        assert!(matches!(second(&[begun.clone()]), Err(Failure::Lost(_))));
+        assert!(matches!(second(std::slice::from_ref(&begun)), Err(Failure::Lost(_))));
         let reset = frame(RST_STREAM, 0, 3, &2_u32.to_be_bytes());
         assert!(matches!(second(&[begun, reset]), Err(Failure::Lost(_))));
         let error = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x8e]);

@@ -25,7 +25,7 @@ const RETRIES: u32 = 3;
 /// After a failure: a server that refuses everything is not asked in a busy loop.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a number of requests may take, and how long clients may take to come to rest.
+/// How long a number of requests may take, and how long the last ones may.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SLICE: Duration = Duration::from_millis(5);
@@ -33,7 +33,7 @@ const SLICE: Duration = Duration::from_millis(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
-    /// Without TLS, and known beforehand.
+    /// Without TLS, with prior knowledge.
     Http2,
     /// A request is a message that is echoed.
     WebSocket,
@@ -132,15 +132,16 @@ pub(crate) struct Tally {
     pub(crate) unclosed: u64,
 }
 
-/// What clients and their owner share.
+/// What the clients share with their owner.
 #[derive(Default)]
 struct Shared {
-    /// No more requests.
-    rest: AtomicBool,
-    /// Whatever is to come has come.
+    /// Send no more requests.
+    quiesce: AtomicBool,
+    /// The server has left: all that it sent has arrived.
     over: AtomicBool,
     requests: AtomicU64,
-    resting: AtomicUsize,
+    /// Clients that send no more.
+    idle: AtomicUsize,
 }
 
 /// Clients that send requests.
@@ -149,8 +150,8 @@ pub(crate) struct Load {
     clients: Vec<JoinHandle<Client>>,
 }
 
-/// Clients that send no more, and keep their idle connections until the server closes them.
-pub(crate) struct Resting(Load);
+/// Clients that send no more requests, and keep their connections until the server closes them.
+pub(crate) struct IdleClients(Load);
 
 impl Load {
     /// Starts this many clients of either kind.
@@ -176,29 +177,29 @@ impl Load {
         wait("no requests are answered", || self.shared.requests.load(Ordering::Relaxed) >= until)
     }
 
-    /// Waits until no request is under way, and sends no more.
+    /// Sends no more requests, and waits until none is under way.
     ///
     /// # Errors
     /// If interrupted, or if a request takes too long.
-    pub(crate) fn rest(self) -> io::Result<Resting> {
-        self.shared.rest.store(true, Ordering::Relaxed);
+    pub(crate) fn quiesce(self) -> io::Result<IdleClients> {
+        self.shared.quiesce.store(true, Ordering::Relaxed);
         wait("a request does not end", || {
-            self.shared.resting.load(Ordering::Relaxed) == self.clients.len()
+            self.shared.idle.load(Ordering::Relaxed) == self.clients.len()
         })?;
-        Ok(Resting(self))
+        Ok(IdleClients(self))
     }
 }
 
 impl Drop for Load {
-    /// Has the clients end, if they are not waited for.
+    /// Ends clients that are not waited for.
     fn drop(&mut self) {
-        self.shared.rest.store(true, Ordering::Relaxed);
+        self.shared.quiesce.store(true, Ordering::Relaxed);
         self.shared.over.store(true, Ordering::Relaxed);
     }
 }
 
-impl Resting {
-    /// What came of all, once the server has left.
+impl IdleClients {
+    /// What came of all requests, once the server has left.
     pub(crate) fn finish(mut self) -> Tally {
         self.0.shared.over.store(true, Ordering::Relaxed);
         let mut tally = Tally::default();
@@ -241,11 +242,11 @@ impl Client {
     }
 
     fn run(&mut self, shared: &Shared) {
-        while !shared.rest.load(Ordering::Relaxed) {
+        while !shared.quiesce.load(Ordering::Relaxed) {
             self.request();
             shared.requests.fetch_add(1, Ordering::Relaxed);
         }
-        shared.resting.fetch_add(1, Ordering::Relaxed);
+        shared.idle.fetch_add(1, Ordering::Relaxed);
         if let Some(mut connection) = self.connection.take()
             && !connection.wait_for_close(&shared.over)
         {
@@ -332,7 +333,7 @@ mod tests {
         });
         let load = Load::start(Target { port, protocol: Protocol::Http1, path: "/" }, fresh, kept);
         load.wait_for(requests).unwrap();
-        load.rest().unwrap().finish()
+        load.quiesce().unwrap().finish()
     }
 
     #[test]

@@ -27,15 +27,15 @@ pub(super) struct WebSocket {
     kind: Kind,
 }
 
-/// What a server says.
+/// What a server sends.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum Received {
     /// The connection is ready for events (Socket.IO).
     Ready,
     Echo,
-    /// It closes the connection.
-    Goodbye(Option<u16>),
-    Nothing,
+    /// The server closes the connection.
+    Close(Option<u16>),
+    Other,
 }
 
 impl WebSocket {
@@ -66,22 +66,22 @@ impl WebSocket {
         wire.buffer.drain(..end + 4);
         let mut socket = Self { wire, kind };
         if kind == Kind::SocketIo {
-            socket.wait_until(&Said::Ready)?;
+            socket.wait_until(&Received::Ready)?;
         }
         Ok(socket)
     }
 
-    /// Waits for the server to say that.
-    fn wait_until(&mut self, what: &Said) -> Result<(), Failure> {
+    /// Waits for the server to send that.
+    fn wait_until(&mut self, what: &Received) -> Result<(), Failure> {
         loop {
             while let Some(frame) = Frame::take(&mut self.wire.buffer) {
                 match self.handle(&frame) {
-                    Said::Goodbye(code) if self.is_orderly(code) => return Err(Failure::Closed),
-                    Said::Goodbye(code) => {
+                    Received::Close(code) if self.is_orderly(code) => return Err(Failure::Closed),
+                    Received::Close(code) => {
                         let code = code.map_or("none".to_owned(), |code| code.to_string());
                         return Err(Failure::Lost(format!("close code {code}, not {GOING_AWAY}")));
                     }
-                    said if said == *what => return Ok(()),
+                    received if received == *what => return Ok(()),
                     _ => {}
                 }
             }
@@ -90,29 +90,29 @@ impl WebSocket {
         }
     }
 
-    /// Socket.IO has no code of its own: it says goodbye in a message, or by any close frame.
+    /// Socket.IO has no close code of its own: it closes by a packet, or by any close frame.
     fn is_orderly(&self, code: Option<u16>) -> bool {
         self.kind == Kind::SocketIo || code == Some(GOING_AWAY)
     }
 
-    fn handle(&mut self, frame: &Frame) -> Said {
+    fn handle(&mut self, frame: &Frame) -> Received {
         match (frame.opcode, self.kind) {
             (CLOSE, _) => {
                 self.wire.send(&masked(CLOSE, &frame.payload));
-                Said::Goodbye(frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code)))
+                Received::Close(frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code)))
             }
             (PING, _) => {
                 self.wire.send(&masked(PONG, &frame.payload));
-                Said::Nothing
+                Received::Other
             }
-            (TEXT, Kind::Plain) => Said::Echo,
+            (TEXT, Kind::Plain) => Received::Echo,
             (TEXT, Kind::SocketIo) => self.packet(&String::from_utf8_lossy(&frame.payload)),
-            _ => Said::Nothing,
+            _ => Received::Other,
         }
     }
 
     /// A packet of Engine.IO: its kind, and with 4 (a message) one of Socket.IO.
-    fn packet(&mut self, packet: &str) -> Said {
+    fn packet(&mut self, packet: &str) -> Received {
         let answer = match packet.get(..1) {
             Some("0") => "40",
             Some("2") => "3",
@@ -122,11 +122,11 @@ impl WebSocket {
             self.wire.send(&masked(TEXT, answer.as_bytes()));
         }
         match packet.get(..2) {
-            Some("40") => Said::Ready,
-            Some("43") => Said::Echo,
-            Some("41") => Said::Goodbye(None),
-            _ if packet == "1" => Said::Goodbye(None),
-            _ => Said::Nothing,
+            Some("40") => Received::Ready,
+            Some("43") => Received::Echo,
+            Some("41") => Received::Close(None),
+            _ if packet == "1" => Received::Close(None),
+            _ => Received::Other,
         }
     }
 }
@@ -138,7 +138,7 @@ impl Connection for WebSocket {
             Kind::SocketIo => format!("420[\"echo\",\"{MESSAGE}\"]"),
         };
         self.wire.send(&masked(TEXT, message.as_bytes()));
-        self.wait_until(&Said::Echo)?;
+        self.wait_until(&Received::Echo)?;
         if last {
             self.wire.send(&masked(CLOSE, &DONE.to_be_bytes()));
         }
@@ -148,7 +148,7 @@ impl Connection for WebSocket {
     fn wait_for_close(&mut self, over: &AtomicBool) -> bool {
         loop {
             while let Some(frame) = Frame::take(&mut self.wire.buffer) {
-                if let Said::Goodbye(code) = self.handle(&frame) {
+                if let Received::Close(code) = self.handle(&frame) {
                     return self.is_orderly(code);
                 }
             }
@@ -212,15 +212,15 @@ mod tests {
         }
     }
 
-    /// A client of a server that says this after the handshake.
-    fn client(kind: Kind, said: &[Vec<u8>]) -> Result<WebSocket, Failure> {
+    /// A client of a server that sends this after the handshake.
+    fn client(kind: Kind, sent: &[Vec<u8>]) -> Result<WebSocket, Failure> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
-        let said = said.concat();
+        let sent = sent.concat();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
-            stream.write_all(&said).unwrap();
+            stream.write_all(&sent).unwrap();
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             let _ = stream.read_to_end(&mut Vec::new());
         });
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_client_that_is_closed_by_1001_sends_again_and_any_other_has_lost() {
-        let ask = |said: &[Vec<u8>]| client(Kind::Plain, said).and_then(|mut it| it.ask(false));
+        let ask = |sent: &[Vec<u8>]| client(Kind::Plain, sent).and_then(|mut it| it.ask(false));
         assert!(ask(&[frame(PING, b"x"), frame(TEXT, b"hello")]).unwrap());
         assert!(matches!(ask(&[close(GOING_AWAY)]), Err(Failure::Closed)));
         assert!(matches!(ask(&[close(1011)]), Err(Failure::Lost(_))));
@@ -241,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn socket_io_says_goodbye_in_a_message_or_a_close_frame() {
+    fn socket_io_closes_by_a_packet_or_a_close_frame() {
         let greeting =
             [frame(TEXT, b"0{\"sid\":\"x\"}"), frame(TEXT, b"40{\"sid\":\"y\"}")].concat();
-        let ask = |said: &[Vec<u8>]| {
-            let said = [&[greeting.clone()], said].concat();
-            client(Kind::SocketIo, &said).and_then(|mut it| it.ask(false))
+        let ask = |sent: &[Vec<u8>]| {
+            client(Kind::SocketIo, &[std::slice::from_ref(&greeting), sent].concat())
+                .and_then(|mut it| it.ask(false))
         };
         assert!(ask(&[frame(TEXT, b"2"), frame(TEXT, b"430[\"hello\"]")]).unwrap());
         assert!(matches!(ask(&[frame(TEXT, b"41")]), Err(Failure::Closed)));
@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn an_idle_client_sees_how_it_is_closed() {
         let over = AtomicBool::new(true);
-        let closed = |said: &[Vec<u8>]| {
-            client(Kind::Plain, said).map(|mut it| it.wait_for_close(&over)).unwrap()
+        let closed = |sent: &[Vec<u8>]| {
+            client(Kind::Plain, sent).map(|mut it| it.wait_for_close(&over)).unwrap()
         };
         assert!(closed(&[frame(PING, b""), close(GOING_AWAY)]));
         assert!(!closed(&[close(1005)]));

@@ -1,4 +1,4 @@
-//! A TCP connection with what has come on it.
+//! A TCP connection and the bytes received on it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a refusal of what was sent may take on loopback.
 const REFUSAL: Duration = Duration::from_millis(50);
 
-/// How often a client that waits for the end looks whether it is over.
+/// How often a waiting client checks whether it is over.
 const SLICE: Duration = Duration::from_millis(50);
 
 pub(super) struct Wire {
@@ -28,8 +28,8 @@ impl Wire {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
-    /// Sends it. What goes wrong shows when the response is read: a server may have answered and closed
-    /// before it read everything.
+    /// Sends bytes. An error shows when the response is read: the server may have answered and closed before
+    /// it read everything.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -53,8 +53,8 @@ impl Wire {
         }
     }
 
-    /// Whether the server closed the connection without having read what was sent last. Its kernel
-    /// refuses that (RST); an end without a refusal is that of a server which had taken it.
+    /// Whether the server closed the connection without having read what was sent last. Its kernel then
+    /// refuses the data (RST); after an end without a refusal, the server had read the request.
     pub(super) fn was_not_read(&self, error: &io::Error) -> bool {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => true,
@@ -66,11 +66,14 @@ impl Wire {
         }
     }
 
-    /// Waits for something to come, or the end; nothing if it is over.
+    /// Waits for more bytes.
+    ///
+    /// # Errors
+    /// At the end of the connection, or if `over` is set and nothing more has come.
     pub(super) fn wait(&mut self, over: &AtomicBool) -> io::Result<()> {
         self.stream.set_read_timeout(Some(SLICE))?;
         loop {
-            // Looked at first: whatever came before it was set is read.
+            // Loaded first, so that everything that came before it was set is read.
             let was_over = over.load(Ordering::Relaxed);
             match self.fill() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !was_over => {}
