@@ -103,6 +103,10 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     println!("\n{}", page::table(&rows));
     if args.check {
         problems.iter().for_each(|problem| println!("!!! {problem}"));
+        if !problems.is_empty() {
+            let logs = step::target_dir().join("apps/<Node>/<app>/data/<placement>");
+            println!("events and error output: {}/cluster.log", logs.display());
+        }
     }
     Ok(if args.check && !problems.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -28,7 +28,8 @@ $ cargo xtask apps --only express,ws --node 26              # replaces these row
 $ cargo xtask apps --check --only express,nest,ws,http2,undici --node 26    # what CI runs: fails at any fault
 ```
 
-The Nodes are those that `CLUSTER_TEST_NODES` names (separated as `PATH` is), else the one on `PATH`. Needs npm.
+The Nodes are those that `CLUSTER_TEST_NODES` names (separated as `PATH` is), else the one on `PATH`. Packages are installed by npm
+below `target/apps`; where there is no prebuilt binary of `better-sqlite3`, npm compiles it, which takes minutes and needs a C++ compiler.
 
 | column | meaning |
 | --- | --- |
