@@ -1,6 +1,7 @@
 //! The chores of this workspace: what people would type twice is a subcommand here.
 
 mod api;
+mod apps;
 #[cfg(test)]
 mod architecture;
 mod base64;
@@ -68,6 +69,9 @@ enum Chore {
     Golden(golden::Args),
     /// Play the same scenarios with Node and with ours, on both sides, and compare.
     Compat(compat::Args),
+    /// Run real packages from npm under `cluster run`, reload them under load, and count what is
+    /// lost: docs/apps.md.
+    Apps(apps::Args),
     /// The primary of such a play; a stage starts it, nobody types it.
     #[command(hide = true)]
     CompatPrimary,
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Chore::Api(args) => api::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
+        Chore::Apps(args) => apps::run(&args),
         Chore::CompatPrimary => compat::primary(),
         Chore::CompatWorker(args) => compat::worker(&args),
         Chore::Relay(args) => relay::run(&args),
