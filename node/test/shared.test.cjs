@@ -170,8 +170,10 @@ for (const [name, text, code] of [
 ]) {
   test(name, async () => {
     const file = path.join(temporary(), 'only.cjs');
-    fs.writeFileSync(file, `${text}
-      const s = require("net").createServer().listen(0, "127.0.0.1", () => process.send({ port: s.address().port }));`);
+    fs.writeFileSync(file, `const s = require("net").createServer().listen(0, "127.0.0.1", () => {
+      process.send({ port: s.address().port });
+      ${text}
+    });`);
     const worker = fork([], { exec: file });
     await worker.message((m) => m.port);
     worker.agent.send({ leave: { stopAccepting: true } });

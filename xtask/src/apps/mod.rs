@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use crate::bench::interrupt;
 use crate::node::{self, Node};
 use crate::step;
+use crate::tally::Tally;
 use catalog::App;
 use outcome::Outcome;
 use page::{Page, Row};
@@ -75,6 +76,26 @@ impl fmt::Display for Placement {
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
+    let failed = trials(args)?.failed > 0;
+    Ok(if args.check && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Those apps under Node of that major version, as `--check` does it, each counted as a test.
+///
+/// # Errors
+/// If there is no such Node, or interrupted.
+pub(crate) fn check(apps: &[&str], node: u32) -> io::Result<Tally> {
+    trials(&Args {
+        only: apps.iter().map(|app| (*app).to_owned()).collect(),
+        node: vec![node.to_string()],
+        placement: vec![Placement::Handoff],
+        cluster_arg: Vec::new(),
+        check: true,
+    })
+}
+
+/// Runs them all; how many were as they should be.
+fn trials(args: &Args) -> io::Result<Tally> {
     interrupt::watch()?;
     let apps = catalog::select(&args.only)?;
     let nodes = nodes(&args.node)?;
@@ -83,12 +104,18 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let mut page = (!args.check && args.cluster_arg.is_empty()).then(Page::read).transpose()?;
     let mut problems = Vec::new();
     let mut rows = Vec::new();
+    let mut tally = Tally::default();
     for app in apps {
         for node in &nodes {
             for (placement, outcome) in play(app, node, args, &upstream)? {
                 let row = Row::new(app, node, placement, &outcome);
                 println!("{row}");
                 let judged = outcome.map_or_else(|why| vec![why], |(_, done)| done.problems());
+                if judged.is_empty() {
+                    tally.passed += 1;
+                } else {
+                    tally.failed += 1;
+                }
                 let name = format!("{}, Node {}, {placement}", app.name, node.major());
                 problems.extend(judged.iter().map(|problem| format!("{name}: {problem}")));
                 if let Some(page) = &mut page {
@@ -108,7 +135,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
             println!("events and error output: {}/cluster.log", logs.display());
         }
     }
-    Ok(if args.check && !problems.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(tally)
 }
 
 /// The installed version and the outcome, or why there is none.
