@@ -6,9 +6,11 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use cluster_primary::agent::Work;
 use cluster_primary::{
-    Event, LeaveProgress, Settings, Signal, StopBy, Value, WorkerError, WorkerId,
+    Event, LeaveProgress, Settings, Signal, StopBy, Value, WorkerError, WorkerId, WorkerState,
 };
 use support::Cluster;
 
@@ -71,7 +73,7 @@ fn a_broken_agent_costs_the_worker_its_agent_alone() {
         cluster.primary.take_out_of_rotation(worker);
         progress(&mut cluster, &LeaveProgress::OutOfRotation);
         cluster.primary.finish_work(worker);
-        progress(&mut cluster, &LeaveProgress::Work(Default::default()));
+        progress(&mut cluster, &LeaveProgress::Work(Work::default()));
         cluster.primary.ask_stop(worker, Some(Signal::TERM), false);
         progress(&mut cluster, &LeaveProgress::Stop(StopBy::Disconnect));
         cluster.primary.disconnect_worker(worker);
@@ -80,44 +82,53 @@ fn a_broken_agent_costs_the_worker_its_agent_alone() {
     }
 }
 
+const HELLO: &str = r#"{"hello":{"protocol":1}}"#;
+const REPORT: &str = r#"{"report":{"connections":5,"requests":9,"active":1,"delay":{"p50":1,"p99":2,"max":3},"heapUsed":4,"rss":5}}"#;
+
+/// What the worker's agent has reported, once it has.
+fn reported(cluster: &mut Cluster, worker: WorkerId) -> WorkerState {
+    for _ in 0..1000 {
+        let state = cluster.primary.worker_state(worker).expect("it is there");
+        if state.agent.is_some() {
+            return state;
+        }
+        let _ = cluster.primary.next_event_within(Duration::from_millis(20));
+    }
+    panic!("its report never comes");
+}
+
 #[test]
 fn an_agent_that_goes_while_it_is_asked_does_not_hold_up_its_worker() {
-    let hello = "echo '{\"hello\":{\"protocol\":1}}' >&$agent\n\
-                 (read -r configure; read -r leave; read -r question; exec <&-) <&$agent\n\
-                 eval \"exec $agent>&-\" &&";
-    // It reads the question, and closes its socket instead of answering.
-    let node = FakeNode::new("leaves", &format!("{hello} true"));
+    // It reads what it is told, and closes its socket instead of answering.
+    let script = format!(
+        "echo '{HELLO}' >&$agent; echo '{REPORT}' >&$agent\n\
+         (read -r configure; read -r leave; read -r question) <&$agent\n\
+         eval \"exec $agent>&-\""
+    );
+    let node = FakeNode::new("goes", &script);
     let mut settings = Settings::new(node.0.join("node"));
     settings.node_agent = true;
     let mut cluster = Cluster::with(settings);
     let worker = cluster.fork();
+    reported(&mut cluster, worker);
     cluster.primary.take_out_of_rotation(worker);
     progress(&mut cluster, &LeaveProgress::OutOfRotation);
     cluster.primary.finish_work(worker);
     cluster.primary.ask_stop(worker, Some(Signal::TERM), false);
-    progress(&mut cluster, &LeaveProgress::Work(Default::default()));
+    progress(&mut cluster, &LeaveProgress::Work(Work::default()));
     progress(&mut cluster, &LeaveProgress::Stop(StopBy::Disconnect));
+    let state = cluster.primary.worker_state(worker).expect("it is there");
+    assert_eq!((state.agent, state.held), (None, None), "what it reported is true no longer");
     cluster.primary.disconnect_worker(worker);
     cluster.until("it leaves", |e| matches!(e, Event::Exit { .. }));
 }
 
 #[test]
 fn an_agents_counts_are_the_workers_load() {
-    let report = r#"{"report":{"connections":5,"requests":9,"active":1,"delay":{"p50":1,"p99":2,"max":3},"heapUsed":4,"rss":5}}"#;
-    let lines =
-        format!("echo '{{\"hello\":{{\"protocol\":1}}}}' >&$agent; echo '{report}' >&$agent");
-    let node = FakeNode::new("counts", &lines);
+    let script = format!("echo '{HELLO}' >&$agent; echo '{REPORT}' >&$agent");
+    let node = FakeNode::new("counts", &script);
     let (mut cluster, worker) = node.start();
-    let mut turns = 0;
-    let state = loop {
-        let state = cluster.primary.worker_state(worker).expect("it is there");
-        if state.agent.is_some() {
-            break state;
-        }
-        turns += 1;
-        assert!(turns < 1000, "its report never comes");
-        let _ = cluster.primary.next_event_within(std::time::Duration::from_millis(20));
-    };
+    let state = reported(&mut cluster, worker);
     assert_eq!(state.held, Some(5));
     let report = state.agent.expect("just looked");
     assert_eq!((report.connections, report.requests, report.active), (5, 9, 1));
