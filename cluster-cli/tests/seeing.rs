@@ -112,7 +112,8 @@ fn status_is_a_table_for_people_and_json_for_programs() {
     let text = String::from_utf8(shown.stdout).unwrap();
     let line = text.lines().find(|line| line.contains("3596")).expect(&text);
     let cells: Vec<_> = line.split_whitespace().collect();
-    assert_eq!(cells[..5], ["0", "5", "3596", "ready", "3"], "{text}");
+    assert_eq!(cells[..5], ["0", "5", "3596", "ready", "1.2s"], "{text}");
+    assert_eq!(cells[8..11], ["4200", "2", "2.3ms"], "{text}");
     assert!(text.contains("slot 2 is vacant") && text.contains("signal SIGKILL"), "{text}");
 
     let json = cluster().args(["status", "--json", "--control"]).arg(&path).output().unwrap();
