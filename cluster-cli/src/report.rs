@@ -207,7 +207,10 @@ impl Report {
                     output.ended(author);
                 }
                 let (slot, worker, pid) = self.about(*id);
-                if *exited_after_disconnect {
+                if *exited_after_disconnect && matches!(status.code(), Some(1..)) {
+                    // No failure, as it was asked to leave; but its shutdown may not have gone well.
+                    warn!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");
+                } else if *exited_after_disconnect {
                     info!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");
                 } else {
                     debug!(target: LIFE, slot, worker, pid, "worker {worker} has ended ({status})");

@@ -143,7 +143,7 @@ fn remove_abandoned(parent: &Path) {
         }
         // Whatever else may stand there by now is not opened, and not waited for.
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(folder) = open(&entry.path(), flags, Mode::empty()) else { continue };
+        let Ok(folder) = open(entry.path(), flags, Mode::empty()) else { continue };
         // Its primary holds a lock for as long as it lives.
         if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
