@@ -8,11 +8,10 @@ mod support;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use programs::{Request, assert_graceful, each_node, log, printed, run_node, start};
-use pty::Terminal;
+use pty::{Terminal, in_a_shell};
 use rustix::process::Signal;
 use support::{Cluster, Lines, assert_gone, eventually, get_path, kill, now};
 
@@ -81,21 +80,6 @@ fn a_request_to_end_after_a_second_ends_it_at_once() {
         request.assert_cut_off();
         assert_gone(&workers);
     });
-}
-
-/// The command as a shell runs it, which stays until a line is typed: when a session's leader ends,
-/// the kernel discards what has not been read from the terminal yet.
-fn in_a_shell(command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"trap : INT; "$@"; echo "status $?"; read -r _"#, "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell
 }
 
 fn parent(pid: i32) -> i32 {

@@ -103,7 +103,8 @@ struct Seen {
 /// Runs it once, with or without the agent, to its end.
 fn observe(start: &Start, agent: bool) -> Seen {
     let agent_option = format!("--node-agent={agent}");
-    let options = [&agent_option, "--output", "inherit", "--backoff-first", "1h", "--backoff-max", "1h"];
+    let options =
+        [&agent_option, "--output", "inherit", "--backoff-first", "1h", "--backoff-max", "1h"];
     let mut cluster = Cluster::start(&mut start.command(&options));
     let ended = cluster.err.wait_for(1, |line| line.contains("worker 1 died ")).remove(0);
     cluster.signal(Signal::TERM);
@@ -262,10 +263,8 @@ fn script(folder: &Folder, name: &str, first_line: &str, code: &str) -> PathBuf 
 #[test]
 fn a_script_that_starts_itself_sees_nothing() {
     let folder = Folder::new("agent-script");
-    let code = format!(
-        "require({:?}).run(module, require, ['children']);",
-        observer("observe.cjs")
-    );
+    let code =
+        format!("require({:?}).run(module, require, ['children']);", observer("observe.cjs"));
     let env = text(&script(&folder, "env", "/usr/bin/env node", &code));
     let flags = text(&script(&folder, "flags", "/usr/bin/env -S node --no-warnings", &code));
     each_agent_node(|node| {
@@ -291,7 +290,7 @@ fn a_program_named_node_sees_nothing() {
 #[test]
 fn programs_end_as_they_do_without_it() {
     each_agent_node(|node| {
-        for way in ["throw", "reject", "exit", "code", "abort", "warning", "handler"] {
+        for way in ["throw", "reject", "exit", "code", "signal", "abort", "warning", "handler"] {
             let seen = Start::under(node, &[], &[&observer("fail.cjs"), way]);
             let (without, with) = (observe(&seen, false), observe(&seen, true));
             let found = compare(&without, &with, &[]);

@@ -213,7 +213,8 @@ impl Client {
                 Err((0, _)) if used && attempt == 0 => {
                     self.connection = None;
                     self.tally.retried += 1;
-                    self.tally.shortest_idle = self.tally.shortest_idle.into_iter().chain(idle).min();
+                    self.tally.shortest_idle =
+                        self.tally.shortest_idle.into_iter().chain(idle).min();
                 }
                 Err((bytes, error)) => {
                     self.connection = None;
