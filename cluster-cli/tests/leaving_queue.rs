@@ -6,13 +6,20 @@ mod programs;
 mod support;
 
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use programs::{assert_graceful, end, left, log, printed, program, reload};
-use support::{Cluster, cluster};
+use support::{Cluster, cluster, eventually};
 
 /// The time of a line that ends with one, in seconds.
 fn time_of(line: &str) -> f64 {
     line.rsplit(' ').next().and_then(|time| time.parse().ok()).expect("it ends with a time")
+}
+
+/// As Python's `time.time()`.
+#[expect(clippy::disallowed_methods, reason = "the program's clock is this one")]
+fn epoch() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs_f64()
 }
 
 fn consumer(options: &[&str]) -> Option<Command> {
@@ -33,9 +40,9 @@ fn jobs_are_done(options: &[&str]) {
     cluster.out.wait_for(2, |line| line.contains("job begins"));
     reload(&cluster, 1);
     assert_eq!(printed(&cluster, "stops"), 2, "{}", log(&cluster));
-    let begun = printed(&cluster, "job begins");
-    let lines = cluster.out.wait_for(begun.max(4), |line| line.contains("job begins"));
-    let before = time_of(lines.last().expect("there are some"));
+    // Each of the new ones is in the midst of a job by then.
+    eventually("all have begun", || (printed(&cluster, "job begins") >= 4).then_some(()));
+    let before = epoch();
     end(&mut cluster);
     assert_graceful(&cluster);
     assert_eq!(left(&cluster, "code 0"), 4, "{}", log(&cluster));
@@ -45,7 +52,7 @@ fn jobs_are_done(options: &[&str]) {
     assert_eq!(begun, done, "{}", log(&cluster));
     let asked = cluster.out.wait_for(4, |line| line.contains("asked at"));
     let after = asked.iter().map(|line| time_of(line) - before).fold(f64::MIN, f64::max);
-    eprintln!("{options:?}: asked {after:.3} s after the last job began");
+    eprintln!("{options:?}: asked after {after:.3} s");
     // By the signal that asks, and not by that which comes when the grace period is over.
     assert!(after < 20.0, "{}", log(&cluster));
 }
