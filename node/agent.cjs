@@ -22,7 +22,7 @@
 
   const MAX_LINE = 64 * 1024; // longest line accepted from the primary
   const DELAY_PERIOD = 25; // ms between two event-loop delay samples
-  const MAX_SAMPLES = 4096; // delay samples kept for one report
+  const SAMPLES = 400; // delay samples that a report covers: those of the last ten seconds
   const WORK_PERIOD = 10; // ms between two checks of the work left
   const IDLE_PERIOD = 50; // ms between two scans for idle connections
   const IDLE_AGE = 100; // ms a connection must be idle before it is closed
@@ -381,7 +381,8 @@
   let connectionsTimer = null;
   let delayTimer = null;
   let reportedConnections = 0;
-  let delays = [];
+  let delays = null; // the last samples, in a ring
+  let nextSample = 0; // how many there have been
   let lastSample = 0;
 
   function configureReports(configure) {
@@ -389,7 +390,8 @@
     const connections = period(configure.connections);
     stopReports();
     if (report > 0) {
-      delays = [];
+      delays = new Float64Array(SAMPLES);
+      nextSample = 0;
       lastSample = now();
       delayTimer = setInterval(guard(sampleDelay), DELAY_PERIOD).unref();
       reportTimer = setInterval(guard(sendReport), report).unref();
@@ -413,15 +415,14 @@
 
   function sampleDelay() {
     const time = now();
-    if (delays.length < MAX_SAMPLES) delays.push(Math.max(0, time - lastSample - DELAY_PERIOD));
+    delays[nextSample++ % SAMPLES] = Math.max(0, time - lastSample - DELAY_PERIOD);
     lastSample = time;
   }
 
   function sendReport() {
     sweep();
     if (isBlocked()) return;
-    const samples = delays.sort((a, b) => a - b);
-    delays = [];
+    const samples = delays.slice(0, Math.min(nextSample, SAMPLES)).sort();
     const at = (share) => {
       if (samples.length === 0) return 0;
       const value = samples[Math.min(samples.length - 1, Math.ceil(share * samples.length) - 1)];

@@ -106,7 +106,7 @@ Exit status:
   0  ended as asked, or all workers left of their own will
   1  could not start (or with --check: the program is not there), or could not go on
   2  wrong usage, or a configuration file with mistakes
-  3  ended as asked, but workers had to be killed after the grace period
+  3  ended as asked, but workers had to be sent SIGKILL
   4  gave up: workers failed again and again, and none was ready
 
 What messages mean, and what to do: docs/troubleshooting.md")]
@@ -140,7 +140,7 @@ Exit status:
   0  ended as asked
   1  could not start, or could not go on
   2  wrong usage
-  3  ended as asked, but workers had to be killed after the grace period")]
+  3  ended as asked, but workers had to be sent SIGKILL")]
 pub(crate) struct Serve {
     /// The control socket
     #[arg(long, value_name = "PATH")]

@@ -19,7 +19,7 @@ use pty::Terminal;
 use rustix::process::Signal;
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::{Value, json};
-use support::{Cluster, Folder, cluster, eventually, get, kill};
+use support::{Cluster, Folder, cluster, eventually, get, kill, nodes};
 
 /// A status with everything in it.
 const STATUS: &str = include_str!("../src/status/full.json");
@@ -112,7 +112,8 @@ fn status_is_a_table_for_people_and_json_for_programs() {
     let text = String::from_utf8(shown.stdout).unwrap();
     let line = text.lines().find(|line| line.contains("3596")).expect(&text);
     let cells: Vec<_> = line.split_whitespace().collect();
-    assert_eq!(cells[..5], ["0", "5", "3596", "ready", "3"], "{text}");
+    assert_eq!(cells[..5], ["0", "5", "3596", "ready", "1.2s"], "{text}");
+    assert_eq!(cells[8..11], ["4200", "2", "2.3ms"], "{text}");
     assert!(text.contains("slot 2 is vacant") && text.contains("signal SIGKILL"), "{text}");
 
     let json = cluster().args(["status", "--json", "--control"]).arg(&path).output().unwrap();
@@ -162,19 +163,91 @@ fn a_real_cluster_says_what_it_does() {
     let http = running.err.wait_for(1, |line| line.contains("http://"));
     let http = http[0].split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let metrics = fetch(http.parse().unwrap(), "/metrics");
-    let lines = metrics.lines().map(|line| Ok(line.to_owned()));
-    let scrape = prometheus_parse::Scrape::parse(lines).expect("Prometheus's format");
-    let taken: f64 = scrape
-        .samples
-        .iter()
-        .filter(|sample| sample.metric == "cluster_slot_connections_total")
-        .map(|sample| match sample.value {
-            prometheus_parse::Value::Counter(count) => count,
-            ref other => panic!("{other:?} is no counter"),
-        })
-        .sum();
+    let taken = sum_of(&metrics, "cluster_slot_connections_total");
     assert_eq!(taken, CONNECTIONS as f64, "{metrics}");
     running.end();
+}
+
+/// Answers at once, but for `/slow`, which it never answers.
+const SERVER: &str = "require('node:http').createServer((request, response) => {
+    if (request.url !== '/slow') response.end('done');
+}).listen(0, '127.0.0.1');";
+
+#[test]
+fn what_agents_report_is_shown() {
+    const REQUESTS: u64 = 12;
+    for node in nodes() {
+        let folder = Folder::new("agents");
+        let path = folder.0.join("control");
+        let script = folder.file("server.cjs", SERVER, 0o600);
+        let mut run = cluster();
+        run.args(["run", "-n", "2", "--http", "127.0.0.1:0", "--control"]).arg(&path);
+        let running = Cluster::start(run.arg("--exec-path").arg(&node).arg(&script));
+        let address = running.listening(2);
+        let http = running.err.wait_for(1, |line| line.contains("http://"));
+        let http = http[0].split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        let http = http.parse().unwrap();
+        for _ in 0..REQUESTS {
+            get(address).expect("it serves");
+        }
+        let mut slow = TcpStream::connect(address).unwrap();
+        write!(slow, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+
+        // Agents report once a second.
+        let reported = |ended: u64, active: u64| {
+            eventually("all requests are reported", || {
+                let ended = ended as f64;
+                let sums = ["requests_total", "requests_in_progress"].map(|name| {
+                    sum_of(&fetch(http, "/metrics"), &format!("cluster_slot_http_{name}"))
+                });
+                (sums == [ended, active as f64]).then_some(())
+            });
+        };
+        reported(REQUESTS, 1);
+        let metrics = fetch(http, "/metrics");
+        assert!(sum_of(&metrics, "cluster_slot_heap_used_bytes") > 1e6, "{metrics}");
+        assert!(sum_of(&metrics, "cluster_slot_connections_held") >= 1.0, "{metrics}");
+        assert!(
+            metrics
+                .contains("cluster_slot_event_loop_delay_seconds{slot=\"1\",quantile=\"0.99\"} "),
+            "{metrics}"
+        );
+
+        let shown = |json: &[&str]| {
+            let shown = cluster().arg("status").args(json).arg("--control").arg(&path).output();
+            String::from_utf8(shown.unwrap().stdout).unwrap()
+        };
+        let status: Value = serde_json::from_str(&shown(&["--json"])).unwrap();
+        let agents: Vec<_> =
+            status["workers"].as_array().unwrap().iter().map(|worker| &worker["agent"]).collect();
+        let sum =
+            |name: &str| -> u64 { agents.iter().map(|agent| agent[name].as_u64().unwrap()).sum() };
+        assert_eq!((sum("requests"), sum("active")), (REQUESTS, 1), "{status}");
+        for agent in agents {
+            assert!(agent["heapUsedBytes"].as_u64() > Some(1_000_000), "{status}");
+            assert!(agent["eventLoopDelayUs"]["p99"].is_u64(), "{status}");
+        }
+        let table = shown(&[]);
+        assert!(table.contains("  REQS  ACTIVE  DELAY  "), "{table}");
+
+        // A request whose client goes away has ended too.
+        drop(slow);
+        reported(REQUESTS + 1, 0);
+        running.end();
+    }
+}
+
+/// The sum of a metric over all its labels.
+fn sum_of(metrics: &str, name: &str) -> f64 {
+    use prometheus_parse::Value::{Counter, Gauge};
+    let lines = metrics.lines().map(|line| Ok(line.to_owned()));
+    let scrape = prometheus_parse::Scrape::parse(lines).expect("Prometheus's format");
+    let samples = scrape.samples.iter().filter(|sample| sample.metric == name);
+    let number = |sample: &prometheus_parse::Sample| match sample.value {
+        Counter(number) | Gauge(number) => number,
+        ref other => panic!("{name} is {other:?}"),
+    };
+    samples.map(number).sum()
 }
 
 /// The body of an answer that must be well.

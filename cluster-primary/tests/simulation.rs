@@ -212,8 +212,14 @@ impl World {
             (92 | 93, _) if self.processes.len() < 5 => self.fork(),
             (94, Some(id)) => self.crash(id),
             (95, Some(id)) => {
-                self.log(|| format!("the user disconnects {id}"));
-                self.input(Input::Disconnect { worker: id });
+                if self.rng.below(2) == 0 {
+                    // It is told to disconnect later, or at the end.
+                    self.log(|| format!("the user takes {id} out of rotation"));
+                    self.input(Input::TakeOutOfRotation { worker: id });
+                } else {
+                    self.log(|| format!("the user disconnects {id}"));
+                    self.input(Input::Disconnect { worker: id });
+                }
             }
             (96, Some(id)) => {
                 let input = match self.rng.below(2) {
@@ -232,6 +238,10 @@ impl World {
             }
             (98, Some(id)) => self.listen(id),
             (99, _) if self.rng.below(10) == 0 => {
+                if self.rng.below(2) == 0 {
+                    self.log(|| "the user takes all out of rotation".into());
+                    self.input(Input::TakeAllOutOfRotation);
+                }
                 self.log(|| "the user disconnects all".into());
                 self.input(Input::DisconnectAll);
             }

@@ -164,13 +164,16 @@ test('a listener of the worker itself (exclusive) stays open', async () => {
 });
 
 for (const [name, text, code] of [
-  ['a process with nothing but its server lives on', '', undefined],
-  ['unref after the handle is closed', 'process.on("SIGUSR2", () => { process.disconnect(); s.unref(); });', 0],
+  ['a process with nothing but its server lives on', 'process.channel.unref();', undefined],
+  ['unref after the handle is closed', 'process.channel.unref(); process.on("SIGUSR2", () => s.unref());', 0],
+  ['close after the handle is closed', 'process.channel.unref(); process.on("SIGUSR2", () => s.close());', 0],
 ]) {
   test(name, async () => {
     const file = path.join(temporary(), 'only.cjs');
-    fs.writeFileSync(file, `${text}
-      const s = require("net").createServer().listen(0, "127.0.0.1", () => process.send({ port: s.address().port }));`);
+    fs.writeFileSync(file, `const s = require("net").createServer().listen(0, "127.0.0.1", () => {
+      process.send({ port: s.address().port });
+      ${text}
+    });`);
     const worker = fork([], { exec: file });
     await worker.message((m) => m.port);
     worker.agent.send({ leave: { stopAccepting: true } });

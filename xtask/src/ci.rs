@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 
 use crate::tally::Tally;
-use crate::{api, bench, compat, fuzz, package, portable, step};
+use crate::{agent, api, apps, bench, compat, fuzz, package, portable, step};
 
 /// How long each fuzz target runs.
 const SMOKE_SECONDS: u32 = 5;
@@ -28,6 +28,8 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     fuzz_smoke()?;
     bench::smoke()?;
     let mut outcome = tests()?;
+    agents(&mut outcome)?;
+    real_programs(&mut outcome)?;
     compared(&mut outcome)?;
     let took = begun.elapsed().as_secs();
     println!("ci took {} min {} s", took / 60, took % 60);
@@ -46,6 +48,30 @@ fn fuzz_smoke() -> io::Result<()> {
     }
     step::run(step::cargo(["clippy"]).args(MANIFEST).args(DENY))?;
     fuzz::run(&fuzz::Args::all(SMOKE_SECONDS)).map(drop)
+}
+
+/// The agent's own tests.
+fn agents(outcome: &mut Tested) -> io::Result<()> {
+    let tally = agent::test(&[])?;
+    if tally.passed == 0 {
+        no_excuse("AGENT NOT TESTED: there is no Node")?;
+    }
+    outcome.tally.passed += tally.passed;
+    outcome.tally.failed += tally.failed;
+    outcome.succeeded &= tally.failed == 0;
+    Ok(())
+}
+
+/// A few real packages, reloaded under load: each trial counts as a test.
+fn real_programs(outcome: &mut Tested) -> io::Result<()> {
+    let tally = match apps::check(&["express", "nest", "ws", "http2", "undici"], 26) {
+        Ok(tally) => tally,
+        Err(error) => return no_excuse(&format!("REAL PROGRAMS NOT RUN: {error}")),
+    };
+    outcome.tally.passed += tally.passed;
+    outcome.tally.failed += tally.failed;
+    outcome.succeeded &= tally.failed == 0;
+    Ok(())
 }
 
 /// Node and ours, compared: each trace counts as a test.

@@ -1,6 +1,8 @@
 //! The chores of this workspace: what people would type twice is a subcommand here.
 
+mod agent;
 mod api;
+mod apps;
 #[cfg(test)]
 mod architecture;
 mod base64;
@@ -68,6 +70,11 @@ enum Chore {
     Golden(golden::Args),
     /// Play the same scenarios with Node and with ours, on both sides, and compare.
     Compat(compat::Args),
+    /// Test the agent of Node workers on each Node that it is for
+    Agent(agent::Args),
+    /// Run real packages from npm under `cluster run`, reload them under load, and count what is
+    /// lost: docs/apps.md.
+    Apps(apps::Args),
     /// The primary of such a play; a stage starts it, nobody types it.
     #[command(hide = true)]
     CompatPrimary,
@@ -95,6 +102,8 @@ fn main() -> ExitCode {
         Chore::Api(args) => api::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
+        Chore::Agent(args) => agent::run(&args),
+        Chore::Apps(args) => apps::run(&args),
         Chore::CompatPrimary => compat::primary(),
         Chore::CompatWorker(args) => compat::worker(&args),
         Chore::Relay(args) => relay::run(&args),

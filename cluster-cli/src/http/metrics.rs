@@ -1,14 +1,14 @@
 //! `/metrics`: the status in the text format of Prometheus, version 0.0.4.
 //!
-//! What is counted per worker has the label `slot`, and no other: slots are few and stay, workers come
-//! and go. So a counter begins anew with a new worker, as a process's own would, and `rate()` knows
+//! What is counted per worker has the label `slot`, and no other (but `le` and `quantile`, which the format
+//! has for histograms and summaries): slots are few and stay, workers come and go. So a counter begins anew with a new worker, as a process's own would, and `rate()` knows
 //! how to take that. While a reload has two workers in a slot, counters are those of the one that takes
-//! connections, and gauges are their sums.
+//! connections, and gauges are their sums; delays are those of the slower one.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use crate::status::{Latency, State, Status, Worker, WorkerState};
+use crate::status::{Delay, Latency, State, Status, Worker, WorkerState};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -192,6 +192,12 @@ fn slots(text: &mut Text, status: &Status) {
         "Connections that the slot's worker took.",
         |w| w.connections.map(|n| n as f64),
     );
+    first(
+        "cluster_slot_http_requests_total",
+        COUNTER,
+        "HTTP requests of the slot's Node worker that have ended.",
+        |w| w.requests().map(|n| n as f64),
+    );
     first("cluster_slot_cpu_seconds_total", COUNTER, "Processor time of the slot's worker.", |w| {
         w.cpu_ms.map(seconds)
     });
@@ -215,12 +221,40 @@ fn slots(text: &mut Text, status: &Status) {
     });
     sum(
         "cluster_slot_connections_held",
-        "Connections open in the slot, where workers tell.",
+        "Open connections of the slot's workers. Node workers report them, Rust workers only under the policy least-connections.",
         |w| w.held,
+    );
+    sum(
+        "cluster_slot_http_requests_in_progress",
+        "HTTP requests in progress in the slot's Node workers.",
+        Worker::active,
     );
     sum("cluster_slot_resident_memory_bytes", "Resident memory of the slot's workers.", |w| {
         w.rss_bytes
     });
+    sum(
+        "cluster_slot_heap_used_bytes",
+        "Memory that the JavaScript heaps of the slot's Node workers use.",
+        Worker::heap_used_bytes,
+    );
+
+    let mut delays = text.family(
+        "cluster_slot_event_loop_delay_seconds",
+        SUMMARY,
+        "How late timers fire in the slot's Node worker: quantiles over the last second, without sum and count. Of two workers the slower one.",
+    );
+    for (slot, workers) in &slots {
+        let reported =
+            || workers.iter().filter_map(|w| w.agent.as_ref()?.event_loop_delay_us.as_ref());
+        let longest = |of: fn(&Delay) -> Option<u64>| reported().filter_map(of).max();
+        for (quantile, us) in
+            [("0.5", longest(|delay| delay.p50)), ("0.99", longest(|delay| delay.p99))]
+        {
+            if let Some(us) = us {
+                delays.slot(*slot, &[("quantile", quantile)], us as f64 / 1e6);
+            }
+        }
+    }
 
     let mut latencies = text.family(
         "cluster_slot_ack_latency_seconds",
@@ -269,6 +303,8 @@ fn seconds(ms: u64) -> f64 {
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 const HISTOGRAM: &str = "histogram";
+/// Only a summary may have the label `quantile`. Its `_sum` and `_count` may be left out.
+const SUMMARY: &str = "summary";
 
 /// The text so far.
 #[derive(Default)]
@@ -356,7 +392,7 @@ mod tests {
     use prometheus_parse::{Scrape, Value};
 
     use super::*;
-    use crate::status::tests::full;
+    use crate::status::tests::{full, without_agents};
 
     fn parse(text: &str) -> Scrape {
         Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).expect("Prometheus's format")
@@ -394,6 +430,11 @@ mod tests {
         is("cluster_slot_connections_total", &[("slot", "1")], Value::Counter(15_100.0));
         is("cluster_slot_resident_memory_bytes", &[("slot", "1")], Value::Gauge(82_234_567.0));
         is("cluster_slot_cpu_seconds_total", &[("slot", "0")], Value::Counter(5.23));
+        is("cluster_slot_http_requests_total", &[("slot", "0")], Value::Counter(4200.0));
+        is("cluster_slot_http_requests_in_progress", &[("slot", "0")], Value::Gauge(2.0));
+        is("cluster_slot_connections_held", &[("slot", "0")], Value::Gauge(7.0));
+        is("cluster_slot_heap_used_bytes", &[("slot", "0")], Value::Gauge(18_500_000.0));
+        assert_eq!(delays(&scrape, "0"), [(0.5, 0.00009), (0.99, 0.0023)]);
         is("process_open_fds", &[], Value::Gauge(40.0));
         let Value::Histogram(buckets) =
             value(&scrape, "cluster_slot_ack_latency_seconds", &[("slot", "0")])
@@ -411,6 +452,45 @@ mod tests {
         assert_eq!(buckets, expected);
         is("cluster_slot_ack_latency_seconds_count", &[("slot", "0")], Value::Untyped(1000.0));
         is("cluster_slot_ack_latency_seconds_sum", &[("slot", "0")], Value::Untyped(0.130499));
+    }
+
+    fn delays(scrape: &Scrape, slot: &str) -> Vec<(f64, f64)> {
+        let delays = value(scrape, "cluster_slot_event_loop_delay_seconds", &[("slot", slot)]);
+        let Value::Summary(quantiles) = delays else { panic!("{delays:?} is no summary") };
+        quantiles.iter().map(|q| (q.quantile, q.count)).collect()
+    }
+
+    #[test]
+    fn of_two_agents_in_a_slot_one_counts_and_the_slower_one_delays() {
+        let mut status = full();
+        let mut agent = status.workers[0].agent.take().unwrap();
+        status.workers[1].agent = Some(agent.clone());
+        agent.requests = Some(5);
+        agent.event_loop_delay_us = Some(Delay { p50: Some(80), p99: Some(90_000) });
+        status.workers[2].agent = Some(agent);
+        let text = render(&status);
+        lint(&text);
+        let scrape = parse(&text);
+        let slot = [("slot", "1")];
+        let requests = value(&scrape, "cluster_slot_http_requests_total", &slot);
+        assert_eq!(
+            requests,
+            Value::Counter(4200.0),
+            "those of the old one, until the new is ready"
+        );
+        let active = value(&scrape, "cluster_slot_http_requests_in_progress", &slot);
+        assert_eq!(active, Value::Gauge(4.0));
+        let heap = value(&scrape, "cluster_slot_heap_used_bytes", &slot);
+        assert_eq!(heap, Value::Gauge(37_000_000.0));
+        assert_eq!(delays(&scrape, "1"), [(0.5, 0.00009), (0.99, 0.09)]);
+    }
+
+    #[test]
+    fn without_agents_there_is_nothing_about_requests() {
+        let text = render(&without_agents());
+        for name in ["http_requests", "event_loop", "heap"] {
+            assert!(!text.contains(name), "{name} in {text}");
+        }
     }
 
     #[test]
@@ -486,10 +566,12 @@ mod tests {
                 assert_eq!((name, &*none), (expected.as_str(), &None));
                 *none = Some(kind.into());
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-                for unit in
-                    ["_ms", "_us", "milliseconds", "kilobytes", "_percent", "_gauge", "_counter"]
-                {
-                    assert!(!name.contains(unit), "{name}: base units, and no types, in names");
+                for word in name.split('_') {
+                    assert!(
+                        !["ms", "us", "milliseconds", "kilobytes", "percent", "gauge", "counter"]
+                            .contains(&word),
+                        "{name}: base units, and no types, in names"
+                    );
                 }
                 families.insert(name.into(), kind.into());
                 continue;
@@ -503,6 +585,12 @@ mod tests {
             for (label, _) in &labels {
                 assert!(is_name(label) && !label.starts_with("__"), "{label}");
                 assert!(label != "le" || kind == "histogram", "{line}");
+                assert!(label != "quantile" || kind == "summary", "{line}");
+            }
+            if kind == "summary" {
+                let quantile = labels.iter().find(|(label, _)| label == "quantile");
+                let quantile: f64 = quantile.expect(line).1.parse().expect(line);
+                assert!((0.0..=1.0).contains(&quantile), "{line}");
             }
             if kind != "histogram" {
                 assert_eq!(&metric, name, "samples stand under their head");

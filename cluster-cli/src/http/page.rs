@@ -6,8 +6,8 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// What the browser lets the page do: run that one script, of which this is the hash, look as that
 /// one style says, and ask this server.
 pub(super) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-a26oaF4ZuzCvEcU5mMtYP9isbzpqYxEWO/sOUaZnM4o='; \
-    style-src 'sha256-NGV4aogySi579IJqqTmKbRY1O34fTHhIJ0FNDvcZ6tU='; \
+    script-src 'sha256-vUVKAxIjjkWBvLaYKdJzxD13LCYf5H1ZIOnQJ4xri2U='; \
+    style-src 'sha256-fuJeGAR3ZXA1sgrh2HfomZlSsPVybHrabXD8wvGvADQ='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 

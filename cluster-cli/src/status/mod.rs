@@ -125,10 +125,34 @@ pub(crate) struct Worker {
     /// Those that it has open, where it tells.
     pub(crate) held: Option<u64>,
     pub(crate) ack_latency: Option<Latency>,
+    /// The last report of its agent, if it has one: only Node workers do.
+    pub(crate) agent: Option<Agent>,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) cpu_ms: Option<u64>,
     #[serde(deserialize_with = "known")]
     pub(crate) listening: Vec<Address>,
+}
+
+impl Worker {
+    /// HTTP requests that have ended since its start.
+    pub(crate) fn requests(&self) -> Option<u64> {
+        self.agent.as_ref()?.requests
+    }
+
+    /// HTTP requests in progress.
+    pub(crate) fn active(&self) -> Option<u64> {
+        self.agent.as_ref()?.active
+    }
+
+    /// The 99th percentile of its event-loop delay, in microseconds.
+    pub(crate) fn delay_p99_us(&self) -> Option<u64> {
+        self.agent.as_ref()?.event_loop_delay_us.as_ref()?.p99
+    }
+
+    /// What its JavaScript heap uses.
+    pub(crate) fn heap_used_bytes(&self) -> Option<u64> {
+        self.agent.as_ref()?.heap_used_bytes
+    }
 }
 
 /// What a worker is about.
@@ -190,6 +214,26 @@ pub(crate) struct Latency {
     /// Upper bounds, and how many took no longer.
     #[serde(deserialize_with = "known")]
     pub(crate) buckets_us: Vec<(u64, u64)>,
+}
+
+/// The last report of a worker's agent. Its open connections are left out: [`Worker::held`] has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Agent {
+    /// HTTP requests that have ended since the worker's start.
+    pub(crate) requests: Option<u64>,
+    /// HTTP requests in progress.
+    pub(crate) active: Option<u64>,
+    pub(crate) event_loop_delay_us: Option<Delay>,
+    pub(crate) heap_used_bytes: Option<u64>,
+}
+
+/// How late timers of the event loop fired between the last two reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Delay {
+    pub(crate) p50: Option<u64>,
+    pub(crate) p99: Option<u64>,
 }
 
 /// Where a worker listens.
@@ -275,6 +319,11 @@ impl Status {
         })
     }
 
+    /// Whether the agent of at least one worker has reported.
+    pub(crate) fn has_agents(&self) -> bool {
+        self.workers.iter().any(|worker| worker.agent.is_some())
+    }
+
     pub(crate) fn ready_workers(&self) -> usize {
         self.workers.iter().filter(|worker| worker.state.is_ready()).count()
     }
@@ -326,6 +375,15 @@ pub(crate) mod tests {
         serde_json::from_str(FULL).expect("it is one")
     }
 
+    /// The same of a cluster whose workers have no agents.
+    pub(crate) fn without_agents() -> Status {
+        let mut status = full();
+        for worker in &mut status.workers {
+            worker.agent = None;
+        }
+        status
+    }
+
     #[test]
     fn everything_is_read() {
         let status = full();
@@ -334,6 +392,16 @@ pub(crate) mod tests {
         let worker = &status.workers[0];
         assert_eq!((worker.slot, worker.worker, worker.pid), (0, 5, Some(3596)));
         assert_eq!(worker.ack_latency.as_ref().unwrap().buckets_us[1], (250, 900));
+        assert_eq!((worker.requests(), worker.active()), (Some(4200), Some(2)));
+        assert_eq!(
+            worker.agent.as_ref().unwrap().event_loop_delay_us.as_ref().unwrap().p50,
+            Some(90)
+        );
+        assert_eq!(
+            (worker.delay_p99_us(), worker.heap_used_bytes()),
+            (Some(2300), Some(18_500_000))
+        );
+        assert!(status.has_agents() && status.workers[3].agent.is_none());
         assert_eq!(worker.listening[0].to_string(), "127.0.0.1:8000");
         assert_eq!(status.vacant[0].last_death.as_deref(), Some("signal SIGKILL"));
         assert_eq!(status.totals.handed_over, Some(31_204));
@@ -350,11 +418,13 @@ pub(crate) mod tests {
         }
         assert_eq!(serde_json::from_value::<Status>(nulls).unwrap(), Status::default());
         let news = r#"{"state":"dreaming","moon":"full","workers":[{"state":"asleep","slot":null,
-            "ackLatency":null,"connections":null,"x":[]}]}"#;
+            "ackLatency":null,"connections":null,"agent":{"eventLoopDelayUs":null,"active":null},"x":[]}]}"#;
         let news: Status = serde_json::from_str(news).unwrap();
         assert_eq!(news.state.as_str(), "dreaming");
         assert_eq!(news.workers[0].state.as_str(), "asleep");
         assert_eq!(news.workers[0].connections, None);
+        assert_eq!(news.workers[0].agent, Some(Agent::default()));
+        assert_eq!((news.workers[0].active(), news.workers[0].delay_p99_us()), (None, None));
     }
 
     #[test]

@@ -6,20 +6,79 @@ use super::{Status, Vacant, Worker, WorkerState};
 /// No line of the head is longer.
 const WIDTH: usize = 96;
 
-const HEADS: [&str; 13] = [
-    "SLOT", "WORKER", "PID", "STATE", "GEN", "AGE", "RESTARTS", "CONNS", "FLIGHT", "HELD", "ACK",
-    "RSS", "CPU",
+/// The columns of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Slot,
+    Worker,
+    Pid,
+    State,
+    Generation,
+    Age,
+    Restarts,
+    /// The same with a shorter head.
+    RestartsShort,
+    Connections,
+    InFlight,
+    Held,
+    Ack,
+    Requests,
+    Active,
+    Delay,
+    Rss,
+    Cpu,
+}
+
+use Column::{
+    Ack, Active, Age, Connections, Cpu, Delay, Generation, Held, InFlight, Pid, Requests, Restarts,
+    RestartsShort, Rss, Slot, State,
+};
+
+/// The columns where no worker has an agent.
+const PLAIN: [Column; 13] = [
+    Slot,
+    Column::Worker,
+    Pid,
+    State,
+    Generation,
+    Age,
+    Restarts,
+    Connections,
+    InFlight,
+    Held,
+    Ack,
+    Rss,
+    Cpu,
 ];
 
-/// The columns whose cells are words.
-const WORDS: [&str; 1] = ["STATE"];
+/// The columns where at least one worker has an agent. There is no room for all of both: the delay
+/// and the requests in progress show an overloaded worker better than `FLIGHT` and `ACK`, and the
+/// state shows which workers a reload is going to replace.
+const WITH_AGENTS: [Column; 13] = [
+    Slot,
+    Column::Worker,
+    Pid,
+    State,
+    Age,
+    RestartsShort,
+    Connections,
+    Held,
+    Requests,
+    Active,
+    Delay,
+    Rss,
+    Cpu,
+];
 
 /// A cluster's status for people.
 pub(super) fn render(status: &Status) -> String {
     let mut lines = head(status);
     if !status.workers.is_empty() {
         lines.push(String::new());
-        lines.extend(table(&status.workers));
+        lines.extend(table(
+            &status.workers,
+            if status.has_agents() { &WITH_AGENTS } else { &PLAIN },
+        ));
     }
     if !status.vacant.is_empty() {
         lines.push(String::new());
@@ -150,36 +209,68 @@ fn wrapped(items: Vec<String>, between: &str) -> Vec<String> {
     lines
 }
 
-fn row(worker: &Worker) -> [String; HEADS.len()] {
-    let mean = worker.ack_latency.as_ref().and_then(|latency| latency.mean_us);
-    [
-        worker.slot.to_string(),
-        worker.worker.to_string(),
-        or_dash(worker.pid, |pid| pid.to_string()),
-        worker.state.as_str().to_owned(),
-        or_dash(worker.generation, |generation| generation.to_string()),
-        or_dash(worker.age_ms, time),
-        or_dash(worker.restarts, count),
-        or_dash(worker.connections, count),
-        or_dash(worker.in_flight, count),
-        or_dash(worker.held, count),
-        or_dash(mean, latency),
-        or_dash(worker.rss_bytes, bytes),
-        or_dash(worker.cpu_ms, time),
-    ]
+impl Column {
+    fn head(self) -> &'static str {
+        match self {
+            Slot => "SLOT",
+            Self::Worker => "WORKER",
+            Pid => "PID",
+            State => "STATE",
+            Generation => "GEN",
+            Age => "AGE",
+            Restarts => "RESTARTS",
+            RestartsShort => "RST",
+            Connections => "CONNS",
+            InFlight => "FLIGHT",
+            Held => "HELD",
+            Ack => "ACK",
+            Requests => "REQS",
+            Active => "ACTIVE",
+            Delay => "DELAY",
+            Rss => "RSS",
+            Cpu => "CPU",
+        }
+    }
+
+    fn cell(self, worker: &Worker) -> String {
+        match self {
+            Slot => worker.slot.to_string(),
+            Self::Worker => worker.worker.to_string(),
+            Pid => or_dash(worker.pid, |pid| pid.to_string()),
+            State => worker.state.as_str().to_owned(),
+            Generation => or_dash(worker.generation, |generation| generation.to_string()),
+            Age => or_dash(worker.age_ms, time),
+            Restarts | RestartsShort => or_dash(worker.restarts, count),
+            Connections => or_dash(worker.connections, count),
+            InFlight => or_dash(worker.in_flight, count),
+            Held => or_dash(worker.held, count),
+            Ack => {
+                let mean = worker.ack_latency.as_ref().and_then(|latency| latency.mean_us);
+                or_dash(mean, latency)
+            }
+            Requests => or_dash(worker.requests(), count),
+            Active => or_dash(worker.active(), count),
+            Delay => or_dash(worker.delay_p99_us(), |us| latency(us as f64)),
+            Rss => or_dash(worker.rss_bytes, bytes),
+            Cpu => or_dash(worker.cpu_ms, time),
+        }
+    }
 }
 
-fn table(workers: &[Worker]) -> Vec<String> {
-    let mut rows = vec![HEADS.map(String::from)];
+fn table(workers: &[Worker], columns: &[Column]) -> Vec<String> {
+    let row = |worker| columns.iter().map(|column| column.cell(worker)).collect::<Vec<_>>();
+    let mut rows = vec![columns.iter().map(|column| column.head().to_owned()).collect()];
     rows.extend(workers.iter().map(row));
     let length = |text: &String| text.chars().count();
     let width =
         |column: usize| rows.iter().map(|row| length(&row[column])).max().unwrap_or_default();
-    let widths: Vec<_> = (0..HEADS.len()).map(width).collect();
-    let line = |row: &[String; HEADS.len()]| {
-        let cells = row.iter().zip(&widths).zip(HEADS).map(|((cell, width), head)| {
-            if WORDS.contains(&head) { format!("{cell:width$}") } else { format!("{cell:>width$}") }
-        });
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells =
+            row.iter().zip(&widths).zip(columns).map(|((cell, width), column)| match column {
+                State => format!("{cell:width$}"),
+                _ => format!("{cell:>width$}"),
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -197,13 +288,20 @@ fn vacant(slot: &Vacant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::tests::full;
-    use crate::status::{Address, Latency};
+    use crate::status::tests::{full, without_agents};
+    use crate::status::{self, Address, Latency};
 
     #[test]
     fn a_cluster_with_everything() {
         let expected = include_str!("full.txt");
         assert_eq!(render(&full()), expected.trim_end(), "\n{}\n", render(&full()));
+    }
+
+    #[test]
+    fn without_agents_there_are_no_columns_for_them() {
+        let shown = render(&without_agents());
+        let expected = include_str!("plain.txt");
+        assert_eq!(shown, expected.trim_end(), "\n{shown}\n");
     }
 
     #[test]
@@ -222,6 +320,12 @@ SLOT  WORKER  PID  STATE    GEN  AGE  RESTARTS  CONNS  FLIGHT  HELD  ACK  RSS  C
     #[test]
     fn however_large_the_numbers_are_it_fits() {
         let latency = Latency { mean_us: Some(99e7), ..Latency::default() };
+        let agent = status::Agent {
+            requests: Some(u64::MAX),
+            active: Some(u64::from(u32::MAX)),
+            event_loop_delay_us: Some(status::Delay { p50: None, p99: Some(u64::MAX >> 12) }),
+            heap_used_bytes: Some(u64::MAX),
+        };
         let worker = |slot| Worker {
             slot,
             worker: 99_999,
@@ -234,6 +338,7 @@ SLOT  WORKER  PID  STATE    GEN  AGE  RESTARTS  CONNS  FLIGHT  HELD  ACK  RSS  C
             in_flight: Some(999),
             held: Some(u64::MAX),
             ack_latency: Some(latency.clone()),
+            agent: Some(agent.clone()),
             rss_bytes: Some(u64::MAX),
             cpu_ms: Some(86_400_000 * 99),
             listening: (0..20)
@@ -243,7 +348,11 @@ SLOT  WORKER  PID  STATE    GEN  AGE  RESTARTS  CONNS  FLIGHT  HELD  ACK  RSS  C
         let mut status = full();
         status.workers = (0..1000).map(worker).collect();
         status.totals.shed_closed = Some(u64::MAX);
-        for line in render(&status).lines() {
+        let with_agents = render(&status);
+        for worker in &mut status.workers {
+            worker.agent = None;
+        }
+        for line in with_agents.lines().chain(render(&status).lines()) {
             assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
         }
     }

@@ -18,20 +18,25 @@ pub(super) enum Column {
     Age,
     Restarts,
     Rate,
+    Requests,
     Connections,
     InFlight,
+    Active,
     Held,
     Ack,
+    Delay,
     Cpu,
     Rss,
+    Heap,
 }
 
 use Column::{
-    Ack, Age, Connections, Cpu, Generation, Held, InFlight, Pid, Restarts, Rss, Slot, State,
+    Ack, Active, Age, Connections, Cpu, Delay, Generation, Heap, Held, InFlight, Pid, Requests,
+    Restarts, Rss, Slot, State,
 };
 
 impl Column {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 18] = [
         Slot,
         Self::Worker,
         Pid,
@@ -40,24 +45,45 @@ impl Column {
         Age,
         Restarts,
         Self::Rate,
+        Requests,
         Connections,
         InFlight,
+        Active,
         Held,
         Ack,
+        Delay,
         Cpu,
         Rss,
+        Heap,
     ];
 
+    /// Those about what agents report.
+    const OF_AGENTS: [Self; 4] = [Requests, Active, Delay, Heap];
+
     /// Those that one can sort by, in the order of the key.
-    const SORTABLE: [Self; 7] = [Slot, Self::Rate, Cpu, Rss, InFlight, Ack, Age];
+    const SORTABLE: [Self; 11] =
+        [Slot, Self::Rate, Requests, Active, Delay, Cpu, Rss, Heap, InFlight, Ack, Age];
 
     /// Those that go first where there is no room for all.
-    const EXPENDABLE: [Self; 8] =
-        [Self::Worker, Held, Generation, Restarts, Age, Connections, Pid, InFlight];
+    const EXPENDABLE: [Self; 12] = [
+        Self::Worker,
+        Held,
+        Generation,
+        Restarts,
+        Heap,
+        Age,
+        Connections,
+        Pid,
+        InFlight,
+        Active,
+        Delay,
+        Ack,
+    ];
 
     /// Those that fit into that many columns of the terminal, with a space between two.
-    pub(super) fn that_fit(width: u16) -> Vec<Self> {
+    pub(super) fn that_fit(width: u16, has_agents: bool) -> Vec<Self> {
         let mut columns = Self::ALL.to_vec();
+        columns.retain(|column| column.is_known(has_agents));
         let needed = |columns: &[Self]| columns.iter().map(|c| c.width() + 1).sum::<u16>();
         for expendable in Self::EXPENDABLE {
             if needed(&columns) <= width + 1 {
@@ -66,6 +92,11 @@ impl Column {
             columns.retain(|column| *column != expendable);
         }
         columns
+    }
+
+    /// Whether there is anything to show in it.
+    fn is_known(self, has_agents: bool) -> bool {
+        has_agents || !Self::OF_AGENTS.contains(&self)
     }
 
     pub(super) fn head(self) -> &'static str {
@@ -78,12 +109,16 @@ impl Column {
             Age => "AGE",
             Restarts => "RST",
             Self::Rate => "CONN/S",
+            Requests => "REQ/S",
             Connections => "CONNS",
             InFlight => "FLIGHT",
+            Active => "ACTIVE",
             Held => "HELD",
             Ack => "ACK",
+            Delay => "DELAY",
             Cpu => "CPU",
             Rss => "RSS",
+            Heap => "HEAP",
         }
     }
 
@@ -91,7 +126,7 @@ impl Column {
     pub(super) fn width(self) -> u16 {
         match self {
             State => 8,
-            Pid | Self::Rate | InFlight | Self::Worker => 7,
+            Pid | Self::Rate | InFlight | Active | Self::Worker => 7,
             Generation | Restarts => 4,
             Slot | Held => 5,
             _ => 6,
@@ -112,12 +147,16 @@ impl Column {
             Age => or_dash(worker.age_ms, time),
             Restarts => or_dash(worker.restarts, count),
             Self::Rate => or_dash(rates.connections, rate),
+            Requests => or_dash(rates.requests, rate),
             Connections => or_dash(worker.connections, count),
             InFlight => or_dash(worker.in_flight, count),
+            Active => or_dash(worker.active(), count),
             Held => or_dash(worker.held, count),
             Ack => or_dash(ack(worker), latency),
+            Delay => or_dash(worker.delay_p99_us(), |us| latency(us as f64)),
             Cpu => or_dash(rates.cpu, percent),
             Rss => or_dash(worker.rss_bytes, bytes),
+            Heap => or_dash(worker.heap_used_bytes(), bytes),
         }
     }
 
@@ -130,6 +169,10 @@ impl Column {
         let by_slot = (a.0.slot, a.0.worker).cmp(&(b.0.slot, b.0.worker));
         let first = match self {
             Self::Rate => most(|_, rate| rate.connections),
+            Requests => most(|_, rate| rate.requests),
+            Active => most(|worker, _| worker.active().map(|n| n as f64)),
+            Delay => most(|worker, _| worker.delay_p99_us().map(|us| us as f64)),
+            Heap => most(|worker, _| worker.heap_used_bytes().map(|bytes| bytes as f64)),
             Cpu => most(|_, rate| rate.cpu),
             Rss => most(|worker, _| worker.rss_bytes.map(|rss| rss as f64)),
             InFlight => most(|worker, _| worker.in_flight.map(|n| n as f64)),
@@ -140,17 +183,23 @@ impl Column {
         first.then(by_slot)
     }
 
-    pub(super) fn next(self) -> Self {
-        self.along(1)
+    pub(super) fn next(self, has_agents: bool) -> Self {
+        self.first_known(Self::SORTABLE.iter(), has_agents)
     }
 
-    pub(super) fn previous(self) -> Self {
-        self.along(Self::SORTABLE.len() - 1)
+    pub(super) fn previous(self, has_agents: bool) -> Self {
+        self.first_known(Self::SORTABLE.iter().rev(), has_agents)
     }
 
-    fn along(self, by: usize) -> Self {
-        let at = Self::SORTABLE.iter().position(|column| *column == self).unwrap_or_default();
-        Self::SORTABLE[(at + by) % Self::SORTABLE.len()]
+    /// The first after this one, going round, that shows anything.
+    fn first_known<'a>(
+        self,
+        order: impl Iterator<Item = &'a Self> + Clone,
+        has_agents: bool,
+    ) -> Self {
+        let round = order.clone().chain(order);
+        let mut after = round.skip_while(|column| **column != self).skip(1);
+        after.find(|column| column.is_known(has_agents)).copied().unwrap_or_default()
     }
 }
 
@@ -166,8 +215,10 @@ mod tests {
     fn sorted(by: Column) -> Vec<u32> {
         let status = full();
         let mut workers: Vec<_> = status.workers.iter().collect();
-        let rate =
-            |worker: &Worker| Rate { connections: Some(f64::from(worker.worker)), cpu: None };
+        let rate = |worker: &Worker| Rate {
+            connections: Some(f64::from(worker.worker)),
+            ..Rate::default()
+        };
         workers.sort_by(|a, b| by.order((a, rate(a)), (b, rate(b))));
         workers.into_iter().map(|worker| worker.worker).collect()
     }
@@ -179,16 +230,24 @@ mod tests {
         assert_eq!(sorted(InFlight), [4, 5, 2, 6]);
         assert_eq!(sorted(Rss), [2, 5, 6, 4], "what is not known comes last");
         assert_eq!(sorted(Cpu), sorted(Slot), "where nothing is known by slot");
+        for column in [Active, Delay, Heap] {
+            assert_eq!(sorted(column), [5, 2, 6, 4], "{column:?}: only one has an agent");
+        }
     }
 
     #[test]
     fn the_key_goes_round() {
-        let mut column = Column::default();
-        for _ in 0..Column::SORTABLE.len() {
-            assert_eq!(column.next().previous(), column);
-            column = column.next();
+        for (has_agents, columns) in [(true, 11), (false, 7)] {
+            let mut column = Column::default();
+            for _ in 0..columns {
+                assert_eq!(column.next(has_agents).previous(has_agents), column);
+                column = column.next(has_agents);
+                assert!(has_agents || !Column::OF_AGENTS.contains(&column), "{column:?}");
+            }
+            assert_eq!(column, Column::default());
         }
-        assert_eq!(column, Column::default());
+        // The last worker with an agent has gone.
+        assert_eq!((Delay.next(false), Delay.previous(false)), (Cpu, Column::Rate));
     }
 
     #[test]
@@ -207,13 +266,28 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_has_the_most_important() {
-        assert_eq!(Column::that_fit(120), Column::ALL);
-        for width in [100, 80, 60, 50] {
-            let columns = Column::that_fit(width);
-            let taken: u16 = columns.iter().map(|column| column.width() + 1).sum();
-            assert!(taken <= width + 1, "{width}: {columns:?}");
+        assert_eq!(Column::that_fit(130, true), Column::ALL);
+        for width in [120, 100, 80, 60, 50] {
+            for has_agents in [true, false] {
+                let columns = Column::that_fit(width, has_agents);
+                let taken: u16 = columns.iter().map(|column| column.width() + 1).sum();
+                assert!(taken <= width + 1, "{width}: {columns:?}");
+            }
         }
-        let fewest = Column::that_fit(10);
+        let usual = Column::that_fit(80, true);
+        let expected =
+            [Slot, State, Column::Rate, Requests, InFlight, Active, Ack, Delay, Cpu, Rss];
+        assert_eq!(usual, expected);
+        let fewest = Column::that_fit(10, true);
+        assert_eq!(fewest, [Slot, State, Column::Rate, Requests, Cpu, Rss]);
+    }
+
+    #[test]
+    fn without_agents_there_are_no_columns_for_them() {
+        let columns = Column::that_fit(100, false);
+        assert_eq!(columns.len(), 14);
+        assert!(Column::OF_AGENTS.iter().all(|column| !columns.contains(column)), "{columns:?}");
+        let fewest = Column::that_fit(43, false);
         assert_eq!(fewest, [Slot, State, Column::Rate, Ack, Cpu, Rss]);
     }
 }

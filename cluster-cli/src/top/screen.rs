@@ -45,7 +45,7 @@ impl Screen {
     /// The cluster has answered.
     pub(super) fn heard(&mut self, status: Status) {
         if let Some(before) = &self.status {
-            let rates = Rates::between(before, &status);
+            let rates = self.rates.next(before, &status);
             // Two answers within a millisecond tell nothing.
             if before.uptime_ms != status.uptime_ms || before.pid != status.pid {
                 self.history.push_front(rates.connections.unwrap_or_default().round() as u64);
@@ -85,8 +85,8 @@ impl Screen {
             KeyCode::Char('c' | 'd') if control => return Some(Step::Quit),
             _ if control => return None,
             KeyCode::Char('q') | KeyCode::Esc => return Some(Step::Quit),
-            KeyCode::Char('s') => self.sort = self.sort.next(),
-            KeyCode::Char('S') => self.sort = self.sort.previous(),
+            KeyCode::Char('s') => self.sort = self.sort.next(self.has_agents()),
+            KeyCode::Char('S') => self.sort = self.sort.previous(self.has_agents()),
             KeyCode::Char('r') => return self.ask(Order::Reload),
             KeyCode::Char('+' | '=') => return self.scale(1),
             KeyCode::Char('-' | '_') => return self.scale(-1),
@@ -99,6 +99,10 @@ impl Screen {
             _ => {}
         }
         None
+    }
+
+    fn has_agents(&self) -> bool {
+        self.status.as_ref().is_some_and(Status::has_agents)
     }
 
     /// How many rows there are: workers, and slots without one.

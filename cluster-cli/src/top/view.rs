@@ -56,6 +56,7 @@ fn draw_head(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: Rect
     let totals = &status.totals;
     let second = [
         Some(format!("{} connections/s", or_dash(rates.connections, rate))),
+        rates.requests.map(|requests| format!("{} requests/s", rate(requests))),
         totals.handed_over.map(|n| format!("{} handed over", count(n))),
         totals.waiting.map(|n| format!("{} waiting", count(n))),
         shed(status).map(|n| format!("{} shed", count(n))),
@@ -104,7 +105,7 @@ fn draw_chart(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
 }
 
 fn draw_workers(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: Rect) {
-    let columns = Column::that_fit(area.width);
+    let columns = Column::that_fit(area.width, status.has_agents());
     let mut workers: Vec<_> =
         status.workers.iter().map(|worker| (worker, screen.rates.of(worker))).collect();
     workers.sort_by(|a, b| screen.sort.order(*a, *b));
@@ -194,7 +195,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::status::tests::full;
+    use crate::status::tests::{full, without_agents};
 
     /// The full status after a few seconds of business.
     fn screen() -> Screen {
@@ -206,6 +207,9 @@ mod tests {
             status.totals.handed_over = status.totals.handed_over.map(|all| all + n);
             status.workers[0].connections = status.workers[0].connections.map(|all| all + n);
             status.workers[0].cpu_ms = status.workers[0].cpu_ms.map(|ms| ms + n);
+            if let Some(agent) = &mut status.workers[0].agent {
+                agent.requests = agent.requests.map(|all| all + 3 * n);
+            }
             screen.heard(status.clone());
         }
         screen
@@ -226,9 +230,19 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_everything() {
-        let lines = lines(&screen(), 100, 20);
+        let lines = lines(&screen(), 130, 20);
         let expected = include_str!("wide.txt");
         assert_eq!(lines.join("\n"), expected.trim_end_matches('\n'), "\n{}\n", lines.join("\n"));
+    }
+
+    #[test]
+    fn without_agents_nothing_is_shown_of_requests() {
+        let mut screen = Screen::default();
+        screen.heard(without_agents());
+        let shown = lines(&screen, 130, 20).join("\n");
+        for word in ["requests/s", "REQ/S", "ACTIVE", "DELAY", "HEAP"] {
+            assert!(!shown.contains(word), "{word}: {shown}");
+        }
     }
 
     #[test]

@@ -58,12 +58,21 @@ pub(crate) struct Program<'a> {
 impl Program<'_> {
     /// Where the agent goes; `None` if this is not seen to be Node.
     pub(crate) fn place(&self) -> Option<Place> {
-        match self.interpreter {
-            Some(interpreter) if is_node(interpreter) => return Some(Place::Interpreter),
-            None if is_node(self.exec) => return Some(Place::Program),
-            _ => {}
-        }
-        names_node(&self.first_line).then_some(Place::Options)
+        let place = match self.interpreter {
+            Some(interpreter) if is_node(interpreter) => Place::Interpreter,
+            None if is_node(self.exec) => Place::Program,
+            _ => return names_node(&self.first_line).then_some(Place::Options),
+        };
+        // What NODE_OPTIONS preloads comes before what the command line does, and would see the agent.
+        Some(if self.preloads() { Place::Options } else { place })
+    }
+
+    /// Whether `NODE_OPTIONS` has modules loaded before the program.
+    fn preloads(&self) -> bool {
+        let flags = ["-r", "--require", "--import", "--experimental-loader", "--loader"];
+        let names = |word: &str| flags.contains(&word.split('=').next().unwrap_or_default());
+        let options = self.node_options.as_ref().map(|options| options.to_string_lossy());
+        options.is_some_and(|options| options.split_whitespace().any(names))
     }
 
     /// Whether it is a script for JavaScript runtimes, whatever runs it.
@@ -244,6 +253,11 @@ mod tests {
             (None, "gunicorn", ""),
         ] {
             assert_eq!(place(interpreter, exec, line), None, "{interpreter:?} {exec} {line}");
+        }
+        for options in ["-r ./a.js", "--max-old-space-size=9 --import=x", "--require ./b.js"] {
+            let options = Some(options.into());
+            let program = Program { node_options: options, ..program(Some("node"), "app.js", "") };
+            assert_eq!(program.place(), Some(Place::Options));
         }
         // A version manager's own `node` is a script, and passes its arguments on.
         assert_eq!(place(None, "/shims/node", "/usr/bin/env bash"), Some(Place::Program));

@@ -58,7 +58,7 @@ pub struct AgentReport {
     pub requests: u64,
     /// Those in progress.
     pub active: u32,
-    /// Event-loop delay since the last report: how late timers fired. The median.
+    /// Event-loop delay in the last ten seconds: how late timers fired. The median.
     pub delay_p50: Duration,
     /// The 99th percentile.
     pub delay_p99: Duration,

@@ -4,6 +4,7 @@ use cluster_proto::{Object, Value};
 use cluster_sched::Mono;
 
 use super::render::{address, millis};
+use crate::agent::AgentReport;
 use crate::machine::AckLatency;
 use crate::supervisor::{MemberState, Supervisor, Vacancy};
 use crate::usage::{self, Usage};
@@ -78,10 +79,27 @@ fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -
             .with("inFlight", state.in_flight)
             .with("held", state.held)
             .with("ackLatency", latency(&state.ack_latency))
+            .with("agent", state.agent.as_ref().map(agent))
             .with("rssBytes", rss_bytes)
             .with("cpuMs", cpu.map(millis))
             .with("listening", Value::Array(listening)),
     )
+}
+
+/// What a Node worker's agent reported last.
+fn agent(report: &AgentReport) -> Object {
+    let micros = |time: Mono| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let delay = Object::new()
+        .with("p50", micros(report.delay_p50))
+        .with("p99", micros(report.delay_p99))
+        .with("max", micros(report.delay_max));
+    Object::new()
+        .with("connections", report.connections)
+        .with("requests", report.requests)
+        .with("active", report.active)
+        .with("eventLoopDelayUs", delay)
+        .with("heapUsedBytes", report.heap_used)
+        .with("rssBytes", report.rss)
 }
 
 /// The buckets as Prometheus has them: each counts all below its bound.

@@ -167,7 +167,9 @@ impl Primary {
                     handle: None,
                     ..
                 })) => {
-                    // Not the machine's business; but what it said before goes first.
+                    // What it says is not the machine's business, but that it does is; and what it said
+                    // before goes first.
+                    self.machine.handle_input(now, Input::Heard { worker });
                     self.drain_machine();
                     self.hear(worker, message, None);
                 }

@@ -17,6 +17,10 @@ const REPORT: Duration = Duration::from_secs(1);
 /// How soon they tell of a changed number of connections where connections are placed by it.
 const CONNECTIONS: Duration = Duration::from_millis(50);
 
+/// Why there is none, if the agent's socket closed before it said anything.
+const NO_HELLO: &str =
+    "it could not start (Node's permission model needs --allow-net for it, from Node 25 on)";
+
 /// What is known of a worker's agent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,6 +30,8 @@ pub(super) struct Agent {
     pub(super) report: Option<AgentReport>,
     /// The number of open connections that it told last.
     connections: u32,
+    /// Its socket closed before it said hello.
+    failed: bool,
     /// The worker was told to finish its HTTP work.
     leaving: bool,
     /// The last question's number, and whether it awaits its answer.
@@ -71,8 +77,15 @@ impl Machine {
     pub(super) fn agent_lost(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let agent = &mut worker.agent;
+        agent.failed = !agent.connected;
         agent.connected = false;
         agent.connections = 0;
+        // What it reported last is true no longer.
+        agent.report = None;
+        if !worker.native {
+            worker.held = None;
+        }
+        let agent = &mut worker.agent;
         let (leaving, asked) = (agent.leaving, std::mem::take(&mut agent.asked));
         // What awaits an answer of it goes on without.
         if leaving {
@@ -82,6 +95,16 @@ impl Machine {
             self.progress(id, LeaveProgress::Stop(StopBy::Disconnect));
         }
         self.check_servers_closed(id);
+    }
+
+    /// A worker that listens has come up; one whose agent has not says so now, and not when it may just
+    /// have died at its start.
+    pub(super) fn check_agent(&mut self, worker: WorkerId) {
+        let known = self.workers.get_mut(&worker);
+        if known.is_some_and(|known| std::mem::take(&mut known.agent.failed)) {
+            let reason = NO_HELLO.into();
+            self.event(Event::NoAgent { worker, reason });
+        }
     }
 
     fn agent_holds(&mut self, now: Mono, id: WorkerId, connections: u32) {

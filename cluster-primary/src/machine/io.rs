@@ -38,6 +38,11 @@ pub enum Input {
         /// The descriptor that came with it.
         handle: Option<Handle>,
     },
+    /// A worker sent a message that does not pass through here.
+    Heard {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A connection that a worker counts, for it had sent it with that key, is closed.
     SocketClosed {
         /// The worker.

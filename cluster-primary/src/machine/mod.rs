@@ -120,6 +120,7 @@ impl Machine {
             Input::Received { worker, message, handle } => {
                 self.received(now, worker, message, handle);
             }
+            Input::Heard { worker } => self.heard(now, worker),
             Input::SocketClosed { worker, key } => self.socket_closed(worker, &key),
             Input::AskSockets { worker, key, when_closed } => {
                 self.ask_sockets(worker, key, when_closed);
@@ -393,6 +394,7 @@ impl Machine {
                 self.set_state(worker, "listening");
                 let address = Address::of(&query);
                 self.slot_listens(now, worker, &address);
+                self.check_agent(worker);
                 self.event(Event::Listening { worker, address });
             }
             ClusterBody::Close { key } => self.close(now, worker, &key),

@@ -15,6 +15,11 @@ use crate::{LeaveProgress, Signal, StopBy, WorkerId};
 /// await its answer.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// How long no request may have come on the open connections before a program is asked to stop. Agents
+/// close connections that have been idle for half of that; a client that uses its connection without a
+/// pause gets one more response, which has it close the connection.
+const QUIET: Duration = Duration::from_millis(200);
+
 impl Supervisor {
     /// Asks a worker to finish what it has to do, and to leave.
     pub(super) fn ask_to_leave(&mut self, now: Mono, worker: WorkerId) {
@@ -52,16 +57,22 @@ impl Supervisor {
         match (member.leave, progress) {
             (Leave::OutOfRotation, LeaveProgress::OutOfRotation) => {
                 let until = now + self.config.drain_timeout();
-                member.leave = Leave::Working { until, streaming: None };
+                member.leave = Leave::Working { until, streaming: None, quiet: None };
                 self.output.push_back(Output::FinishWork { worker });
             }
-            (Leave::Working { .. }, LeaveProgress::Work(Work { requests: 0, .. })) => {
+            (
+                Leave::Working { .. },
+                LeaveProgress::Work(Work { requests: 0, connections: 0, .. }),
+            ) => {
                 self.ask_stop(now, worker);
             }
-            (Leave::Working { until, streaming }, LeaveProgress::Work(work)) => {
-                let only_started = work.requests == work.started;
-                let streaming = only_started.then(|| streaming.unwrap_or(now));
-                member.leave = Leave::Working { until, streaming };
+            (Leave::Working { until, streaming, quiet }, LeaveProgress::Work(work)) => {
+                let since =
+                    |holds: bool, before: Option<Mono>| holds.then(|| before.unwrap_or(now));
+                let only_started = work.requests > 0 && work.requests == work.started;
+                let streaming = since(only_started, streaming);
+                let quiet = since(work.requests == 0, quiet);
+                member.leave = Leave::Working { until, streaming, quiet };
             }
             (Leave::Asking { .. }, LeaveProgress::Stop(by)) => self.stop(now, worker, by),
             (Leave::Stopping { .. }, LeaveProgress::ServersClosed) => {
@@ -107,8 +118,10 @@ impl Supervisor {
     /// When the step that a leaving worker is at has taken long enough.
     pub(super) fn leave_due(&self, member: &Member) -> Option<Mono> {
         match member.leave {
-            Leave::Working { until, streaming } => {
-                Some(streaming.map_or(until, |since| until.min(since + MOMENT)))
+            Leave::Working { until, streaming, quiet } => {
+                let streamed = streaming.map(|since| since + MOMENT);
+                let rested = quiet.map(|since| since + QUIET);
+                streamed.into_iter().chain(rested).chain([until]).min()
             }
             Leave::Asking { until } | Leave::Stopping { until } => Some(until),
             Leave::OutOfRotation | Leave::Disconnecting => None,

@@ -156,6 +156,9 @@ pub(super) enum Leave {
         /// Since when all that is left are responses whose headers have been sent, which may never
         /// end.
         streaming: Option<Mono>,
+        /// Since when no request is in progress, though connections are open.
+        #[serde(default)]
+        quiet: Option<Mono>,
     },
     /// How it is to be asked to stop is being found out, until then at the latest.
     Asking { until: Mono },

@@ -668,6 +668,23 @@ fn responses_without_an_end_in_sight_have_a_second() {
 }
 
 #[test]
+fn connections_that_are_kept_alive_are_to_be_quiet_for_a_while() {
+    let work = Work { requests: 1, started: 0, connections: 1 };
+    let mut world = leaves(Config::new(1), StopBy::Signal, work);
+    let idle = LeaveProgress::Work(Work { requests: 0, started: 0, connections: 1 });
+    world.progresses(1, idle);
+    world.pass(ms(150));
+    // The client's next request comes.
+    world.works(1, 1, 0);
+    world.pass(ms(150));
+    world.progresses(1, idle);
+    world.pass(ms(199));
+    assert_eq!(steps(&mut world), [""; 0]);
+    world.pass(ms(1));
+    assert_eq!(steps(&mut world), ["SIGTERM 1"]);
+}
+
+#[test]
 fn a_stop_message_comes_in_place_of_the_signal() {
     let message = Some(StopMessage("shutdown".into()));
     let config = Config { stop_message: message, ..Config::new(1) };

@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster_primary::agent::{AgentMessage, AgentReport, Work};
 use cluster_primary::machine::{Bound, Fate, Handle, Input, Machine, Output, Queue, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, ListenReply,
     Message, Object, SockName, SocketList,
 };
 use cluster_primary::{
-    ConnId, Event, ExitStatus, HandleId, Mono, Placement, PolicyName, ServerId, Settings, Signal,
-    WorkerError, WorkerId,
+    ConnId, Event, ExitStatus, HandleId, LeaveProgress, Mono, Placement, PolicyName, ServerId,
+    Settings, Signal, WorkerError, WorkerId,
 };
 
 /// What happened in a run.
@@ -164,6 +165,8 @@ struct Worker {
     told_disconnect: bool,
     /// The user wants it to disconnect.
     to_go: bool,
+    /// The user wants it out of rotation.
+    retiring: bool,
     /// Either side said so.
     leaving: bool,
     /// It was sent `disconnect`.
@@ -303,6 +306,11 @@ impl World {
                         worker.leaving = true;
                     }
                     self.input(Input::DisconnectAll);
+                }
+                what @ 8..=95 => {
+                    if let Some(worker) = self.worker(bytes) {
+                        self.leaves_by_steps(worker, what, bytes);
+                    }
                 }
                 _ => {
                     if let Some(worker) = self.worker(bytes) {
@@ -653,6 +661,51 @@ impl World {
         }
     }
 
+    /// The user, or the agent, of a worker that leaves step by step.
+    fn leaves_by_steps(&mut self, worker: WorkerId, what: u8, bytes: &mut Bytes<'_>) {
+        let number = u32::from(bytes.next());
+        let said = |message| Input::AgentSaid { worker, message };
+        let input = match what {
+            8..=31 => {
+                let known = self.workers.get_mut(&worker).expect("it was picked");
+                known.retiring |= known.connected;
+                known.leaving = true;
+                Input::TakeOutOfRotation { worker }
+            }
+            32..=35 => {
+                self.disconnect_alls += 1;
+                for known in self.workers.values_mut() {
+                    known.retiring |= known.connected;
+                    known.leaving |= known.connected || !known.exited;
+                }
+                Input::TakeAllOutOfRotation
+            }
+            36..=47 => Input::FinishWork { worker },
+            48..=59 => Input::AskStop {
+                worker,
+                signal: (number & 1 == 0).then_some(Signal::TERM),
+                message: number & 2 == 0,
+                catches: (number & 4 == 0).then_some(number & 8 == 0),
+            },
+            60..=65 => said(AgentMessage::Hello { protocol: 1 }),
+            66..=71 => {
+                let mut report = AgentReport::default();
+                report.connections = number;
+                said(AgentMessage::Report(report))
+            }
+            72..=77 => said(AgentMessage::Connections(number)),
+            78..=83 => {
+                let work = Work { requests: number, started: number / 2, connections: number / 3 };
+                said(AgentMessage::Work(work))
+            }
+            84..=89 => {
+                said(AgentMessage::Listeners { id: u64::from(number % 4), count: number % 2 })
+            }
+            _ => Input::AgentLost { worker },
+        };
+        self.input(input);
+    }
+
     fn timeout(&mut self) {
         self.history.push(Step::Timeout(self.now));
         self.machine.handle_timeout(self.now);
@@ -667,7 +720,12 @@ impl World {
         let before = self.outputs.len();
         let handle = Some(Handle { id: HandleId(0), kind: HandleKind::NetNative, key: None });
         match bytes.next() % 8 {
-            0 => self.input(Input::Disconnect { worker }),
+            0 => {
+                self.input(Input::Disconnect { worker });
+                self.input(Input::TakeOutOfRotation { worker });
+                self.input(Input::FinishWork { worker });
+                self.input(Input::AgentLost { worker });
+            }
             1 => self.input(Input::ChannelClosed { worker }),
             2 => self.input(Input::Exited { worker, status: ExitStatus::Code(0) }),
             3 => self.input(Input::Undelivered { worker, seq: 0 }),
@@ -733,7 +791,7 @@ impl World {
                 Output::Probe { worker } => {
                     let known = &self.workers[&worker];
                     assert!(
-                        known.to_go || self.is_on(worker),
+                        known.to_go || known.retiring || self.is_on(worker),
                         "nobody said that {worker} should go"
                     );
                     let asked = self.probing.entry(worker).or_default();
@@ -749,6 +807,9 @@ impl World {
                         (Fate::Shed(_), Place::Here) => self.shed += 1,
                         odd => panic!("{conn:?} ends as {odd:?}"),
                     }
+                }
+                Output::TellAgent { worker, .. } => {
+                    assert!(self.workers.contains_key(&worker), "{worker} was never forked");
                 }
                 Output::CloseHandle { handle } => {
                     assert!(self.handles.remove(&handle), "{handle:?} ends twice");
@@ -784,7 +845,8 @@ impl World {
                 assert!(worker.connected, "{conn:?} goes to {to}, which is gone");
                 // What came before is served before a server's last workers are sent away.
                 let drains = self.closed.iter().any(|id| self.drained.contains(id));
-                assert!(!worker.to_go || drains, "{conn:?} goes to {to}, which is to disconnect");
+                let rotates = !worker.to_go && !worker.retiring;
+                assert!(rotates || drains, "{conn:?} goes to {to}, which is out of rotation");
                 assert!(!worker.sent_away, "{conn:?} goes to {to}, which was sent away");
             }
             ClusterBody::Disconnect => {
@@ -839,6 +901,17 @@ impl World {
             | Event::Listening { worker, .. }
             | Event::ListenFailed { worker, .. } => known(worker, &self.workers),
             Event::Error { .. } => {}
+            Event::Leaving { worker, progress, .. } => {
+                let retired = &self.workers[&worker];
+                // Its process may outlive its channel.
+                assert!(!(retired.told_disconnect && retired.told_exit), "{worker} has gone");
+                if progress == LeaveProgress::OutOfRotation && retired.connected && !retired.to_go {
+                    assert!(retired.retiring, "{worker} is in rotation");
+                    let waits = self.in_flight().iter().any(|(_, holder, _)| *holder == worker);
+                    assert!(!waits, "{worker} has not answered for all that is on its way to it");
+                    assert!(!self.is_on(worker), "{worker} has a slot that is on");
+                }
+            }
             Event::Disconnect { worker, exited_after_disconnect } => {
                 known(worker, &self.workers);
                 let known = self.workers.get_mut(&worker).expect("just looked");

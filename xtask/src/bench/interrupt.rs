@@ -11,6 +11,9 @@ static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// From here on [`check`] tells when to end. A second Ctrl-C ends at once.
 pub(crate) fn watch() -> io::Result<()> {
+    if ASKED.get().is_some() {
+        return Ok(());
+    }
     let asked = Arc::clone(ASKED.get_or_init(Arc::default));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;

@@ -80,7 +80,8 @@ fn bun_candidates(modules: &Path) -> Vec<PathBuf> {
     [modules.join(".bin/bun")].into_iter().chain(of_platforms).collect()
 }
 
-fn version_of_package(folder: &Path) -> Option<String> {
+/// The version of the package in a folder.
+pub(crate) fn version_of_package(folder: &Path) -> Option<String> {
     let text = std::fs::read(folder.join("package.json")).ok()?;
     let package: serde_json::Value = serde_json::from_slice(&text).ok()?;
     package["version"].as_str().map(str::to_owned)

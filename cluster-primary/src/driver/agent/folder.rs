@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::SCRIPT;
@@ -138,9 +138,14 @@ fn remove_abandoned(parent: &Path) {
         let is_ours = entry.metadata().is_ok_and(|found| {
             found.is_dir() && found.uid() == rustix::process::geteuid().as_raw()
         });
-        let Ok(folder) = File::open(entry.path()) else { continue };
+        if !is_ours {
+            continue;
+        }
+        // Whatever else may stand there by now is not opened, and not waited for.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(folder) = open(&entry.path(), flags, Mode::empty()) else { continue };
         // Its primary holds a lock for as long as it lives.
-        if is_ours && flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
