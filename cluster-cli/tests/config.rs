@@ -380,6 +380,12 @@ fn options_that_do_not_go_together_are_told_wherever_they_stand() {
         ),
         ("backoff-max = '1s'", &["--backoff-first", "2"], "(2s) is longer than --backoff-max (1s)"),
         ("hang-replace = true", &["--hang-after=0"], "--hang-after 0 none is found to"),
+        (
+            "drain-timeout = '3s'",
+            &["--node-agent=false"],
+            "--drain-timeout has no effect with --node-agent=false",
+        ),
+        ("grace = 2", &["--drain-timeout", "3"], "(3s) is longer than --grace (2s)"),
         ("program = ['a']", &["--demo-listen", "127.0.0.1:1"], "--demo-listen says where the demo"),
         ("listen = [8000]", &[], "--listen is for programs that know no channel"),
         ("name = 'a'\ncontrol = 'b'", &[], "one of them will do"),

@@ -7,23 +7,8 @@ mod support;
 use std::io::Write;
 use std::process::Command;
 
-use pty::Terminal;
+use pty::{Terminal, in_a_shell};
 use support::{Lines, assert_gone, cluster, eventually, file, get, nodes, run_script};
-
-/// The command as a shell runs it, which stays until a line is typed: when a session's leader ends,
-/// the kernel throws away what nobody has read from the terminal yet.
-fn in_a_shell(command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"trap : INT; "$@"; echo "status $?"; read -r _"#, "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell
-}
 
 /// Starts it on a terminal, presses Ctrl-C once it serves, and waits for a graceful end.
 fn press_ctrl_c(command: Command, workers: usize) {

@@ -10,8 +10,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, PATIENCE, cluster, eventually, example};
+use crate::support::{Cluster, PATIENCE, cluster, eventually, example, now};
 
 /// Where the server is.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Tally {
     /// Those of them that were made again, once, because the connection closed before any byte of an
     /// answer came: HTTP's own race.
     pub retried: u64,
+    /// For how long the connections of those had been idle, at the least.
+    pub shortest_idle: Option<Duration>,
     /// The client's port (0 on a path), and what went wrong.
     pub failures: Vec<(u16, String)>,
     /// Answers, by what they said.
@@ -123,6 +126,7 @@ impl Tally {
         self.fresh += other.fresh;
         self.kept += other.kept;
         self.retried += other.retried;
+        self.shortest_idle = self.shortest_idle.into_iter().chain(other.shortest_idle).min();
         self.failures.extend(other.failures);
         for (answer, count) in other.answers {
             *self.answers.entry(answer).or_default() += count;
@@ -136,6 +140,8 @@ struct Client {
     /// pair of addresses.
     number: u8,
     connection: Option<Connection>,
+    /// When the last response on that connection was complete.
+    idle_since: Option<Instant>,
     tally: Tally,
 }
 
@@ -146,7 +152,7 @@ enum Connection {
 
 impl Client {
     fn new(target: Target, number: u8) -> Self {
-        Self { target, number, connection: None, tally: Tally::default() }
+        Self { target, number, connection: None, idle_since: None, tally: Tally::default() }
     }
 
     fn connect(&self) -> io::Result<Connection> {
@@ -193,8 +199,10 @@ impl Client {
                 Err(error) => return self.tally.failures.push((0, error.to_string())),
             };
             let port = connection.port();
+            let idle = self.idle_since.take().map(|since| since.elapsed());
             match connection.ask(false) {
                 Ok((body, stays)) => {
+                    self.idle_since = Some(now());
                     if !stays {
                         self.connection = None;
                     }
@@ -205,6 +213,8 @@ impl Client {
                 Err((0, _)) if used && attempt == 0 => {
                     self.connection = None;
                     self.tally.retried += 1;
+                    self.tally.shortest_idle =
+                        self.tally.shortest_idle.into_iter().chain(idle).min();
                 }
                 Err((bytes, error)) => {
                     self.connection = None;

@@ -45,3 +45,18 @@ impl Terminal {
         }
     }
 }
+
+/// The command as a shell runs it, which stays until a line is typed: when a session's leader ends,
+/// the kernel discards what has not been read from the terminal yet.
+pub fn in_a_shell(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap : INT; "$@"; echo "status $?"; read -r _"#, "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
