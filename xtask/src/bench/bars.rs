@@ -4,8 +4,9 @@ use super::Part;
 use super::case::{BARE, Case, Who};
 use super::messages::{AT_ONCE, IN_TURN, Pair, SERIALIZATIONS, TO_PRIMARY, TO_WORKER};
 use super::samples::{Key, Samples};
+use super::statistics::Paired;
 use super::table;
-use super::{at_rest, connections, refusing};
+use super::{agent, at_rest, connections, refusing};
 use crate::node::Node;
 
 pub(crate) struct Bar {
@@ -21,6 +22,9 @@ enum Measure {
     Plain(Key),
     /// The worst of these ratios.
     Ratios(Vec<Ratio>),
+    /// How much more the first has than the second, measured in pairs: the lower end of the confidence
+    /// interval, so that only what the run shows for certain misses the bar.
+    Difference { sides: [Key; 2], percent: bool },
 }
 
 /// A number, and the best of those it is compared with.
@@ -49,6 +53,7 @@ pub(crate) fn all(nodes: &[Node]) -> Vec<Bar> {
     let mut bars = of_connections(nodes);
     bars.extend(of_messages(nodes));
     bars.extend(at_rest_and_refusing(nodes));
+    bars.extend(of_agent(nodes));
     bars
 }
 
@@ -164,6 +169,25 @@ fn at_rest_and_refusing(nodes: &[Node]) -> Vec<Bar> {
     bars
 }
 
+fn of_agent(nodes: &[Node]) -> Vec<Bar> {
+    let bar = |node: &Node, metric: &str, what: &str, percent, limit| {
+        let workers = agent::Workers::of(node);
+        Bar {
+            what: format!("{}: agent, {what}, lower end of the 95 % CI", workers.title()),
+            measure: Measure::Difference { sides: agent::sides(&workers.id(), metric), percent },
+            limit: Limit::AtMost(limit),
+            digits: 2,
+        }
+    };
+    let of_node = |node: &Node| {
+        [
+            bar(node, agent::START_CPU, "CPU ms until it listens", false, 5.0),
+            bar(node, agent::REQUEST_CPU, "CPU % per request", true, 1.0),
+        ]
+    };
+    nodes.iter().flat_map(of_node).collect()
+}
+
 impl Bar {
     fn ratio(what: String, of: Key, to: Key, limit: Limit) -> Self {
         let measure = Measure::Ratios(vec![Ratio { of, to: vec![to] }]);
@@ -175,6 +199,7 @@ impl Bar {
         match &self.measure {
             Measure::Plain(key) => Some(key.part),
             Measure::Ratios(ratios) => ratios.first().map(|ratio| ratio.of.part),
+            Measure::Difference { sides: [key, _], .. } => Some(key.part),
         }
     }
 
@@ -186,6 +211,11 @@ impl Bar {
                 .map(|ratio| self.limit.against_best(samples, ratio))
                 .reduce(|a, b| Some(self.limit.worse(a?, b?)))
                 .flatten(),
+            Measure::Difference { sides, percent } => {
+                let [first, second] = sides.each_ref().map(|key| samples.values(key));
+                let of = |paired: Paired| if *percent { paired.percent } else { paired.difference };
+                Paired::of(first, second).map(|paired| of(paired).low())
+            }
         };
         let met = measured.map(|value| self.limit.is_met(value));
         Judged {
@@ -302,6 +332,24 @@ mod tests {
         // Without one of ours nothing is said.
         let bar = judged(&samples(Part::Messages, &values[1..]), "Rust ↔ Rust: one-way");
         assert_eq!(bar.measured, None);
+    }
+
+    #[test]
+    fn a_difference_is_judged_by_the_lower_end_of_its_interval() {
+        let workers = agent::Workers::of(&node());
+        let of = |differences: &[f64]| {
+            let [with, without] = agent::sides(&workers.id(), agent::START_CPU);
+            let pair = |more: &f64| {
+                [(workers.id(), &*with.metric, 40.0 + more), (workers.id(), &*without.metric, 40.0)]
+            };
+            let values: Vec<_> = differences.iter().flat_map(pair).collect();
+            judged(&samples(Part::Agent, &values), "agent, CPU ms until it listens")
+        };
+        // The means are 7, 7 and 1.
+        assert_eq!(of(&[6.0, 7.0, 8.0]).met, Some(true));
+        assert_eq!(of(&[6.9, 7.0, 7.1]).met, Some(false));
+        assert_eq!(of(&[0.9, 1.0, 1.1]).met, Some(true));
+        assert_eq!(of(&[9.0]).measured, None);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) struct Start {
     pub(crate) max_connections: Option<u32>,
     /// The workers are the small Rust program, whoever is the primary.
     pub(crate) small_workers: bool,
+    /// Node workers run without the agent that `cluster run` gives them.
+    pub(crate) without_agent: bool,
 }
 
 impl Start {
@@ -172,6 +174,9 @@ impl Case {
             }
             Who::OursWithNode(node) if !start.small_workers => {
                 let mut command = self.cluster_run(cluster, start.workers);
+                if start.without_agent {
+                    command.arg("--node-agent=false");
+                }
                 command.arg("--exec-path").arg(&node.path).arg(worker);
                 command
             }

@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     primary: Primary,
     workers: Vec<u32>,
     port: u16,
+    /// From the first fork until all workers listened.
+    listened_after: Duration,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,10 @@ impl Cluster {
         let said = events(primary.stdout.take().expect("stdout is piped above"));
         let complaints = lines(primary.stderr.take().expect("stderr is piped above"));
         // From here on an early return ends what has been started.
-        let mut cluster = Self { primary: Primary::Child(primary), workers: Vec::new(), port: 0 };
+        let primary = Primary::Child(primary);
+        let listened_after = Duration::ZERO;
+        let mut cluster = Self { primary, workers: Vec::new(), port: 0, listened_after };
+        let mut forked = None;
         let deadline = step::now() + scaled(PATIENCE, workers);
         let mut listening = 0;
         while listening < workers {
@@ -66,7 +71,10 @@ impl Cluster {
                 return Err(cluster.ended_early(&complaints));
             };
             match event["type"].as_str() {
-                Some("fork") => cluster.workers.extend(number(&event["pid"])),
+                Some("fork") => {
+                    forked.get_or_insert_with(step::now);
+                    cluster.workers.extend(number(&event["pid"]));
+                }
                 Some("listening") => {
                     listening += 1;
                     cluster.port = number(&event["address"]["port"])
@@ -79,12 +87,14 @@ impl Cluster {
                 _ => {}
             }
         }
+        cluster.listened_after = forked.map_or(Duration::ZERO, |forked| forked.elapsed());
         Ok(cluster)
     }
 
     /// One whose workers listen already.
     pub(crate) fn of_daemon(daemon: Daemon, workers: Vec<u32>, port: u16) -> Self {
-        Self { primary: Primary::Daemon(daemon), workers, port }
+        let listened_after = Duration::ZERO;
+        Self { primary: Primary::Daemon(daemon), workers, port, listened_after }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -102,6 +112,12 @@ impl Cluster {
     /// The workers' processes.
     pub(crate) fn workers(&self) -> &[u32] {
         &self.workers
+    }
+
+    /// How long it took from the first fork until all workers listened; of a daemon it is not known, and
+    /// zero.
+    pub(crate) fn listened_after(&self) -> Duration {
+        self.listened_after
     }
 
     /// Why the primary has closed its output.

@@ -23,6 +23,14 @@ pub(crate) struct Effort {
     pub(crate) at_rest_in_node: &'static [usize],
     /// How long a worker refuses.
     pub(crate) refusing: Duration,
+    /// Pairs of starts and of loads a round, with the agent of Node workers and without. Even numbers, so
+    /// that each side is the first equally often.
+    pub(crate) agent_starts: u32,
+    pub(crate) agent_loads: u32,
+    /// Requests that warm such a worker up.
+    pub(crate) agent_warm_up: u32,
+    /// Requests of one turn of such a worker.
+    pub(crate) agent_requests: u32,
 }
 
 pub(crate) const FULL: Effort = Effort {
@@ -35,6 +43,10 @@ pub(crate) const FULL: Effort = Effort {
     at_rest: &[2, 100, 1000],
     at_rest_in_node: &[2, 100],
     refusing: Duration::from_secs(5),
+    agent_starts: 4,
+    agent_loads: 2,
+    agent_warm_up: 16_000,
+    agent_requests: 4_000,
 };
 
 /// Only to see whether everything runs.
@@ -48,4 +60,8 @@ pub(crate) const QUICK: Effort = Effort {
     at_rest: &[2, 20],
     at_rest_in_node: &[2, 20],
     refusing: Duration::from_millis(500),
+    agent_starts: 2,
+    agent_loads: 2,
+    agent_warm_up: 160,
+    agent_requests: 160,
 };

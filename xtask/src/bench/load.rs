@@ -30,7 +30,7 @@ const LESS_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\n";
 /// The length of a good answer's body: the worker's process id, right-aligned, and a line feed.
-const BODY: usize = 12;
+pub(crate) const BODY: usize = 12;
 
 /// A number of connections, one request each.
 pub(crate) struct Load {
@@ -245,7 +245,7 @@ impl Client {
 }
 
 /// Who gave that answer.
-fn worker(answer: &[u8]) -> io::Result<u32> {
+pub(crate) fn worker(answer: &[u8]) -> io::Result<u32> {
     let body = answer.strip_prefix(GOOD).and_then(|rest| rest.last_chunk::<BODY>());
     let body = body.and_then(|body| str::from_utf8(body).ok());
     body.and_then(|body| body.trim().parse().ok()).ok_or_else(|| {

@@ -4,6 +4,7 @@
 //! in its turn, and that several times over, so that what the machine does meanwhile meets all rows
 //! alike and ratios are taken within one round.
 
+mod agent;
 mod at_rest;
 mod bare;
 mod bars;
@@ -13,6 +14,7 @@ mod connections;
 mod cpu;
 mod effort;
 pub(crate) mod interrupt;
+mod kept_alive;
 mod load;
 mod machine;
 mod memory;
@@ -106,6 +108,8 @@ pub(crate) enum Part {
     Memory,
     /// A lone worker that refuses
     Refusing,
+    /// Node workers with and without the agent
+    Agent,
 }
 
 impl fmt::Display for Part {
@@ -117,6 +121,7 @@ impl fmt::Display for Part {
             Self::Startup => "startup",
             Self::Memory => "memory",
             Self::Refusing => "refusing",
+            Self::Agent => "agent",
         })
     }
 }
@@ -217,6 +222,9 @@ fn measure(args: &Args) -> io::Result<ExitCode> {
     }
     if args.wants(Part::Refusing) {
         rounds::play(bench_, refusing::all(&nodes), to, say)?;
+    }
+    if args.wants(Part::Agent) {
+        rounds::play(bench_, agent::all(&nodes), to, say)?;
     }
 
     let mut bars = bars::all(&nodes);

@@ -11,8 +11,8 @@ use super::notes::Notes;
 use super::samples::Samples;
 use super::table::of_part;
 use super::{
-    Bench, Part, at_rest, bare, connections, effort::WORKERS, load::CLIENTS, messages, refusing,
-    startup, svg,
+    Bench, Part, agent, at_rest, bare, connections, effort::WORKERS, kept_alive, load::CLIENTS,
+    messages, refusing, startup, svg,
 };
 use crate::step;
 
@@ -74,6 +74,17 @@ impl Report<'_> {
                     effort.refusing.as_secs_f64()
                 ),
                 of_part(&self.samples, Part::Refusing, "case", &refusing::columns()),
+            ),
+            (
+                format!(
+                    "The agent of Node workers: means with it (`cluster run`) and without it \
+                     (`--node-agent=false`), and the mean of the pairs' differences. Start-up: of one \
+                     worker, from its fork until it listens. Request: of the worker, on {} kept-alive \
+                     connections, {} requests a pair and side.",
+                    kept_alive::CONNECTIONS,
+                    agent::TURNS * effort.agent_requests
+                ),
+                agent::render(&self.samples),
             ),
         ];
         for (words, table) in sections.iter().filter(|(_, table)| !table.is_empty()) {

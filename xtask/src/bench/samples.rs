@@ -60,6 +60,11 @@ impl Samples {
         self.values.iter().map(|(key, values)| (key, values.as_slice()))
     }
 
+    /// The numbers of one key, in the order in which they were measured.
+    pub(crate) fn values(&self, key: &Key) -> &[f64] {
+        self.values.get(key).map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn median(&self, key: &Key) -> Option<f64> {
         median(self.values.get(key)?.iter().copied())
     }
