@@ -14,7 +14,7 @@
 
 (function agent() {
   // Programs may replace globals (fake timers, patched JSON) after the preload.
-  const { setInterval, setImmediate, clearInterval } = globalThis;
+  const { setInterval, setTimeout, setImmediate, clearInterval } = globalThis;
   const { parse, stringify } = JSON;
   const hrtime = process.hrtime;
   const memoryUsage = process.memoryUsage;
@@ -26,8 +26,9 @@
   const WORK_PERIOD = 10; // ms between two checks of the work left
   const IDLE_PERIOD = 50; // ms between two scans for idle connections
   const IDLE_AGE = 100; // ms a connection must be idle before it is closed
-  const FRESH_SESSION_AGE = 1000; // ms an HTTP/2 session may stay without a stream
-  const SWEEP_MIN = 256; // smallest number of open requests that triggers a sweep
+  const FRESH_AGE = 1000; // ms that a new connection or HTTP/2 session may take for its first request
+  const SWEEP_MIN = 256; // smallest number of connections or sessions that triggers a sweep
+  const KEPT_REQUESTS = 32; // finished requests that may be kept before they are swept
 
   const env = process.env;
   const isNode = process.versions.bun === undefined && globalThis.Deno === undefined;
@@ -123,19 +124,21 @@
     }
   }
 
-  // ---------------------------------------------------------------- socket
+  // ---------------------------------------------------------------- the connection to the primary
 
-  let socket = null;
+  // One socket, or the read end of one pipe and the write end of another.
+  let reader = null;
+  let writer = null;
   let received = ''; // the incomplete last line, as latin1: one char per byte
 
   function send(message) {
-    if (socket !== null && !socket.destroyed && socket.writable) socket.write(`${stringify(message)}\n`);
+    if (writer !== null && !writer.destroyed && writer.writable) writer.write(`${stringify(message)}\n`);
   }
 
   // The primary does not read: skip what can be skipped. A write that the kernel
   // has not taken would also keep the process alive.
   function isBlocked() {
-    return socket === null || socket.writableLength > 0;
+    return writer === null || writer.writableLength > 0;
   }
 
   const onData = guard((chunk) => {
@@ -162,8 +165,17 @@
     if (isObject(configure)) configureReports(configure);
     if (isObject(leave)) startLeaving(leave.stopAccepting === true);
     if (isObject(listeners) && typeof listeners.event === 'string') {
-      send({ listeners: { id: listeners.id, count: process.listenerCount(listeners.event) } });
+      send({ listeners: { id: listeners.id, count: countListeners(listeners.event) } });
     }
+  }
+
+  // Of 'message' the cluster module has one itself, which passes messages on to
+  // the listeners of cluster.worker.
+  function countListeners(event) {
+    const count = process.listenerCount(event);
+    if (event !== 'message' || !process.moduleLoadList.includes('NativeModule cluster')) return count;
+    const { worker } = builtin('cluster');
+    return isObject(worker) ? Math.max(0, count - 1) + worker.listenerCount(event) : count;
   }
 
   function isObject(value) {
@@ -175,8 +187,13 @@
   const servers = new Set(); // net.Server instances that listen or have connections
   const detached = new Set(); // HTTP/1 sockets that no server counts (passed by IPC and emitted)
   const sessions = new Set(); // HTTP/2 server sessions
-  const open = new Set(); // requests in progress: ServerResponse or ServerHttp2Stream
+  // Requests in progress (ServerResponse or ServerHttp2Stream), and some that have
+  // finished since the last sweep. An array, and no channel that says when they
+  // finish: a Set would make V8 give each response an identity hash, and both
+  // together cost several times as much per request.
+  const open = [];
   let requestsStarted = 0;
+  let sweepRequestsAt = KEPT_REQUESTS;
   let sweepAt = SWEEP_MIN;
 
   const symbols = new Map(); // description -> symbol, as found on Node's objects
@@ -220,10 +237,17 @@
 
   // Aborted requests publish no finish message, and listeners would be
   // countable: look at the state of each open request instead.
-  function sweep() {
-    for (const request of open) {
-      if (isSwept(request)) open.delete(request);
+  function sweepRequests() {
+    let kept = 0;
+    for (let at = 0; at < open.length; at++) {
+      if (!isSwept(open[at])) open[kept++] = open[at];
     }
+    open.length = kept;
+    sweepRequestsAt = Math.max(KEPT_REQUESTS, 2 * kept);
+  }
+
+  function sweep() {
+    sweepRequests();
     for (const session of sessions) {
       if (session.destroyed) sessions.delete(session);
     }
@@ -233,13 +257,13 @@
     for (const server of servers) {
       if (!server._handle && !(server._connections > 0)) servers.delete(server);
     }
-    sweepAt = Math.max(SWEEP_MIN, 2 * open.size);
+    sweepAt = Math.max(SWEEP_MIN, 2 * detached.size, 2 * sessions.size);
   }
 
-  // Also bounds the memory that aborted requests hold while nothing is reported.
+  // Also bounds the memory that finished requests hold while nothing is reported.
   function addRequest(request) {
-    if (open.size >= sweepAt) sweep();
-    open.add(request);
+    if (open.length >= sweepRequestsAt) sweepRequests();
+    open.push(request);
     requestsStarted++;
   }
 
@@ -264,24 +288,14 @@
     if (http2Servers.has(server)) addSession(boundSession(connection));
   });
 
-  // The two subscribers that run for every request spell guard() out: that
-  // halves their cost.
+  // The subscriber that runs for every request spells guard() out: that halves
+  // its cost.
   function onRequestStart(message) {
     try {
       const { response, socket: connection } = message;
-      if (open.size >= sweepAt) sweep();
-      open.add(response);
-      requestsStarted++;
+      addRequest(response);
       if (!connection._server && !connection.encrypted) addDetached(connection, message.server);
       if (leaving) closeAfter(response, connection);
-    } catch {
-      disable();
-    }
-  }
-
-  function onResponseFinish(message) {
-    try {
-      open.delete(message.response);
     } catch {
       disable();
     }
@@ -372,7 +386,11 @@
     if (id !== undefined && id % 2 === 0) return;
     if (isObject(session)) addSession(session);
     addStream(stream, session);
-    if (headers?.[':method'] === 'CONNECT' && open.delete(stream)) requestsStarted--;
+    const at = headers?.[':method'] === 'CONNECT' ? open.lastIndexOf(stream) : -1;
+    if (at >= 0) {
+      open.splice(at, 1);
+      requestsStarted--;
+    }
   });
 
   // ---------------------------------------------------------------- reports
@@ -432,8 +450,8 @@
     send({
       report: {
         connections: countConnections(),
-        requests: requestsStarted - open.size,
-        active: open.size,
+        requests: requestsStarted - open.length,
+        active: open.length,
         delay: { p50: at(0.5), p99: at(0.99), max: at(1) },
         heapUsed,
         rss,
@@ -456,6 +474,7 @@
   let lastWork = '';
   let lastIdleScan = 0;
   let leavingSince = 0;
+  let arriving = 0; // connections and sessions on which a request is on its way
 
   function startLeaving(withListeners) {
     if (withListeners && !stopAccepting) {
@@ -481,6 +500,7 @@
     const time = now();
     if (time - lastIdleScan >= IDLE_PERIOD) {
       lastIdleScan = time;
+      arriving = countArriving(time);
       // In the check phase everything that had arrived at the last poll has
       // been parsed, so a request that has begun to arrive is known.
       setImmediate(guard(closeIdleConnections)).unref();
@@ -491,11 +511,44 @@
     for (const request of open) {
       if (request.headersSent) started++;
     }
-    const work = { requests: open.size, started, connections: countConnections() };
-    const line = `${work.requests} ${started} ${work.connections}`;
+    // `total` tells of requests that came and went between two checks.
+    const work = {
+      requests: open.length + arriving,
+      started,
+      connections: countConnections(),
+      total: requestsStarted,
+    };
+    const line = `${work.requests} ${started} ${work.connections} ${requestsStarted}`;
     if (line === lastWork || isBlocked()) return;
     lastWork = line;
     send({ work });
+  }
+
+  const firstSeen = new WeakMap(); // a connection without a byte, or a session without a stream
+
+  // Requests that are being received, and connections so new that the client may
+  // not have come to write its first one.
+  function countArriving(time) {
+    let count = 0;
+    const isFresh = (object) => {
+      if (!firstSeen.has(object)) firstSeen.set(object, time);
+      return time - firstSeen.get(object) < FRESH_AGE;
+    };
+    for (const server of servers) {
+      const list = hidden(server, 'http.server.connections');
+      if (list === undefined || typeof list.active !== 'function') continue;
+      for (const parser of list.active()) {
+        const connection = parser?.socket;
+        if (!isObject(connection) || connection.destroyed || connection._httpMessage) continue;
+        if (connection.bytesRead > 0 || isFresh(connection)) count++;
+      }
+    }
+    for (const session of sessions) {
+      const state = sessionState.get(session);
+      if (session.destroyed || session.closed || state === undefined || state.streams) continue;
+      if (time - Math.max(state.since, leavingSince) < FRESH_AGE) count++;
+    }
+    return count;
   }
 
   // The latest request on each connection: with pipelining only the last
@@ -509,7 +562,10 @@
     if (response.headersSent || typeof response._storeHeader !== 'function') return;
     const amend = guard(() => {
       const last = isObject(connection) ? lastResponse.get(connection) : undefined;
-      if (last !== undefined && last !== response && !last.headersSent && open.has(last)) return;
+      if (last !== undefined && last !== response && !isSwept(last)) return;
+      // With the rest of a request unread, closing would reset the connection, and
+      // the client might never see the response.
+      if (isUploading(response.req)) return;
       announceClose(response);
     });
     const original = response._storeHeader;
@@ -521,6 +577,12 @@
       },
       writable: true, configurable: true, enumerable: false,
     });
+  }
+
+  function isUploading(request) {
+    if (!isObject(request) || request.complete !== false || !isObject(request.headers)) return false;
+    const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
+    return coding !== undefined || (length !== undefined && length !== '0');
   }
 
   function announceClose(response) {
@@ -578,7 +640,7 @@
         const state = sessionState.get(session);
         // A new session's first request may be under way.
         if (state !== undefined && !state.streams &&
-            time - Math.max(state.since, leavingSince) < FRESH_SESSION_AGE) continue;
+            time - Math.max(state.since, leavingSince) < FRESH_AGE) continue;
         session.close();
       }
     })).unref();
@@ -654,7 +716,6 @@
     ['tracing:net.server.listen:asyncEnd', onListen],
     ['net.server.socket', onConnection],
     ['http.server.request.start', onRequestStart],
-    ['http.server.response.finish', onResponseFinish],
     ['http2.server.stream.created', onStreamCreated],
   ];
 
@@ -667,45 +728,77 @@
       stopReports();
       clearInterval(workTimer);
       received = '';
-      for (const set of [servers, detached, sessions, open]) set.clear();
+      for (const set of [servers, detached, sessions]) set.clear();
+      open.length = 0;
       const channels = builtin('diagnostics_channel');
       for (const [name, subscriber] of subscriptions) channels.unsubscribe(name, subscriber);
     } catch {
       // Nothing left to do.
     }
-    try {
-      socket?.destroy();
-    } catch {
-      // Nothing left to do.
+    for (const stream of [reader, writer]) {
+      try {
+        stream?.destroy();
+      } catch {
+        // Nothing left to do.
+      }
     }
   }
 
   function start() {
-    // The number, and the inode of the socket: a process that inherited the
-    // variable, but not the descriptor, may have something else open there.
-    const [fd, inode] = descriptor.split(',').map(Number);
-    if (!Number.isInteger(fd) || fd < 0) return;
+    // `FD,INODE`: a socket. `IN,INODE,OUT,OUTINODE`: two pipes, so that the primary
+    // reads from something that cannot carry descriptors. The inodes are there since
+    // a process that inherited the variable, but not the descriptors, may have
+    // something else open under these numbers.
+    const [input, inode, output = input, outputInode = inode] = descriptor.split(',').map(Number);
+    for (const fd of [input, output]) {
+      if (!Number.isInteger(fd) || fd < 0) return;
+    }
     builtin = typeof require === 'function' ? require : process.getBuiltinModule;
-    if (inode !== undefined && builtin('fs').fstatSync(fd).ino !== inode) return;
+    const { fstatSync, writeSync, closeSync } = builtin('fs');
+    if (inode !== undefined && fstatSync(input).ino !== inode) return;
+    if (outputInode !== undefined && fstatSync(output).ino !== outputInode) return;
+    const closeBoth = () => {
+      closeSync(input);
+      if (output !== input) closeSync(output);
+    };
     // Since Node 25 the permission model denies sockets without --allow-net. That
     // holds for the agent as well; end of file tells the primary at once.
     if (process.permission !== undefined && process.allowedNodeEnvironmentFlags.has('--allow-net') &&
         !process.permission.has('net')) {
-      builtin('fs').closeSync(fd);
+      closeBoth();
       return;
     }
-    const net = builtin('net');
-    socket = new net.Socket({ fd, readable: true, writable: true });
-    socket.unref();
-    const stop = () => disable();
-    socket.on('error', stop);
-    socket.on('end', stop);
-    socket.on('close', stop);
-    socket.on('data', onData);
     // Written at once: the kernel has it before the program's first statement.
-    send({ hello: { protocol: 1, runtime: 'node', version: process.versions.node } });
+    const hello = { protocol: 1, runtime: 'node', version: process.versions.node };
+    try {
+      writeSync(output, `${stringify({ hello })}\n`);
+    } catch (error) {
+      if (inode !== undefined) closeBoth(); // they are the agent's for certain
+      throw error;
+    }
     const channels = builtin('diagnostics_channel');
     for (const [name, subscriber] of subscriptions) channels.subscribe(name, subscriber);
+    // The streams are opened once the program's main module has run: what V8 has to
+    // compile for them the program has needed as well by then, as a rule.
+    // (An unref'd immediate would not wake a loop that waits, an unref'd timer does.)
+    setTimeout(guard(() => openStreams(input, output)), 0).unref();
+  }
+
+  function openStreams(input, output) {
+    const isSocket = input === output;
+    reader = openStream({ fd: input, readable: true, writable: isSocket });
+    writer = isSocket ? reader : openStream({ fd: output, readable: false, writable: true });
+    reader.on('end', disable);
+    reader.on('data', onData);
+  }
+
+  function openStream(options) {
+    const { Socket } = builtin('net');
+    const stream = new Socket(options);
+    stream.unref();
+    stream.on('error', disable);
+    stream.on('close', disable);
+    return stream;
   }
 
   try {

@@ -180,9 +180,8 @@ impl Report {
                     slot,
                     worker,
                     pid,
-                    "{} starts without cluster's agent: {reason}. It works, but is not asked to finish \
-                     requests when it is to leave, nor sent the stop signal (--node-agent=false \
-                     leaves agents out)",
+                    "{} starts without cluster's agent: {reason}. When it is to leave it is told to \
+                     disconnect, whatever it is doing (--node-agent=false leaves agents out)",
                     name(id)
                 );
             }

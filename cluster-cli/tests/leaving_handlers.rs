@@ -162,6 +162,48 @@ fn a_message_may_ask() {
     });
 }
 
+#[test]
+fn a_program_that_listens_for_no_messages_gets_the_signal_instead() {
+    each_node(|node| {
+        let mut cluster = server(node, &["--stop-message", "shutdown"], "close");
+        end(&mut cluster);
+        assert_graceful(&cluster);
+        assert_eq!(printed(&cluster, &format!("SIGTERM: {OPEN}")), 1, "{}", log(&cluster));
+    });
+}
+
+/// The agent cannot be preloaded through a shell: the log says so.
+#[test]
+fn node_behind_another_program_is_noticed() {
+    each_node(|node| {
+        let script = programs::program("server.cjs");
+        let line = format!("exec {} {} close", node.display(), script.display());
+        let mut run = support::cluster();
+        let mut cluster = Cluster::start(run.args(["run", "-n", "2", "sh", "-c", &line]));
+        cluster.listening(2);
+        let warned =
+            cluster.err.wait_for(1, |line| line.contains("starts without cluster's agent"));
+        assert!(warned[0].contains("started through another program"), "{warned:?}");
+        end(&mut cluster);
+        assert_eq!(printed(&cluster, "SIGTERM"), 0, "{}", log(&cluster));
+    });
+}
+
+/// Without any patience a worker is killed once, and its end is waited for.
+#[test]
+fn no_patience_at_all_ends_too() {
+    each_node(|node| {
+        let options = ["-n", "2", "--grace", "0", "--kill-after", "0"];
+        let mut cluster = start(node, &options, &["server.cjs", "ignore"]);
+        cluster.listening(2);
+        cluster.signal(Signal::TERM);
+        assert_eq!(cluster.wait().code(), Some(3), "{}", log(&cluster));
+        let killed =
+            cluster.err.all().iter().filter(|line| line.contains("in time: SIGKILL")).count();
+        assert!(killed <= 2, "{}", log(&cluster));
+    });
+}
+
 /// Without the agent a handler runs when the grace period is over, and not before.
 #[test]
 fn without_the_agent_workers_are_told_to_disconnect() {
@@ -200,33 +242,31 @@ fn only_sigkill_makes_it_a_failure() {
         let took = begun.elapsed();
         // What is logged comes a moment after what it is about.
         let least = Duration::from_secs(1) + KILL_AFTER - Duration::from_millis(500);
-        assert!(took >= least && took < Duration::from_secs(5), "{took:?}\n{}", log(&cluster));
+        assert!(took >= least, "{took:?}\n{}", log(&cluster));
         assert_eq!(left(&cluster, "signal SIGKILL"), 1, "{}", log(&cluster));
         request.assert_cut_off();
         assert_gone(&workers);
     });
 }
 
-/// It does not hear its channel any more: the signal is left, with and without the agent.
+/// It does not get `disconnect` any more, but the agent tells that it handles the signal.
 #[test]
 fn a_worker_that_closed_its_channel_gets_the_signal() {
     each_node(|node| {
-        for agent in ["--node-agent=true", "--node-agent=false"] {
-            let mut cluster = server(node, &["--log-level", "debug", agent], "detach");
-            let detach = |count: usize| {
-                let worker = *cluster.worker_pids().last().expect("there is one");
-                kill(worker, Signal::USR2);
-                cluster.out.wait_for(count, |line| line.contains("detached"));
-                cluster.err.wait_for(count, |line| line.contains("has disconnected"));
-            };
-            detach(1);
-            reload(&cluster, 1);
-            detach(2);
-            end(&mut cluster);
-            assert_gone(&cluster.worker_pids());
-            assert_graceful(&cluster);
-            let seen = printed(&cluster, "SIGTERM: listening true, connected false");
-            assert_eq!(seen, 2, "{}", log(&cluster));
-        }
+        let mut cluster = server(node, &["--log-level", "debug"], "detach");
+        let detach = |count: usize| {
+            let worker = *cluster.worker_pids().last().expect("there is one");
+            kill(worker, Signal::USR2);
+            cluster.out.wait_for(count, |line| line.contains("detached"));
+            cluster.err.wait_for(count, |line| line.contains("has disconnected"));
+        };
+        detach(1);
+        reload(&cluster, 1);
+        detach(2);
+        end(&mut cluster);
+        assert_gone(&cluster.worker_pids());
+        assert_graceful(&cluster);
+        let seen = printed(&cluster, "SIGTERM: listening true, connected false");
+        assert_eq!(seen, 2, "{}", log(&cluster));
     });
 }

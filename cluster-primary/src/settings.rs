@@ -179,6 +179,12 @@ impl Settings {
         self.interpreter().unwrap_or(&self.exec)
     }
 
+    /// Whether `node` runs the program, by its name, where there is no
+    /// [`exec_path`](Self::exec_path).
+    pub fn runs_under_node(&self) -> bool {
+        self.exec_path.is_none() && self.is_script()
+    }
+
     /// Whether the name of the program alone says that `node` runs it.
     pub(crate) fn is_script(&self) -> bool {
         let extension = self.exec.extension().and_then(|e| e.to_str());

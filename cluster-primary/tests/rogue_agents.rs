@@ -14,7 +14,7 @@ use cluster_primary::{
 };
 use support::Cluster;
 
-/// A program that the primary takes for Node by its name: a shell script that has the agent's socket,
+/// A program that the primary takes for Node by its name: a shell script that has the agent's pipes,
 /// and the channel at descriptor 3.
 struct FakeNode(PathBuf);
 
@@ -24,7 +24,7 @@ impl FakeNode {
             std::env::temp_dir().join(format!("cluster-rogue-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!(
-            "#!/bin/sh\nagent=${{CLUSTER_AGENT_FD%,*}}\n\
+            "#!/bin/sh\ncommands=${{CLUSTER_AGENT_FD%%,*}}\nrest=${{CLUSTER_AGENT_FD#*,*,}}\nagent=${{rest%%,*}}\n\
              echo '{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":0}}' >&3\n\
              {script}\necho '\"done\"' >&3\nread -r line <&3\n"
         );
@@ -99,10 +99,10 @@ fn reported(cluster: &mut Cluster, worker: WorkerId) -> WorkerState {
 
 #[test]
 fn an_agent_that_goes_while_it_is_asked_does_not_hold_up_its_worker() {
-    // It reads what it is told, and closes its socket instead of answering.
+    // It reads what it is told, and closes its pipe instead of answering.
     let script = format!(
         "echo '{HELLO}' >&$agent; echo '{REPORT}' >&$agent\n\
-         (read -r configure; read -r leave; read -r question) <&$agent\n\
+         (read -r configure; read -r leave; read -r question) <&$commands\n\
          eval \"exec $agent>&-\""
     );
     let node = FakeNode::new("goes", &script);

@@ -9,6 +9,7 @@ const http2 = require('node:http2');
 const https = require('node:https');
 const net = require('node:net');
 const path = require('node:path');
+const tls = require('node:tls');
 const { after, test } = require('node:test');
 const { start, temporary, until, WAYS, AGENT } = require('./helper.cjs');
 
@@ -46,11 +47,11 @@ function get(worker, url, { agent, secure, ...rest } = {}) {
 
 /// A connection on which the test writes HTTP itself.
 async function raw(worker, ...texts) {
-  const socket = net.connect(worker.port, HOST);
-  const client = { socket, text: '', ended: false };
+  const socket = worker.secure ? tls.connect({ port: worker.port, host: HOST, ca }) : net.connect(worker.port, HOST);
+  const client = { socket, text: '', ended: false, error: null };
   socket.setEncoding('latin1').on('data', (text) => { client.text += text; });
-  socket.on('error', () => {}).on('close', () => { client.ended = true; });
-  await new Promise((resolve) => socket.once('connect', resolve));
+  socket.on('error', (error) => { client.error = error; }).on('close', () => { client.ended = true; });
+  await new Promise((resolve) => socket.once(worker.secure ? 'secureConnect' : 'connect', resolve));
   for (const text of texts) socket.write(text);
   client.has = (text) => until(() => client.text.includes(text), `${text} in ${client.text}`);
   client.closed = () => until(() => client.ended, 'end of the connection');
@@ -62,6 +63,8 @@ const held = (worker, count) => worker.message((m) => m.held === count);
 const work = (worker, expected) => worker.agent.find(
   (m) => m.work && Object.keys(expected).every((key) => m.work[key] === expected[key]), `work ${JSON.stringify(expected)}`);
 const leave = (worker) => worker.agent.ask({ leave: { stopAccepting: false } }, (m) => m.work, 'first work');
+const lastWork = (worker) => worker.agent.all.findLast((m) => m.work).work;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const report = (worker, check) => worker.agent.find((m) => m.report && check(m.report), `report ${check}`);
 
 test('hello is sent before the program runs', async () => {
@@ -277,20 +280,21 @@ test('leave: work tells started responses, and goes up again', async () => {
   const worker = await serve('http');
   const streaming = await raw(worker, request('/stream'));
   await streaming.has('part');
-  assert.deepEqual((await leave(worker)).work, { requests: 1, started: 1, connections: 1 });
+  assert.deepEqual((await leave(worker)).work, { requests: 1, started: 1, connections: 1, total: 1 });
   const second = await raw(worker, request('/hold'));
-  await work(worker, { requests: 2, started: 1, connections: 2 });
+  await work(worker, { requests: 2, started: 1, connections: 2, total: 2 });
   worker.child.send('release');
   await work(worker, { requests: 0, started: 0 });
   await second.closed();
   await streaming.closed(); // its header was sent before: closed as idle
   const third = await raw(worker, request('/stream'));
   await third.has('Connection: close');
-  const from = worker.agent.all.length;
-  assert.ok(from > 0);
-  await worker.agent.find((m) => m.work?.requests === 1 && m.work.started === 1 && m.work.connections === 1, 'up again');
+  await work(worker, { requests: 1, started: 1, connections: 1, total: 3 });
   third.socket.destroy(); // aborted by the client
-  await work(worker, { requests: 0, started: 0, connections: 0 });
+  await work(worker, { requests: 0, started: 0, connections: 0, total: 3 });
+  // One that comes and goes between two checks shows in `total`.
+  await get(worker, '/', { agent: false });
+  await work(worker, { requests: 0, connections: 0, total: 4 });
   await worker.done();
 });
 
@@ -308,7 +312,8 @@ test('leave: idle connections are closed, new and receiving ones are not', async
   // The partial request must have arrived: a later one on another connection was answered.
   await get(worker, '/', { agent: false });
   const first = await leave(worker);
-  assert.equal(first.work.requests, 1);
+  // The one with a body, the partial one, and the new connection.
+  assert.deepEqual([first.work.requests, first.work.total], [3, 4]);
   await idle.closed();
   await work(worker, { connections: 3 });
   partial.socket.write('st: x\r\n\r\n');
@@ -321,7 +326,7 @@ test('leave: idle connections are closed, new and receiving ones are not', async
   worker.child.send('release');
   await body.has('held');
   assert.match(body.text, /^HTTP\/1.1 200 OK\r\nConnection: close\r\n/);
-  await work(worker, { requests: 0, connections: 0 });
+  await work(worker, { requests: 0, connections: 0, total: 6 });
   await worker.done();
 });
 
@@ -362,6 +367,96 @@ test('leave: pipelined requests are all answered', async () => {
   await worker.done();
 });
 
+test('leave: pipelined requests that are answered out of order are all answered', async () => {
+  const worker = await serve('http');
+  const client = await raw(worker, request('/hold'), request('/hold'), request('/'));
+  await held(worker, 2);
+  await leave(worker);
+  client.socket.write(request('/hold')); // arrives while leaving
+  await held(worker, 3);
+  for (let left = 2; left >= 0; left--) {
+    worker.child.send('release-last');
+    await worker.message((m) => m.released === left);
+  }
+  await client.closed();
+  const answers = client.text.split(/(?=HTTP\/1.1 )/);
+  assert.deepEqual(answers.map((each) => each.includes('Connection: close')), [false, false, false, true]);
+  assert.deepEqual(answers.map((each) => /held|ok/.exec(each)[0]), ['held', 'held', 'ok', 'held']);
+  assert.equal(client.error, null);
+  await work(worker, { requests: 0, connections: 0, total: 4 });
+  await worker.done();
+});
+
+test('leave: an early answer to an unfinished upload does not reset the connection', async () => {
+  const worker = await serve('http');
+  const post = (url, length) => `POST ${url} HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`;
+  const before = await raw(worker, post('/hold', 4), 'ab');
+  await held(worker, 1);
+  await leave(worker);
+  const size = 8 << 20;
+  const client = await raw(worker, post('/early', size), 'x'.repeat(1000));
+  await client.has('\r\n\r\nno');
+  assert.match(client.text, /^HTTP\/1.1 401 /);
+  assert.doesNotMatch(client.text, /Connection: close/);
+  worker.child.send('release');
+  await before.has('held');
+  assert.doesNotMatch(before.text, /Connection: close/);
+  // Both uploads count until they are complete, although nothing is open.
+  await pause(300);
+  assert.deepEqual(lastWork(worker), { requests: 2, started: 0, connections: 2, total: 2 });
+  assert.ok(!client.ended && !before.ended);
+  before.socket.write('cd');
+  await before.closed(); // as idle
+  client.text = '';
+  client.socket.write('x'.repeat(size - 1000));
+  client.socket.write(request('/'));
+  await client.has('ok');
+  assert.match(client.text, /^HTTP\/1.1 200 OK\r\nConnection: close\r\n/);
+  await client.closed();
+  assert.deepEqual([client.error, before.error], [null, null]);
+  await work(worker, { requests: 0, connections: 0, total: 3 });
+  await worker.done();
+});
+
+for (const kind of ['http', 'https']) {
+  test(`leave: a request whose header arrives in two segments is work (${kind})`, async () => {
+    const worker = await serve(kind);
+    worker.secure = kind === 'https';
+    const used = await raw(worker, request('/'));
+    await used.has('ok');
+    used.text = '';
+    const unused = await raw(worker);
+    for (const client of [used, unused]) client.socket.write('GET / HTTP/1.1\r\nHo');
+    await get(worker, '/', { agent: false, secure: worker.secure }); // the segments have arrived
+    const first = await leave(worker);
+    assert.deepEqual([first.work.requests, first.work.started, first.work.total], [2, 0, 2]);
+    await pause(1300); // longer than a connection counts as new
+    assert.deepEqual(lastWork(worker), { requests: 2, started: 0, connections: 2, total: 2 });
+    for (const client of [used, unused]) {
+      client.socket.write('st: x\r\n\r\n');
+      await client.has('Connection: close');
+      await client.closed();
+    }
+    await work(worker, { requests: 0, connections: 0, total: 4 });
+    await worker.done();
+  });
+}
+
+test('leave: a connection without a byte counts for a second, and stays', async () => {
+  const worker = await serve('http');
+  const fresh = await raw(worker);
+  await get(worker, '/', { agent: false });
+  const from = Date.now();
+  assert.equal((await leave(worker)).work.requests, 1);
+  await work(worker, { requests: 0, connections: 1, total: 1 });
+  const took = Date.now() - from;
+  assert.ok(took > 800 && took < 5000, `${took}`);
+  fresh.socket.write(request('/'));
+  await fresh.has('Connection: close');
+  await work(worker, { requests: 0, connections: 0, total: 2 });
+  await worker.done();
+});
+
 test('leave: upgraded connections and CONNECT are not requests', async () => {
   const worker = await serve('upgrade');
   worker.agent.send({ configure: { report: 20, connections: 5 } });
@@ -370,10 +465,12 @@ test('leave: upgraded connections and CONNECT are not requests', async () => {
   const tunnel = await raw(worker, 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n');
   await tunnel.has('200');
   await report(worker, (r) => r.connections === 2 && r.active === 0 && r.requests === 0);
-  assert.deepEqual((await leave(worker)).work, { requests: 0, started: 0, connections: 2 });
+  assert.deepEqual((await leave(worker)).work, { requests: 0, started: 0, connections: 2, total: 0 });
   const late = await raw(worker, 'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n');
   await late.has('101');
-  await work(worker, { requests: 0, connections: 3 });
+  await work(worker, { connections: 3 });
+  await pause(250);
+  assert.deepEqual(lastWork(worker), { requests: 0, started: 0, connections: 3, total: 0 });
   assert.ok(!upgraded.ended && !tunnel.ended);
   for (const client of [upgraded, tunnel, late]) client.socket.destroy();
   await work(worker, { requests: 0, connections: 0 });
@@ -408,7 +505,8 @@ for (const kind of ['h2c', 'http2']) {
     const unused = await connect();
     await until(() => worker.ipc.filter((m) => m.session).length === 3, 'three sessions');
     const first = await leave(worker);
-    assert.deepEqual(first.work, { requests: 2, started: 1, connections: 3 });
+    // The session without a stream counts as well.
+    assert.deepEqual(first.work, { requests: 3, started: 1, connections: 3, total: 3 });
     await until(() => idle.closed && idle.goaways > 0, 'end of the idle session');
     await until(() => busy.goaways > 0, 'GOAWAY on the busy session');
     // A session that has not had a stream yet gets its first requests answered.
@@ -421,9 +519,24 @@ for (const kind of ['h2c', 'http2']) {
     worker.child.send('release');
     assert.deepEqual(await Promise.all(answers), ['held', 'partend']);
     await until(() => silent.closed, 'end of the session without streams');
-    await work(worker, { requests: 0, started: 0, connections: 0 });
+    await work(worker, { requests: 0, started: 0, connections: 0, total: 5 });
     worker.child.send('close');
     assert.equal((await worker.message((m) => m.closed !== undefined)).closed, null);
+    await worker.done();
+  });
+
+  test(`leave: a session without a stream counts for a second (${kind})`, async () => {
+    const worker = await serve(kind);
+    const session = http2.connect(`${kind === 'h2c' ? 'http' : 'https'}://${HOST}:${worker.port}`, { ca });
+    session.on('error', () => {});
+    await worker.message((m) => m.session);
+    const from = Date.now();
+    assert.deepEqual((await leave(worker)).work, { requests: 1, started: 0, connections: 1, total: 0 });
+    await work(worker, { requests: 0, total: 0 });
+    const took = Date.now() - from;
+    assert.ok(took > 800 && took < 5000, `${took}`);
+    await until(() => session.closed, 'end of the session');
+    await work(worker, { requests: 0, connections: 0, total: 0 });
     await worker.done();
   });
 }
@@ -432,7 +545,7 @@ for (const kind of ['http', 'https', 'h2c', 'http2']) {
   test(`leave: a server that listens later is covered (${kind})`, async () => {
     const worker = await serve(`later-${kind}`);
     await worker.message((m) => m.ready);
-    assert.deepEqual((await leave(worker)).work, { requests: 0, started: 0, connections: 0 });
+    assert.deepEqual((await leave(worker)).work, { requests: 0, started: 0, connections: 0, total: 0 });
     worker.child.send('listen');
     worker.port = (await worker.message((m) => m.port)).port;
     if (kind === 'http' || kind === 'https') {
@@ -459,7 +572,7 @@ test('connections that are passed over IPC are counted and leave as well', async
   const client = await raw({ port: front.address().port }, request('/hold'));
   await held(worker, 1);
   await report(worker, (r) => r.active === 1 && r.connections === 1);
-  assert.deepEqual((await leave(worker)).work, { requests: 1, started: 0, connections: 1 });
+  assert.deepEqual((await leave(worker)).work, { requests: 1, started: 0, connections: 1, total: 1 });
   worker.child.send('release');
   await client.has('Connection: close');
   await client.closed();
@@ -488,4 +601,94 @@ test('the agent file is not needed after start-up by the main thread', async () 
   worker.child.send('release');
   assert.equal((await pending).headers.connection, 'close');
   await worker.done();
+});
+
+test('two pipes: hello, reports, answers and leaving', async () => {
+  for (const way of WAYS) {
+    const worker = await serve('http', [], { way, pipes: true });
+    const first = await worker.agent.find(() => true, 'hello');
+    assert.deepEqual(first, { hello: { protocol: 1, runtime: 'node', version: process.versions.node } });
+    const answer = await worker.agent.ask({ listeners: { id: 1, event: 'x' } }, (m) => m.listeners, 'answer');
+    assert.deepEqual(answer.listeners, { id: 1, count: 0 });
+    worker.agent.send({ configure: { report: 20, connections: 5 } });
+    const pending = get(worker, '/hold', { agent: false });
+    await report(worker, (r) => r.active === 1 && r.connections === 1);
+    assert.deepEqual((await leave(worker)).work, { requests: 1, started: 0, connections: 1, total: 1 });
+    worker.child.send('release');
+    assert.equal((await pending).headers.connection, 'close');
+    await work(worker, { requests: 0, connections: 0, total: 1 });
+    assert.equal(worker.stderr, '');
+    await worker.done();
+  }
+});
+
+test('two pipes: end of file ends the agent only', async () => {
+  const worker = await serve('http', [], { pipes: true });
+  worker.agent.send({ configure: { report: 5, connections: 1 } });
+  await report(worker, () => true);
+  worker.agent.writer.end();
+  await until(() => worker.agent.ended, 'end of the agent');
+  assert.equal((await get(worker, '/', { agent: false })).body, 'ok');
+  assert.equal(worker.stderr, '');
+  await worker.done();
+});
+
+test('two pipes: an output that nobody reads any more ends the agent only', async () => {
+  for (const deaf of [false, true]) { // closed later, or before the start
+    const worker = await serve('http', [], { pipes: true, deaf });
+    if (!deaf) {
+      worker.agent.send({ configure: { report: 5, connections: 1 } });
+      await report(worker, () => true);
+      worker.agent.stream.destroy();
+    }
+    await until(() => {
+      if (!worker.agent.writer.destroyed) worker.agent.send('\n');
+      return worker.agent.writer.destroyed;
+    }, 'end of the agent');
+    assert.equal((await get(worker, '/', { agent: false })).body, 'ok');
+    worker.child.send('state');
+    await worker.message((m) => m.state);
+    assert.equal(worker.stderr, '');
+    await worker.done();
+  }
+});
+
+test('two pipes: an output that is full is skipped', async () => {
+  const worker = await serve('http', [], { pipes: true });
+  worker.agent.stream.pause();
+  worker.agent.send({ configure: { report: 1, connections: 1 } });
+  await pause(2500); // some 64 KiB and more
+  assert.equal((await get(worker, '/', { agent: false })).body, 'ok');
+  const before = worker.agent.all.length;
+  worker.agent.stream.resume();
+  await report(worker, (r) => r.requests === 1);
+  assert.ok(worker.agent.all.length > before);
+  await worker.done();
+});
+
+test('two pipes do not keep a process alive', async () => {
+  const file = path.join(temporary(), 'short.cjs');
+  fs.writeFileSync(file, '');
+  for (const way of WAYS) {
+    const worker = start([file], { way, env: { NODE_UNIQUE_ID: undefined }, pipes: true });
+    worker.agent.send({ configure: { report: 5, connections: 5 } });
+    worker.agent.send({ leave: { stopAccepting: true } });
+    await worker.closed();
+    assert.deepEqual(worker.exit, { code: 0, signal: null }, worker.stderr);
+  }
+});
+
+test('two pipes: a wrong inode or number on either side disables the agent only', async () => {
+  const file = path.join(temporary(), 'env.cjs');
+  fs.writeFileSync(file, `const { fstatSync } = require('fs');
+    process.send([fstatSync(4).isFIFO(), fstatSync(6).isFIFO(), process.env.CLUSTER_AGENT_FD]); process.disconnect();`);
+  const inode = (fd) => `$(stat -Lc %i /proc/self/fd/${fd})`;
+  const values = [`4,1,6,${inode(6)}`, `4,${inode(4)},6,1`, `4,${inode(4)},99,1`, `99,1,6,${inode(6)}`, `4,${inode(4)},x,1`];
+  for (const value of values) {
+    const script = `CLUSTER_AGENT_FD="${value}" exec "$0" "$@"`;
+    const worker = start(['-c', script, process.execPath, '-r', AGENT, file], { command: '/bin/sh', pipes: true });
+    await worker.closed();
+    assert.deepEqual([worker.exit.code, worker.ipc, worker.stderr], [0, [[true, true, null]], ''], value);
+    assert.deepEqual(worker.agent.all, [], value);
+  }
 });

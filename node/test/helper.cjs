@@ -3,11 +3,12 @@
 // Starts worker processes with the agent, as the Rust primary does, and speaks
 // the agent's protocol with them.
 
-const { spawn } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const fs = require('node:fs');
 const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
+const { PassThrough } = require('node:stream');
 
 const AGENT = path.resolve(__dirname, '../agent.cjs');
 const STUB = path.resolve(__dirname, '../stub.mjs');
@@ -18,6 +19,7 @@ const TIMEOUT = 20_000;
 // The descriptors of the worker: 3 is the IPC channel.
 const AGENT_FD = 4;
 const SCRIPT_FD = 5;
+const OUT_FD = 6; // with two pipes; AGENT_FD is the one that the agent reads then
 
 function stubUrl() {
   const text = fs.readFileSync(STUB, 'utf8').split('\n').filter((line) => !line.trim().startsWith('//')).join('\n');
@@ -48,8 +50,9 @@ function injection(way, { execArgv = [], nodeOptions, agent = AGENT } = {}) {
 
 /// Lines of JSON from a stream, with waiting.
 class Messages {
-  constructor(stream) {
+  constructor(stream, writer = stream) {
     this.stream = stream;
+    this.writer = writer;
     this.all = [];
     this.ended = false;
     this.waiters = new Set();
@@ -76,7 +79,7 @@ class Messages {
   }
 
   send(message) {
-    this.stream.write(typeof message === 'string' ? message : `${JSON.stringify(message)}\n`);
+    this.writer.write(typeof message === 'string' ? message : `${JSON.stringify(message)}\n`);
   }
 
   /// The first message from index `from` for which `test` holds.
@@ -124,14 +127,34 @@ function temporary() {
   return folder;
 }
 
+/// Both ends of a pipe. Node's own 'pipe' is a socket pair.
+function pipe() {
+  const file = path.join(temporary(), 'pipe');
+  execFileSync('mkfifo', [file]);
+  const { O_RDONLY, O_WRONLY, O_NONBLOCK } = fs.constants;
+  const read = fs.openSync(file, O_RDONLY | O_NONBLOCK); // does not wait for a writer
+  const write = fs.openSync(file, O_WRONLY);
+  return { read, write, inode: fs.fstatSync(read).ino };
+}
+
 /// Starts `args` (a program and its arguments) in Node, with the agent unless `way` is null.
 /// The IPC channel is connected, and NODE_UNIQUE_ID makes the child a cluster worker.
+/// With `pipes` the agent gets two pipes instead of a socket; `deaf` closes the
+/// read end of the agent's output before the start.
 function start(args, options = {}) {
-  const { way = 'require', execArgv, nodeOptions, agent, env = {}, command, cwd, extra = [] } = options;
+  const { way = 'require', execArgv, nodeOptions, agent, env = {}, command, cwd, pipes = false, deaf = false } = options;
   const injected = injection(way, { execArgv, nodeOptions, agent });
   const stdio = ['ignore', 'pipe', 'pipe', 'ipc', way === null ? 'ignore' : 'pipe'];
   const script = injected.usesScript ? fs.openSync(AGENT, 'r') : undefined;
-  stdio.push(script ?? 'ignore', ...extra);
+  stdio.push(script ?? 'ignore');
+  const channel = pipes && way !== null ? { input: pipe(), output: pipe() } : undefined;
+  if (channel !== undefined) {
+    const { input, output } = channel;
+    stdio[AGENT_FD] = input.read;
+    stdio.push(output.write);
+    injected.env.CLUSTER_AGENT_FD = [AGENT_FD, input.inode, OUT_FD, output.inode].join();
+    if (deaf) fs.closeSync(output.read);
+  }
   const environment = { ...process.env, ...injected.env, NODE_UNIQUE_ID: '7', ...env };
   // The test runner's own variables must not reach the child.
   for (const name of ['NODE_TEST_CONTEXT', 'NODE_V8_COVERAGE']) delete environment[name];
@@ -140,7 +163,17 @@ function start(args, options = {}) {
     ? spawn(process.execPath, [...injected.execArgv, ...args], { stdio, env: environment, cwd })
     : spawn(command, args, { stdio, env: environment, cwd });
   if (script !== undefined) fs.closeSync(script);
-  return watch(child, args, way);
+  if (channel === undefined) return watch(child, args, way);
+  const { input, output } = channel;
+  fs.closeSync(input.read);
+  fs.closeSync(output.write);
+  const writer = new net.Socket({ fd: input.write, readable: false, writable: true });
+  const worker = watch(child, args, null);
+  worker.agent = new Messages(
+    deaf ? new PassThrough() : new net.Socket({ fd: output.read, readable: true, writable: false }), writer);
+  // Destroyed by the first write after the agent has closed its end.
+  writer.on('error', () => {});
+  return worker;
 }
 
 /// Collects what a child process prints, sends and reports.
@@ -170,6 +203,6 @@ function watch(child, args, way) {
 }
 
 module.exports = {
-  AGENT, STUB, WAYS, MAJOR, AGENT_FD, SCRIPT_FD, watch,
+  AGENT, STUB, WAYS, MAJOR, AGENT_FD, SCRIPT_FD, OUT_FD, watch,
   Messages, injection, stubUrl, start, temporary, until, net,
 };

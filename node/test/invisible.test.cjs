@@ -43,6 +43,10 @@ const cases = [
   // async_hooks sees the writes of the reports.
   { name: 'while the agent reports', args: ['main.cjs', 'serving'], except: IMPORT_CJS, unstable: ['serving.types'],
     configure: { report: 3, connections: 2 } },
+  { name: 'two pipes', args: ['main.cjs', 'serving', 'children'], except: IMPORT_CJS, pipes: true },
+  { name: 'two pipes while the agent reports', args: ['main.cjs', 'serving'], except: IMPORT_CJS, unstable: ['serving.types'],
+    configure: { report: 3, connections: 2 }, pipes: true },
+  { name: 'two pipes without a reader', args: ['main.cjs', 'serving'], except: IMPORT_CJS, off: true, pipes: true, deaf: true },
   { name: 'ESM', args: ['main.mjs', 'serving', 'children'], except: IMPORT_ESM },
   { name: 'NODE_OPTIONS of the program', args: ['main.cjs', 'children'], nodeOptions: '--no-warnings  --stack-trace-limit=7 ', except: IMPORT_CJS },
   { name: 'empty NODE_OPTIONS', args: ['main.cjs'], nodeOptions: '', except: IMPORT_CJS },
@@ -90,10 +94,10 @@ function differences(one, other, at = '') {
 }
 
 async function observe(spec, way) {
-  const { execArgv = [], nodeOptions, env } = spec;
+  const { execArgv = [], nodeOptions, env, pipes, deaf } = spec;
   const worker = spec.command
     ? start(spec.args, { way, command: spec.command, nodeOptions, env })
-    : start([program(spec.args[0]), ...spec.args.slice(1)], { way, execArgv, nodeOptions, env });
+    : start([program(spec.args[0]), ...spec.args.slice(1)], { way, execArgv, nodeOptions, env, pipes, deaf });
   if (spec.configure && way !== null) worker.agent.send({ configure: spec.configure });
   await worker.closed();
   let printed = worker.stdout;

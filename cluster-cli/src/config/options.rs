@@ -242,8 +242,8 @@ pub(crate) struct Options {
     pub(crate) stop_signal: Option<StopSignal>,
 
     /// A message that asks a worker to stop instead of the signal, as PM2 sends 'shutdown': text, or JSON
-    /// where it begins with {, [ or \". Workers that do not listen to their channel get the signal
-    /// [default: none]
+    /// where it begins with {, [ or \". Programs that do not listen for
+    /// messages get the signal [default: none]
     #[arg(long, value_name = "VALUE", help_heading = ENDING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) stop_message: Option<StopMessage>,

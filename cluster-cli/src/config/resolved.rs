@@ -196,6 +196,8 @@ pub(crate) enum Conflict {
     ListenOfDemo,
     /// A bound for requests in progress, and nothing that knows of them.
     DrainTimeoutWithoutAgent,
+    /// A stop signal for a Node.js program, and nothing that knows whether it handles it.
+    StopSignalWithoutAgent,
     /// Requests in progress may take longer than all of leaving.
     DrainTimeout { drain_timeout: Duration, grace: Duration },
     /// Two ways to say where the control socket is.
@@ -236,6 +238,10 @@ impl fmt::Display for Conflict {
             Self::DrainTimeoutWithoutAgent => f.write_str(
                 "--drain-timeout has no effect with --node-agent=false: only the agent knows of requests \
                  in progress",
+            ),
+            Self::StopSignalWithoutAgent => f.write_str(
+                "--stop-signal has no effect on Node.js programs with --node-agent=false: only the agent \
+                 knows whether they handle it",
             ),
             Self::DrainTimeout { drain_timeout, grace } => write!(
                 f,
@@ -339,6 +345,10 @@ impl Options {
         };
         let grace = given.grace.map_or(seconds(10), |p| p.0);
         let node_agent = given.node_agent.unwrap_or(true);
+        let is_script = given.program.first().is_some_and(|p| Settings::new(p).runs_under_node());
+        if given.stop_signal.is_some() && !node_agent && is_script && given.exec_path.is_none() {
+            return Err(Conflict::StopSignalWithoutAgent);
+        }
         let leaving = Leaving {
             node_agent,
             stop_signal: given.stop_signal.unwrap_or(StopSignal(Some(Signal::TERM))),

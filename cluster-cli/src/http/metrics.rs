@@ -241,7 +241,7 @@ fn slots(text: &mut Text, status: &Status) {
     let mut delays = text.family(
         "cluster_slot_event_loop_delay_seconds",
         SUMMARY,
-        "How late timers fire in the slot's Node worker: quantiles over the last second, without sum and count. Of two workers the slower one.",
+        "How late timers fire in the slot's Node worker: quantiles over the last ten seconds, without sum and count. Of two workers the slower one.",
     );
     for (slot, workers) in &slots {
         let reported =

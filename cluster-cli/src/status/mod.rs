@@ -228,7 +228,7 @@ pub(crate) struct Agent {
     pub(crate) heap_used_bytes: Option<u64>,
 }
 
-/// How late timers of the event loop fired between the last two reports.
+/// How late timers of the event loop fired in the last ten seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Delay {

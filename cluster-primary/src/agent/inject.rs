@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use super::STUB;
 
-/// The number of the agent's socket in the worker, and its inode, by which the agent knows that the
-/// descriptor is the one that was meant.
-const SOCKET: &str = "CLUSTER_AGENT_FD";
+/// The numbers of the agent's pipes in the worker, for commands and for reports, each with its inode, by
+/// which the agent knows that the descriptor is the one that was meant.
+const PIPES: &str = "CLUSTER_AGENT_FD";
 /// The number of the descriptor that the stub reads the agent from.
 const SCRIPT: &str = "CLUSTER_AGENT_SCRIPT_FD";
 /// What `NODE_OPTIONS` was: `-` if it was absent, else `=` and its value.
@@ -140,16 +140,16 @@ impl Source {
     }
 }
 
-/// The variables that a worker with an agent is started with. `socket` is the number of the agent's
-/// socket there, and its inode.
+/// The variables that a worker with an agent is started with. `pipes` are the numbers there of those for
+/// commands and for reports, each with its inode.
 pub(crate) fn variables(
     place: Place,
     source: &Source,
-    socket: (RawFd, u64),
+    pipes: [(RawFd, u64); 2],
     options_before: Option<&OsStr>,
 ) -> Vec<(OsString, OsString)> {
-    let (number, inode) = socket;
-    let mut variables = vec![(SOCKET.into(), format!("{number},{inode}").into())];
+    let ends = pipes.map(|(number, inode)| format!("{number},{inode}"));
+    let mut variables = vec![(PIPES.into(), ends.join(",").into())];
     if let Source::Descriptor(number) = source {
         variables.push((SCRIPT.into(), number.to_string().into()));
     }
@@ -169,7 +169,7 @@ pub(crate) fn variables(
 }
 
 /// `node`, `nodejs`, `node20`, `node-20.1`, wherever it lies.
-fn is_node(path: &Path) -> bool {
+pub(crate) fn is_node(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let Some(rest) = name.strip_prefix("node") else { return false };
     let version = rest.strip_prefix('-').unwrap_or(rest);
@@ -284,10 +284,12 @@ mod tests {
         let source = Source::File("/run/a b/agent.cjs".into());
         let set = |before: Option<&str>| {
             let before = before.map(OsStr::new);
-            variables(Place::Options, &source, (4, 77), before).into_iter().collect::<Vec<_>>()
+            variables(Place::Options, &source, [(4, 77), (5, 78)], before)
+                .into_iter()
+                .collect::<Vec<_>>()
         };
         let absent = set(None);
-        assert_eq!(absent[0], (SOCKET.into(), "4,77".into()));
+        assert_eq!(absent[0], (PIPES.into(), "4,77,5,78".into()));
         assert_eq!(absent[1], (NODE_OPTIONS.into(), "-r \"/run/a b/agent.cjs\"".into()));
         assert_eq!(absent[2], (OPTIONS_BEFORE.into(), "-".into()));
         let empty = set(Some(""));

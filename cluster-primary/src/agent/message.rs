@@ -37,14 +37,17 @@ pub enum AgentMessage {
 
 /// HTTP work of a worker that is to leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(default)]
 pub struct Work {
-    /// Requests (and HTTP/2 streams) in progress.
+    /// Requests (and HTTP/2 streams) in progress, those that are being received included.
     pub requests: u32,
     /// Those of them whose response headers have been sent.
     pub started: u32,
     /// Open connections of the program's servers.
     pub connections: u32,
+    /// Requests that have begun since the worker's start: another one may have come and gone.
+    pub total: u64,
 }
 
 /// What an agent measured.
@@ -153,16 +156,19 @@ impl From<ReportLine> for AgentReport {
     fn from(line: ReportLine) -> Self {
         Self {
             connections: line.connections,
-            requests: line.requests,
+            requests: line.requests.min(MOST),
             active: line.active,
             delay_p50: milliseconds(line.delay.p50),
             delay_p99: milliseconds(line.delay.p99),
             delay_max: milliseconds(line.delay.max),
-            heap_used: line.heap_used,
-            rss: line.rss,
+            heap_used: line.heap_used.min(MOST),
+            rss: line.rss.min(MOST),
         }
     }
 }
+
+/// The largest whole number that JavaScript has. Sums of a few of them are numbers still.
+const MOST: u64 = 1 << 53;
 
 /// What is no duration counts as none.
 fn milliseconds(milliseconds: f64) -> Duration {
@@ -230,8 +236,8 @@ mod tests {
         let hello = r#"{"hello":{"protocol":1,"runtime":"node","version":"20.20.2"}}"#;
         assert_eq!(read(hello), AgentMessage::Hello { protocol: 1 });
         assert_eq!(read(r#"{"connections":7}"#), AgentMessage::Connections(7));
-        let work = Work { requests: 2, started: 1, connections: 3 };
-        let line = r#"{"work":{"requests":2,"started":1,"connections":3}}"#;
+        let work = Work { requests: 2, started: 1, connections: 3, total: 9 };
+        let line = r#"{"work":{"requests":2,"started":1,"connections":3,"total":9}}"#;
         assert_eq!(read(line), AgentMessage::Work(work));
         let line = r#"{"listeners":{"id":4,"count":1}}"#;
         assert_eq!(read(line), AgentMessage::Listeners { id: 4, count: 1 });

@@ -3,7 +3,7 @@
 //!
 //! `node:cluster`'s own protocol cannot end a worker without cutting off requests: it knows neither of
 //! requests in progress, nor of kept-alive connections, nor whether the program handles a signal. The
-//! agent does. It talks to the primary over a socket of its own, one JSON object a line, and the
+//! agent does. It talks to the primary over two pipes of its own, one JSON object a line, and the
 //! program does not notice it.
 //!
 //! ```text

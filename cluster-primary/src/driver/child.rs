@@ -15,7 +15,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::Primary;
-use super::agent::AgentSocket;
+use super::agent::AgentPipes;
 use super::process::Process;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
@@ -49,7 +49,7 @@ pub(super) struct Child {
     /// Until it has been waited for.
     pub(super) process: Option<Process>,
     pipes: BTreeMap<u32, File>,
-    pub(super) agent: Option<AgentSocket>,
+    pub(super) agent: Option<AgentPipes>,
     /// The channel is to close once all is written.
     pub(super) closing: bool,
     /// Its channel takes nothing more until it is writable.
@@ -270,6 +270,7 @@ impl Primary {
                 self.departed.insert(worker, child.serialization);
             }
             self.unflushed.remove(&worker);
+            self.without_agent.remove(&worker);
         }
     }
 

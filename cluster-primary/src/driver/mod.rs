@@ -30,7 +30,7 @@ pub mod usage;
 mod view;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -99,6 +99,10 @@ pub struct Primary {
     lent: BTreeMap<RawFd, OwnedFd>,
     /// Where Node workers load their agents from.
     agent_folder: Option<AgentFolder>,
+    /// When that was last looked after.
+    agent_folder_seen: Mono,
+    /// Workers that started without an agent since their programs did not look like Node.
+    without_agent: BTreeSet<WorkerId>,
     /// Servers with a socket for each slot.
     groups: BTreeMap<ServerId, Group>,
     /// Servers that wait for descriptors before they close.
@@ -172,6 +176,8 @@ impl Primary {
             listeners: BTreeMap::new(),
             lent: BTreeMap::new(),
             agent_folder: None,
+            agent_folder_seen: Mono::ZERO,
+            without_agent: BTreeSet::new(),
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
             conns: HashMap::new(),
@@ -323,6 +329,10 @@ impl Primary {
         }
         let first = spawn::first_free(settings);
         match Prepared::new(settings, env, first, &mut self.agent_folder) {
+            Ok(None) => {
+                self.without_agent.insert(worker);
+                None
+            }
             Ok(prepared) => prepared,
             Err(reason) => {
                 self.drain_machine();
@@ -333,11 +343,11 @@ impl Primary {
     }
 
     fn add_agent(&mut self, worker: WorkerId, agent: Prepared) -> io::Result<()> {
-        let mut socket = agent.socket;
+        let mut pipes = agent.pipes;
         let token = self.tokens.token(Source::Agent(worker));
-        socket.register(self.poll.registry(), token)?;
+        pipes.register(self.poll.registry(), token)?;
         if let Some(child) = self.children.get_mut(&worker) {
-            child.agent = Some(socket);
+            child.agent = Some(pipes);
         }
         Ok(())
     }
@@ -631,6 +641,7 @@ impl Primary {
         // An answer that has just come is in time.
         self.end_overdue_requests(now);
         self.machine.handle_timeout(self.clock.now());
+        self.look_after_agent_folder(now);
         self.settle();
         Ok(())
     }

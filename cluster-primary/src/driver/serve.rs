@@ -102,7 +102,7 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
-            Output::TellAgent { worker, command } => self.tell_agent(worker, &command),
+            Output::NotifyAgent { worker, command } => self.notify_agent(worker, &command),
             Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
             Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
@@ -141,6 +141,10 @@ impl Primary {
             Output::Event(event) => match self.with_descriptor(event) {
                 Event::Message { worker, message, handle } => {
                     self.hear(worker, message, handle);
+                }
+                Event::Listening { worker, address } => {
+                    self.events.push_back(Event::Listening { worker, address });
+                    self.look_for_node(worker);
                 }
                 event => self.events.push_back(event),
             },

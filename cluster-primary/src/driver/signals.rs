@@ -6,14 +6,14 @@ use crate::Signal;
 /// any case, Go all signals: of those, and of programs that are not known, the system's answer says
 /// nothing.
 #[cfg(any(target_os = "linux", test))]
-const HONEST: [&str; 3] = ["python", "bun", "deno"];
+const CATCH_ON_REQUEST: [&str; 3] = ["python", "bun", "deno"];
 
 /// Whether the program that runs as that process handles that signal; `None` if that cannot be told.
 #[cfg(target_os = "linux")]
 pub(super) fn catches(pid: u32, signal: Signal) -> Option<bool> {
     let file = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = file.file_name()?.to_str()?;
-    if !HONEST.iter().any(|runtime| is_runtime(name, runtime)) {
+    if !CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)) {
         return None;
     }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -43,10 +43,10 @@ mod tests {
     #[test]
     fn runtimes_are_known_by_their_names() {
         for name in ["python3.11", "python", "bun", "deno", "python3 (deleted)"] {
-            assert!(HONEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
+            assert!(CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
         }
         for name in ["node", "pythonic", "bunny", "java", ""] {
-            assert!(!HONEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
+            assert!(!CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
         }
     }
 

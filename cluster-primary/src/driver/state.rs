@@ -224,6 +224,8 @@ impl Primary {
             groups,
             lent,
             agent_folder,
+            agent_folder_seen: now,
+            without_agent: BTreeSet::new(),
             closing: state.closing,
             conns,
             last_conn: state.last_conn,

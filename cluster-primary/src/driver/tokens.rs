@@ -14,7 +14,7 @@ pub(super) enum Source {
     Calls,
     /// A worker's channel.
     Channel(WorkerId),
-    /// The socket of a worker's agent.
+    /// The pipes of a worker's agent.
     Agent(WorkerId),
     /// A worker's pipe, by its number in the worker.
     Pipe(WorkerId, u32),

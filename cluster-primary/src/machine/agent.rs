@@ -17,30 +17,41 @@ const REPORT: Duration = Duration::from_secs(1);
 /// How soon they tell of a changed number of connections where connections are placed by it.
 const CONNECTIONS: Duration = Duration::from_millis(50);
 
-/// Why there is none, if the agent's socket closed before it said anything.
-const NO_HELLO: &str =
-    "it could not start (Node's permission model needs --allow-net for it, from Node 25 on)";
+/// Why there is none, if the agent's pipe closed before it said anything.
+const NO_HELLO: &str = "it ended before it said anything (under Node's permission model it needs \
+    --allow-net, from Node 25 on)";
 
 /// What is known of a worker's agent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Agent {
-    /// It has said hello, and its socket is open.
+    /// It has said hello, and its pipe is open.
     connected: bool,
     pub(super) report: Option<AgentReport>,
     /// The number of open connections that it told last.
     connections: u32,
-    /// Its socket closed before it said hello.
+    /// Its pipe closed before it said hello.
     failed: bool,
     /// The worker was told to finish its HTTP work.
     leaving: bool,
-    /// The last question's number, and whether it awaits its answer.
+    /// What was left of it last.
+    work: Option<Work>,
+    /// The last question's number, and what it was, as long as it awaits its answer.
     question: u64,
-    asked: bool,
+    asked: Option<Question>,
+}
+
+/// What an agent is asked, to find out how its worker is to be asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Question {
+    /// Does the program listen for messages? If not, the signal is the next question.
+    Message { signal: Option<Signal> },
+    /// Does it handle the signal?
+    Signal,
 }
 
 impl Machine {
-    pub(super) fn agent_said(&mut self, now: Mono, id: WorkerId, message: AgentMessage) {
+    pub(super) fn agent_message(&mut self, now: Mono, id: WorkerId, message: AgentMessage) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let agent = &mut worker.agent;
         match message {
@@ -48,7 +59,7 @@ impl Machine {
                 agent.connected = true;
                 let by_connections = self.settings.policy == PolicyName::LeastConnections;
                 let connections = if by_connections { CONNECTIONS } else { Duration::ZERO };
-                self.tell_agent(id, AgentCommand::Configure { report: REPORT, connections });
+                self.notify_agent(id, AgentCommand::Configure { report: REPORT, connections });
             }
             AgentMessage::Report(report) => {
                 agent.report = Some(report);
@@ -56,24 +67,25 @@ impl Machine {
             }
             AgentMessage::Connections(connections) => self.agent_holds(now, id, connections),
             AgentMessage::Work(work) => {
-                let leaving = agent.leaving;
+                let news = agent.leaving && agent.work.replace(work) != Some(work);
                 self.agent_holds(now, id, work.connections);
-                if leaving {
+                if news {
                     self.progress(id, LeaveProgress::Work(work));
                 }
                 self.check_servers_closed(id);
             }
             AgentMessage::Listeners { id: question, count } => {
-                if question == agent.question && std::mem::take(&mut agent.asked) {
-                    let by = if count > 0 { StopBy::Signal } else { StopBy::Disconnect };
-                    self.progress(id, LeaveProgress::Stop(by));
+                if question == agent.question
+                    && let Some(asked) = agent.asked.take()
+                {
+                    self.answered_stop(id, asked, count > 0);
                 }
             }
             AgentMessage::Unknown => {}
         }
     }
 
-    /// The agent's socket has closed.
+    /// The agent's pipe has closed.
     pub(super) fn agent_lost(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let agent = &mut worker.agent;
@@ -86,7 +98,7 @@ impl Machine {
             worker.held = None;
         }
         let agent = &mut worker.agent;
-        let (leaving, asked) = (agent.leaving, std::mem::take(&mut agent.asked));
+        let (leaving, asked) = (agent.leaving, agent.asked.take().is_some());
         // What awaits an answer of it goes on without.
         if leaving {
             self.progress(id, LeaveProgress::Work(Work::default()));
@@ -122,7 +134,7 @@ impl Machine {
         if worker.agent.connected {
             worker.agent.leaving = true;
             let stop_accepting = self.settings.placement == Placement::Shared;
-            self.tell_agent(id, AgentCommand::Leave { stop_accepting });
+            self.notify_agent(id, AgentCommand::Leave { stop_accepting });
         } else {
             self.progress(id, LeaveProgress::Work(Work::default()));
         }
@@ -140,17 +152,37 @@ impl Machine {
     ) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let by = match signal {
-            // It does not listen to its channel: the signal is all that it could hear.
-            Some(_) if !worker.connected || !worker.has_spoken() => StopBy::Signal,
-            _ if message => StopBy::Message,
+            // It does not use its channel: the signal is all that it could get.
+            Some(_) if !worker.has_spoken() && !worker.agent.connected => StopBy::Signal,
+            _ if message && worker.connected && worker.agent.connected => {
+                return self.ask_agent(id, Question::Message { signal }, "message".to_owned());
+            }
+            _ if message && worker.connected => StopBy::Message,
             Some(signal) if worker.agent.connected => {
-                worker.agent.question += 1;
-                worker.agent.asked = true;
-                let (question, event) = (worker.agent.question, signal.to_string());
-                self.tell_agent(id, AgentCommand::Listeners { id: question, event });
-                return;
+                return self.ask_agent(id, Question::Signal, signal.to_string());
             }
             Some(_) if catches == Some(true) => StopBy::Signal,
+            _ => StopBy::Disconnect,
+        };
+        self.progress(id, LeaveProgress::Stop(by));
+    }
+
+    fn ask_agent(&mut self, id: WorkerId, question: Question, event: String) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.agent.question += 1;
+            worker.agent.asked = Some(question);
+            let id_of_question = worker.agent.question;
+            self.notify_agent(id, AgentCommand::Listeners { id: id_of_question, event });
+        }
+    }
+
+    fn answered_stop(&mut self, id: WorkerId, asked: Question, listens: bool) {
+        let by = match (asked, listens) {
+            (Question::Message { .. }, true) => StopBy::Message,
+            (Question::Message { signal: Some(signal) }, false) => {
+                return self.ask_agent(id, Question::Signal, signal.to_string());
+            }
+            (Question::Signal, true) => StopBy::Signal,
             _ => StopBy::Disconnect,
         };
         self.progress(id, LeaveProgress::Stop(by));
@@ -172,7 +204,7 @@ impl Machine {
         self.event(Event::Leaving { worker, progress });
     }
 
-    fn tell_agent(&mut self, worker: WorkerId, command: AgentCommand) {
-        self.output.push_back(Output::TellAgent { worker, command });
+    fn notify_agent(&mut self, worker: WorkerId, command: AgentCommand) {
+        self.output.push_back(Output::NotifyAgent { worker, command });
     }
 }

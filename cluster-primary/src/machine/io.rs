@@ -165,13 +165,13 @@ pub enum Input {
         catches: Option<bool>,
     },
     /// A worker's agent said something.
-    AgentSaid {
+    AgentMessage {
         /// The worker.
         worker: WorkerId,
         /// What.
         message: AgentMessage,
     },
-    /// The socket of a worker's agent has closed.
+    /// The pipe of a worker's agent has closed.
     AgentLost {
         /// The worker.
         worker: WorkerId,
@@ -233,8 +233,8 @@ pub enum Output {
         worker: WorkerId,
     },
     /// Tell a worker's agent something.
-    TellAgent {
-        /// The worker. If the agent's socket has closed the command is dropped.
+    NotifyAgent {
+        /// The worker. If the agent's pipe has closed the command is dropped.
         worker: WorkerId,
         /// What.
         command: AgentCommand,

@@ -25,6 +25,8 @@ impl Machine {
     /// A worker is to get nothing more, and to answer for what is on its way to it;
     /// [`LeaveProgress::OutOfRotation`] says when it has.
     pub(super) fn take_out_of_rotation(&mut self, now: Mono, id: WorkerId) {
+        // From here on it makes a difference.
+        self.check_agent(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match worker.disconnect {
             worker::Disconnect::No if worker.connected => {

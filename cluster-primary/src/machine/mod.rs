@@ -146,7 +146,7 @@ impl Machine {
             Input::AskStop { worker, signal, message, catches } => {
                 self.ask_stop(worker, signal, message, catches);
             }
-            Input::AgentSaid { worker, message } => self.agent_said(now, worker, message),
+            Input::AgentMessage { worker, message } => self.agent_message(now, worker, message),
             Input::AgentLost { worker } => self.agent_lost(worker),
             Input::Disconnect { worker } => self.disconnect(now, worker),
             Input::CloseChannel { worker } => self.leave_rotation(now, worker),

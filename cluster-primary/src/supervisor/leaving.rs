@@ -15,6 +15,9 @@ use crate::{LeaveProgress, Signal, StopBy, WorkerId};
 /// await its answer.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// How long after `SIGKILL` a worker that is still there is sent it again, at the least.
+const KILLED_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long no request may have come on the open connections before a program is asked to stop. Agents
 /// close connections that have been idle for half of that; a client that uses its connection without a
 /// pause gets one more response, which has it close the connection.
@@ -66,12 +69,13 @@ impl Supervisor {
             ) => {
                 self.ask_stop(now, worker);
             }
-            (Leave::Working { until, streaming, quiet }, LeaveProgress::Work(work)) => {
+            (Leave::Working { until, streaming, .. }, LeaveProgress::Work(work)) => {
                 let since =
                     |holds: bool, before: Option<Mono>| holds.then(|| before.unwrap_or(now));
                 let only_started = work.requests > 0 && work.requests == work.started;
                 let streaming = since(only_started, streaming);
-                let quiet = since(work.requests == 0, quiet);
+                // From the last change on: requests may have come and gone since the one before.
+                let quiet = (work.requests == 0).then_some(now);
                 member.leave = Leave::Working { until, streaming, quiet };
             }
             (Leave::Asking { .. }, LeaveProgress::Stop(by)) => self.stop(now, worker, by),
@@ -84,7 +88,8 @@ impl Supervisor {
 
     fn ask_stop(&mut self, now: Mono, worker: WorkerId) {
         let Some(member) = self.members.get_mut(&worker) else { return };
-        member.leave = Leave::Asking { until: now + MOMENT };
+        // A busy event loop answers between two pieces of its work.
+        member.leave = Leave::Asking { until: now + self.config.drain_timeout().max(MOMENT) };
         let (signal, message) = (self.config.stop_signal, self.config.stop_message.is_some());
         self.output.push_back(Output::AskStop { worker, signal, message });
     }
@@ -155,7 +160,9 @@ impl Supervisor {
             .collect();
         let at_once = matches!(self.phase, Phase::Ending { at_once: true, .. });
         for (worker, slot, step) in overdue {
-            self.leaves(now, worker, Step::Kill, self.config.kill_after);
+            let kill_after = self.config.kill_after;
+            let next = if step == Step::Kill { kill_after.max(KILLED_AGAIN) } else { kill_after };
+            self.leaves(now, worker, Step::Kill, next);
             let Some(member) = self.members.get_mut(&worker) else { continue };
             member.leave = Leave::Disconnecting;
             let signal = match step {

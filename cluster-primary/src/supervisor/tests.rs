@@ -10,6 +10,12 @@ const fn ms(millis: u64) -> Mono {
     Mono::from_millis(millis)
 }
 
+fn work_of(requests: u32, started: u32, connections: u32) -> Work {
+    let mut work = Work::default();
+    (work.requests, work.started, work.connections) = (requests, started, connections);
+    work
+}
+
 /// Workers that do as they are told, at once or not at all.
 struct World {
     supervisor: Supervisor,
@@ -131,7 +137,7 @@ impl World {
 
     /// What its HTTP work is now.
     fn works(&mut self, worker: u32, requests: u32, started: u32) {
-        let work = Work { requests, started, connections: requests };
+        let work = work_of(requests, started, requests);
         self.progresses(worker, LeaveProgress::Work(work));
     }
 
@@ -592,7 +598,7 @@ fn leaves(config: Config, stop_by: StopBy, work: Work) -> World {
 
 #[test]
 fn the_stop_signal_comes_when_requests_are_done_and_disconnect_when_servers_have_closed() {
-    let work = Work { requests: 2, started: 0, connections: 2 };
+    let work = work_of(2, 0, 2);
     let mut world = leaves(Config::new(1), StopBy::Signal, work);
     world.pass(ms(3000));
     world.works(1, 1, 0);
@@ -636,7 +642,7 @@ fn without_a_handler_disconnect_comes_in_place_of_the_signal() {
 
 #[test]
 fn work_that_does_not_end_is_waited_for_until_the_drain_timeout() {
-    let work = Work { requests: 3, started: 1, connections: 3 };
+    let work = work_of(3, 1, 3);
     let mut world = leaves(Config::new(1), StopBy::Signal, work);
     world.pass(ms(4999));
     assert_eq!(steps(&mut world), [""; 0]);
@@ -651,7 +657,7 @@ fn work_that_does_not_end_is_waited_for_until_the_drain_timeout() {
 
 #[test]
 fn responses_without_an_end_in_sight_have_a_second() {
-    let work = Work { requests: 2, started: 1, connections: 2 };
+    let work = work_of(2, 1, 2);
     let mut world = leaves(Config::new(1), StopBy::Signal, work);
     world.pass(ms(1000));
     world.works(1, 1, 1);
@@ -669,9 +675,9 @@ fn responses_without_an_end_in_sight_have_a_second() {
 
 #[test]
 fn connections_that_are_kept_alive_are_to_be_quiet_for_a_while() {
-    let work = Work { requests: 1, started: 0, connections: 1 };
+    let work = work_of(1, 0, 1);
     let mut world = leaves(Config::new(1), StopBy::Signal, work);
-    let idle = LeaveProgress::Work(Work { requests: 0, started: 0, connections: 1 });
+    let idle = LeaveProgress::Work(Work { connections: 1, ..Work::default() });
     world.progresses(1, idle);
     world.pass(ms(150));
     // The client's next request comes.
@@ -710,6 +716,24 @@ fn another_stop_signal_does_not_save_it_from_sigterm() {
 }
 
 #[test]
+fn without_any_patience_a_worker_is_killed_once_and_waited_for() {
+    let config = Config { grace: ms(0), kill_after: ms(0), ..Config::new(1) };
+    let mut supervisor = Supervisor::new(config);
+    supervisor.handle_input(Mono::ZERO, Input::Start);
+    supervisor.handle_input(Mono::ZERO, Input::Forked { slot: 0, worker: WorkerId(1) });
+    supervisor.handle_input(Mono::ZERO, Input::End);
+    let mut turns = 0;
+    while let Some(due) = supervisor.poll_timeout().filter(|due| *due <= ms(999)) {
+        supervisor.handle_timeout(due);
+        turns += 1;
+        assert!(turns < 10, "it never waits for the worker's end");
+    }
+    let outputs = std::iter::from_fn(|| supervisor.poll_output());
+    let kills = outputs.filter(|o| matches!(o, Output::Kill { signal: Signal::KILL, .. })).count();
+    assert_eq!(kills, 1);
+}
+
+#[test]
 fn a_worker_that_does_not_answer_is_ended_by_signals_alone() {
     let mut world = World::new(Config::new(1));
     world.obedient = false;
@@ -743,7 +767,7 @@ fn happens(world: &mut World, lots: &mut Lots) {
     world.stop_by = [StopBy::Signal, StopBy::Message, StopBy::Disconnect][draw(3) as usize];
     let requests = u32::try_from(draw(3)).unwrap();
     let started = u32::try_from(draw(u64::from(requests) + 1)).unwrap();
-    world.work = Work { requests, started, connections: requests };
+    world.work = work_of(requests, started, requests);
     match (draw(12), some) {
         (9, Some(worker)) => world.works(worker.0, requests, started),
         (10, Some(worker)) => world.progresses(worker.0, LeaveProgress::OutOfRotation),

@@ -664,7 +664,7 @@ impl World {
     /// The user, or the agent, of a worker that leaves step by step.
     fn leaves_by_steps(&mut self, worker: WorkerId, what: u8, bytes: &mut Bytes<'_>) {
         let number = u32::from(bytes.next());
-        let said = |message| Input::AgentSaid { worker, message };
+        let said = |message| Input::AgentMessage { worker, message };
         let input = match what {
             8..=31 => {
                 let known = self.workers.get_mut(&worker).expect("it was picked");
@@ -695,7 +695,10 @@ impl World {
             }
             72..=77 => said(AgentMessage::Connections(number)),
             78..=83 => {
-                let work = Work { requests: number, started: number / 2, connections: number / 3 };
+                let mut work = Work::default();
+                work.requests = number;
+                work.started = number / 2;
+                work.connections = number / 3;
                 said(AgentMessage::Work(work))
             }
             84..=89 => {
@@ -808,7 +811,7 @@ impl World {
                         odd => panic!("{conn:?} ends as {odd:?}"),
                     }
                 }
-                Output::TellAgent { worker, .. } => {
+                Output::NotifyAgent { worker, .. } => {
                     assert!(self.workers.contains_key(&worker), "{worker} was never forked");
                 }
                 Output::CloseHandle { handle } => {

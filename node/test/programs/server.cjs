@@ -3,6 +3,8 @@
 // A server of the kind given as argument, driven by IPC messages of the test.
 //   /        answers at once          /hold    answers after the message 'release'
 //   /keep    sets keep-alive itself   /stream  sends its header, ends after 'release'
+//   /early   answers 401 without reading the request's body
+// 'release-last' answers only the request that was held last.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -21,6 +23,9 @@ function handle(req, res) {
     res.write('part');
     held.add(() => res.end('end'));
     process.send({ held: held.size });
+  } else if (req.url === '/early') {
+    res.statusCode = 401;
+    res.end('no');
   } else if (req.url === '/keep') {
     res.writeHead(200, { Connection: 'keep-alive', 'Keep-Alive': 'timeout=99', 'X-Own': '1' });
     res.end('keep');
@@ -77,6 +82,12 @@ const commands = {
   release() {
     for (const release of held) release();
     held.clear();
+  },
+  'release-last'() {
+    const release = [...held].pop();
+    held.delete(release);
+    release();
+    process.send({ released: held.size });
   },
   state: () => process.send({
     state: { listening: server.listening, address: server.address(), connected: process.connected },

@@ -1,8 +1,9 @@
 //! The file that Node workers load the agent from.
 //!
-//! It must be there for as long as a worker lives, because Node's worker threads load it again. So it
-//! lies where nothing cleans up, if possible, and its folder is locked: systemd-tmpfiles leaves
-//! locked folders alone.
+//! It must be there for as long as a worker lives, because Node's worker threads load it again. So its
+//! folder is locked (systemd-tmpfiles leaves locked folders alone), and the primary looks after it: what
+//! another cleaner has removed is made again. The folder is known by its descriptor: whatever else has
+//! its name by now, another user's perhaps, is not used.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -62,26 +63,52 @@ impl AgentFolder {
                 Err(error) => return Err(error),
             }
         };
-        let lock = File::open(&path).inspect_err(|_| drop(fs::remove_dir(&path)))?;
+        let lock = open_folder(&path).inspect_err(|_| drop(fs::remove_dir(&path)))?;
         let folder = Self { path, lock, kept: false };
         flock(&folder.lock, FlockOperation::NonBlockingLockShared)?;
+        if !folder.is_intact() {
+            // Another primary took it for an abandoned one before it was locked.
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         // Whatever the process's umask is.
-        fs::set_permissions(&folder.path, Permissions::from_mode(0o755))?;
+        folder.lock.set_permissions(Permissions::from_mode(0o755))?;
         folder.write()?;
         Ok(folder)
     }
 
-    /// The file, which is written anew if it is gone.
+    /// The file. If it or its folder has been removed it is made again; the path stays the same, as
+    /// workers that run load it by that.
     ///
     /// # Errors
-    /// If it cannot be.
-    pub(super) fn file(&self) -> io::Result<PathBuf> {
-        let there = fs::metadata(self.path()).is_ok_and(|file| file.len() == SCRIPT.len() as u64);
-        if !there {
-            DirBuilder::new().recursive(true).mode(0o755).create(&self.path)?;
-            self.write()?;
+    /// If it cannot be made again: then another folder is needed.
+    pub(super) fn file(&mut self) -> io::Result<PathBuf> {
+        if !self.is_intact() {
+            // What another user has put there is an error.
+            DirBuilder::new().mode(0o755).create(&self.path)?;
+            let lock = open_folder(&self.path)?;
+            flock(&lock, FlockOperation::NonBlockingLockShared)?;
+            self.lock = lock;
+            if !self.is_intact() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.lock.set_permissions(Permissions::from_mode(0o755))?;
         }
+        // In a folder of ours nobody else can put a file.
+        if fs::metadata(self.path()).is_ok_and(|file| file.len() == SCRIPT.len() as u64) {
+            return Ok(self.path());
+        }
+        self.write()?;
         Ok(self.path())
+    }
+
+    /// Whether the path still leads to the folder that this one has open, and it is this user's.
+    fn is_intact(&self) -> bool {
+        let (Ok(ours), Ok(found)) = (self.lock.metadata(), fs::symlink_metadata(&self.path)) else {
+            return false;
+        };
+        found.is_dir()
+            && (found.dev(), found.ino()) == (ours.dev(), ours.ino())
+            && found.uid() == rustix::process::geteuid().as_raw()
     }
 
     /// Named by the version: after an upgrade in place workers of both may need theirs.
@@ -106,11 +133,17 @@ impl AgentFolder {
 
 impl Drop for AgentFolder {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.kept && self.is_intact() {
             // What cannot be removed is removed by the next primary that comes here.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Opens a folder and nothing else, and does not wait for it.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?.into())
 }
 
 /// Where it may lie, the best place first.
@@ -119,7 +152,8 @@ fn candidates(other_user: bool) -> Vec<PathBuf> {
     let run = root.then(|| PathBuf::from("/run"));
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let own = own.filter(|path| !root && path.is_absolute());
-    let candidates = [run, own, Some(std::env::temp_dir())];
+    // A runtime folder of the user's goes when the user logs out, and a server may stay.
+    let candidates = [run, Some(std::env::temp_dir()), own];
     let usable = |path: &PathBuf| path.is_dir() && (!other_user || others_may_enter(path));
     candidates.into_iter().flatten().filter(usable).collect()
 }
@@ -142,8 +176,7 @@ fn remove_abandoned(parent: &Path) {
             continue;
         }
         // Whatever else may stand there by now is not opened, and not waited for.
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(folder) = open(entry.path(), flags, Mode::empty()) else { continue };
+        let Ok(folder) = open_folder(&entry.path()) else { continue };
         // Its primary holds a lock for as long as it lives.
         if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
@@ -187,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_file_is_there_until_the_folder_goes() {
-        let folder = AgentFolder::make(true).expect("there is a place");
+        let mut folder = AgentFolder::make(true).expect("there is a place");
         let file = folder.file().expect("it is written");
         assert_eq!(fs::read_to_string(&file).expect("it can be read"), SCRIPT);
         assert_eq!(fs::metadata(&file).expect("it is there").mode() & 0o777, 0o444);
@@ -198,6 +231,24 @@ mod tests {
         let path = folder.path.clone();
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_another_has_put_in_its_place_is_not_used() {
+        let parent = std::env::temp_dir().join(format!("cluster-replaced-{}", std::process::id()));
+        fs::create_dir(&parent).expect("a folder");
+        let mut folder = AgentFolder::make_in(&parent).expect("a folder");
+        let path = folder.path.clone();
+        fs::remove_dir_all(&path).expect("it is ours");
+        let other = parent.join("other");
+        fs::create_dir(&other).expect("a folder");
+        fs::write(other.join(folder.path().file_name().expect("it has a name")), SCRIPT)
+            .expect("it is written");
+        std::os::unix::fs::symlink(&other, &path).expect("a link");
+        assert!(folder.file().is_err());
+        drop(folder);
+        assert!(path.is_symlink() && other.exists(), "it removes only what is its own");
+        fs::remove_dir_all(&parent).expect("it is ours");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use super::{AgentFolder, AgentSocket};
+use super::{AgentFolder, AgentPipes};
 use crate::Settings;
 use crate::agent::inject::{self, Place, Program, Source};
 use crate::driver::{inspect, program};
@@ -18,8 +18,8 @@ pub(in super::super) struct Prepared {
     env: Vec<(OsString, OsString)>,
     /// Descriptors, the first of them at the number that was asked for, and so on.
     fds: Vec<OwnedFd>,
-    /// The primary's end.
-    pub(in super::super) socket: AgentSocket,
+    /// The primary's ends.
+    pub(in super::super) pipes: AgentPipes,
 }
 
 impl Prepared {
@@ -54,13 +54,17 @@ impl Prepared {
             };
         };
         let no = |what| move |error: io::Error| format!("no {what}: {error}");
-        let (socket, theirs) = AgentSocket::pair().map_err(no("socket"))?;
-        let inode = rustix::fs::fstat(&theirs).map_err(|errno| no("socket")(errno.into()))?.st_ino;
-        let (source, script) = source(settings, &program, first + 1, folder)?;
+        let (pipes, ends) = AgentPipes::new().map_err(no("pipe"))?;
+        let inode = |end: &OwnedFd| match rustix::fs::fstat(end) {
+            Ok(found) => Ok(found.st_ino),
+            Err(errno) => Err(no("pipe")(errno.into())),
+        };
+        let inodes = [inode(&ends.commands)?, inode(&ends.reports)?];
+        let (source, script) = source(settings, &program, first + 2, folder)?;
         let env = inject::variables(
             place,
             &source,
-            (first, inode),
+            [(first, inodes[0]), (first + 1, inodes[1])],
             program.node_options.as_deref().map(OsStr::new),
         );
         let arguments = source.arguments().to_vec();
@@ -69,8 +73,8 @@ impl Prepared {
             Place::Program => (Vec::new(), arguments),
             Place::Options => (Vec::new(), Vec::new()),
         };
-        let fds = [Some(theirs), script].into_iter().flatten().collect();
-        Ok(Some(Self { exec_argv, args, env, fds, socket }))
+        let fds = [Some(ends.commands), Some(ends.reports), script].into_iter().flatten().collect();
+        Ok(Some(Self { exec_argv, args, env, fds, pipes }))
     }
 }
 
@@ -98,14 +102,11 @@ fn source(
 }
 
 fn file(settings: &Settings, folder: &mut Option<AgentFolder>) -> io::Result<std::path::PathBuf> {
-    let folder = match folder {
-        Some(folder) => folder,
-        None => {
-            let other_user = settings.uid.is_some() || settings.gid.is_some();
-            folder.insert(AgentFolder::make(other_user)?)
-        }
-    };
-    folder.file()
+    if let Some(path) = folder.as_mut().and_then(|folder| folder.file().ok()) {
+        return Ok(path);
+    }
+    let other_user = settings.uid.is_some() || settings.gid.is_some();
+    folder.insert(AgentFolder::make(other_user)?).file()
 }
 
 /// A descriptor with the agent's text, this worker's own.

@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use serde::{Deserialize, Serialize};
 
-use super::super::agent::{AgentSocket, AgentSocketState};
+use super::super::agent::{AgentPipes, AgentPipesState};
 use super::super::process::Process;
 use super::super::send::SendsState;
 use super::super::tokens::{Source, Tokens};
@@ -28,7 +28,7 @@ pub(in super::super) struct ChildState {
     /// By their numbers in the worker.
     pipes: BTreeMap<u32, usize>,
     #[serde(default)]
-    agent: Option<AgentSocketState>,
+    agent: Option<AgentPipesState>,
     closing: bool,
     blocked: bool,
     sends: SendsState,
@@ -47,7 +47,7 @@ pub(in super::super) struct Unpacked {
     state: ChildState,
     channel: Option<Parts<Socket>>,
     pipes: BTreeMap<u32, OwnedFd>,
-    agent: Option<AgentSocket>,
+    agent: Option<AgentPipes>,
 }
 
 impl Child {
@@ -92,7 +92,7 @@ impl ChildState {
         let pipes = std::mem::take(&mut self.pipes).into_iter();
         let pipes = pipes.map(|(fd, place)| Ok((fd, arriving.take(place)?)));
         let pipes = pipes.collect::<Result<_, StateError>>()?;
-        let agent = self.agent.take().map(|agent| AgentSocket::from_state(agent, arriving));
+        let agent = self.agent.take().map(|agent| AgentPipes::from_state(agent, arriving));
         let agent = agent.transpose()?;
         Ok(Unpacked { state: self, channel, pipes, agent })
     }

@@ -1,9 +1,13 @@
-//! The primary's end of an agent's socket.
+//! The primary's ends of an agent's two pipes.
+//!
+//! Pipes, and not a socket: descriptors can be passed over a socket, and the system closes those that
+//! are not asked for when the primary reads or closes it, which takes as long as their sender likes (a
+//! connection with `SO_LINGER` and unsent data). Over a pipe come bytes alone.
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use mio::net::UnixStream;
+use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +20,9 @@ const CHUNK: usize = 16 << 10;
 /// Bytes that may wait for an agent. A command has fewer than a hundred.
 const MAX_UNSENT: usize = 16 << 10;
 
-pub(in super::super) struct AgentSocket {
-    stream: UnixStream,
+pub(in super::super) struct AgentPipes {
+    commands: Sender,
+    reports: Receiver,
     /// The beginning of a line.
     received: Vec<u8>,
     /// The rest of what could not be written.
@@ -44,17 +49,34 @@ pub(super) enum Then {
     Failed(String),
 }
 
-impl AgentSocket {
-    /// A socket and the worker's end of it.
-    pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        Ok((Self::new(ours), theirs.into()))
+/// The worker's ends.
+pub(super) struct WorkerEnds {
+    /// Commands come by it.
+    pub(super) commands: OwnedFd,
+    /// Reports go by it.
+    pub(super) reports: OwnedFd,
+}
+
+impl AgentPipes {
+    /// Two pipes, and the worker's ends of them.
+    pub(super) fn new() -> io::Result<(Self, WorkerEnds)> {
+        let (commands, ours) = io::pipe()?;
+        let (reports, theirs) = io::pipe()?;
+        let ends = WorkerEnds { commands: commands.into(), reports: theirs.into() };
+        Ok((Self::of(ours.into(), reports.into())?, ends))
     }
 
-    fn new(stream: std::os::unix::net::UnixStream) -> Self {
-        let stream = UnixStream::from_std(stream);
-        Self { stream, received: Vec::new(), unsent: Vec::new(), given_up: false }
+    /// Each end is an open file of its own: the worker cannot change how these behave.
+    fn of(commands: OwnedFd, reports: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&commands, true)?;
+        rustix::io::ioctl_fionbio(&reports, true)?;
+        Ok(Self {
+            commands: Sender::from(commands),
+            reports: Receiver::from(reports),
+            received: Vec::new(),
+            unsent: Vec::new(),
+            given_up: false,
+        })
     }
 
     pub(in super::super) fn register(
@@ -62,13 +84,14 @@ impl AgentSocket {
         registry: &Registry,
         token: Token,
     ) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut self.stream, token, interest)
+        registry.register(&mut self.reports, token, Interest::READABLE)?;
+        registry.register(&mut self.commands, token, Interest::WRITABLE)
     }
 
     pub(super) fn deregister(&mut self, registry: &Registry) {
-        // It closes next, which ends the watch too.
-        let _ = registry.deregister(&mut self.stream);
+        // They close next, which ends the watch too.
+        let _ = registry.deregister(&mut self.reports);
+        let _ = registry.deregister(&mut self.commands);
     }
 
     /// Reads once, and writes what is left to write.
@@ -79,7 +102,7 @@ impl AgentSocket {
             return Received { messages, then };
         }
         let mut chunk = [0; CHUNK];
-        let then = match self.stream.read(&mut chunk) {
+        let then = match self.reports.read(&mut chunk) {
             Ok(0) => Then::Closed,
             Ok(length) => match self.take(&chunk[..length], &mut messages) {
                 Ok(()) => Then::More,
@@ -87,7 +110,6 @@ impl AgentSocket {
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Then::Wait,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Then::More,
-            // A reset, if the worker left something unread when it ended.
             Err(_) => Then::Closed,
         };
         Received { messages, then }
@@ -107,17 +129,17 @@ impl AgentSocket {
         Ok(())
     }
 
-    /// Writes a line; whether the agent is still to be reckoned with.
+    /// Writes a line; `false` if the agent does not read what it is sent.
     pub(super) fn write(&mut self, line: &str) -> bool {
         self.unsent.extend_from_slice(line.as_bytes());
         self.given_up |= !self.flush() || self.unsent.len() > MAX_UNSENT;
         !self.given_up
     }
 
-    /// Writes what can be written; `false` if the socket is broken.
+    /// Writes what can be written; `false` if the pipe is broken.
     fn flush(&mut self) -> bool {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
+            match self.commands.write(&self.unsent) {
                 Ok(length) => drop(self.unsent.drain(..length)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -130,33 +152,35 @@ impl AgentSocket {
     }
 }
 
-/// An [`AgentSocket`], written down.
+/// [`AgentPipes`], written down.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in super::super) struct AgentSocketState {
-    socket: usize,
+pub(in super::super) struct AgentPipesState {
+    commands: usize,
+    reports: usize,
     received: Vec<u8>,
     unsent: Vec<u8>,
 }
 
-impl AgentSocket {
+impl AgentPipes {
     pub(in super::super) fn state(
         &self,
         leaving: &mut Leaving,
-    ) -> Result<AgentSocketState, StateError> {
-        let (received, unsent) = (self.received.clone(), self.unsent.clone());
-        Ok(AgentSocketState { socket: leaving.place(&self.stream)?, received, unsent })
+    ) -> Result<AgentPipesState, StateError> {
+        Ok(AgentPipesState {
+            commands: leaving.place(self.commands.as_fd())?,
+            reports: leaving.place(self.reports.as_fd())?,
+            received: self.received.clone(),
+            unsent: self.unsent.clone(),
+        })
     }
 
     pub(in super::super) fn from_state(
-        state: AgentSocketState,
+        state: AgentPipesState,
         arriving: &mut Arriving,
     ) -> Result<Self, StateError> {
-        let stream = std::os::unix::net::UnixStream::from(arriving.take(state.socket)?);
-        stream.set_nonblocking(true).map_err(StateError::system("socket of an agent"))?;
-        let mut socket = Self::new(stream);
-        socket.received = state.received;
-        socket.unsent = state.unsent;
-        Ok(socket)
+        let (commands, reports) = (arriving.take(state.commands)?, arriving.take(state.reports)?);
+        let pipes = Self::of(commands, reports).map_err(StateError::system("pipe of an agent"))?;
+        Ok(Self { received: state.received, unsent: state.unsent, ..pipes })
     }
 }
 
@@ -164,14 +188,14 @@ impl AgentSocket {
 mod tests {
     use super::*;
 
-    fn pair() -> (AgentSocket, std::os::unix::net::UnixStream) {
-        let (ours, theirs) = AgentSocket::pair().expect("a pair of sockets");
-        (ours, theirs.into())
+    fn pair() -> (AgentPipes, std::fs::File, OwnedFd) {
+        let (ours, ends) = AgentPipes::new().expect("two pipes");
+        (ours, ends.reports.into(), ends.commands)
     }
 
     #[test]
     fn lines_may_come_in_any_pieces() {
-        let (mut ours, mut theirs) = pair();
+        let (mut ours, mut theirs, _commands) = pair();
         let mut heard = Vec::new();
         for piece in ["{\"connec", "tions\":1}\n{\"connections\"", ":2}\n"] {
             theirs.write_all(piece.as_bytes()).expect("it is open");
@@ -185,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_fails() {
-        let (mut ours, mut theirs) = pair();
+        let (mut ours, mut theirs, _commands) = pair();
         theirs.write_all(&vec![b'x'; MAX_LINE + 1]).expect("there is room");
         let failed = loop {
             match ours.read().then {
@@ -199,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_does_not_read_is_given_up() {
-        let (mut ours, _theirs) = pair();
+        let (mut ours, _reports, _commands) = pair();
         let line = format!("{}\n", "x".repeat(4095));
         let mut lines = 0;
         while ours.write(&line) {
