@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use super::{AgentFolder, AgentPipes};
 use crate::Settings;
@@ -112,6 +112,8 @@ fn file(settings: &Settings, folder: &mut Option<AgentFolder>) -> io::Result<std
 /// A descriptor with the agent's text, this worker's own.
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn script_descriptor() -> io::Result<OwnedFd> {
+    use std::os::fd::AsFd;
+
     use rustix::fs::{MemfdFlags, memfd_create};
     let file = memfd_create("cluster-agent", MemfdFlags::CLOEXEC)?;
     let mut text = crate::agent::SCRIPT.as_bytes();
