@@ -118,7 +118,7 @@ fn an_agent_that_goes_while_it_is_asked_does_not_hold_up_its_worker() {
     progress(&mut cluster, &LeaveProgress::Work(Work::default()));
     progress(&mut cluster, &LeaveProgress::Stop(StopBy::Disconnect));
     let state = cluster.primary.worker_state(worker).expect("it is there");
-    assert_eq!((state.agent, state.held), (None, None), "what it reported is true no longer");
+    assert_eq!((state.agent, state.held), (None, None), "its last report no longer holds");
     cluster.primary.disconnect_worker(worker);
     cluster.until("it leaves", |e| matches!(e, Event::Exit { .. }));
 }

@@ -92,7 +92,7 @@ impl Machine {
         agent.failed = !agent.connected;
         agent.connected = false;
         agent.connections = 0;
-        // What it reported last is true no longer.
+        // Its last report no longer holds.
         agent.report = None;
         if !worker.native {
             worker.held = None;

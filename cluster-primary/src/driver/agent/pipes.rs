@@ -98,7 +98,7 @@ impl AgentPipes {
     pub(super) fn read(&mut self) -> Received {
         let mut messages = Vec::new();
         if !self.flush() || self.given_up {
-            let then = Then::Failed("it does not read what it is told".into());
+            let then = Then::Failed("it does not read its commands".into());
             return Received { messages, then };
         }
         let mut chunk = [0; CHUNK];
