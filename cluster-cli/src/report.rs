@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use cluster_primary::control::{event_object, notice_object};
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
+use cluster_primary::tree::LeftoverProgress;
 use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
@@ -184,6 +185,15 @@ impl Report {
                      disconnect, whatever it is doing (--node-agent=false leaves agents out)",
                     name(id)
                 );
+            }
+            Event::Leftovers { worker: id, progress } => {
+                let (slot, worker, pid) = self.about(*id);
+                match progress {
+                    LeftoverProgress::Terminated { .. } => {
+                        info!(target: LIFE, slot, worker, pid, "{}: {progress}", name(id));
+                    }
+                    _ => warn!(slot, worker, pid, "{}: {progress}", name(id)),
+                }
             }
             Event::Unresponsive { worker: id, silent_for } => {
                 let (slot, worker, pid) = self.about(*id);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster_primary::control::ControlServer;
 use cluster_primary::supervisor::{Config, Ready, Recycle, StopMessage};
+use cluster_primary::tree::EndDescendants;
 use cluster_primary::{Affinity, Settings, scheduling};
 
 use crate::args::Run;
@@ -207,6 +208,10 @@ pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     // Who is killed takes its workers along, also those that never look at their channels.
     settings.die_with_primary = cfg!(target_os = "linux");
     settings.node_agent = options.leaving.node_agent;
+    let mut descendants = EndDescendants::default();
+    descendants.kill_after = options.leaving.kill_after;
+    descendants.keep_detached = options.leaving.keep_detached;
+    settings.end_descendants = Some(descendants);
     systemd::keep_from_workers(&mut settings);
     sockets.give(&mut settings, Path::new(&listen::this_program()));
     settings.keep_listeners = options.listening.keep_listeners;

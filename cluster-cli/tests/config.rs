@@ -103,7 +103,7 @@ cluster: error: FILE:1:1: there is no option colour
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
 give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
 batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
-keep-listeners, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, drain-delay, uid, gid, groups, no-new-privs, \
+keep-listeners, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
 affinity, http, output, log-format, log-level, log-connections, json, control, name, program
 ",
     );
@@ -485,6 +485,7 @@ stop-signal = "SIGTERM"
 drain-timeout = "5s"
 grace = "10s"
 kill-after = "5s"
+keep-detached = false
 drain-delay = "0s"
 no-new-privs = false
 affinity = "false"
@@ -570,6 +571,7 @@ stop-message = '{"cmd":"stop"}'
 drain-timeout = 3
 grace = "20s"
 kill-after = 2
+keep-detached = true
 drain-delay = "5s"
 uid = 0
 groups = ["root", 5]
@@ -620,6 +622,7 @@ stop-message = '{{"cmd":"stop"}}'
 drain-timeout = "3s"
 grace = "20s"
 kill-after = "2s"
+keep-detached = true
 drain-delay = "5s"
 uid = "0"
 gid = "0"

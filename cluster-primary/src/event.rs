@@ -8,6 +8,7 @@ use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value};
 
 use crate::agent::Work;
+use crate::tree::LeftoverProgress;
 use crate::{
     Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
 };
@@ -205,6 +206,15 @@ pub enum Event<H = OwnedFd> {
         status: ExitStatus,
         /// Whether it was meant to (`true`), or an accident.
         exited_after_disconnect: bool,
+    },
+    /// A worker that has ended left processes behind that end with it
+    /// ([`Settings::end_descendants`](crate::Settings::end_descendants)). Nothing is reported where
+    /// there are none.
+    Leftovers {
+        /// The worker.
+        worker: WorkerId,
+        /// What was done about them.
+        progress: LeftoverProgress,
     },
     /// What [`Primary::disconnect`](crate::Primary::disconnect) began is complete: every worker has
     /// disconnected, and every server socket is closed. (The callback of `cluster.disconnect`.)

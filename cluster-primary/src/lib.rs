@@ -81,6 +81,7 @@ mod stats;
 pub mod supervisor;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+pub mod tree;
 pub mod upgrade;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};

@@ -14,6 +14,8 @@ use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
+use crate::tree::EndDescendants;
+
 pub(crate) use state::SettingsState;
 
 /// Node's `cluster.settings`: what the next fork does. Workers that run already keep theirs.
@@ -72,6 +74,10 @@ pub struct Settings {
     /// notice: it ends HTTP work when the worker is to leave, knows whether the program handles a
     /// signal, and reports loads. Other programs are started as ever. Default: no.
     pub node_agent: bool,
+    /// How the processes end that a worker has started, once it has ended itself: those of its process
+    /// group, and those that are [proven](crate::tree) to descend from it. `None`: they are left alone,
+    /// as Node leaves them. On Linux only; elsewhere the group gets `SIGTERM`, and no more. Default: none.
+    pub end_descendants: Option<EndDescendants>,
     /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) asks for inspection
     /// (`--inspect` and the like). Default: each worker its own, counted up from 9230.
     pub inspect_port: InspectPort,
@@ -114,6 +120,7 @@ impl Default for Settings {
             affinity: None,
             die_with_primary: false,
             node_agent: false,
+            end_descendants: None,
             inspect_port: InspectPort::default(),
             windows_hide: false,
             placement: match SchedulingPolicy::read(|name| std::env::var(name).ok()) {

@@ -61,6 +61,8 @@ impl Signal {
     pub const KILL: Self = Self(Sys::KILL.as_raw());
     /// `SIGINT`: Ctrl-C.
     pub const INT: Self = Self(Sys::INT.as_raw());
+    /// `SIGCONT`: go on, after a stop.
+    pub const CONT: Self = Self(Sys::CONT.as_raw());
     /// `SIGHUP`.
     pub const HUP: Self = Self(Sys::HUP.as_raw());
     /// No signal: asks only whether the process is there.

@@ -266,6 +266,20 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) kill_after: Option<Period>,
 
+    /// Processes that a worker has started in sessions of their own (setsid, Node's detached: true) do
+    /// not end with it. Others do: those of its process group, and those that are known to descend from
+    /// it, get SIGTERM when the worker has ended, and SIGKILL after --kill-after [default: false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = ENDING
+    )]
+    pub(crate) keep_detached: Option<bool>,
+
     /// How long the workers go on when the end is asked for, while /readyz of --http says no more
     /// that the cluster is ready: for balancers to hear of it [default: 0s]
     #[arg(long, value_name = "DURATION", help_heading = ENDING)]
@@ -402,7 +416,7 @@ impl Options {
             backoff_first backoff_max max_failures failure_period stable_after ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners demo_listen node_agent stop_signal stop_message drain_timeout grace
-            kill_after drain_delay uid gid groups no_new_privs
+            kill_after keep_detached drain_delay uid gid groups no_new_privs
             affinity http output log_format log_level log_connections json control name program
         }
     }

@@ -142,6 +142,7 @@ pub(crate) struct Leaving {
     pub(crate) grace: Duration,
     #[serde(serialize_with = "shown::period")]
     pub(crate) kill_after: Duration,
+    pub(crate) keep_detached: bool,
     #[serde(serialize_with = "shown::period")]
     pub(crate) drain_delay: Duration,
 }
@@ -363,6 +364,7 @@ impl Options {
             },
             grace,
             kill_after: given.kill_after.map_or(seconds(5), |p| p.0),
+            keep_detached: given.keep_detached.unwrap_or(false),
             drain_delay: given.drain_delay.map_or(Duration::ZERO, |p| p.0),
         };
         let privileges = Privileges {

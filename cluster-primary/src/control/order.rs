@@ -31,6 +31,11 @@ pub enum Order {
 }
 
 impl Order {
+    /// Whether workers that run may have to leave because of it, while the cluster goes on.
+    pub(super) const fn replaces_workers(&self) -> bool {
+        matches!(self, Self::Reload | Self::Scale { .. })
+    }
+
     /// The method's name.
     pub const fn name(&self) -> &'static str {
         match self {

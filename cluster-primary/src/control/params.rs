@@ -85,7 +85,7 @@ fn not_open(number: impl std::fmt::Display) -> Failure {
 
 /// The types of events that can be subscribed to. The last few go beyond Node, and come only to
 /// those who ask for them by name.
-pub(super) const EVENTS: [&str; 28] = [
+pub(super) const EVENTS: [&str; 29] = [
     "setup",
     "fork",
     "online",
@@ -99,6 +99,7 @@ pub(super) const EVENTS: [&str; 28] = [
     "fallback",
     "unresponsive",
     "responsive",
+    "leftovers",
     "ready",
     "slow",
     "replacing",

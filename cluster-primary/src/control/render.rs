@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use cluster_proto::{Object, Value};
 
 use crate::supervisor::{Cause, Death, Notice};
+use crate::tree::LeftoverProgress;
 use crate::{
     Address, Affinity, Event, EventHandle, InspectPort, Placement, PolicyName, Primary, Settings,
     Stdio, WorkerId,
@@ -61,6 +62,15 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("address", address(at))
             .with("instead", instead.as_str())
             .with("message", reason.as_str()),
+        Event::Leftovers { worker, progress } => {
+            let (name, pids) = match progress {
+                LeftoverProgress::Terminated { pids, .. } => ("terminated", pids),
+                LeftoverProgress::Killed { pids } => ("killed", pids),
+                LeftoverProgress::Survived { pids } => ("survived", pids),
+            };
+            let pids = pids.iter().map(|pid| Value::from(*pid)).collect();
+            about("leftovers", worker).with("progress", name).with("pids", Value::Array(pids))
+        }
         _ => return None,
     })
 }

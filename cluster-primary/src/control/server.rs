@@ -376,6 +376,12 @@ impl ControlServer {
                     Ok(true.into())
                 }
                 Ok(Outcome::Order(order)) if self.takes_orders => {
+                    if order.replaces_workers()
+                        && let Some(pid) = crate::driver::peer_pid(client.stream())
+                    {
+                        // A script that a worker has started may be what asks.
+                        primary.spare_requester(pid);
+                    }
                     client.awaits += 1;
                     self.last_order += 1;
                     let order_id = OrderId(self.last_order);

@@ -221,6 +221,7 @@ impl Primary {
 
     /// The process may have ended: hears its last words, then says so.
     pub(super) fn reap(&mut self, now: Duration, worker: WorkerId) {
+        self.before_reaping(worker);
         let Some(child) = self.children.get_mut(&worker) else { return };
         let Some(process) = &mut child.process else { return };
         let status = match process.try_wait() {
@@ -231,7 +232,7 @@ impl Primary {
             Err(_) => crate::ExitStatus::Unknown,
         };
         process.deregister(self.poll.registry());
-        child.process = None;
+        let process = child.process.take();
         self.tokens.forget(Source::Process(worker));
         // A stranger that inherited the channel could hold it open for ever, and write for ever.
         #[cfg(target_os = "linux")]
@@ -254,6 +255,7 @@ impl Primary {
         }
         self.close_now(now, worker);
         self.machine.handle_input(now, Input::Exited { worker, status });
+        process.into_iter().for_each(|process| self.end_tree(worker, process));
         self.forget_if_over(worker);
     }
 

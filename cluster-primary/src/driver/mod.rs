@@ -26,6 +26,7 @@ mod sorted;
 mod spawn;
 mod state;
 mod tokens;
+mod tree;
 pub mod usage;
 mod view;
 mod watch;
@@ -44,7 +45,7 @@ use mio::{Events, Poll};
 use rustix::process::Rlimit;
 
 pub(crate) use clock::Clock;
-pub(crate) use control_socket::{ControlSocket, is_trusted};
+pub(crate) use control_socket::{ControlSocket, is_trusted, peer_pid};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
@@ -66,6 +67,7 @@ use remote::Calls;
 use serve::{Closing, Listener};
 use sorted::Sorted;
 use tokens::{Source, Tokens};
+use tree::Trees;
 
 /// A duplicate of this process's descriptor of that number, if it is open.
 pub(crate) fn duplicate(number: RawFd) -> Option<OwnedFd> {
@@ -118,6 +120,8 @@ pub struct Primary {
     departed: BTreeMap<WorkerId, Serialization>,
     /// The `Disconnected` events that were taken.
     disconnects_told: u64,
+    /// What workers have started.
+    trees: Trees,
     /// Descriptors of others, and those of them that became readable.
     watched: BTreeMap<WatchId, RawFd>,
     readable: Sorted<WatchId>,
@@ -189,6 +193,7 @@ impl Primary {
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
+            trees: Trees::default(),
             watched: BTreeMap::new(),
             readable: Sorted::default(),
             last_watch: 0,
@@ -302,6 +307,7 @@ impl Primary {
             return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }
         self.input(Input::Forked { worker: id, pid, slot: Some(slot) });
+        self.follow_tree(id, pid, &settings);
         Ok(id)
     }
 
@@ -409,6 +415,7 @@ impl Primary {
     /// # Errors
     /// [`KillError`] for a signal that does not exist here, or where the system refuses.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) -> Result<bool, KillError> {
+        self.trace_tree(worker);
         match self.children.get(&worker).and_then(|c| c.process.as_ref()) {
             Some(process) => process.signal(worker, signal),
             None => Ok(false),
@@ -431,6 +438,7 @@ impl Primary {
     /// [`Event::Disconnected`] follows.
     pub fn take_all_out_of_rotation(&mut self) {
         self.input(Input::TakeAllOutOfRotation);
+        self.end_all_trees();
     }
 
     /// Has a worker finish its HTTP work: from here on its responses carry `Connection: close`, idle
@@ -448,6 +456,7 @@ impl Primary {
     /// - by a message of the user's, if `message` says that there is one;
     /// - else by `disconnect`.
     pub fn ask_stop(&mut self, worker: WorkerId, signal: Option<Signal>, message: bool) {
+        self.trace_tree(worker);
         let pid = self.children.get(&worker).and_then(|c| c.process.as_ref()).map(Process::pid);
         let catches = pid.zip(signal).and_then(|(pid, signal)| signals::catches(pid, signal));
         self.input(Input::AskStop { worker, signal, message, catches });
@@ -457,6 +466,7 @@ impl Primary {
     /// `worker.disconnect()`. It gets no more connections from here on, and is told once it has
     /// answered for those on their way to it.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
+        self.trace_tree(worker);
         self.input(Input::Disconnect { worker });
     }
 
@@ -476,6 +486,7 @@ impl Primary {
     /// when all have, and every server socket is closed.
     pub fn disconnect(&mut self) {
         self.input(Input::DisconnectAll);
+        self.end_all_trees();
     }
 
     /// Lends a socket of this program's to the workers, which listen on it by the number that is
@@ -592,14 +603,16 @@ impl Primary {
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
         let closing = self.closing.values().map(|closing| closing.again).min();
         let requests = self.requests.poll_timeout();
-        let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again];
+        let trees = self.trees.poll_timeout();
+        let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again, trees];
         let at = due.into_iter().flatten().min()?;
         Some(self.clock.until(at))
     }
 
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
-        self.machine.is_empty() && self.closing.is_empty() && !self.calls.has_remotes()
+        let over = self.machine.is_empty() && self.closing.is_empty() && self.trees.is_idle();
+        over && !self.calls.has_remotes()
     }
 
     /// One wake: waits, then does a bounded amount of work.
@@ -642,6 +655,7 @@ impl Primary {
         self.end_overdue_requests(now);
         self.machine.handle_timeout(self.clock.now());
         self.look_after_agent_folder(now);
+        self.look_after_trees(now);
         self.settle();
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A worker's process, as the primary watches it.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mio::unix::{SourceFd, pipe};
 use mio::{Interest, Registry, Token};
@@ -69,7 +69,6 @@ impl Process {
         let (code, signal) = match &self.watch {
             #[cfg(target_os = "linux")]
             Watch::Descriptor(fd) => {
-                use std::os::fd::AsFd;
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
                 let waited = rustix::process::waitid(WaitId::PidFd(fd.as_fd()), options)?;
                 let Some(status) = waited else { return Ok(None) };
@@ -115,6 +114,32 @@ impl Process {
             // The id cannot have passed to another unless somebody else waits for our children.
             _ => rustix::process::kill_process(self.pid, sys),
         })
+    }
+
+    /// The process's descriptor, where there are such.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.watch {
+            Watch::Descriptor(fd) => Some(fd.as_fd()),
+            Watch::Thread(_) | Watch::Lost => None,
+        }
+    }
+
+    /// As [`descriptor`](Self::descriptor), to be kept.
+    pub(super) fn into_descriptor(self) -> Option<OwnedFd> {
+        match self.watch {
+            Watch::Descriptor(fd) => Some(fd),
+            Watch::Thread(_) | Watch::Lost => None,
+        }
+    }
+
+    /// Sends `SIGTERM` to what is left in the group of a process that has ended, while its number cannot
+    /// be another group's, as it has not been waited for.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn end_group(&self) {
+        if !matches!(self.watch, Watch::Lost) {
+            // An empty group is an error, and no matter.
+            let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);
+        }
     }
 
     pub(super) fn deregister(&mut self, registry: &Registry) {

@@ -359,6 +359,7 @@ impl Primary {
             Event::Responsive { worker } => Event::Responsive { worker },
             Event::NoAgent { worker, reason } => Event::NoAgent { worker, reason },
             Event::Leaving { worker, progress } => Event::Leaving { worker, progress },
+            Event::Leftovers { worker, progress } => Event::Leftovers { worker, progress },
             Event::Disconnected => Event::Disconnected,
         }
     }

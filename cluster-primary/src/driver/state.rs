@@ -16,6 +16,7 @@ use super::remote::Calls;
 use super::serve::{Closing, Listener, ListenerState};
 use super::sorted::Sorted;
 use super::tokens::{Source, Tokens};
+use super::tree::{Trees, TreesState};
 use super::{Clock, EVENTS, Primary, limits};
 use crate::machine::{Machine, MachineState};
 use crate::settings::SettingsState;
@@ -38,6 +39,8 @@ pub(crate) struct PrimaryState {
     lent: BTreeMap<RawFd, usize>,
     #[serde(default)]
     agent_folder: Option<AgentFolderState>,
+    #[serde(default)]
+    trees: TreesState,
     #[serde(default)]
     closing: BTreeMap<ServerId, Closing>,
     conns: BTreeMap<ConnId, usize>,
@@ -135,6 +138,7 @@ impl Primary {
             groups,
             lent,
             agent_folder: self.agent_folder.as_ref().map(|f| f.state(leaving)).transpose()?,
+            trees: self.trees.state(leaving)?,
             closing: self.closing.clone(),
             conns,
             last_conn: self.last_conn,
@@ -175,6 +179,7 @@ impl Primary {
         let lent = lent.collect::<Result<_, StateError>>()?;
         let agent_folder = state.agent_folder.map(|f| AgentFolder::from_state(f, &mut arriving));
         let mut agent_folder = agent_folder.transpose()?;
+        let trees = Trees::from_state(state.trees, &mut arriving)?;
         // What a channel has received it owns alone.
         drop(arriving);
 
@@ -236,6 +241,7 @@ impl Primary {
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: state.disconnects_told,
+            trees,
             watched: BTreeMap::new(),
             readable: Sorted::default(),
             last_watch: 0,

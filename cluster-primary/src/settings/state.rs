@@ -6,6 +6,7 @@ use cluster_proto::env::Serialization;
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
+use crate::tree::EndDescendants;
 use super::{Affinity, InspectPort, Limits, Placement, Settings, Stdio};
 use crate::upgrade::text::{self, Text};
 use crate::upgrade::{Arriving, Leaving, StateError};
@@ -35,6 +36,8 @@ pub(crate) struct SettingsState {
     die_with_primary: bool,
     #[serde(default)]
     node_agent: bool,
+    #[serde(default)]
+    end_descendants: Option<EndDescendants>,
     inspect_port: InspectPortState,
     windows_hide: bool,
     #[serde(with = "text::name")]
@@ -108,6 +111,7 @@ impl SettingsState {
             affinity: settings.affinity.clone().map(Named),
             die_with_primary: settings.die_with_primary,
             node_agent: settings.node_agent,
+            end_descendants: settings.end_descendants,
             inspect_port: match settings.inspect_port {
                 InspectPort::Count => InspectPortState::Count,
                 InspectPort::Fixed(port) => InspectPortState::Fixed(port),
@@ -157,6 +161,7 @@ impl SettingsState {
             affinity: self.affinity.map(|Named(affinity)| affinity),
             die_with_primary: self.die_with_primary,
             node_agent: self.node_agent,
+            end_descendants: self.end_descendants,
             inspect_port: match self.inspect_port {
                 InspectPortState::Count => InspectPort::Count,
                 InspectPortState::Fixed(port) => InspectPort::Fixed(port),

@@ -115,8 +115,9 @@ impl Supervised {
         self.input(Input::End);
     }
 
-    /// Kills those that are still there.
+    /// Kills those that are still there, and what those have left behind that have ended.
     pub fn end_now(&mut self) {
+        self.primary.kill_leftovers();
         self.input(Input::EndNow);
     }
 

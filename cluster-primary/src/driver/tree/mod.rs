@@ -1,0 +1,194 @@
+//! The processes that workers start, as the system shows them: carries out what
+//! [`ProcessTrees`] decides.
+
+#[cfg(target_os = "linux")]
+mod proc;
+mod state;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::Primary;
+use super::process::Process;
+use crate::tree::{Input, Output, ProcessStat, ProcessTrees};
+use crate::{Event, Settings, WorkerId};
+
+pub(super) use state::TreesState;
+
+#[cfg(not(target_os = "linux"))]
+mod proc {
+    //! Without `/proc` nothing is known of other processes.
+
+    use std::collections::BTreeSet;
+    use std::os::fd::BorrowedFd;
+
+    use crate::Signal;
+    use crate::tree::{ProcessId, ProcessStat};
+
+    pub(super) fn stat(_pid: u32) -> Option<ProcessStat> {
+        None
+    }
+
+    pub(super) fn list() -> Vec<ProcessStat> {
+        Vec::new()
+    }
+
+    pub(super) fn trace(_from: &[ProcessId]) -> BTreeSet<ProcessId> {
+        BTreeSet::new()
+    }
+
+    pub(super) fn ancestry(_pid: u32) -> Vec<ProcessId> {
+        Vec::new()
+    }
+
+    pub(super) fn signal(_process: ProcessId, _signal: Signal) {}
+
+    pub(super) fn group_exists(_leader: BorrowedFd<'_>) -> Option<bool> {
+        None
+    }
+}
+
+/// What the driver holds of them.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    machine: ProcessTrees,
+    /// By which it is known whether the group of a worker that has ended has members.
+    leaders: BTreeMap<WorkerId, OwnedFd>,
+    /// What was listed before a worker was waited for, where the system cannot tell later.
+    listed: Option<Vec<ProcessStat>>,
+}
+
+impl Trees {
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.machine.poll_timeout()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.machine.is_idle()
+    }
+
+    pub(super) fn descendants(&self, worker: WorkerId) -> Option<usize> {
+        self.machine.descendants(worker)
+    }
+}
+
+impl Primary {
+    /// Follows what a worker starts, if the settings say how that is to end.
+    pub(super) fn follow_tree(&mut self, worker: WorkerId, pid: u32, settings: &Settings) {
+        let Some(rules) = settings.end_descendants else { return };
+        // The session is the primary's, but for a launcher that has changed it meanwhile.
+        let own = proc::stat(std::process::id());
+        let Some((leader, own)) = proc::stat(pid).zip(own) else { return };
+        let (leader, session) = (leader.id, own.session);
+        self.tree_input(Input::Started { worker, leader, session, rules });
+    }
+
+    /// A worker is about to be signalled, or told to leave: what it has started is looked up before.
+    pub(super) fn trace_tree(&mut self, worker: WorkerId) {
+        self.tree_input(Input::Leaving { worker });
+    }
+
+    /// A worker's process has ended, and has not been waited for: its group's number is still its own.
+    pub(super) fn before_reaping(&mut self, worker: WorkerId) {
+        let child = self.children.get(&worker);
+        let Some(process) = child.and_then(|child| child.process.as_ref()) else { return };
+        if self.trees.descendants(worker).is_none() {
+            return;
+        }
+        let known_later = process.descriptor().is_some_and(|fd| proc::group_exists(fd).is_some());
+        if !known_later {
+            self.trees.listed = Some(proc::list());
+        }
+    }
+
+    /// A worker's process has ended, and has been waited for.
+    pub(super) fn end_tree(&mut self, worker: WorkerId, process: Process) {
+        if self.trees.descendants(worker).is_none() {
+            return;
+        }
+        if self.trees.listed.is_none()
+            && let Some(leader) = process.into_descriptor()
+        {
+            self.trees.leaders.insert(worker, leader);
+        }
+        self.tree_input(Input::Ended { worker });
+        self.trees.listed = None;
+    }
+
+    /// Neither that process nor its ancestors are ended because of a worker that they descend from,
+    /// until all workers are told to leave. It is for who asks for a reload, say: a script that a
+    /// worker has started must not be ended by what it asked for.
+    pub fn spare_requester(&mut self, pid: u32) {
+        self.tree_input(Input::Spare { processes: proc::ancestry(pid) });
+    }
+
+    /// Has nothing wait any longer for descendants of workers that have ended, or will end: they are
+    /// sent `SIGKILL` at once.
+    pub fn kill_leftovers(&mut self) {
+        self.tree_input(Input::KillAll);
+    }
+
+    /// How many processes are known to descend from a worker; `None` unless they
+    /// [end with it](Settings::end_descendants). They are looked up once a second.
+    pub fn descendants(&self, worker: WorkerId) -> Option<usize> {
+        self.trees.descendants(worker)
+    }
+
+    pub(super) fn end_all_trees(&mut self) {
+        self.tree_input(Input::EndAll);
+    }
+
+    pub(super) fn look_after_trees(&mut self, now: Duration) {
+        self.trees.machine.handle_timeout(now);
+        self.obey_trees();
+    }
+
+    fn tree_input(&mut self, input: Input) {
+        self.trees.machine.handle_input(self.clock.now(), input);
+        self.obey_trees();
+    }
+
+    fn obey_trees(&mut self) {
+        while let Some(output) = self.trees.machine.poll_output() {
+            let answer = match output {
+                Output::Trace { worker, from } => {
+                    Input::Traced { worker, descendants: proc::trace(&from) }
+                }
+                Output::List { worker } => self.list(worker),
+                Output::Signal { process, signal } => {
+                    proc::signal(process, signal);
+                    continue;
+                }
+                Output::Report { worker, progress } => {
+                    self.drain_machine();
+                    self.events.push_back(Event::Leftovers { worker, progress });
+                    continue;
+                }
+                Output::Over { worker } => {
+                    self.trees.leaders.remove(&worker);
+                    continue;
+                }
+            };
+            self.trees.machine.handle_input(self.clock.now(), answer);
+        }
+    }
+
+    fn list(&mut self, worker: WorkerId) -> Input {
+        if let Some(processes) = self.trees.listed.take() {
+            return Input::Listed { worker, group_exists: true, processes };
+        }
+        let exists = |trees: &Trees| {
+            use std::os::fd::AsFd;
+            let leader = trees.leaders.get(&worker);
+            leader.and_then(|leader| proc::group_exists(leader.as_fd()))
+        };
+        if exists(&self.trees) == Some(false) && !self.trees.machine.knows_leftovers(worker) {
+            // As with most workers.
+            return Input::Listed { worker, group_exists: false, processes: Vec::new() };
+        }
+        let processes = proc::list();
+        let group_exists = exists(&self.trees).unwrap_or_default();
+        Input::Listed { worker, group_exists, processes }
+    }
+}
