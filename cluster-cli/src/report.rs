@@ -81,6 +81,20 @@ impl Report {
         {
             known.gone = true;
         }
+        if let Event::Leftovers { worker, progress } = event {
+            self.leftovers(*worker, progress);
+        }
+    }
+
+    /// What a worker has left behind may write as long as it runs.
+    fn leftovers(&self, worker: WorkerId, progress: &LeftoverProgress) {
+        let gone = matches!(progress, LeftoverProgress::Ended | LeftoverProgress::Survived { .. });
+        if let (true, Some(output), Some(author)) = (gone, &self.0.output, self.author(worker)) {
+            output.ended(author);
+        }
+        if let Some(known) = self.0.known.borrow_mut().get_mut(&worker) {
+            known.gone = gone;
+        }
     }
 
     /// Learns of a worker, at its first event.
@@ -189,7 +203,10 @@ impl Report {
             Event::Leftovers { worker: id, progress } => {
                 let (slot, worker, pid) = self.about(*id);
                 match progress {
-                    LeftoverProgress::Terminated { .. } => {
+                    LeftoverProgress::Ended => {
+                        debug!(target: LIFE, slot, worker, pid, "{}: {progress}", name(id));
+                    }
+                    LeftoverProgress::Terminated { .. } | LeftoverProgress::Spared { .. } => {
                         info!(target: LIFE, slot, worker, pid, "{}: {progress}", name(id));
                     }
                     _ => warn!(slot, worker, pid, "{}: {progress}", name(id)),

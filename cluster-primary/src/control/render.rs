@@ -66,6 +66,8 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             let (name, pids) = match progress {
                 LeftoverProgress::Terminated { pids, .. } => ("terminated", pids),
                 LeftoverProgress::Killed { pids } => ("killed", pids),
+                LeftoverProgress::Spared { pids } => ("spared", pids),
+                LeftoverProgress::Ended => ("ended", &Vec::new()),
                 LeftoverProgress::Survived { pids } => ("survived", pids),
             };
             let pids = pids.iter().map(|pid| Value::from(*pid)).collect();

@@ -82,7 +82,10 @@ fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -
             .with("agent", state.agent.as_ref().map(agent))
             .with("rssBytes", rss_bytes)
             .with("cpuMs", cpu.map(millis))
-            .with("descendants", primary.descendants(id).map(|n| u64::try_from(n).unwrap_or(u64::MAX)))
+            .with(
+                "descendants",
+                primary.descendants(id).map(|n| u64::try_from(n).unwrap_or(u64::MAX)),
+            )
             .with("listening", Value::Array(listening)),
     )
 }

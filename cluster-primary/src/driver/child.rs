@@ -247,15 +247,15 @@ impl Primary {
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
         self.drain_machine();
         for fd in pipes {
-            let mut chunks = LAST_CHUNKS;
-            while chunks > 0 && self.read_pipe(worker, fd) {
-                chunks -= 1;
-            }
-            self.close_pipe(worker, fd);
+            self.read_last(worker, fd);
         }
+        let child = self.children.get_mut(&worker);
+        let pipes = child.map(|child| std::mem::take(&mut child.pipes)).unwrap_or_default();
         self.close_now(now, worker);
         self.machine.handle_input(now, Input::Exited { worker, status });
-        process.into_iter().for_each(|process| self.end_tree(worker, process));
+        if let Some(process) = process {
+            self.end_tree(worker, process, pipes);
+        }
         self.forget_if_over(worker);
     }
 
@@ -295,9 +295,9 @@ impl Primary {
     /// Reads from a worker's pipe; whether there may be more.
     pub(super) fn read_pipe(&mut self, worker: WorkerId, fd: u32) -> bool {
         let child = self.children.get_mut(&worker);
-        let Some(pipe) = child.and_then(|c| c.pipes.get_mut(&fd)).filter(|_| fd != 0) else {
-            return false;
-        };
+        let pipe = child.and_then(|c| c.pipes.get_mut(&fd));
+        let pipe = pipe.or_else(|| self.trees.pipe(worker, fd));
+        let Some(pipe) = pipe.filter(|_| fd != 0) else { return false };
         let mut data = vec![0; PIPE_CHUNK];
         match pipe.read(&mut data) {
             Ok(0) => {
@@ -319,8 +319,19 @@ impl Primary {
         }
     }
 
-    fn close_pipe(&mut self, worker: WorkerId, fd: u32) {
-        if let Some(pipe) = self.children.get_mut(&worker).and_then(|c| c.pipes.remove(&fd)) {
+    /// Reads what is left in the pipe of a worker that has ended, up to a limit.
+    pub(super) fn read_last(&mut self, worker: WorkerId, fd: u32) {
+        let mut chunks = LAST_CHUNKS;
+        while chunks > 0 && self.read_pipe(worker, fd) {
+            chunks -= 1;
+        }
+        // There may be more, if something is left that writes.
+        self.pending.insert(Source::Pipe(worker, fd));
+    }
+
+    pub(super) fn close_pipe(&mut self, worker: WorkerId, fd: u32) {
+        let pipe = self.children.get_mut(&worker).and_then(|c| c.pipes.remove(&fd));
+        if let Some(pipe) = pipe.or_else(|| self.trees.take_pipe(worker, fd)) {
             let _gone = self.poll.registry().deregister(&mut SourceFd(&pipe.as_raw_fd()));
             self.tokens.forget(Source::Pipe(worker, fd));
         }

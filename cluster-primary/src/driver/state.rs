@@ -190,6 +190,7 @@ impl Primary {
                 .register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
                 .map_err(StateError::system("watch on a listener"))?;
         }
+        trees.register(registry, &mut tokens)?;
         let children = children
             .into_iter()
             .map(|(id, child)| Ok((id, child.into_child(id, registry, &mut tokens)?)));

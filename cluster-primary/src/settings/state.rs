@@ -6,8 +6,8 @@ use cluster_proto::env::Serialization;
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
-use crate::tree::EndDescendants;
 use super::{Affinity, InspectPort, Limits, Placement, Settings, Stdio};
+use crate::tree::EndDescendants;
 use crate::upgrade::text::{self, Text};
 use crate::upgrade::{Arriving, Leaving, StateError};
 

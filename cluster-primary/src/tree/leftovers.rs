@@ -38,6 +38,14 @@ pub enum LeftoverProgress {
         /// Their pids.
         pids: Vec<u32>,
     },
+    /// They are left running, for the time being: they asked for what has ended the worker, or are
+    /// needed by what did ([`Primary::spare_requester`](crate::Primary::spare_requester)).
+    Spared {
+        /// Their pids.
+        pids: Vec<u32>,
+    },
+    /// They have ended.
+    Ended,
     /// They have not ended even so, and are left alone.
     Survived {
         /// Their pids.
@@ -58,6 +66,10 @@ impl fmt::Display for LeftoverProgress {
             Self::Killed { pids } => {
                 write!(f, "{} left behind did not end: sent SIGKILL", list(pids))
             }
+            Self::Spared { pids } => {
+                write!(f, "{} left behind may go on: they asked for this", list(pids))
+            }
+            Self::Ended => f.write_str("what it left behind has ended"),
             Self::Survived { pids } => write!(
                 f,
                 "{} left behind survived SIGKILL: left alone (blocked in the kernel, or running as \
@@ -71,7 +83,7 @@ impl fmt::Display for LeftoverProgress {
 /// What follows from a look.
 pub(super) enum Next {
     /// Nothing is left.
-    Over,
+    Over { progress: Option<LeftoverProgress> },
     /// These are signalled.
     Signal { signals: Vec<(ProcessId, Signal)>, progress: Option<LeftoverProgress> },
 }
@@ -90,6 +102,8 @@ pub(super) struct Leftovers {
     kill_at: Option<Mono>,
     killed: bool,
     given_up: bool,
+    /// Something was reported.
+    reported: bool,
     /// All that is left is spared.
     rests: bool,
     look_at: Option<Mono>,
@@ -108,6 +122,7 @@ impl Leftovers {
             kill_at: kill.then_some(now),
             killed: false,
             given_up: false,
+            reported: false,
             rests: false,
             look_at: None,
             pause: FIRST_LOOK,
@@ -155,16 +170,21 @@ impl Leftovers {
         let members = self.members(group_exists, processes);
         self.known = members.iter().map(|p| p.id).collect();
         if members.is_empty() {
-            return Next::Over;
+            return Next::Over { progress: self.reported.then_some(LeftoverProgress::Ended) };
         }
-        let ending: Vec<_> = members.into_iter().filter(|p| !spared.contains(&p.id)).collect();
+        let pids = below(spared, &members);
+        let (spared, ending): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|p| pids.contains(&p.id.pid));
+        let first = !std::mem::replace(&mut self.reported, true);
         self.rests = ending.is_empty();
         if self.rests {
             // When they are to end after all they have all the time that others have.
             self.kill_at = None;
             self.killed = false;
             self.look_at = Some(now + LOOK_AT_SPARED);
-            return Next::Signal { signals: Vec::new(), progress: None };
+            let pids = spared.iter().map(|p: &&ProcessStat| p.id.pid).collect();
+            let progress = first.then_some(LeftoverProgress::Spared { pids });
+            return Next::Signal { signals: Vec::new(), progress };
         }
         self.look_at = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LAST_LOOK);
@@ -180,24 +200,12 @@ impl Leftovers {
         let alive: Vec<_> = processes.iter().filter(|p| p.is_alive()).collect();
         let known = |p: &ProcessStat| self.known.contains(&p.id);
         // As long as one of its members lives the group's number is no other group's.
-        let group_exists =
-            group_exists || alive.iter().any(|p| known(p) && p.group == self.group);
+        let group_exists = group_exists || alive.iter().any(|p| known(p) && p.group == self.group);
         let in_group = |p: &ProcessStat| group_exists && p.group == self.group;
         let mut found: BTreeMap<u32, &ProcessStat> =
             alive.iter().filter(|p| known(p) || in_group(p)).map(|p| (p.id.pid, *p)).collect();
         // And what they have started meanwhile.
-        loop {
-            let before = found.len();
-            for process in &alive {
-                let child_of = |parent: &&ProcessStat| parent.id.start <= process.id.start;
-                if found.get(&process.parent).is_some_and(child_of) {
-                    found.insert(process.id.pid, process);
-                }
-            }
-            if found.len() == before {
-                break;
-            }
-        }
+        add_descendants(&mut found, &alive);
         let detached = |p: &ProcessStat| p.session != self.session;
         found.into_values().filter(|p| !(self.rules.keep_detached && detached(p))).collect()
     }
@@ -232,4 +240,28 @@ impl Leftovers {
         let progress = first.then(|| LeftoverProgress::Terminated { pids: pids(), kill_after });
         Next::Signal { signals, progress }
     }
+}
+
+/// Adds those of the processes that descend from processes which are there.
+fn add_descendants<'a>(found: &mut BTreeMap<u32, &'a ProcessStat>, all: &[&'a ProcessStat]) {
+    loop {
+        let before = found.len();
+        for process in all {
+            let is_parent = |parent: &&ProcessStat| parent.id.start <= process.id.start;
+            if found.get(&process.parent).is_some_and(is_parent) {
+                found.insert(process.id.pid, process);
+            }
+        }
+        if found.len() == before {
+            return;
+        }
+    }
+}
+
+/// The pids of those of the members that are spared, and of their descendants, which they may need.
+fn below(spared: &BTreeSet<ProcessId>, members: &[&ProcessStat]) -> BTreeSet<u32> {
+    let is_spared = |p: &&&ProcessStat| spared.contains(&p.id);
+    let mut found = members.iter().filter(is_spared).map(|p| (p.id.pid, *p)).collect();
+    add_descendants(&mut found, members);
+    found.into_keys().collect()
 }

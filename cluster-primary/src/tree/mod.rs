@@ -91,8 +91,9 @@ pub enum Input {
         /// Whether the system says that the worker's process group had members before and after the
         /// list was made, so that its number belonged to no other group.
         group_exists: bool,
-        /// All processes.
-        processes: Vec<ProcessStat>,
+        /// All processes; `None` if none of them can be the worker's, as its group is empty and it
+        /// [is not known](ProcessTrees::knows_leftovers) to have other descendants.
+        processes: Option<Vec<ProcessStat>>,
     },
     /// These are not ended with any worker, until all workers are told to leave.
     Spare {
@@ -196,7 +197,7 @@ impl ProcessTrees {
                 self.outputs.push_back(Output::List { worker });
             }
             Input::Listed { worker, group_exists, processes } => {
-                self.listed(now, worker, group_exists, &processes);
+                self.listed(now, worker, group_exists, processes);
             }
             Input::Spare { processes } => self.spared.extend(processes),
             Input::EndAll => self.end_all(now, false),
@@ -217,23 +218,34 @@ impl ProcessTrees {
         now: Mono,
         worker: WorkerId,
         group_exists: bool,
-        processes: &[ProcessStat],
+        processes: Option<Vec<ProcessStat>>,
     ) {
-        // Who was spared and has ended need not be remembered.
-        let alive: BTreeSet<_> = processes.iter().filter(|p| p.is_alive()).map(|p| p.id).collect();
-        self.spared.retain(|process| alive.contains(process));
+        // Spared processes that have ended need not be remembered.
+        if let Some(processes) = &processes {
+            let alive = processes.iter().filter(|p| p.is_alive()).map(|p| p.id);
+            let alive: BTreeSet<_> = alive.collect();
+            self.spared.retain(|process| alive.contains(process));
+        }
         let Some(left) = self.ended.get_mut(&worker) else { return };
-        let over = match left.listed(now, group_exists, processes, &self.spared) {
-            Next::Over => true,
-            Next::Signal { signals, progress } => {
-                let signals = signals.into_iter();
-                self.outputs
-                    .extend(signals.map(|(process, signal)| Output::Signal { process, signal }));
-                let reports = progress.into_iter();
-                self.outputs.extend(reports.map(|progress| Output::Report { worker, progress }));
-                left.given_up()
-            }
-        };
+        let over =
+            match left.listed(now, group_exists, &processes.unwrap_or_default(), &self.spared) {
+                Next::Over { progress } => {
+                    let reports = progress.into_iter();
+                    self.outputs
+                        .extend(reports.map(|progress| Output::Report { worker, progress }));
+                    true
+                }
+                Next::Signal { signals, progress } => {
+                    let signals = signals.into_iter();
+                    self.outputs.extend(
+                        signals.map(|(process, signal)| Output::Signal { process, signal }),
+                    );
+                    let reports = progress.into_iter();
+                    self.outputs
+                        .extend(reports.map(|progress| Output::Report { worker, progress }));
+                    left.given_up()
+                }
+            };
         if over {
             self.ended.remove(&worker);
             self.outputs.push_back(Output::Over { worker });
@@ -273,6 +285,11 @@ impl ProcessTrees {
     /// How many processes are known to descend from a worker that runs.
     pub fn descendants(&self, worker: WorkerId) -> Option<usize> {
         self.running.get(&worker).map(|tree| tree.descendants.len())
+    }
+
+    /// Whether a worker that has ended may have left processes behind that still run.
+    pub fn has_leftovers(&self, worker: WorkerId) -> bool {
+        self.ended.contains_key(&worker)
     }
 
     /// Whether processes beside those of its group are known that this worker has left behind.

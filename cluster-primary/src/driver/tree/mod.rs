@@ -6,6 +6,7 @@ mod proc;
 mod state;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(super) struct Trees {
     machine: ProcessTrees,
     /// By which it is known whether the group of a worker that has ended has members.
     leaders: BTreeMap<WorkerId, OwnedFd>,
+    /// The pipes of workers that have ended, which what they left behind may write into.
+    pipes: BTreeMap<(WorkerId, u32), File>,
     /// What was listed before a worker was waited for, where the system cannot tell later.
     listed: Option<Vec<ProcessStat>>,
 }
@@ -66,6 +69,14 @@ impl Trees {
 
     pub(super) fn is_idle(&self) -> bool {
         self.machine.is_idle()
+    }
+
+    pub(super) fn pipe(&mut self, worker: WorkerId, fd: u32) -> Option<&mut File> {
+        self.pipes.get_mut(&(worker, fd))
+    }
+
+    pub(super) fn take_pipe(&mut self, worker: WorkerId, fd: u32) -> Option<File> {
+        self.pipes.remove(&(worker, fd))
     }
 
     pub(super) fn descendants(&self, worker: WorkerId) -> Option<usize> {
@@ -103,8 +114,17 @@ impl Primary {
     }
 
     /// A worker's process has ended, and has been waited for.
-    pub(super) fn end_tree(&mut self, worker: WorkerId, process: Process) {
+    /// Its pipes stay open as long as something is left that may write into them.
+    pub(super) fn end_tree(
+        &mut self,
+        worker: WorkerId,
+        process: Process,
+        pipes: BTreeMap<u32, File>,
+    ) {
+        let pipes = pipes.into_iter().map(|(fd, pipe)| ((worker, fd), pipe));
+        self.trees.pipes.extend(pipes);
         if self.trees.descendants(worker).is_none() {
+            self.close_pipes(worker);
             return;
         }
         if self.trees.listed.is_none()
@@ -167,6 +187,7 @@ impl Primary {
                 }
                 Output::Over { worker } => {
                     self.trees.leaders.remove(&worker);
+                    self.close_pipes(worker);
                     continue;
                 }
             };
@@ -174,9 +195,19 @@ impl Primary {
         }
     }
 
+    /// Reads what is left in the pipes of a worker that has ended, and closes them.
+    fn close_pipes(&mut self, worker: WorkerId) {
+        let pipes = self.trees.pipes.range((worker, 0)..=(worker, u32::MAX));
+        let numbers: Vec<_> = pipes.map(|((_, fd), _)| *fd).collect();
+        for fd in numbers {
+            self.read_last(worker, fd);
+            self.close_pipe(worker, fd);
+        }
+    }
+
     fn list(&mut self, worker: WorkerId) -> Input {
         if let Some(processes) = self.trees.listed.take() {
-            return Input::Listed { worker, group_exists: true, processes };
+            return Input::Listed { worker, group_exists: true, processes: Some(processes) };
         }
         let exists = |trees: &Trees| {
             use std::os::fd::AsFd;
@@ -185,9 +216,9 @@ impl Primary {
         };
         if exists(&self.trees) == Some(false) && !self.trees.machine.knows_leftovers(worker) {
             // As with most workers.
-            return Input::Listed { worker, group_exists: false, processes: Vec::new() };
+            return Input::Listed { worker, group_exists: false, processes: None };
         }
-        let processes = proc::list();
+        let processes = Some(proc::list());
         let group_exists = exists(&self.trees).unwrap_or_default();
         Input::Listed { worker, group_exists, processes }
     }

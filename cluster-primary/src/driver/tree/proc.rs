@@ -104,9 +104,8 @@ pub(super) fn group_exists(leader: BorrowedFd<'_>) -> Option<bool> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     let flag = libc::PIDFD_SIGNAL_PROCESS_GROUP;
     // SAFETY: signal 0 is only checked, no memory is passed, and the descriptor is open.
-    let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), 0, no_info, flag)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), 0, no_info, flag) };
     if result == 0 {
         return Some(true);
     }
