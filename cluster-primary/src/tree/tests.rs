@@ -25,6 +25,8 @@ struct World {
     reports: Vec<LeftoverProgress>,
     over: bool,
     lists: usize,
+    /// The members of the worker's group, where another may get its number.
+    group: Option<BTreeSet<ProcessId>>,
 }
 
 impl World {
@@ -38,6 +40,7 @@ impl World {
             reports: Vec::new(),
             over: false,
             lists: 0,
+            group: None,
         };
         world.runs(process(100, 5, 1, 100, SESSION));
         world.input(Input::Started {
@@ -74,7 +77,11 @@ impl World {
                 }
                 Output::List { worker } => {
                     self.lists += 1;
-                    let group_exists = self.processes.iter().any(|p| p.group == 100);
+                    let is_member = |p: &ProcessStat| match &self.group {
+                        Some(members) => members.contains(&p.id),
+                        None => p.group == 100,
+                    };
+                    let group_exists = self.processes.iter().any(is_member);
                     Input::Listed { worker, group_exists, processes: Some(self.processes.clone()) }
                 }
                 Output::Signal { process, signal } => {
@@ -359,4 +366,109 @@ fn it_goes_on_as_it_was_written_down() {
     world.pass(KILL_AFTER);
     world.pass(Duration::from_millis(1));
     assert!(world.signals.starts_with(&[(101, Signal::KILL), (200, Signal::KILL)]));
+}
+
+/// Something that happens on a system.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A process, one of those that run, starts another: in its group, in one of its own, or in a session
+    /// of its own. Pids are few, so that they are used again.
+    Fork { by: usize, apart: u8 },
+    /// A process ends, and its children are adopted.
+    Exit { who: usize },
+    /// Time passes.
+    Pass { millis: u16 },
+    /// The worker is about to be told to leave.
+    Leaving,
+    /// The worker ends.
+    WorkerEnds,
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let step = prop_oneof![
+        6 => (any::<usize>(), 0..4u8).prop_map(|(by, apart)| Step::Fork { by, apart }),
+        4 => any::<usize>().prop_map(|who| Step::Exit { who }),
+        3 => (0..1500u16).prop_map(|millis| Step::Pass { millis }),
+        1 => Just(Step::Leaving),
+        1 => Just(Step::WorkerEnds),
+    ];
+    proptest::collection::vec(step, 0..80)
+}
+
+proptest::proptest! {
+    /// Whatever processes come and go, with few pids: only descendants of the worker are signalled, and in
+    /// the end nothing is left of its group.
+    #[test]
+    fn only_descendants_are_signalled_and_the_whole_group_ends(steps in steps()) {
+        let mut world = World::new(rules());
+        world.runs(process(1, 1, 0, 1, 1));
+        let mut ours = BTreeSet::from([ProcessId { pid: 100, start: 5 }]);
+        world.group = Some(ours.clone());
+        let mut clock = 10;
+        let mut has_ended = false;
+        for step in steps {
+            let at = |n: usize| n % world.processes.len();
+            match step {
+                Step::Fork { by, apart } => {
+                    let parent = world.processes[at(by)];
+                    let in_use = |pid: u32| world.processes.iter()
+                        .any(|p| [p.id.pid, p.group, p.session].contains(&pid));
+                    let Some(pid) = (100..120).find(|pid| !in_use(*pid)) else { continue };
+                    clock += 1;
+                    let (group, session) = match apart {
+                        0 | 1 => (parent.group, parent.session),
+                        2 => (pid, parent.session),
+                        _ => (pid, pid),
+                    };
+                    let child = process(pid, clock, parent.id.pid, group, session);
+                    if ours.contains(&parent.id) {
+                        ours.insert(child.id);
+                    }
+                    let members = world.group.get_or_insert_default();
+                    if members.contains(&parent.id) && group == parent.group {
+                        members.insert(child.id);
+                    }
+                    world.runs(child);
+                }
+                Step::Exit { who } => {
+                    let pid = world.processes[at(who)].id.pid;
+                    if pid != 1 && (has_ended || pid != 100) {
+                        world.gone(pid);
+                    }
+                }
+                Step::Pass { millis } => world.pass(Duration::from_millis(millis.into())),
+                Step::Leaving => world.input(Input::Leaving { worker: WORKER }),
+                Step::WorkerEnds if has_ended => {}
+                Step::WorkerEnds => {
+                    has_ended = true;
+                    world.worker_ends();
+                }
+            }
+            for (pid, signal) in world.taken_signals() {
+                // (It may have ended since.)
+                if let Some(process) = world.processes.iter().find(|p| p.id.pid == pid) {
+                    proptest::prop_assert!(ours.contains(&process.id), "{process:?} is a stranger");
+                }
+                if signal == Signal::KILL {
+                    world.gone(pid);
+                }
+            }
+        }
+        if !has_ended {
+            world.worker_ends();
+        }
+        while let Some(at) = world.trees.poll_timeout().filter(|_| !world.over) {
+            for (pid, signal) in world.taken_signals() {
+                if signal == Signal::KILL {
+                    world.gone(pid);
+                }
+            }
+            let wait = at.saturating_sub(world.now);
+            world.pass(wait);
+        }
+        let members = world.group.unwrap_or_default();
+        let left = world.processes.iter().find(|p| members.contains(&p.id));
+        proptest::prop_assert!(left.is_none(), "{left:?} is left");
+    }
 }
