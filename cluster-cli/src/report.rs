@@ -246,6 +246,23 @@ impl Report {
                 );
             }
             Notice::Replacing { death, pause } => self.log_death(death, *pause),
+            Notice::NoneReady { death, pause, gives_up_in } => {
+                let slot = death.slot;
+                let sign = awaited(config.ready);
+                let then = match gives_up_in {
+                    Some(left) => format!(
+                        "if none is within {}, the cluster gives up (--failure-period)",
+                        rounded(*left)
+                    ),
+                    None => "it never gives up (--max-failures 0)".into(),
+                };
+                error!(
+                    slot,
+                    "no worker is ready, and new ones fail; the last: {}. Waiting for a worker that {sign}, \
+                     with pauses of up to {pause:?} between attempts; {then}",
+                    one(death)
+                );
+            }
             Notice::GaveUp { deaths } => {
                 let lines: Vec<_> =
                     deaths.iter().map(|death| format!("\n  {}", one(death))).collect();
@@ -282,6 +299,20 @@ impl Report {
                 let cause = because(*cause);
                 info!(target: LIFE, slot, worker, pid, "worker {worker} is replaced: {cause}");
             }
+            Notice::OverMemoryLimit { worker: id, bytes, limit, ready_for, pause, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                warn!(
+                    slot,
+                    worker,
+                    pid,
+                    "worker {worker} uses {} MiB of memory {} after it became ready, and may use {} MiB \
+                     (--max-memory): if the program needs that much, raise the limit. The worker is not \
+                     replaced within {pause:?}",
+                    bytes >> 20,
+                    rounded(*ready_for),
+                    limit >> 20
+                );
+            }
             Notice::NotRecycled { slot, reason } => {
                 warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
             }
@@ -297,7 +328,10 @@ impl Report {
                 let why = if *at_once { "is not waited for" } else { "did not leave in time" };
                 warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
             }
-            Notice::NobodyLeft => info!("all workers have left"),
+            Notice::NobodyLeft => error!(
+                "no worker is left: all have disconnected, and none is replaced \
+                 (--replace-disconnected=false)"
+            ),
             _ => {}
         }
     }
@@ -311,6 +345,13 @@ impl Report {
                 warn!(
                     target: LIFE, slot, worker, pid,
                     "worker {worker} died ({status}); starting another{when}"
+                );
+            }
+            (Some(id), Failure::Disconnected) => {
+                let (slot, worker, pid) = self.about(*id);
+                info!(
+                    target: LIFE, slot, worker, pid,
+                    "worker {worker} disconnected; starting another{when}"
                 );
             }
             (_, failure) => error!(slot, "{failure}; trying again{when}"),
@@ -475,6 +516,17 @@ fn lacking(ready: Ready, online: bool) -> &'static str {
     }
 }
 
+/// What a worker does that becomes ready.
+fn awaited(ready: Ready) -> &'static str {
+    match ready {
+        Ready::Online => "answers on its channel",
+        Ready::Listening => "listens",
+        Ready::Message => "sends the message \"ready\"",
+        Ready::Notify => "says READY=1 to NOTIFY_SOCKET",
+        _ => "stays alive",
+    }
+}
+
 /// A failure among others.
 fn one(death: &Death) -> String {
     let Death { slot, worker, failure, lived, was_ready } = death;
@@ -482,6 +534,9 @@ fn one(death: &Death) -> String {
     match (worker, failure) {
         (Some(worker), Failure::Died(status)) => {
             format!("worker {worker} (slot {slot}): {status} after {}, {when}", rounded(*lived))
+        }
+        (Some(worker), Failure::Disconnected) => {
+            format!("worker {worker} (slot {slot}): disconnected after {}, {when}", rounded(*lived))
         }
         (_, failure) => format!("slot {slot}: {failure}"),
     }
