@@ -39,7 +39,16 @@ pub(crate) struct Logs {
 impl Logs {
     /// Has what the program says from here on logged.
     pub(crate) fn start(form: LogFormat, level: LogLevel) -> Self {
-        let logs = Self { out: Sink::start(io::stdout()), err: Sink::start(io::stderr()) };
+        let notice = match form {
+            LogFormat::Text => |what: &str| format!("cluster: warning: {what}\n"),
+            LogFormat::Json => {
+                |what: &str| format::line(format::begun("warn").with("message", what)) + "\n"
+            }
+        };
+        let logs = Self {
+            out: Sink::start(io::stdout(), "standard output", notice),
+            err: Sink::start(io::stderr(), "standard error", notice),
+        };
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let err = Arc::clone(&logs.err);
         let subscriber =

@@ -214,6 +214,9 @@ mod tests {
         assert_eq!(after.pauses(at(60), counts(7, 0)), Some(2));
         // From a version that did not warn.
         let mut after = Warnings::resumed(None, counts(7, 1));
-        assert_eq!((after.pauses(at(1), counts(7, 1)), after.shed(at(1), counts(7, 1))), (None, None));
+        assert_eq!(
+            (after.pauses(at(1), counts(7, 1)), after.shed(at(1), counts(7, 1))),
+            (None, None)
+        );
     }
 }

@@ -337,7 +337,8 @@ impl Status {
 
     /// The generation of the workers, or the generations where they differ.
     pub(crate) fn generations(&self) -> Option<String> {
-        let each: BTreeSet<_> = self.workers.iter().filter_map(|worker| worker.generation).collect();
+        let each: BTreeSet<_> =
+            self.workers.iter().filter_map(|worker| worker.generation).collect();
         if each.len() < 2 {
             return self.generation.map(|generation| format!("generation {generation}"));
         }

@@ -98,7 +98,9 @@ impl Systemd {
     ///
     /// # Errors
     /// As [`status`](Self::status).
-    pub(crate) fn reloading(&self) -> io::Result<()> {
+    pub(crate) fn reloading(&mut self) -> io::Result<()> {
+        // The manager sets another timeout: it is to hear of that again.
+        self.extend_at = None;
         self.say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
     }
 
@@ -106,7 +108,8 @@ impl Systemd {
     ///
     /// # Errors
     /// As [`status`](Self::status).
-    pub(crate) fn stopping(&self) -> io::Result<()> {
+    pub(crate) fn stopping(&mut self) -> io::Result<()> {
+        self.extend_at = None;
         self.say(&[NotifyState::Stopping])
     }
 

@@ -14,8 +14,7 @@ impl Supervisor {
     pub(super) fn forked(&mut self, now: Mono, slot: u32, worker: WorkerId) {
         let limits = self.draw_limits();
         // Outside a reload it runs what the others run, also after one that failed.
-        let generation =
-            if self.reload.is_some() { self.generation } else { self.generation() };
+        let generation = if self.reload.is_some() { self.generation } else { self.generation() };
         self.members.insert(worker, Member::new(now, slot, generation, limits));
         let running = self.runs();
         match self.slots.get_mut(&slot).filter(|_| running) {

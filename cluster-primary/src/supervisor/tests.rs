@@ -540,11 +540,7 @@ fn a_memory_limit_below_what_workers_need_is_reported_and_replacements_get_rarer
     while world.now < Mono::from_secs(60 * 60) {
         world.pass(ms(5000));
         let before = world.last;
-        world.input(Input::Usage {
-            worker: WorkerId(before),
-            memory: Some(2000),
-            connections: 0,
-        });
+        world.input(Input::Usage { worker: WorkerId(before), memory: Some(2000), connections: 0 });
         if world.last > before {
             replaced_at.push(world.now.as_secs() / 60);
         }
