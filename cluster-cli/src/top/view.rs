@@ -52,7 +52,7 @@ fn draw_head(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: Rect
     more.extend(status.placing());
     if status.reload_failure.is_some() {
         first.push(Span::raw(", "));
-        first.push("the last reload failed".red());
+        first.push("last reload failed".red());
     }
     first.push(Span::raw(format!("; {}", more.join("; "))));
 
