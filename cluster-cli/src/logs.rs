@@ -4,11 +4,13 @@
 //! would have gone without us, line by line. None of it is waited for: the primary is on every
 //! connection's way, and whoever reads this is not (see [`sink`]).
 
+mod events;
 mod format;
 pub(crate) mod lines;
 mod output;
 mod sink;
 
+pub(crate) use events::Events;
 pub(crate) use output::{Author, Output};
 
 use std::io::{self, IsTerminal};

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use tracing::{debug, error, info, trace, warn};
 use crate::config::{self, Seeing};
 use crate::listen::advice::{Place, advice, exhausted};
 use crate::logs::lines::State;
-use crate::logs::{Author, LIFE, Logs, Output};
+use crate::logs::{Author, Events, LIFE, Logs, Output};
 
 /// Where what happens is said.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub(crate) struct Report(Rc<Parts>);
 struct Parts {
     /// Events are printed instead of logged.
     json: bool,
+    events: RefCell<Events<io::Stdout>>,
     known: RefCell<BTreeMap<WorkerId, Known>>,
     /// Why workers started without an agent, as far as that has been logged.
     no_agent: RefCell<BTreeSet<String>>,
@@ -50,6 +51,7 @@ impl Report {
             .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
         Self(Rc::new(Parts {
             json: seeing.json,
+            events: RefCell::new(Events::new(io::stdout())),
             known: RefCell::default(),
             no_agent: RefCell::default(),
             output,
@@ -63,7 +65,7 @@ impl Report {
             let advanced = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
             if let Some(object) = event_object(event, advanced) {
-                print(object);
+                self.print(object);
             }
             return;
         }
@@ -96,6 +98,12 @@ impl Report {
             let author = Author { slot: state.map(|state| state.slot), worker, pid };
             known.insert(worker, Known { author, gone: false });
         }
+    }
+
+    /// An event, as a line of JSON.
+    fn print(&self, object: Object) {
+        let line = serde_json::to_string(&Value::from(object)).unwrap_or_default() + "\n";
+        self.0.events.borrow_mut().write(line.as_bytes());
     }
 
     fn author(&self, worker: WorkerId) -> Option<Author> {
@@ -223,7 +231,7 @@ impl Report {
     /// channels.)
     pub(crate) fn notice(&self, notice: &Notice, config: &Config, online: &BTreeSet<WorkerId>) {
         if self.0.json {
-            print(notice_object(notice));
+            self.print(notice_object(notice));
         } else {
             self.log_notice(notice, config, online);
         }
@@ -361,7 +369,7 @@ impl Report {
     /// Where the cluster can be driven.
     pub(crate) fn control(&self, path: &Path) {
         if self.0.json {
-            print(typed("control").with("path", path.to_string_lossy().into_owned()));
+            self.print(typed("control").with("path", path.to_string_lossy().into_owned()));
         } else {
             debug!("driven by whoever connects to {}", path.display());
         }
@@ -379,7 +387,7 @@ impl Report {
     /// Where a browser sees how all is.
     pub(crate) fn shows(&self, at: SocketAddr) {
         if self.0.json {
-            print(typed("http").with("url", format!("http://{at}/")));
+            self.print(typed("http").with("url", format!("http://{at}/")));
         } else {
             info!("http://{at}/ shows how all is");
         }
@@ -388,7 +396,7 @@ impl Report {
     /// A socket for all workers.
     pub(crate) fn listens(&self, at: &str) {
         if self.0.json {
-            print(typed("socket").with("at", at));
+            self.print(typed("socket").with("at", at));
         } else {
             info!("listening on {at}, for all workers");
         }
@@ -397,7 +405,7 @@ impl Report {
     /// Something went wrong without which it goes on.
     pub(crate) fn warning(&self, what: &str) {
         if self.0.json {
-            print(typed("warning").with("message", what));
+            self.print(typed("warning").with("message", what));
         } else {
             warn!("{what}");
         }
@@ -406,7 +414,7 @@ impl Report {
     /// Something that is as asked for, but perhaps not as expected.
     pub(crate) fn hint(&self, what: &str) {
         if self.0.json {
-            print(typed("hint").with("message", what));
+            self.print(typed("hint").with("message", what));
         } else {
             info!("hint: {what}");
         }
@@ -415,7 +423,7 @@ impl Report {
     /// Something that ends the cluster before its time, or could not be done.
     pub(crate) fn failure(&self, what: &str) {
         if self.0.json {
-            print(typed("failure").with("message", what));
+            self.print(typed("failure").with("message", what));
         } else {
             error!("{what}");
         }
@@ -446,7 +454,7 @@ impl Report {
     pub(crate) fn upgraded(&self, from: &str, count: u64) {
         let version = env!("CARGO_PKG_VERSION");
         if self.0.json {
-            print(
+            self.print(
                 typed("upgraded")
                     .with("version", version)
                     .with("from", from)
@@ -491,12 +499,6 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
         | Event::Exit { worker, .. } => Some(*worker),
         _ => None,
     }
-}
-
-fn print(object: Object) {
-    let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
-    // Where nobody hears there is nobody to tell.
-    let _unheard = writeln!(io::stdout().lock(), "{line}");
 }
 
 /// What a worker has not done that is not ready.

@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Cluster, Folder, Lines, assert_gone, cluster, eventually, get, kill};
@@ -308,6 +310,67 @@ fn output_is_written_again_once_the_disk_has_space() {
         let wanted = "[0] line 1 of this worker\n[0] line 2 of this worker\n";
         (text(&disk.join("out")) == wanted).then_some(())
     });
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+}
+
+/// Lines of events are whole, and those that are missing are counted.
+#[test]
+fn events_are_written_again_once_there_is_space_and_the_lost_ones_are_counted() {
+    let folder = Folder::new("limit-json");
+    let place = folder.0.display();
+    let worker = worker(&folder, &format!("cd {place}\n{ON_DEMAND}"));
+    let program = env!("CARGO_BIN_EXE_cluster");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {program} run --json -n 1 --cwd {place} {} >> {place}/out",
+        worker.display()
+    );
+    let out = folder.file("out", "", 0o644);
+    let mut cluster = Cluster::start(
+        Command::new("sh")
+            .args(["-c", &script])
+            .env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR")),
+    );
+    eventually("a worker listens", || text(&out).contains("\"type\":\"listening\"").then_some(()));
+    let limit = if cfg!(target_os = "linux") { 8 * 512 } else { 8 * 1024 };
+    let mut written = 0;
+    eventually("the file is full, and many lines were lost", || {
+        more(&folder);
+        written += 1;
+        let size = std::fs::metadata(&out).unwrap().len();
+        (size >= limit && written > 60).then_some(())
+    });
+    let before = text(&out);
+    File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
+    eventually("that is told", || {
+        more(&folder);
+        written += 1;
+        text(&out).contains(" dropped: File too large").then_some(())
+    });
+    // What the worker wrote in these events.
+    let last = format!("line {written} of this worker\n");
+    let data = |line: &Value| BASE64.decode(line["data"].as_str()?).ok();
+    let wrote = |lines: &[Value]| -> String {
+        let data: Vec<u8> = lines.iter().filter_map(data).flatten().collect();
+        String::from_utf8(data).unwrap()
+    };
+    let lines = eventually("the last is written", || {
+        let all = before.clone() + &text(&out);
+        let whole = all.rsplit_once('\n')?.0;
+        let object = |line: &str| -> Value {
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))
+        };
+        let lines: Vec<_> = whole.lines().map(object).collect();
+        wrote(&lines).ends_with(&last).then_some(lines)
+    });
+    let there = wrote(&lines).lines().count();
+    let lost: usize = lines
+        .iter()
+        .filter(|line| line["type"] == "warning")
+        .filter_map(|line| line["message"].as_str()?.split(' ').next()?.parse::<usize>().ok())
+        .sum();
+    // An event may have had several of the worker's lines.
+    assert!(there < written && (1..=written - there).contains(&lost), "{there} {lost} {written}");
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
 }

@@ -121,11 +121,12 @@ fn the_log_says_so_with_the_count_at_most_once_a_minute() {
     eventually("it has stopped", || (state(worker) == Some('T')).then_some(()));
     let hold: Vec<_> =
         (0..40).map_while(|_| std::os::unix::net::UnixStream::connect(&control).ok()).collect();
-    let clients: Vec<_> = (0..40).map_while(|_| TcpStream::connect(address).ok()).collect();
+    // Already those that come to the control socket find none.
     let warns = |line: &str| line.contains("accepting connections paused ");
     let line = cluster.err.wait_for(1, warns).remove(0);
     assert!(line.starts_with("cluster: warning: "), "{line}");
     assert!(line.contains("Too many open files") && line.contains("ulimit -n"), "{line}");
+    let clients: Vec<_> = (0..40).map_while(|_| TcpStream::connect(address).ok()).collect();
     let counted = eventually("it pauses again and again", || {
         let pauses = client.call("status", json!({}))["totals"]["acceptPauses"].as_u64();
         pauses.filter(|pauses| *pauses >= 5)

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_THE_END: Duration = Duration::from_millis(50);
 
 /// How long nothing is said of dropped lines, or of failed writes, once that was said.
-const AT_MOST_EVERY: Duration = Duration::from_secs(60);
+pub(super) const AT_MOST_EVERY: Duration = Duration::from_secs(60);
 
 /// What writes a line about lines that were dropped, its end included.
 pub(super) type Notice = fn(&str) -> String;
@@ -162,12 +162,7 @@ impl Sink {
         let mut bytes = mem::take(&mut queue.bytes);
         queue.writing = true;
         if dropped > 0 {
-            let lines = if dropped == 1 { "line was" } else { "lines were" };
-            let why = match queue.failure.take() {
-                Some(error) => error.to_string(),
-                None => "nothing read them in time".into(),
-            };
-            let notice = (self.notice)(&format!("{dropped} {lines} dropped: {why}"));
+            let notice = (self.notice)(&lost(dropped, queue.failure.take()));
             bytes.extend_from_slice(notice.as_bytes());
             *notice_at = Some(now() + AT_MOST_EVERY);
         }
@@ -196,12 +191,21 @@ impl Sink {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this thread is a driver")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
+/// So many lines are lost.
+pub(super) fn lost(lines: u64, failure: Option<Errno>) -> String {
+    let were = if lines == 1 { "line was" } else { "lines were" };
+    match failure {
+        Some(error) => format!("{lines} {were} dropped: {error}"),
+        None => format!("{lines} {were} dropped: nothing read them in time"),
+    }
+}
+
 /// Whether it may be possible later to write there.
-fn may_pass(to: &impl AsFd, error: Errno) -> bool {
+pub(super) fn may_pass(to: &impl AsFd, error: Errno) -> bool {
     match error {
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::NOMEM | Errno::NOBUFS => true,
         // Of a terminal it says that there is none any more.
@@ -212,7 +216,7 @@ fn may_pass(to: &impl AsFd, error: Errno) -> bool {
 
 /// Writes all of it, also where a worker that shares the descriptor made it one that does not block.
 /// If that fails, so much was written.
-fn write_all(to: &impl AsFd, bytes: &[u8]) -> Result<(), (usize, Errno)> {
+pub(super) fn write_all(to: &impl AsFd, bytes: &[u8]) -> Result<(), (usize, Errno)> {
     let mut written = 0;
     while written < bytes.len() {
         match rustix::io::write(to, &bytes[written..]) {

@@ -1,6 +1,7 @@
 //! What the primary counts while it cannot serve as it should, as warnings: with the count, and each at
 //! most once a minute.
 
+use std::io;
 use std::time::Duration;
 
 use cluster_primary::{Mono, Stats};
@@ -66,6 +67,8 @@ impl From<Stats> for Counts {
 #[serde(default)]
 pub(crate) struct Warned {
     counts: Counts,
+    /// Pauses of the control socket and of `--http`, all in all.
+    other_pauses: u64,
     pauses_at: Option<Mono>,
     shed_at: Option<Mono>,
 }
@@ -103,7 +106,7 @@ impl Warnings {
 
     /// When there is something to warn of that was not due yet.
     fn poll_timeout(&self, counts: Counts) -> Option<Mono> {
-        let Warned { counts: before, pauses_at, shed_at } = self.0;
+        let Warned { counts: before, pauses_at, shed_at, .. } = self.0;
         let pauses = pauses_at.filter(|_| counts.pauses > before.pauses);
         let shed = shed_at.filter(|_| counts.shed != before.shed);
         pauses.into_iter().chain(shed).min()
@@ -126,15 +129,29 @@ fn take_turn(next: &mut Option<Mono>, now: Mono, wanted: bool) -> Option<()> {
 
 impl Runner {
     pub(super) fn counts(&self) -> Counts {
-        self.cluster.primary().stats().into()
+        let counts = Counts::from(self.cluster.primary().stats());
+        Counts { pauses: counts.pauses + self.warnings.0.other_pauses, ..counts }
+    }
+
+    /// Counts clients of the control socket and of `--http` that have to wait, too.
+    fn count_pauses(&mut self) -> Option<io::Error> {
+        let control = self.control.as_mut().and_then(|(it, _)| it.take_accept_pauses());
+        let http = self.http.as_ref().and_then(|(it, _)| it.take_accept_pauses());
+        let mut last = self.cluster.primary().accept_error();
+        for (count, error) in control.into_iter().chain(http) {
+            self.warnings.0.other_pauses += count;
+            last = Some(error);
+        }
+        last
     }
 
     /// Warns of what is due; how long until something else is.
     pub(super) fn warn(&mut self) -> Option<Duration> {
+        let last = self.count_pauses();
         let (now, counts) = (self.cluster.now(), self.counts());
         if let Some(pauses) = self.warnings.pauses(now, counts) {
             let times = if pauses == 1 { "once".into() } else { format!("{pauses} times") };
-            let why = match self.cluster.primary().accept_error() {
+            let why = match last {
                 Some(error) => format!("{error}{}", exhausted(&error)),
                 None => "the system has no descriptors or memory left".into(),
             };

@@ -56,6 +56,7 @@ pub struct Config {
     /// own program), or because the user told it to, is replaced like one that exits with code 0. If
     /// not, its slot is given up, and the cluster ends with the last one
     /// ([`Outcome::NobodyLeft`](super::Outcome::NobodyLeft)). Default: it is replaced.
+    #[serde(skip_serializing_if = "is_true")]
     pub replace_disconnected: bool,
     /// Whether a worker that does not answer ([`Event::Unresponsive`](crate::Event::Unresponsive)) is
     /// replaced. Default: no, it is only out of rotation.
@@ -64,6 +65,12 @@ pub struct Config {
     pub recycle: Recycle,
     /// What lots are drawn by: the same seed, the same lots.
     pub seed: u64,
+}
+
+/// Fields that are as they were before there were any are not written: so the form stays what it was.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Default for Config {

@@ -85,7 +85,7 @@ pub struct Supervisor {
     /// The number of the last reload that began.
     generation: u64,
     /// The number of the last reload that completed; none where that is `generation`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     completed: Option<u64>,
     /// The reload that is under way.
     reload: Option<Reload>,
@@ -98,10 +98,10 @@ pub struct Supervisor {
     phase: Phase,
     deaths: VecDeque<Death>,
     /// A worker has been ready.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     served: bool,
     /// No worker is ready, and workers fail.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     outage: Option<Outage>,
     counts: Counts,
     output: VecDeque<Output>,

@@ -36,7 +36,7 @@ pub(super) struct Slot {
     pub(super) restarts: u64,
     pub(super) last_failure: Option<Failure>,
     /// Workers in a row that exceeded their memory limit soon after they became ready.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_none")]
     over_limit: u32,
 }
 
@@ -132,10 +132,10 @@ pub(super) struct Member {
     /// Before that it is not recycled: the last attempt failed.
     pub(super) not_before: Mono,
     /// It has been below its memory limit since it was ready.
-    #[serde(default = "had_fit")]
+    #[serde(default = "had_fit", skip_serializing_if = "is_fitting")]
     pub(super) fits: bool,
     /// It exceeded its memory limit soon after it became ready, and is not recycled for that before.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) over_limit_until: Option<Mono>,
     /// How far it is with leaving, if it is to. (One of before leaving had steps was told to
     /// disconnect.)
@@ -170,6 +170,16 @@ impl Member {
 /// Of a worker that was handed over by a version that did not record it.
 fn had_fit() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_fitting(fits: &bool) -> bool {
+    *fits
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
