@@ -953,7 +953,7 @@ fn at_random(seed: u64, lots: &mut Lots) -> (World, u32) {
         recycle,
         replace_unresponsive: true,
         max_failures: 1000,
-        replace_disconnected: seed % 8 != 0,
+        replace_disconnected: !seed.is_multiple_of(8),
         ..Config::new(3)
     };
     (World::new(config), batch)
