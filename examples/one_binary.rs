@@ -80,7 +80,7 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
         }
         match cluster.outcome() {
             None => {}
-            Some(Outcome::AsAsked | Outcome::NobodyLeft) => return Ok(ExitCode::SUCCESS),
+            Some(Outcome::AsAsked) => return Ok(ExitCode::SUCCESS),
             Some(outcome) => return Err(format!("the cluster ended: {outcome:?}").into()),
         }
         for (watch, told, asks) in &signals {

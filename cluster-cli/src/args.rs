@@ -103,11 +103,12 @@ Examples:
   cluster run --config cluster.toml --check   … which is only looked at
 
 Exit status:
-  0  ended as asked, or all workers left of their own will
+  0  ended as asked
   1  could not start (or with --check: the program is not there), or could not go on
   2  wrong usage, or a configuration file with mistakes
   3  ended as asked, but workers had to be sent SIGKILL
   4  gave up: workers failed again and again, and none was ready
+  5  no worker was left: all had disconnected (with --replace-disconnected=false)
 
 What messages mean, and what to do: docs/troubleshooting.md")]
 pub(crate) struct Run {

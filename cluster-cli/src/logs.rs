@@ -4,11 +4,13 @@
 //! would have gone without us, line by line. None of it is waited for: the primary is on every
 //! connection's way, and whoever reads this is not (see [`sink`]).
 
+mod events;
 mod format;
 pub(crate) mod lines;
 mod output;
 mod sink;
 
+pub(crate) use events::Events;
 pub(crate) use output::{Author, Output};
 
 use std::io::{self, IsTerminal};
@@ -39,7 +41,16 @@ pub(crate) struct Logs {
 impl Logs {
     /// Has what the program says from here on logged.
     pub(crate) fn start(form: LogFormat, level: LogLevel) -> Self {
-        let logs = Self { out: Sink::start(io::stdout()), err: Sink::start(io::stderr()) };
+        let notice = match form {
+            LogFormat::Text => |what: &str| format!("cluster: warning: {what}\n"),
+            LogFormat::Json => {
+                |what: &str| format::line(format::begun("warn").with("message", what)) + "\n"
+            }
+        };
+        let logs = Self {
+            out: Sink::start(io::stdout(), "standard output", notice),
+            err: Sink::start(io::stderr(), "standard error", notice),
+        };
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let err = Arc::clone(&logs.err);
         let subscriber =

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use tracing::{debug, error, info, trace, warn};
 use crate::config::{self, Seeing};
 use crate::listen::advice::{Place, advice, exhausted};
 use crate::logs::lines::State;
-use crate::logs::{Author, LIFE, Logs, Output};
+use crate::logs::{Author, Events, LIFE, Logs, Output};
 
 /// Where what happens is said.
 #[derive(Clone)]
@@ -27,6 +27,7 @@ pub(crate) struct Report(Rc<Parts>);
 struct Parts {
     /// Events are printed instead of logged.
     json: bool,
+    events: RefCell<Events<io::Stdout>>,
     known: RefCell<BTreeMap<WorkerId, Known>>,
     /// Why workers started without an agent, as far as that has been logged.
     no_agent: RefCell<BTreeSet<String>>,
@@ -51,6 +52,7 @@ impl Report {
             .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
         Self(Rc::new(Parts {
             json: seeing.json,
+            events: RefCell::new(Events::new(io::stdout())),
             known: RefCell::default(),
             no_agent: RefCell::default(),
             output,
@@ -64,7 +66,7 @@ impl Report {
             let advanced = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
             if let Some(object) = event_object(event, advanced) {
-                print(object);
+                self.print(object);
             }
             return;
         }
@@ -111,6 +113,12 @@ impl Report {
             let author = Author { slot: state.map(|state| state.slot), worker, pid };
             known.insert(worker, Known { author, gone: false });
         }
+    }
+
+    /// An event, as a line of JSON.
+    fn print(&self, object: Object) {
+        let line = serde_json::to_string(&Value::from(object)).unwrap_or_default() + "\n";
+        self.0.events.borrow_mut().write(line.as_bytes());
     }
 
     fn author(&self, worker: WorkerId) -> Option<Author> {
@@ -250,7 +258,7 @@ impl Report {
     /// channels.)
     pub(crate) fn notice(&self, notice: &Notice, config: &Config, online: &BTreeSet<WorkerId>) {
         if self.0.json {
-            print(notice_object(notice));
+            self.print(notice_object(notice));
         } else {
             self.log_notice(notice, config, online);
         }
@@ -273,6 +281,23 @@ impl Report {
                 );
             }
             Notice::Replacing { death, pause } => self.log_death(death, *pause),
+            Notice::NoneReady { death, pause, gives_up_in } => {
+                let slot = death.slot;
+                let sign = awaited(config.ready);
+                let then = match gives_up_in {
+                    Some(left) => format!(
+                        "if none is within {}, the cluster gives up (--failure-period)",
+                        rounded(*left)
+                    ),
+                    None => "it never gives up (--max-failures 0)".into(),
+                };
+                error!(
+                    slot,
+                    "no worker is ready, and new ones fail; the last: {}. Waiting for a worker that {sign}, \
+                     with pauses of up to {pause:?} between attempts; {then}",
+                    one(death)
+                );
+            }
             Notice::GaveUp { deaths } => {
                 let lines: Vec<_> =
                     deaths.iter().map(|death| format!("\n  {}", one(death))).collect();
@@ -309,6 +334,20 @@ impl Report {
                 let cause = because(*cause);
                 info!(target: LIFE, slot, worker, pid, "worker {worker} is replaced: {cause}");
             }
+            Notice::OverMemoryLimit { worker: id, bytes, limit, ready_for, pause, .. } => {
+                let (slot, worker, pid) = self.about(*id);
+                warn!(
+                    slot,
+                    worker,
+                    pid,
+                    "worker {worker} uses {} MiB of memory {} after it became ready, and may use {} MiB \
+                     (--max-memory): if the program needs that much, raise the limit. The worker is not \
+                     replaced within {pause:?}",
+                    bytes >> 20,
+                    rounded(*ready_for),
+                    limit >> 20
+                );
+            }
             Notice::NotRecycled { slot, reason } => {
                 warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
             }
@@ -324,7 +363,10 @@ impl Report {
                 let why = if *at_once { "is not waited for" } else { "did not leave in time" };
                 warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
             }
-            Notice::NobodyLeft => info!("all workers have left"),
+            Notice::NobodyLeft => error!(
+                "no worker is left: all have disconnected, and none is replaced \
+                 (--replace-disconnected=false)"
+            ),
             _ => {}
         }
     }
@@ -340,6 +382,13 @@ impl Report {
                     "worker {worker} died ({status}); starting another{when}"
                 );
             }
+            (Some(id), Failure::Disconnected) => {
+                let (slot, worker, pid) = self.about(*id);
+                info!(
+                    target: LIFE, slot, worker, pid,
+                    "worker {worker} disconnected; starting another{when}"
+                );
+            }
             (_, failure) => error!(slot, "{failure}; trying again{when}"),
         }
     }
@@ -347,7 +396,7 @@ impl Report {
     /// Where the cluster can be driven.
     pub(crate) fn control(&self, path: &Path) {
         if self.0.json {
-            print(typed("control").with("path", path.to_string_lossy().into_owned()));
+            self.print(typed("control").with("path", path.to_string_lossy().into_owned()));
         } else {
             debug!("driven by whoever connects to {}", path.display());
         }
@@ -365,7 +414,7 @@ impl Report {
     /// Where a browser sees how all is.
     pub(crate) fn shows(&self, at: SocketAddr) {
         if self.0.json {
-            print(typed("http").with("url", format!("http://{at}/")));
+            self.print(typed("http").with("url", format!("http://{at}/")));
         } else {
             info!("http://{at}/ shows how all is");
         }
@@ -374,7 +423,7 @@ impl Report {
     /// A socket for all workers.
     pub(crate) fn listens(&self, at: &str) {
         if self.0.json {
-            print(typed("socket").with("at", at));
+            self.print(typed("socket").with("at", at));
         } else {
             info!("listening on {at}, for all workers");
         }
@@ -383,7 +432,7 @@ impl Report {
     /// Something went wrong without which it goes on.
     pub(crate) fn warning(&self, what: &str) {
         if self.0.json {
-            print(typed("warning").with("message", what));
+            self.print(typed("warning").with("message", what));
         } else {
             warn!("{what}");
         }
@@ -392,7 +441,7 @@ impl Report {
     /// Something that is as asked for, but perhaps not as expected.
     pub(crate) fn hint(&self, what: &str) {
         if self.0.json {
-            print(typed("hint").with("message", what));
+            self.print(typed("hint").with("message", what));
         } else {
             info!("hint: {what}");
         }
@@ -401,7 +450,7 @@ impl Report {
     /// Something that ends the cluster before its time, or could not be done.
     pub(crate) fn failure(&self, what: &str) {
         if self.0.json {
-            print(typed("failure").with("message", what));
+            self.print(typed("failure").with("message", what));
         } else {
             error!("{what}");
         }
@@ -432,7 +481,7 @@ impl Report {
     pub(crate) fn upgraded(&self, from: &str, count: u64) {
         let version = env!("CARGO_PKG_VERSION");
         if self.0.json {
-            print(
+            self.print(
                 typed("upgraded")
                     .with("version", version)
                     .with("from", from)
@@ -479,12 +528,6 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
     }
 }
 
-fn print(object: Object) {
-    let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
-    // Where nobody hears there is nobody to tell.
-    let _unheard = writeln!(io::stdout().lock(), "{line}");
-}
-
 /// What a worker has not done that is not ready.
 fn lacking(ready: Ready, online: bool) -> &'static str {
     match ready {
@@ -502,6 +545,17 @@ fn lacking(ready: Ready, online: bool) -> &'static str {
     }
 }
 
+/// What a worker does that becomes ready.
+fn awaited(ready: Ready) -> &'static str {
+    match ready {
+        Ready::Online => "answers on its channel",
+        Ready::Listening => "listens",
+        Ready::Message => "sends the message \"ready\"",
+        Ready::Notify => "says READY=1 to NOTIFY_SOCKET",
+        _ => "stays alive",
+    }
+}
+
 /// A failure among others.
 fn one(death: &Death) -> String {
     let Death { slot, worker, failure, lived, was_ready } = death;
@@ -509,6 +563,9 @@ fn one(death: &Death) -> String {
     match (worker, failure) {
         (Some(worker), Failure::Died(status)) => {
             format!("worker {worker} (slot {slot}): {status} after {}, {when}", rounded(*lived))
+        }
+        (Some(worker), Failure::Disconnected) => {
+            format!("worker {worker} (slot {slot}): disconnected after {}, {when}", rounded(*lived))
         }
         (_, failure) => format!("slot {slot}: {failure}"),
     }

@@ -242,6 +242,7 @@ pub(crate) fn config(options: &Resolved) -> Config {
     config.max_failures = options.restarts.max_failures;
     config.failure_period = options.restarts.failure_period;
     config.stable_after = options.restarts.stable_after;
+    config.replace_disconnected = options.restarts.replace_disconnected;
     config.replace_unresponsive = options.health.hang_replace;
     let mut recycle = Recycle::default();
     recycle.memory = options.health.max_memory;

@@ -101,8 +101,8 @@ cluster: error: FILE:1:1: there is no option colour
 1 | colour = 'blue'
   | ^^^^^^
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
-give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, ready, ready-timeout, \
-batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
+give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, replace-disconnected, ready, \
+ready-timeout, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
 keep-listeners, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
 affinity, http, output, log-format, log-level, log-connections, json, control, name, program
 ",
@@ -472,6 +472,7 @@ backoff-max = "10s"
 max-failures = 5
 failure-period = "1m"
 stable-after = "5s"
+replace-disconnected = true
 ready = "listening"
 ready-timeout = "30s"
 batch = 1
@@ -555,6 +556,7 @@ backoff-max = "1.5m"
 max-failures = 7
 failure-period = "1h"
 stable-after = 0
+replace-disconnected = false
 ready = "message"
 ready-timeout = 5
 batch = 2
@@ -605,6 +607,7 @@ backoff-max = "90s"
 max-failures = 7
 failure-period = "1h"
 stable-after = "0s"
+replace-disconnected = false
 ready = "message"
 ready-timeout = "5s"
 batch = 2

@@ -3,13 +3,16 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Cluster, Folder, Lines, assert_gone, cluster, get, kill};
+use support::{Cluster, Folder, Lines, assert_gone, cluster, eventually, get, kill};
 
 /// A worker that first does what this script says, and then serves as the demo does.
 fn worker(folder: &Folder, script: &str) -> PathBuf {
@@ -170,7 +173,8 @@ fn nobody_waits_for_who_does_not_read() {
     assert_eq!(answers.len(), 2, "{answers:?}");
     cluster.out.collect(unread);
     let notice = |line: &str| {
-        line.starts_with("cluster: warning: ") && line.ends_with("dropped: nobody read")
+        line.starts_with("cluster: warning: ")
+            && line.ends_with("dropped: nothing read them in time")
     };
     cluster.out.wait_for(1, notice);
     let whole = |line: &String| {
@@ -187,4 +191,186 @@ fn the_end_does_not_wait_for_who_does_not_read() {
     let (cluster, _unread) = start_unread(run(&["-n", "1"], &worker(&folder, FLOOD)));
     cluster.listening(1);
     cluster.end();
+}
+
+/// What is said of lines that were dropped is an object like the others.
+#[test]
+fn as_json_dropped_lines_are_told_as_json() {
+    let folder = Folder::new("unread-json");
+    let worker = worker(&folder, FLOOD);
+    let (mut cluster, unread) = start_unread(run(&["-n", "1", "--log-format", "json"], &worker));
+    cluster.err.wait_for(1, |line| line.contains("listens on"));
+    cluster.out.collect(unread);
+    cluster.out.wait_for(1, |line| line.contains("dropped: nothing read them in time"));
+    let said = objects(&cluster.out.all());
+    let warnings: Vec<_> = said.iter().filter(|object| object["level"] == "warn").collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+}
+
+/// A worker that writes a numbered line whenever the file `more` is there, which it removes.
+const ON_DEMAND: &str = "(n=0; while kill -0 $$ && sleep 0.01; do
+    if [ -e more ]; then rm more; n=$((n + 1)); echo line $n of this worker; fi
+done) 2>/dev/null &";
+
+/// Has the worker write a line, and waits until it has.
+fn more(folder: &Folder) {
+    let more = folder.file("more", "", 0o644);
+    eventually("the worker writes", || (!more.exists()).then_some(()));
+}
+
+fn text(path: &std::path::Path) -> String {
+    std::fs::read_to_string(path).expect("it is text")
+}
+
+/// The file that output goes to can grow no more; then it is emptied, as logrotate's copytruncate does.
+#[test]
+fn output_is_written_again_once_there_is_space() {
+    let folder = Folder::new("limit");
+    let place = folder.0.display();
+    let worker = worker(&folder, &format!("cd {place}\n{ON_DEMAND}"));
+    let program = env!("CARGO_BIN_EXE_cluster");
+    // A process that ignores SIGXFSZ gets the error instead, and its children start as it does.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {program} run -n 1 --cwd {place} {} >> {place}/out",
+        worker.display()
+    );
+    let out = folder.file("out", "", 0o644);
+    let mut cluster = Cluster::start(&mut {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+        shell
+    });
+    cluster.listening(1);
+    let warns = |line: &str| {
+        line.starts_with("cluster: warning: cannot write to standard output: File too large")
+    };
+    let mut written = 0;
+    eventually("the file is full", || {
+        more(&folder);
+        written += 1;
+        cluster.err.all().iter().any(|line| warns(line)).then_some(())
+    });
+    let before = text(&out);
+    // The last of them is there in part, at the most.
+    File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
+    more(&folder);
+    let last = format!("[0] line {} of this worker\n", written + 1);
+    eventually("it is written", || text(&out).contains(&last).then_some(()));
+    let all = before + &text(&out);
+    let wanted: String =
+        (1..=written + 1).map(|n| format!("[0] line {n} of this worker\n")).collect();
+    assert_eq!(all, wanted, "every byte once, in order");
+    assert_eq!(cluster.err.all().iter().filter(|line| warns(line)).count(), 1);
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+}
+
+/// The same on a file system that is full. (Where no such can be mounted, nothing is tested.)
+#[test]
+#[cfg(target_os = "linux")]
+fn output_is_written_again_once_the_disk_has_space() {
+    let folder = Folder::new("disk");
+    let place = folder.0.display();
+    let worker = worker(&folder, &format!("cd {place}\n{ON_DEMAND}"));
+    let program = env!("CARGO_BIN_EXE_cluster");
+    std::fs::create_dir(folder.0.join("disk")).unwrap();
+    // `room` is what the test removes to make space: it is seen from outside by the cluster's root.
+    let script = format!(
+        "cd {place} && mount -t tmpfs -o size=64k none disk || exit 77
+         dd if=/dev/zero of=disk/filler bs=4k 2>/dev/null
+         exec {program} run -n 1 --cwd {place} {} >> disk/out",
+        worker.display()
+    );
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--user", "--map-root-user", "sh", "-c", &script]);
+    shell.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+    let probe = Command::new("unshare")
+        .args(["--mount", "--user", "--map-root-user", "mount", "-t", "tmpfs", "none"])
+        .arg(folder.0.join("disk"))
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        println!("skipped: nothing can be mounted here");
+        return;
+    }
+    let mut cluster = Cluster::start(&mut shell);
+    cluster.listening(1);
+    let disk = PathBuf::from(format!("/proc/{}/root{place}/disk", cluster.pid()));
+    more(&folder);
+    let warns = |line: &str| {
+        line.starts_with(
+            "cluster: warning: cannot write to standard output: No space left on device",
+        )
+    };
+    cluster.err.wait_for(1, warns);
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    more(&folder);
+    eventually("all is written", || {
+        let wanted = "[0] line 1 of this worker\n[0] line 2 of this worker\n";
+        (text(&disk.join("out")) == wanted).then_some(())
+    });
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+}
+
+/// Lines of events are whole, and those that are missing are counted.
+#[test]
+fn events_are_written_again_once_there_is_space_and_the_lost_ones_are_counted() {
+    let folder = Folder::new("limit-json");
+    let place = folder.0.display();
+    let worker = worker(&folder, &format!("cd {place}\n{ON_DEMAND}"));
+    let program = env!("CARGO_BIN_EXE_cluster");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {program} run --json -n 1 --cwd {place} {} >> {place}/out",
+        worker.display()
+    );
+    let out = folder.file("out", "", 0o644);
+    let mut cluster = Cluster::start(
+        Command::new("sh")
+            .args(["-c", &script])
+            .env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR")),
+    );
+    eventually("a worker listens", || text(&out).contains("\"type\":\"listening\"").then_some(()));
+    let limit = if cfg!(target_os = "linux") { 8 * 512 } else { 8 * 1024 };
+    let mut written = 0;
+    eventually("the file is full, and many lines were lost", || {
+        more(&folder);
+        written += 1;
+        let size = std::fs::metadata(&out).unwrap().len();
+        (size >= limit && written > 60).then_some(())
+    });
+    let before = text(&out);
+    File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
+    eventually("that is told", || {
+        more(&folder);
+        written += 1;
+        text(&out).contains(" dropped: File too large").then_some(())
+    });
+    // What the worker wrote in these events.
+    let last = format!("line {written} of this worker\n");
+    let data = |line: &Value| BASE64.decode(line["data"].as_str()?).ok();
+    let wrote = |lines: &[Value]| -> String {
+        let data: Vec<u8> = lines.iter().filter_map(data).flatten().collect();
+        String::from_utf8(data).unwrap()
+    };
+    let lines = eventually("the last is written", || {
+        let all = before.clone() + &text(&out);
+        let whole = all.rsplit_once('\n')?.0;
+        let object = |line: &str| -> Value {
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))
+        };
+        let lines: Vec<_> = whole.lines().map(object).collect();
+        wrote(&lines).ends_with(&last).then_some(lines)
+    });
+    let there = wrote(&lines).lines().count();
+    let lost: usize = lines
+        .iter()
+        .filter(|line| line["type"] == "warning")
+        .filter_map(|line| line["message"].as_str()?.split(' ').next()?.parse::<usize>().ok())
+        .sum();
+    // An event may have had several of the worker's lines.
+    assert!(there < written && (1..=written - there).contains(&lost), "{there} {lost} {written}");
+    cluster.signal(Signal::TERM);
+    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
 }

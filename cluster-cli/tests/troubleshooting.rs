@@ -21,7 +21,7 @@ const SOURCES: [&str; 6] = [
 const GAP: char = '…';
 
 /// As the system words its errors.
-const SYSTEM: [i32; 16] = [1, 2, 7, 11, 13, 20, 21, 22, 23, 24, 36, 97, 98, 99, 104, 111];
+const SYSTEM: [i32; 17] = [1, 2, 7, 11, 13, 20, 21, 22, 23, 24, 28, 36, 97, 98, 99, 104, 111];
 
 /// The messages of the page: bold and in code, each a line of its own.
 fn quoted(page: &str) -> Vec<&str> {

@@ -114,12 +114,14 @@ pub(crate) struct Options {
     pub(crate) backoff_max: Option<Period>,
 
     /// How often workers of one slot may fail within the failure period while no worker at all is
-    /// ready, before the cluster gives up [default: 5]
+    /// ready, before the cluster gives up; 0 is never to give up. A cluster that has served keeps trying
+    /// for at least the failure period [default: 5]
     #[arg(long, value_name = "N", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
-    pub(crate) max_failures: Option<Count<1, 1_000_000>>,
+    pub(crate) max_failures: Option<Count<0, 1_000_000>>,
 
-    /// How long a failure counts [default: 1m]
+    /// How long a failure counts, and how long a cluster that has served keeps trying at least while no
+    /// worker is ready [default: 1m]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) failure_period: Option<Period<1>>,
@@ -128,6 +130,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) stable_after: Option<Period>,
+
+    /// Replace a worker that disconnects voluntarily (cluster.worker.disconnect()), like one that exits
+    /// with 0. With false its slot is given up, and the cluster ends with the last worker, with
+    /// status 5 [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = RESTARTS
+    )]
+    pub(crate) replace_disconnected: Option<bool>,
 
     /// When a new worker is ready: online (at its first sign of life), listening (when it listens),
     /// message (when it sends 'ready': process.send('ready') in Node.js), notify (when it says
@@ -413,7 +429,8 @@ impl Options {
         }
         each! {
             workers exec_path exec_arg cwd env serialization policy placement give_way
-            backoff_first backoff_max max_failures failure_period stable_after ready ready_timeout batch
+            backoff_first backoff_max max_failures failure_period stable_after replace_disconnected
+            ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners demo_listen node_agent stop_signal stop_message drain_timeout grace
             kill_after keep_detached drain_delay uid gid groups no_new_privs

@@ -83,6 +83,7 @@ pub(crate) struct Restarts {
     pub(crate) failure_period: Duration,
     #[serde(serialize_with = "shown::period")]
     pub(crate) stable_after: Duration,
+    pub(crate) replace_disconnected: bool,
 }
 
 /// How workers are replaced by new ones.
@@ -312,6 +313,7 @@ impl Options {
             max_failures: given.max_failures.map_or(5, Count::number),
             failure_period: given.failure_period.map_or(seconds(60), |p| p.0),
             stable_after: given.stable_after.map_or(seconds(5), |p| p.0),
+            replace_disconnected: given.replace_disconnected.unwrap_or(true),
         };
         if restarts.backoff_first > restarts.backoff_max {
             let Restarts { backoff_first: first, backoff_max: max, .. } = restarts;

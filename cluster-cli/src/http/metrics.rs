@@ -51,7 +51,11 @@ fn cluster(text: &mut Text, status: &Status) {
     }
     let help = "Slots without a worker, which wait for one.";
     text.gauge("cluster_slots_vacant", help, Some(status.vacant.len()));
-    text.gauge("cluster_generation", "The generation of workers to be.", status.generation);
+    let help = "The generation of the workers: the number of the last reload that completed.";
+    text.gauge("cluster_generation", help, status.generation);
+    let help = "Whether the last reload succeeded, or there was none.";
+    let successful = u8::from(status.reload_failure.is_none());
+    text.gauge("cluster_last_reload_successful", help, Some(successful));
 }
 
 fn totals(text: &mut Text, status: &Status) {

@@ -87,6 +87,12 @@ impl HttpServer {
         Ok(Self { listener, published, bell, end, ended })
     }
 
+    /// How often accepting clients paused since the last call, for want of descriptors or memory, and the
+    /// system's last error.
+    pub(crate) fn take_accept_pauses(&self) -> Option<(u64, io::Error)> {
+        self.published.take_pauses()
+    }
+
     /// Where it listens.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()

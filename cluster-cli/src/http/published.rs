@@ -20,6 +20,8 @@ const FRESH: Duration = Duration::from_millis(20);
 pub(super) struct Published {
     asks: Mutex<Asks>,
     answer: watch::Sender<Answer>,
+    /// How often accepting paused since the loop last asked, and why the last time.
+    pauses: Mutex<Option<(u64, io::Error)>>,
 }
 
 /// Who asks and who is answered, by number.
@@ -54,7 +56,7 @@ pub(super) fn cell() -> io::Result<(Published, Bell)> {
     rope.set_nonblocking(true)?;
     let asks = Mutex::new(Asks { last: 0, taken: 0, rope });
     let (answer, _) = watch::channel(Answer::default());
-    Ok((Published { asks, answer }, Bell(bell)))
+    Ok((Published { asks, answer, pauses: Mutex::default() }, Bell(bell)))
 }
 
 impl Published {
@@ -70,6 +72,21 @@ impl Published {
         let answered = timeout(PATIENCE, answers.wait_for(|answer| answer.to >= number)).await;
         let answer = answered.ok()?.ok()?;
         answer.said.as_ref().map(|(status, _)| status.clone())
+    }
+
+    /// Accepting clients pauses, for that reason: the loop is told.
+    pub(super) fn paused(&self, error: io::Error) {
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = pauses.take().map_or(0, |(count, _)| count);
+        *pauses = Some((before + 1, error));
+        drop(pauses);
+        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        let _full = asks.rope.write(&[1]);
+    }
+
+    /// The loop: how often accepting paused since it last asked, and why the last time.
+    pub(super) fn take_pauses(&self) -> Option<(u64, io::Error)> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn ask(&self) -> u64 {

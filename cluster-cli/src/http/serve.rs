@@ -71,7 +71,10 @@ pub(super) async fn serve(
                     by_age.push_back(connections.spawn(connection));
                 }
                 Err(error) if is_the_clients(&error) => {}
-                Err(_) => sleep(REST).await,
+                Err(error) => {
+                    shared.published.paused(error);
+                    sleep(REST).await;
+                }
             },
         }
     }

@@ -1,27 +1,43 @@
-//! Writes to a descriptor that somebody else reads, without waiting for them.
+//! Writes to a descriptor that another process reads, without waiting for it.
 //!
-//! Whoever reads the cluster's output may stop reading; the primary must not stop for that, as every
-//! connection passes through it. So what is to be written waits in a queue, of which a thread writes
-//! as fast as it is read. What finds the queue full (1 MiB) is dropped, line by line, and when there
-//! is room again a line in its place says how many were. Whoever cannot lose a line reads `--json`,
-//! or has the workers' output go its own way (`--output inherit`); those are waited for.
+//! The reader of the cluster's output may stop reading; the primary must not stop for that, as every
+//! connection passes through it. So what is to be written waits in a queue, which a thread writes as fast
+//! as the reader takes it. Lines that find the queue full (1 MiB) are dropped and counted; a line in their
+//! place says how many, at most once a minute. Readers that cannot lose a line use `--json`,
+//! or have the workers' output go its own way (`--output inherit`); those are waited for.
+//!
+//! If the system cannot take more (the disk is full), what waits is kept, and written once there is space.
 
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use tracing::warn;
 
 /// Bytes that may wait.
 const ROOM: usize = 1 << 20;
 
+/// How long until it is tried again to write where that failed; and when all is to end.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_AT_THE_END: Duration = Duration::from_millis(50);
+
+/// How long nothing is said of dropped lines, or of failed writes, once that was said.
+pub(super) const AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// What writes a line about lines that were dropped, its end included.
+pub(super) type Notice = fn(&str) -> String;
+
 /// A queue of whole lines, and a thread that writes them.
 pub(crate) struct Sink {
+    /// What it writes to, in words.
+    name: &'static str,
+    notice: Notice,
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// There is something to write, or it is to be finished.
     filled: Condvar,
     /// There is nothing to write.
     emptied: Condvar,
@@ -32,8 +48,12 @@ struct Queue {
     bytes: Vec<u8>,
     /// Lines that found no room since it was last said.
     dropped: u64,
+    /// Why it was full, if that was not the reader.
+    failure: Option<Errno>,
     /// The thread has taken something that is not written yet.
     writing: bool,
+    /// All is to be written now.
+    finishing: bool,
     /// Nobody will read any more.
     broken: bool,
 }
@@ -46,8 +66,14 @@ impl Queue {
 
 impl Sink {
     /// Starts the thread that writes to `to`.
-    pub(crate) fn start(to: impl AsFd + Send + 'static) -> Arc<Self> {
+    pub(super) fn start(
+        to: impl AsFd + Send + 'static,
+        name: &'static str,
+        notice: Notice,
+    ) -> Arc<Self> {
         let sink = Arc::new(Self {
+            name,
+            notice,
             queue: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
@@ -67,8 +93,7 @@ impl Sink {
         if queue.broken {
             return;
         }
-        // While something was dropped that is not said yet, what comes after it waits its turn.
-        if queue.dropped > 0 || queue.bytes.len() + line.len() > ROOM {
+        if queue.bytes.len() + line.len() > ROOM {
             queue.dropped += 1;
         } else {
             queue.bytes.extend_from_slice(line);
@@ -79,40 +104,85 @@ impl Sink {
 
     /// Waits until all is written, but not longer than that; whether it is.
     pub(crate) fn finish(&self, patience: Duration) -> bool {
-        let queue = self.lock();
+        let mut queue = self.lock();
+        queue.finishing = true;
+        self.filled.notify_one();
         let busy = |queue: &mut Queue| !queue.broken && !queue.is_idle();
         let waited = self.emptied.wait_timeout_while(queue, patience, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.finishing = false;
+        !waited.timed_out()
     }
 
     fn write_to(&self, to: &impl AsFd) {
+        // When lines that were dropped may be spoken of, and failed writes.
+        let (mut notice_at, mut failure_at) = (None, None);
         loop {
-            let mut queue = self.lock();
-            while queue.bytes.is_empty() && queue.dropped == 0 {
-                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let mut bytes = self.take(&mut notice_at);
+            while !bytes.is_empty() {
+                match write_all(to, &bytes) {
+                    Ok(()) => bytes.clear(),
+                    Err((written, error)) if may_pass(to, error) => {
+                        bytes.drain(..written);
+                        self.pause(error, &mut failure_at);
+                    }
+                    Err(_) => {
+                        *self.lock() = Queue { broken: true, ..Queue::default() };
+                        self.emptied.notify_all();
+                        return;
+                    }
+                }
             }
-            let mut bytes = mem::take(&mut queue.bytes);
-            // They came after all that is in the queue.
-            let dropped = mem::take(&mut queue.dropped);
-            queue.writing = true;
-            drop(queue);
-            if dropped > 0 {
-                let lines = if dropped == 1 { "line was" } else { "lines were" };
-                let notice = format!("cluster: warning: {dropped} {lines} dropped: nobody read\n");
-                bytes.extend_from_slice(notice.as_bytes());
-            }
-            let written = write_all(to, &bytes);
             let mut queue = self.lock();
             queue.writing = false;
-            if written.is_err() {
-                *queue = Queue { broken: true, ..Queue::default() };
-                self.emptied.notify_all();
-                return;
-            }
             if queue.is_idle() {
                 self.emptied.notify_all();
             }
         }
+    }
+
+    /// Waits for something to write.
+    fn take(&self, notice_at: &mut Option<Instant>) -> Vec<u8> {
+        let mut queue = self.lock();
+        let dropped = loop {
+            let left = notice_at.map(|at| at.saturating_duration_since(now()));
+            let left = left.filter(|left| !left.is_zero() && !queue.finishing);
+            match (queue.dropped > 0, left) {
+                (true, None) => break mem::take(&mut queue.dropped),
+                _ if !queue.bytes.is_empty() => break 0,
+                (true, Some(left)) => {
+                    let waited = self.filled.wait_timeout(queue, left);
+                    queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                (false, _) => {
+                    queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        let mut bytes = mem::take(&mut queue.bytes);
+        queue.writing = true;
+        if dropped > 0 {
+            let notice = (self.notice)(&lost(dropped, queue.failure.take()));
+            bytes.extend_from_slice(notice.as_bytes());
+            *notice_at = Some(now() + AT_MOST_EVERY);
+        }
+        bytes
+    }
+
+    /// Writing failed, and may succeed later.
+    fn pause(&self, error: Errno, failure_at: &mut Option<Instant>) {
+        if failure_at.is_none_or(|at| at <= now()) {
+            *failure_at = Some(now() + AT_MOST_EVERY);
+            // It may go to this very place: then it is written with the rest.
+            warn!("cannot write to {}: {error}; it is tried again every second", self.name);
+        }
+        let mut queue = self.lock();
+        queue.failure = Some(error);
+        let pause = if queue.finishing { RETRY_AT_THE_END } else { RETRY };
+        let until = now() + pause;
+        let waits = |queue: &mut Queue| pause == RETRY_AT_THE_END || !queue.finishing;
+        let left = until.saturating_duration_since(now());
+        let _over = self.filled.wait_timeout_while(queue, left, waits);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -120,21 +190,47 @@ impl Sink {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this thread is a driver")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// So many lines are lost.
+pub(super) fn lost(lines: u64, failure: Option<Errno>) -> String {
+    let were = if lines == 1 { "line was" } else { "lines were" };
+    match failure {
+        Some(error) => format!("{lines} {were} dropped: {error}"),
+        None => format!("{lines} {were} dropped: nothing read them in time"),
+    }
+}
+
+/// Whether it may be possible later to write there.
+pub(super) fn may_pass(to: &impl AsFd, error: Errno) -> bool {
+    match error {
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::NOMEM | Errno::NOBUFS => true,
+        // Of a terminal it says that there is none any more.
+        Errno::IO => !rustix::termios::isatty(to),
+        _ => false,
+    }
+}
+
 /// Writes all of it, also where a worker that shares the descriptor made it one that does not block.
-fn write_all(to: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(length) => bytes = &bytes[length..],
+/// If that fails, so much was written.
+pub(super) fn write_all(to: &impl AsFd, bytes: &[u8]) -> Result<(), (usize, Errno)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match rustix::io::write(to, &bytes[written..]) {
+            Ok(0) => return Err((written, Errno::IO)),
+            Ok(length) => written += length,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let mut writable = [PollFd::new(to, PollFlags::OUT)];
                 match poll(&mut writable, None) {
                     Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err((written, error)),
                 }
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err((written, error)),
         }
     }
     Ok(())
@@ -162,16 +258,21 @@ impl io::Write for Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{BufRead, BufReader, Read};
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn start(to: impl AsFd + Send + 'static) -> Arc<Sink> {
+        Sink::start(to, "a test", |what| format!("notice: {what}\n"))
+    }
+
     #[test]
     fn what_is_pushed_is_written_in_order() {
         let (mut read, write) = io::pipe().unwrap();
-        let sink = Sink::start(write);
+        let sink = start(write);
         for number in 0..100 {
             sink.push(format!("line {number}\n").as_bytes());
         }
@@ -183,28 +284,27 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_who_does_not_read_and_what_is_dropped_is_counted() {
+    fn a_reader_that_does_not_read_is_not_waited_for_and_what_is_dropped_is_counted() {
         let (read, write) = io::pipe().unwrap();
         // As a worker's Node.js makes it.
         rustix::io::ioctl_fionbio(&write, true).unwrap();
-        let sink = Sink::start(write);
+        let sink = start(write);
         let line = [&[b'a'; 1023][..], b"\n"].concat();
-        let pushed: u64 = 4096;
-        for _ in 0..pushed {
-            sink.push(&line);
-        }
+        let flood = || (0..4096).for_each(|_| sink.push(&line));
+        flood();
         assert!(!sink.finish(Duration::ZERO));
         let reader = std::thread::spawn(move || {
-            let mut whole = 0;
-            let mut dropped = 0;
+            let (mut whole, mut dropped, mut notices) = (0, 0, 0);
             for line in BufReader::new(read).lines().map_while(Result::ok) {
                 if line == "the end" {
                     break;
                 }
-                match line.strip_prefix("cluster: warning: ") {
+                match line.strip_prefix("notice: ") {
                     Some(notice) => {
-                        assert!(notice.ends_with(" dropped: nobody read"), "{notice}");
-                        dropped += notice.split(' ').next().unwrap().parse::<u64>().unwrap();
+                        let why = " lines were dropped: nothing read them in time";
+                        let count = notice.strip_suffix(why).expect(notice);
+                        dropped += count.parse::<u64>().unwrap();
+                        notices += 1;
                     }
                     None => {
                         assert_eq!(line.len(), 1023);
@@ -212,19 +312,23 @@ mod tests {
                     }
                 }
             }
-            (whole, dropped)
+            (whole, dropped, notices)
         });
         assert!(sink.finish(LONG));
+        // What is dropped soon after that is counted, and told at the end.
+        flood();
+        assert!(sink.finish(LONG));
         sink.push(b"the end\n");
-        let (whole, dropped) = reader.join().unwrap();
-        assert_eq!(whole + dropped, pushed);
+        let (whole, dropped, notices) = reader.join().unwrap();
+        assert_eq!(whole + dropped, 2 * 4096);
         assert!(whole >= 1024 && dropped > 1000, "{whole} {dropped}");
+        assert!((1..=3).contains(&notices), "{notices}");
     }
 
     #[test]
     fn when_the_reader_is_gone_all_is_in_vain_and_nothing_waits() {
         let (read, write) = io::pipe().unwrap();
-        let sink = Sink::start(write);
+        let sink = start(write);
         drop(read);
         sink.push(b"to nobody\n");
         assert!(sink.finish(LONG));
@@ -233,5 +337,18 @@ mod tests {
             sink.push(&[b'a'; 1024]);
         }
         assert!(sink.lock().bytes.is_empty());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_does_not_break_it() {
+        let sink = start(File::options().write(true).open("/dev/full").unwrap());
+        sink.push(b"no space\n");
+        assert!(!sink.finish(Duration::from_millis(1)));
+        assert!(!sink.lock().broken);
+        let line = [b'a'; 1024];
+        (0..2 * ROOM / line.len()).for_each(|_| sink.push(&line));
+        let queue = sink.lock();
+        assert!(queue.dropped > 0 && queue.bytes.len() <= ROOM);
     }
 }

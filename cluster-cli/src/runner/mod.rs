@@ -2,6 +2,7 @@
 
 mod orders;
 mod upgrade;
+mod warnings;
 mod why;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,9 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::control::{ControlServer, OrderId, Refusal, Status, status_object};
+use cluster_primary::control::{
+    ControlServer, OrderId, Refusal, ReloadFailure, Status, status_object,
+};
 use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, State, Supervised};
 use cluster_primary::{
     Event, Mono, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling,
@@ -30,6 +33,8 @@ use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
 use crate::upgrade::release_signals;
 use upgrade::Upgrades;
+pub(crate) use warnings::Warned;
+use warnings::Warnings;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
@@ -49,11 +54,13 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 const KILLED: u8 = 3;
 const GAVE_UP: u8 = 4;
+const NO_WORKER_LEFT: u8 = 5;
 
 /// What ends it, but for whoever asks it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// It keeps its workers; when all have left of their own will there is nothing to keep.
+    /// It keeps its workers; when all have disconnected, and none is to be replaced, there is nothing to
+    /// keep.
     WithTheLastWorker,
     /// Nothing.
     WhenAsked,
@@ -144,10 +151,15 @@ pub(crate) struct Runner {
     systemd: Systemd,
     /// Whether the service manager has been told that all is ready.
     announced: bool,
+    /// What it is told of the status may not be what it was.
+    status_changed: bool,
     init: Option<Init>,
     upgrades: Upgrades,
     /// What was in force before the reload that is under way, to go back to.
     before: Option<(Settings, Resolved)>,
+    /// The last reload failed.
+    reload_failure: Option<ReloadFailure>,
+    warnings: Warnings,
     /// Clients that wait for a reload to be over.
     reloading: Vec<OrderId>,
     /// Options that would be otherwise in force, were the cluster started anew.
@@ -211,9 +223,12 @@ impl Runner {
             http,
             systemd,
             announced: false,
+            status_changed: true,
             init: Init::new(),
             upgrades: watched.upgrades,
             before: None,
+            reload_failure: None,
+            warnings: Warnings::default(),
             reloading: Vec::new(),
             frozen: Vec::new(),
             online: BTreeSet::new(),
@@ -254,9 +269,11 @@ impl Runner {
             }
             self.hear_workers();
             self.tell_manager();
+            let warning = self.warn();
             self.watch_trial();
             self.publish();
             if let Some(outcome) = self.cluster.outcome() {
+                self.warn_of_the_rest();
                 // Behind whatever those say who still leave: it is what people see.
                 if let Some(hint) = self.last_word.take() {
                     self.report.hint(&hint);
@@ -266,7 +283,7 @@ impl Runner {
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.systemd.poll_timeout();
             let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
-            let due = [control, manager, self.trial_timeout()];
+            let due = [control, manager, self.trial_timeout(), warning];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }
     }
@@ -325,6 +342,7 @@ impl Runner {
 
     /// Does what follows from what the supervisor has decided.
     fn follow(&mut self, notice: Notice) {
+        self.status_changed = true;
         match &notice {
             Notice::ReloadBegan { .. } if self.announced => {
                 let _unheard = self.systemd.reloading();
@@ -337,12 +355,10 @@ impl Runner {
             }
             _ => {}
         }
-        if self.announced && !matches!(notice, Notice::Ready { .. }) {
-            self.tell_status();
-        }
         match notice {
             Notice::Reloaded { generation, replaced } => {
                 self.before = None;
+                self.reload_failure = None;
                 let frozen: Vec<_> = self.frozen.iter().map(|option| (*option).into()).collect();
                 let answer = Object::new()
                     .with("generation", generation)
@@ -352,6 +368,7 @@ impl Runner {
             }
             Notice::ReloadAborted { slot, reason, .. } => {
                 self.go_back();
+                self.reload_failed(format!("the new worker of slot {slot} failed: {reason}"));
                 let why = format!(
                     "the reload is not done: the new worker of slot {slot} was no good: {reason}. The \
                      old one stays; what the new one wrote is in the cluster's log"
@@ -429,14 +446,27 @@ impl Runner {
 
     /// Tells a service manager how it goes. One that does not listen is not waited for.
     fn tell_manager(&mut self) {
-        let _unheard = self.systemd.handle_timeout(self.cluster.now());
-        if !self.announced && self.cluster.supervisor().state() == State::Running {
+        let now = self.cluster.now();
+        let _unheard = self.systemd.handle_timeout(now);
+        if !self.systemd.is_there() {
+            return;
+        }
+        let supervisor = self.cluster.supervisor();
+        // While the unit is active nothing is to be extended: that would be its RuntimeMaxSec=.
+        let changes = match supervisor.state() {
+            State::Starting | State::Running => !self.announced,
+            _ => true,
+        };
+        let _unheard = self.systemd.extend(now, changes && supervisor.is_progressing(now));
+        if !self.announced && supervisor.state() == State::Running {
             self.announced = true;
             if let Err(error) = self.systemd.ready() {
                 // It waits for that, and may end us for want of it.
                 let what = "the service manager cannot be told that the cluster is ready";
                 self.report.warning(&format!("{what} (NOTIFY_SOCKET): {error}"));
             }
+        }
+        if std::mem::take(&mut self.status_changed) {
             self.tell_status();
         }
     }
@@ -458,7 +488,23 @@ impl Runner {
     fn tell_status(&mut self) {
         let supervisor = self.cluster.supervisor();
         let (state, wanted) = (supervisor.state().as_str(), supervisor.wanted());
-        let _unheard = self.systemd.status(&format!("{state}; {wanted} workers wanted"));
+        let mut status = format!("{state}; {wanted} workers wanted");
+        if supervisor.outage().is_some()
+            && let Some(death) = supervisor.last_death()
+        {
+            status += &format!("; no worker is ready, slot {}: {}", death.slot, death.failure);
+        }
+        if let Some(failure) = &self.reload_failure {
+            status += &format!("; the last reload failed: {}", failure.reason);
+        }
+        let _unheard = self.systemd.status(&status);
+    }
+
+    /// A reload has failed: that is shown until one succeeds.
+    fn reload_failed(&mut self, reason: String) {
+        let at = self.cluster.now();
+        self.reload_failure = Some(ReloadFailure { at, reason });
+        self.status_changed = true;
     }
 
     /// The first time gracefully, the second time at once. A second request that comes with the first
@@ -505,7 +551,8 @@ impl Runner {
         status.uptime = self.cluster.now();
         status.supervised = self.kept.is_some();
         status.upgrades = self.upgrades.count;
-        status_object(self.cluster.primary(), self.cluster.supervisor(), status)
+        status.reload_failure.clone_from(&self.reload_failure);
+        status_object(self.cluster.primary(), self.cluster.supervisor(), &status)
     }
 }
 
@@ -517,9 +564,10 @@ pub(crate) fn not_started(report: &Report, error: &io::Error) -> ExitCode {
 
 fn status(outcome: Outcome) -> ExitCode {
     match outcome {
-        Outcome::AsAsked | Outcome::NobodyLeft => ExitCode::SUCCESS,
+        Outcome::AsAsked => ExitCode::SUCCESS,
         Outcome::Killed => ExitCode::from(KILLED),
         Outcome::GaveUp => ExitCode::from(GAVE_UP),
+        Outcome::NobodyLeft => ExitCode::from(NO_WORKER_LEFT),
         _ => ExitCode::from(FAILED),
     }
 }

@@ -52,6 +52,7 @@ impl Runner {
             Some(Err(error)) => {
                 let what = format!("nothing is reloaded: {error}");
                 self.report.failure(&what);
+                self.reload_failed(error.to_string());
                 return Err(Refusal::new("ERR_CONFIG", what));
             }
         }

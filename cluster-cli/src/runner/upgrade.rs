@@ -10,6 +10,7 @@ use cluster_primary::supervisor::{State, Supervised};
 use cluster_primary::{Object, Primary, WatchId, scheduling};
 
 use super::orders::unkept;
+use super::warnings::Warnings;
 use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
@@ -204,6 +205,8 @@ impl Runner {
             sockets: kept.sockets.iter().map(HandedSocket::of).collect(),
             lines: self.report.lines(),
             announced: self.announced,
+            reload_failure: self.reload_failure.clone(),
+            warnings: Some(self.warnings.state()),
             asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
             online: self.online.iter().map(|worker| worker.0).collect(),
         };
@@ -261,6 +264,9 @@ impl Runner {
             Some(ManuallyDrop::into_inner(kept)),
         );
         runner.announced = handed.announced;
+        runner.reload_failure.clone_from(&handed.reload_failure);
+        let counts = runner.counts();
+        runner.warnings = Warnings::resumed(handed.warnings, counts);
         runner.online =
             handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
         Ok(runner)

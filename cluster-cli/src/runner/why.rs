@@ -19,9 +19,13 @@ pub(super) fn they_died(
 ) -> Option<String> {
     let mut statuses = BTreeSet::new();
     for death in deaths {
-        // One that could not be forked has said why.
-        let Failure::Died(status) = &death.failure else { return None };
-        statuses.insert(status.to_string());
+        match &death.failure {
+            Failure::Died(status) => statuses.insert(status.to_string()),
+            // That is the end of a program that has nothing more to do, too.
+            Failure::Disconnected => statuses.insert(ExitStatus::Code(0).to_string()),
+            // One that could not be forked has said why.
+            _ => return None,
+        };
     }
     let all = |status: ExitStatus| statuses.len() == 1 && statuses.contains(&status.to_string());
     let mute = |death: &Death| death.worker.is_some_and(|worker| !online.contains(&worker));

@@ -40,8 +40,10 @@ pub(crate) struct Status {
     pub(crate) ready: bool,
     /// How many workers it keeps.
     pub(crate) wanted: Option<u32>,
-    /// Reloads so far.
+    /// Of the running workers: the number of the last reload that completed.
     pub(crate) generation: Option<u64>,
+    /// The last reload failed.
+    pub(crate) reload_failure: Option<ReloadFailure>,
     pub(crate) placement: Option<String>,
     pub(crate) policy: Option<String>,
     #[serde(deserialize_with = "known")]
@@ -52,6 +54,15 @@ pub(crate) struct Status {
     pub(crate) totals: Totals,
     #[serde(deserialize_with = "known")]
     pub(crate) primary: Process,
+}
+
+/// Why the last reload failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ReloadFailure {
+    #[serde(deserialize_with = "known")]
+    pub(crate) reason: String,
+    pub(crate) ago_ms: Option<u64>,
 }
 
 /// What a cluster is about.
@@ -322,6 +333,17 @@ impl Status {
     /// Whether the agent of at least one worker has reported.
     pub(crate) fn has_agents(&self) -> bool {
         self.workers.iter().any(|worker| worker.agent.is_some())
+    }
+
+    /// The generation of the workers, or the generations where they differ.
+    pub(crate) fn generations(&self) -> Option<String> {
+        let each: BTreeSet<_> =
+            self.workers.iter().filter_map(|worker| worker.generation).collect();
+        if each.len() < 2 {
+            return self.generation.map(|generation| format!("generation {generation}"));
+        }
+        let each: Vec<_> = each.iter().map(u64::to_string).collect();
+        Some(format!("generations {}", each.join(", ")))
     }
 
     pub(crate) fn ready_workers(&self) -> usize {

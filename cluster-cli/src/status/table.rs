@@ -102,7 +102,7 @@ fn head(status: &Status) -> Vec<String> {
     );
     let mut items = vec![first];
     items.extend(status.uptime_ms.map(|ms| format!("up {}", time(ms))));
-    items.extend(status.generation.map(|generation| format!("generation {generation}")));
+    items.extend(status.generations());
     items.extend(status.placing());
     let mut lines = wrapped(items, "; ");
 
@@ -123,6 +123,11 @@ fn head(status: &Status) -> Vec<String> {
         items.extend(others.iter().cloned());
     }
     lines.extend(wrapped(items, ", "));
+    if let Some(failure) = &status.reload_failure {
+        let ago = failure.ago_ms.map(|ms| format!(" {} ago", time(ms))).unwrap_or_default();
+        let text = format!("the last reload failed{ago}: {}", failure.reason);
+        lines.extend(wrapped(text.split_whitespace().map(str::to_owned).collect(), " "));
+    }
     lines.extend(wrapped(totals(status), ", "));
 
     let primary = &status.primary;

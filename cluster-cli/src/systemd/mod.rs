@@ -14,6 +14,10 @@ use std::time::Duration;
 use cluster_primary::{Mono, Settings};
 use sd_notify::NotifyState;
 
+/// For how long the manager is asked to wait on, each time, and how often.
+const EXTENSION: Duration = Duration::from_secs(15);
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
 /// What a service manager says to the primary alone.
@@ -31,6 +35,8 @@ pub(crate) fn keep_from_workers(settings: &mut Settings) {
 pub(crate) struct Systemd {
     socket: Option<OsString>,
     watchdog: Option<Watchdog>,
+    /// When the manager is to be asked again to wait on, while a change takes long.
+    extend_at: Option<Mono>,
     status: String,
 }
 
@@ -54,7 +60,30 @@ impl Systemd {
         let every = patience.map(|patience| patience / 2).filter(|every| !every.is_zero());
         let every = every.filter(|_| socket.is_some());
         let watchdog = every.map(|every| Watchdog { every, due: now + every });
-        Self { socket, watchdog, status: String::new() }
+        Self { socket, watchdog, extend_at: None, status: String::new() }
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// The service starts, reloads or stops, and is still within its own time (`takes_long`): asks the
+    /// manager not to give up on it (`TimeoutStartSec=`, `TimeoutStopSec=`), as often as is needed.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub(crate) fn extend(&mut self, now: Mono, takes_long: bool) -> io::Result<()> {
+        if !takes_long {
+            self.extend_at = None;
+            return Ok(());
+        }
+        if self.socket.is_none() || self.extend_at.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        self.extend_at = Some(now + EXTEND_EVERY);
+        let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+        self.say(&[NotifyState::ExtendTimeoutUsec(micros)])
     }
 
     /// The service serves, for the first time or after a reload.
@@ -69,7 +98,9 @@ impl Systemd {
     ///
     /// # Errors
     /// As [`status`](Self::status).
-    pub(crate) fn reloading(&self) -> io::Result<()> {
+    pub(crate) fn reloading(&mut self) -> io::Result<()> {
+        // The manager sets another timeout: it is to hear of that again.
+        self.extend_at = None;
         self.say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
     }
 
@@ -77,7 +108,8 @@ impl Systemd {
     ///
     /// # Errors
     /// As [`status`](Self::status).
-    pub(crate) fn stopping(&self) -> io::Result<()> {
+    pub(crate) fn stopping(&mut self) -> io::Result<()> {
+        self.extend_at = None;
         self.say(&[NotifyState::Stopping])
     }
 
@@ -95,9 +127,10 @@ impl Systemd {
         Ok(())
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is wanted.
+    /// When [`handle_timeout`](Self::handle_timeout) or [`extend`](Self::extend) is wanted.
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
-        self.watchdog.as_ref().map(|watchdog| watchdog.due)
+        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.due);
+        watchdog.into_iter().chain(self.extend_at).min()
     }
 
     /// Tells the watchdog that this process lives, if that is due.
@@ -220,12 +253,30 @@ mod tests {
     }
 
     #[test]
+    fn a_manager_is_asked_to_wait_on_for_as_long_as_a_change_takes() {
+        let manager = Manager::new("extend");
+        let mut service = manager.service(None);
+        let asked = Some(vec!["EXTEND_TIMEOUT_USEC=15000000".to_owned()]);
+        service.extend(NOW, true).expect("it listens");
+        assert_eq!(manager.heard(), asked, "at once");
+        assert_eq!(service.poll_timeout(), Some(NOW + EXTEND_EVERY));
+        service.extend(NOW + EXTEND_EVERY / 2, true).expect("it listens");
+        assert_eq!(manager.heard(), None, "it is not due");
+        service.extend(NOW + EXTEND_EVERY, true).expect("it listens");
+        assert_eq!(manager.heard(), asked);
+        service.extend(NOW + EXTEND_EVERY * 2, false).expect("nothing is to be said");
+        assert_eq!((manager.heard(), service.poll_timeout()), (None, None));
+    }
+
+    #[test]
     fn without_a_manager_nothing_is_said_and_nothing_fails() {
         for socket in [None, Some(OsString::new())] {
             let mut service = Systemd::new(socket, Some(Duration::from_secs(1)), NOW);
             assert_eq!(service.poll_timeout(), None);
             service.ready().expect("nothing is said");
             service.status("fine").expect("nothing is said");
+            service.extend(NOW, true).expect("nothing is said");
+            assert_eq!(service.poll_timeout(), None);
             service.handle_timeout(NOW * 2).expect("nothing is said");
         }
     }

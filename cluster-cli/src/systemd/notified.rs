@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn what_we_say_ourselves_is_understood() {
         both(|socket| {
-            let service = Systemd::new(Some(socket.address().into()), None, Mono::ZERO);
+            let mut service = Systemd::new(Some(socket.address().into()), None, Mono::ZERO);
             service.ready().expect("it listens");
             service.stopping().expect("it listens");
             let pid = std::process::id();

@@ -48,8 +48,12 @@ fn draw_head(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: Rect
     });
     let mut more = vec![status.readiness()];
     more.extend(status.uptime_ms.map(|ms| format!("up {}", time(ms))));
-    more.extend(status.generation.map(|n| format!("generation {n}")));
+    more.extend(status.generations());
     more.extend(status.placing());
+    if status.reload_failure.is_some() {
+        first.push(Span::raw(", "));
+        first.push("last reload failed".red());
+    }
     first.push(Span::raw(format!("; {}", more.join("; "))));
 
     let rates = &screen.rates;

@@ -7,10 +7,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use cluster_primary::control::ReloadFailure;
 use serde::{Deserialize, Serialize};
 
 use crate::listen::Socket;
 use crate::logs::lines::State;
+use crate::runner::Warned;
 
 /// Names the descriptor of the memory file.
 pub(super) const STATE: &str = "CLUSTER_UPGRADE";
@@ -45,6 +47,10 @@ pub(crate) struct Handed {
     pub(crate) lines: Option<State<(u32, u32)>>,
     /// The service manager knows that all is ready.
     pub(crate) announced: bool,
+    /// The last reload failed.
+    pub(crate) reload_failure: Option<ReloadFailure>,
+    /// What has been warned of; none where the version before did not warn.
+    pub(crate) warnings: Option<Warned>,
     /// Who waits for the upgrade to be over.
     pub(crate) asked_by: Vec<u64>,
     /// Workers that have said something on their channels.

@@ -54,7 +54,7 @@ mod status;
 pub use order::{Order, OrderId, Refusal};
 pub use render::{event as event_object, notice as notice_object};
 pub use server::{ControlError, ControlServer};
-pub use status::{Status, status_object};
+pub use status::{ReloadFailure, Status, status_object};
 
 /// Reads a line as the server does, and writes the error if it is one: for fuzzing.
 #[doc(hidden)]

@@ -85,7 +85,7 @@ fn not_open(number: impl std::fmt::Display) -> Failure {
 
 /// The types of events that can be subscribed to. The last few go beyond Node, and come only to
 /// those who ask for them by name.
-pub(super) const EVENTS: [&str; 29] = [
+pub(super) const EVENTS: [&str; 31] = [
     "setup",
     "fork",
     "online",
@@ -104,11 +104,13 @@ pub(super) const EVENTS: [&str; 29] = [
     "slow",
     "replacing",
     "left",
+    "noneReady",
     "gaveUp",
     "reloadBegan",
     "reloaded",
     "reloadAborted",
     "recycling",
+    "overMemoryLimit",
     "notRecycled",
     "scaled",
     "draining",

@@ -106,6 +106,13 @@ pub fn notice(notice: &Notice) -> Object {
             object.with("pauseMs", millis(*pause))
         }
         Notice::Left { slot, worker } => about("left", *slot, *worker),
+        Notice::NoneReady { death: of, pause, gives_up_in } => {
+            let mut object = typed("noneReady");
+            for (name, value) in death(of).iter() {
+                object.insert(name, value.clone());
+            }
+            object.with("pauseMs", millis(*pause)).with("givesUpInMs", gives_up_in.map(millis))
+        }
         Notice::GaveUp { deaths } => {
             let deaths = deaths.iter().map(|of| death(of).into()).collect();
             typed("gaveUp").with("deaths", Value::Array(deaths))
@@ -129,6 +136,13 @@ pub fn notice(notice: &Notice) -> Object {
                 }
                 Cause::Unresponsive => object.with("cause", "unresponsive"),
             }
+        }
+        Notice::OverMemoryLimit { slot, worker, bytes, limit, ready_for, pause } => {
+            about("overMemoryLimit", *slot, *worker)
+                .with("rssBytes", *bytes)
+                .with("limitBytes", *limit)
+                .with("readyMs", millis(*ready_for))
+                .with("pauseMs", millis(*pause))
         }
         Notice::NotRecycled { slot, reason } => {
             typed("notRecycled").with("slot", *slot).with("reason", reason.to_string())

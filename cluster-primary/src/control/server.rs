@@ -54,6 +54,8 @@ pub struct ControlServer {
     more_clients: bool,
     /// Clients wait, for whom there was no descriptor.
     accept_again: bool,
+    /// How often accepting paused since the owner last asked, and why the last time.
+    accept_pauses: Option<(u64, io::Error)>,
     last_client: usize,
     /// The first that ever connected.
     first_client: Option<usize>,
@@ -168,6 +170,7 @@ impl ControlServer {
             pending: BTreeSet::new(),
             more_clients: false,
             accept_again: false,
+            accept_pauses: None,
             last_client: 0,
             first_client: None,
             disconnecting: Vec::new(),
@@ -307,6 +310,12 @@ impl ControlServer {
         self.accept_again.then_some(ACCEPT_PAUSE)
     }
 
+    /// How often accepting clients paused since the last call, because the system was out of descriptors
+    /// or memory, and its last error; none if it did not. Those clients wait.
+    pub fn take_accept_pauses(&mut self) -> Option<(u64, io::Error)> {
+        self.accept_pauses.take()
+    }
+
     /// Whether a client has called `stop`.
     pub fn asked_to_stop(&self) -> bool {
         self.stop
@@ -331,8 +340,10 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 // Out of descriptors, say. For those who wait now no new edge comes.
-                Err(_) => {
+                Err(error) => {
                     self.accept_again = true;
+                    let before = self.accept_pauses.take().map_or(0, |(count, _)| count);
+                    self.accept_pauses = Some((before + 1, error));
                     return;
                 }
             };

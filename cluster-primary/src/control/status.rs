@@ -2,6 +2,7 @@
 
 use cluster_proto::{Object, Value};
 use cluster_sched::Mono;
+use serde::{Deserialize, Serialize};
 
 use super::render::{address, millis};
 use crate::agent::AgentReport;
@@ -11,7 +12,7 @@ use crate::usage::{self, Usage};
 use crate::{Primary, WorkerId};
 
 /// What [`status_object`] cannot find out by itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Status {
     /// The time by the supervisor's clock.
@@ -22,10 +23,21 @@ pub struct Status {
     pub upgrades: u64,
     /// Workers are kept: without that there is nothing to be wanted or vacant.
     pub supervised: bool,
+    /// The last reload failed.
+    pub reload_failure: Option<ReloadFailure>,
+}
+
+/// Why the last reload failed, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailure {
+    /// When, by the supervisor's clock.
+    pub at: Mono,
+    /// Why.
+    pub reason: String,
 }
 
 /// The answer to [`Order::Status`](super::Order::Status), as `docs/control.md` describes it.
-pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: Status) -> Object {
+pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: &Status) -> Object {
     let settings = primary.settings();
     let mut workers: Vec<_> = primary.all_workers();
     workers.retain(|id| primary.worker_state(*id).is_some_and(|state| !state.dead));
@@ -39,6 +51,7 @@ pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: Status)
         .with("state", if status.supervised { supervisor.state().as_str() } else { "running" })
         .with("ready", ready)
         .with("generation", supervisor.generation())
+        .with("reloadFailure", status.reload_failure.as_ref().map(|it| failure(it, status.now)))
         .with("placement", settings.placement.as_str())
         .with("policy", settings.policy.to_string());
     let object = match status.supervised {
@@ -52,6 +65,12 @@ pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: Status)
         .with("vacant", Value::Array(vacant.map(Value::from).collect()))
         .with("totals", totals(primary, supervisor, status))
         .with("primary", own())
+}
+
+fn failure(failure: &ReloadFailure, now: Mono) -> Object {
+    Object::new()
+        .with("reason", failure.reason.as_str())
+        .with("agoMs", millis(now.saturating_sub(failure.at)))
 }
 
 fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -> Option<Object> {
@@ -132,7 +151,7 @@ fn vacant(vacancy: &Vacancy, now: Mono) -> Object {
         .with("lastDeath", vacancy.last_failure.as_ref().map(ToString::to_string))
 }
 
-fn totals(primary: &Primary, supervisor: &Supervisor, status: Status) -> Object {
+fn totals(primary: &Primary, supervisor: &Supervisor, status: &Status) -> Object {
     let stats = primary.stats();
     let counts = supervisor.counts();
     Object::new()

@@ -42,6 +42,7 @@ use cluster_ipc::{Channel, ChannelConfig, Wire};
 use cluster_proto::Requests;
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
+use rustix::io::Errno;
 use rustix::process::Rlimit;
 
 pub(crate) use clock::Clock;
@@ -143,6 +144,8 @@ pub struct Primary {
     full_wake: bool,
     descriptor_limit: Rlimit,
     accept_pauses: u64,
+    /// Why accepting paused last.
+    accept_error: Option<Errno>,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
 }
@@ -151,6 +154,15 @@ pub struct Primary {
 pub(crate) struct Disconnects {
     pub(crate) over: u64,
     pub(crate) told: u64,
+    /// All workers have been told to, and some have not disconnected yet.
+    pub(crate) pending: bool,
+}
+
+impl Disconnects {
+    /// All workers were told to disconnect, and the event that says that they have was not taken.
+    pub(crate) fn under_way(&self) -> bool {
+        self.pending || self.over > self.told
+    }
 }
 
 impl Primary {
@@ -206,6 +218,7 @@ impl Primary {
             full_wake: false,
             descriptor_limit,
             accept_pauses: 0,
+            accept_error: None,
             unexpected_handles: 0,
         })
     }
@@ -409,6 +422,12 @@ impl Primary {
         }
     }
 
+    /// Why accepting paused last ([`Stats::accept_pauses`]): the system's error; none if it never did
+    /// since this process began to execute its program.
+    pub fn accept_error(&self) -> Option<io::Error> {
+        self.accept_error.map(io::Error::from)
+    }
+
     /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.
     /// `false` if there is no such process any more.
     ///
@@ -590,7 +609,8 @@ impl Primary {
     /// How often all workers have disconnected because all were told to, and how many of the events
     /// that say so were taken.
     pub(crate) fn disconnects(&self) -> Disconnects {
-        Disconnects { over: self.machine.disconnects(), told: self.disconnects_told }
+        let (over, pending) = (self.machine.disconnects(), self.machine.is_disconnecting());
+        Disconnects { over, told: self.disconnects_told, pending }
     }
 
     /// How long a loop of one's own may wait at the most before it calls

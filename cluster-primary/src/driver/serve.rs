@@ -84,8 +84,9 @@ impl Primary {
                 Err(Errno::WOULDBLOCK) => return false,
                 Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
-                Err(_) => {
+                Err(errno) => {
                     self.accept_pauses += 1;
+                    self.accept_error = Some(errno);
                     let pause = self.machine.settings().limits.accept_pause;
                     if let Some(listener) = self.listeners.get_mut(&server) {
                         listener.paused_until = Some(now + pause);
@@ -254,7 +255,6 @@ impl Primary {
             closing.most -= accepted;
             // If nobody is left there is nobody to give them to.
             if refused && now < closing.until && !self.machine.is_empty() {
-                self.accept_pauses += 1;
                 closing.again = now + CLOSE_PAUSE;
                 self.closing.insert(server, closing);
                 return;
@@ -282,7 +282,14 @@ impl Primary {
                     self.take(now, server, connection, client);
                 }
                 Err(errno) if failed_before(errno) => {}
-                Err(errno) => return (accepted, is_shortage(errno)),
+                Err(errno) => {
+                    let shortage = is_shortage(errno);
+                    if shortage {
+                        self.accept_pauses += 1;
+                        self.accept_error = Some(errno);
+                    }
+                    return (accepted, shortage);
+                }
             }
         }
         (accepted, false)

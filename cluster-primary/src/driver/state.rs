@@ -255,6 +255,7 @@ impl Primary {
             full_wake: true,
             descriptor_limit,
             accept_pauses: state.accept_pauses,
+            accept_error: None,
             unexpected_handles: state.unexpected_handles,
         })
     }

@@ -170,6 +170,11 @@ impl Machine {
         self.disconnects
     }
 
+    /// Whether all workers were told to disconnect, and some have not.
+    pub(crate) fn is_disconnecting(&self) -> bool {
+        self.disconnecting
+    }
+
     pub(super) fn finish_disconnecting(&mut self) {
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
         if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {

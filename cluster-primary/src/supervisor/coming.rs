@@ -13,7 +13,9 @@ use crate::WorkerId;
 impl Supervisor {
     pub(super) fn forked(&mut self, now: Mono, slot: u32, worker: WorkerId) {
         let limits = self.draw_limits();
-        self.members.insert(worker, Member::new(now, slot, self.generation, limits));
+        // Outside a reload it runs what the others run, also after one that failed.
+        let generation = if self.reload.is_some() { self.generation } else { self.generation() };
+        self.members.insert(worker, Member::new(now, slot, generation, limits));
         let running = self.runs();
         match self.slots.get_mut(&slot).filter(|_| running) {
             Some(place) if place.forking => {
@@ -74,7 +76,8 @@ impl Supervisor {
     /// A worker that has no slot of ours.
     fn forked_stranger(&mut self, now: Mono, slot: u32, worker: WorkerId) {
         let leaves = !self.runs() && !matches!(self.phase, Phase::New);
-        self.members.insert(worker, Member::new(now, slot, self.generation, Limits::default()));
+        let generation = self.generation();
+        self.members.insert(worker, Member::new(now, slot, generation, Limits::default()));
         if leaves {
             self.ask_to_leave(now, worker);
         }
@@ -114,6 +117,8 @@ impl Supervisor {
         member.stage = Stage::Ready;
         member.ready_at = Some(now);
         let slot = member.slot;
+        self.served = true;
+        self.outage = None;
         self.tell(Notice::Ready { slot, worker });
         // As long as somebody is ready, nobody's patience is at its end.
         self.slots.values_mut().for_each(Slot::be_patient);

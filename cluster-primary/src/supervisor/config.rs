@@ -43,13 +43,21 @@ pub struct Config {
     pub backoff_first: Duration,
     /// The longest pause, before the lot. Default 10 s.
     pub backoff_max: Duration,
-    /// How many failures of one slot are borne within [`failure_period`](Self::failure_period) while
-    /// no worker is ready: one more, and all is given up. Default 5.
+    /// How many failures of one slot are tolerated within [`failure_period`](Self::failure_period)
+    /// while no worker is ready: after one more the supervisor gives up. Once a worker has been ready, it
+    /// does not give up before `failure_period` has passed since the first failure of the outage. 0:
+    /// it never gives up. Default 5.
     pub max_failures: u32,
     /// See [`max_failures`](Self::max_failures). Default 60 s.
     pub failure_period: Duration,
     /// A worker that dies has failed unless it had been ready for so long. Default 5 s.
     pub stable_after: Duration,
+    /// Whether a worker that disconnects voluntarily (`worker.disconnect()` or `worker.kill()` in its
+    /// own program), or because the user told it to, is replaced like one that exits with code 0. If
+    /// not, its slot is given up, and the cluster ends with the last one
+    /// ([`Outcome::NobodyLeft`](super::Outcome::NobodyLeft)). Default: it is replaced.
+    #[serde(skip_serializing_if = "is_true")]
+    pub replace_disconnected: bool,
     /// Whether a worker that does not answer ([`Event::Unresponsive`](crate::Event::Unresponsive)) is
     /// replaced. Default: no, it is only out of rotation.
     pub replace_unresponsive: bool,
@@ -57,6 +65,12 @@ pub struct Config {
     pub recycle: Recycle,
     /// What lots are drawn by: the same seed, the same lots.
     pub seed: u64,
+}
+
+/// Fields that are as they were before there were any are not written: so the form stays what it was.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Default for Config {
@@ -77,6 +91,7 @@ impl Default for Config {
             max_failures: 5,
             failure_period: Duration::from_secs(60),
             stable_after: Duration::from_secs(5),
+            replace_disconnected: true,
             replace_unresponsive: false,
             recycle: Recycle::default(),
             seed: 0,
@@ -126,7 +141,10 @@ impl Eq for StopMessage {}
 #[non_exhaustive]
 #[serde(default)]
 pub struct Recycle {
-    /// When it has so many bytes of memory resident.
+    /// When it has so many bytes of memory resident. If workers exceed the limit soon after they became
+    /// ready (within [`Config::failure_period`]), replacing them does not help:
+    /// [`Notice::OverMemoryLimit`](super::Notice::OverMemoryLimit) says so, and the pauses between
+    /// replacements grow.
     pub memory: Option<u64>,
     /// When it is so old.
     pub age: Option<Duration>,

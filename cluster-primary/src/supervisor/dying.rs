@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use cluster_sched::Mono;
 
-use super::Supervisor;
+use super::config::Config;
 use super::io::{Death, Failure, Notice, Outcome};
+use super::slot::{Leave, Member, Stage, Step};
+use super::{Outage, Supervisor};
 use crate::{ExitStatus, WorkerId};
 
 /// Deaths that are remembered, to be told when all is given up.
@@ -20,11 +22,59 @@ impl Supervisor {
         {
             self.changing.remove(&slot);
         }
+        if meant && runs && self.config.keep && !self.config.replace_disconnected {
+            self.give_up_slot(slot, worker);
+        }
+        let failure = if meant { Failure::Disconnected } else { Failure::Died(status) };
+        self.lost(now, worker, &member, failure);
+    }
+
+    /// A worker's channel has closed. One that disconnected voluntarily serves no more: it is replaced
+    /// without waiting for its process to end.
+    pub(super) fn disconnected(&mut self, now: Mono, worker: WorkerId, meant: bool) {
+        if !meant || !self.runs() || !self.config.keep || !self.config.replace_disconnected {
+            return;
+        }
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        let serves = self
+            .slots
+            .get(&member.slot)
+            .is_some_and(|slot| slot.worker == Some(worker) || slot.successor == Some(worker));
+        if !serves || matches!(member.stage, Stage::Leaving { .. }) {
+            return;
+        }
+        // It was as it is now when it disconnected.
+        let before = member.clone();
+        member.leave = Leave::Disconnecting;
+        self.leaves(now, worker, Step::Term, self.config.grace);
+        self.lost(now, worker, &before, Failure::Disconnected);
+    }
+
+    /// A worker that disconnected is not replaced, and its slot is given up.
+    fn give_up_slot(&mut self, slot: u32, worker: WorkerId) {
+        let Some(place) = self.slots.get_mut(&slot).filter(|place| place.worker == Some(worker))
+        else {
+            return;
+        };
+        place.worker = None;
+        if place.successor.is_none() && !place.forking {
+            self.slots.remove(&slot);
+            self.changing.remove(&slot);
+            self.config.workers = self.config.workers.saturating_sub(1);
+            self.tell(Notice::Left { slot, worker });
+        }
+    }
+
+    /// A worker has ended or disconnected. If it had a slot, another is to come.
+    fn lost(&mut self, now: Mono, worker: WorkerId, member: &Member, failure: Failure) {
+        let slot = member.slot;
+        let keeps = self.runs() && self.config.keep;
         let Some(place) = self.slots.get_mut(&slot) else { return };
+        let died = matches!(failure, Failure::Died(_));
         let death = Death {
             slot,
             worker: Some(worker),
-            failure: Failure::Died(status),
+            failure,
             lived: now.saturating_sub(member.born),
             was_ready: member.ready_at.is_some(),
         };
@@ -37,19 +87,10 @@ impl Supervisor {
             return;
         }
         place.worker = None;
-        if !runs || !self.config.keep {
+        if !keeps {
             return;
         }
-        if meant {
-            if place.successor.is_none() && !place.forking {
-                self.slots.remove(&slot);
-                self.changing.remove(&slot);
-                self.config.workers = self.config.workers.saturating_sub(1);
-                self.tell(Notice::Left { slot, worker });
-            }
-            return;
-        }
-        if member.ready_at.is_some() {
+        if member.ready_at.is_some() && died {
             self.counts.deaths += 1;
         }
         let since = |at: Mono| now.saturating_sub(at);
@@ -84,12 +125,22 @@ impl Supervisor {
         let somebody = self.somebody_is_ready();
         let Some(place) = self.slots.get_mut(&death.slot) else { return };
         place.last_failure = Some(death.failure.clone());
-        if place.failed(now, &self.config, !somebody) {
+        // A cluster that has served rides out an outage: all of its failures count, however long ago.
+        let within = (!self.served).then_some(self.config.failure_period);
+        let too_many = place.failed(now, &self.config, !somebody, within);
+        if !somebody {
+            self.outage.get_or_insert(Outage { since: now, reported: false });
+        }
+        if too_many && self.gives_up(now) {
             let deaths = self.deaths.iter().cloned().collect();
             self.tell(Notice::GaveUp { deaths });
             self.end(now, Outcome::GaveUp);
             return;
         }
+        if too_many {
+            self.report_outage(now, &death);
+        }
+        let Some(place) = self.slots.get_mut(&death.slot) else { return };
         let pause = place.pause(death.was_ready, &self.config);
         let pause = if pause.is_zero() { pause } else { self.lots.about(pause) };
         let (slot, reason) = (death.slot, death.failure.clone());
@@ -97,6 +148,22 @@ impl Supervisor {
         if self.reload.as_ref().is_some_and(|reload| reload.empty.contains(&slot)) {
             self.abort_reload(now, slot, reason);
         }
+    }
+
+    /// Whether it is time to give up, if workers have failed more often than is tolerated.
+    fn gives_up(&self, now: Mono) -> bool {
+        let lasted = self.outage.as_ref().map(|outage| now.saturating_sub(outage.since));
+        let lasts = lasted.is_some_and(|lasted| lasted >= self.config.failure_period);
+        self.config.max_failures > 0 && (!self.served || lasts)
+    }
+
+    fn report_outage(&mut self, now: Mono, death: &Death) {
+        let Config { max_failures, failure_period, backoff_max: pause, .. } = self.config;
+        let Some(outage) = self.outage.as_mut().filter(|outage| !outage.reported) else { return };
+        outage.reported = true;
+        let left = failure_period.saturating_sub(now.saturating_sub(outage.since));
+        let gives_up_in = (max_failures > 0).then_some(left);
+        self.tell(Notice::NoneReady { death: death.clone(), pause, gives_up_in });
     }
 
     fn fork_again(&mut self, now: Mono, death: Death, pause: Duration) {

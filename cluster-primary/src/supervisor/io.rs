@@ -71,6 +71,13 @@ pub enum Input {
         /// How far it is.
         progress: LeaveProgress,
     },
+    /// A worker's channel has closed.
+    Disconnected {
+        /// The worker.
+        worker: WorkerId,
+        /// Whether it was meant to: it was told to disconnect, or did so voluntarily.
+        meant: bool,
+    },
     /// A worker's process has ended.
     Exited {
         /// The worker.
@@ -120,6 +127,9 @@ impl Input {
             Event::Unresponsive { worker, .. } => Self::Unresponsive { worker },
             Event::Responsive { worker } => Self::Responsive { worker },
             Event::Leaving { worker, progress } => Self::Leaving { worker, progress },
+            Event::Disconnect { worker, exited_after_disconnect: meant } => {
+                Self::Disconnected { worker, meant }
+            }
             Event::Exit { worker, status, exited_after_disconnect: meant } => {
                 Self::Exited { worker, status, meant }
             }
@@ -218,12 +228,24 @@ pub enum Notice {
         /// The pause.
         pause: Duration,
     },
-    /// A worker left of its own will, and is not replaced.
+    /// A worker disconnected voluntarily, and is not replaced
+    /// ([`Config::replace_disconnected`](super::Config::replace_disconnected)).
     Left {
         /// Its slot.
         slot: u32,
         /// The worker.
         worker: WorkerId,
+    },
+    /// No worker is ready, and the replacements of a slot have failed more than
+    /// [`Config::max_failures`](super::Config::max_failures) times, but the supervisor does not give up
+    /// (yet). Reported once per outage.
+    NoneReady {
+        /// The last failure.
+        death: Death,
+        /// The longest pause between attempts, before the jitter.
+        pause: Duration,
+        /// The earliest time at which it gives up, from now; none: it never does.
+        gives_up_in: Option<Duration>,
     },
     /// Too many failed: all ends.
     GaveUp {
@@ -262,6 +284,22 @@ pub enum Notice {
         /// Why.
         cause: Cause,
     },
+    /// A worker exceeds its memory limit soon after it became ready: the limit may be lower than what the
+    /// program needs. It is not replaced before the pause is over.
+    OverMemoryLimit {
+        /// Its slot.
+        slot: u32,
+        /// The worker.
+        worker: WorkerId,
+        /// Bytes of memory resident.
+        bytes: u64,
+        /// Its limit.
+        limit: u64,
+        /// How long it had been ready.
+        ready_for: Duration,
+        /// The pause.
+        pause: Duration,
+    },
     /// Its successor could not be had: it is kept for the time being.
     NotRecycled {
         /// The slot.
@@ -297,7 +335,7 @@ pub enum Notice {
         /// It was given no time: the end was asked for twice.
         at_once: bool,
     },
-    /// All workers have left of their own will.
+    /// All workers have disconnected voluntarily, and none is replaced: the cluster ends.
     NobodyLeft,
 }
 
@@ -322,6 +360,8 @@ pub struct Death {
 pub enum Failure {
     /// It died.
     Died(ExitStatus),
+    /// It disconnected, voluntarily or because the user told it to.
+    Disconnected,
     /// It could not be forked, for that reason.
     NotForked(String),
     /// It was not ready within that time.
@@ -332,6 +372,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Died(status) => write!(f, "it died ({status})"),
+            Self::Disconnected => f.write_str("it disconnected"),
             Self::NotForked(reason) => f.write_str(reason),
             Self::NotReady(after) => write!(f, "it was not ready within {after:?}"),
         }
@@ -360,7 +401,7 @@ pub enum Outcome {
     AsAsked,
     /// As it was asked to, but workers had to be sent `SIGKILL`.
     Killed,
-    /// All workers had left of their own will.
+    /// All workers had disconnected voluntarily, and none was replaced.
     NobodyLeft,
     /// Too many failed.
     GaveUp,

@@ -44,8 +44,11 @@
 //! [`Config::stable_after`] of that has failed as well, but is replaced at once the first time. One
 //! that dies later is replaced at once, and all is forgiven. A slot that fails more than
 //! [`Config::max_failures`] times within [`Config::failure_period`] ends everything, unless another
-//! worker is ready: as long as anybody serves, there is something to keep. A worker that disconnects
-//! of its own will is not replaced, and its slot is given up.
+//! worker is ready: as long as anybody serves, there is something to keep. Once a worker has been
+//! ready, an outage must last for [`Config::failure_period`] before the supervisor gives up: a database that
+//! restarts does not end the cluster. A worker that disconnects voluntarily is replaced like one that
+//! exits with code 0 ([`Config::replace_disconnected`]), as soon as its channel closes; if its process
+//! does not end within [`Config::grace`], it is terminated.
 
 mod coming;
 mod config;
@@ -79,7 +82,11 @@ pub struct Supervisor {
     lots: Lots,
     slots: BTreeMap<u32, Slot>,
     members: BTreeMap<WorkerId, Member>,
+    /// The number of the last reload that began.
     generation: u64,
+    /// The number of the last reload that completed; none where that is `generation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completed: Option<u64>,
     /// The reload that is under way.
     reload: Option<Reload>,
     /// Slots that are to change hands, and those that do.
@@ -90,8 +97,23 @@ pub struct Supervisor {
     measure_at: Option<Mono>,
     phase: Phase,
     deaths: VecDeque<Death>,
+    /// A worker has been ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    served: bool,
+    /// No worker is ready, and workers fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outage: Option<Outage>,
     counts: Counts,
     output: VecDeque<Output>,
+}
+
+/// A time without a ready worker, in which workers fail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Outage {
+    /// When the first of them failed.
+    since: Mono,
+    /// [`Notice::NoneReady`] was sent.
+    reported: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,6 +151,7 @@ impl Supervisor {
             slots: BTreeMap::new(),
             members: BTreeMap::new(),
             generation: 0,
+            completed: None,
             reload: None,
             todo: VecDeque::new(),
             changing: BTreeMap::new(),
@@ -136,6 +159,8 @@ impl Supervisor {
             measure_at: None,
             phase: Phase::New,
             deaths: VecDeque::new(),
+            served: false,
+            outage: None,
             counts: Counts::default(),
             output: VecDeque::new(),
         }
@@ -160,6 +185,7 @@ impl Supervisor {
             Input::Unresponsive { worker } => self.unresponsive(worker),
             Input::Responsive { worker } => self.responsive(worker),
             Input::Leaving { worker, progress } => self.leaving(now, worker, progress),
+            Input::Disconnected { worker, meant } => self.disconnected(now, worker, meant),
             Input::Exited { worker, status, meant } => self.exited(now, worker, status, meant),
             Input::Usage { worker, memory, connections } => {
                 self.usage(now, worker, memory, connections);

@@ -10,6 +10,13 @@ use super::io::{Cause, Failure};
 use crate::WorkerId;
 use serde::{Deserialize, Serialize};
 
+/// So many failures are reported as an outage where the supervisor never gives up.
+const FAILURES_REPORTED: usize = 5;
+
+/// The longest time that a worker over its memory limit is left alone, unless
+/// [`Config::failure_period`] is longer.
+const LONGEST_OVER_LIMIT: Duration = Duration::from_secs(60 * 60);
+
 /// A place for one worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slot {
@@ -28,6 +35,9 @@ pub(super) struct Slot {
     /// How often another worker came here.
     pub(super) restarts: u64,
     pub(super) last_failure: Option<Failure>,
+    /// Workers in a row that exceeded their memory limit soon after they became ready.
+    #[serde(default, skip_serializing_if = "is_none")]
+    over_limit: u32,
 }
 
 impl Slot {
@@ -36,20 +46,28 @@ impl Slot {
         Self { due: Some(due), ..Self::default() }
     }
 
-    /// Another failure; whether the slot's patience is at its end. `counts`: nobody is ready.
-    pub(super) fn failed(&mut self, now: Mono, config: &Config, counts: bool) -> bool {
+    /// Another failure; whether there were more than are tolerated. `counts`: no worker is ready.
+    /// `within`: failures that are older do not count.
+    pub(super) fn failed(
+        &mut self,
+        now: Mono,
+        config: &Config,
+        counts: bool,
+        within: Option<Duration>,
+    ) -> bool {
         self.streak = self.streak.saturating_add(1);
+        let most = match config.max_failures {
+            0 => FAILURES_REPORTED,
+            most => most as usize,
+        };
         if counts {
             self.failures.push_back(now);
         }
-        while self
-            .failures
-            .front()
-            .is_some_and(|at| now.saturating_sub(*at) > config.failure_period)
-        {
+        let old = |at: &Mono| within.is_some_and(|within| now.saturating_sub(*at) > within);
+        while self.failures.len() > most + 1 || self.failures.front().is_some_and(old) {
             self.failures.pop_front();
         }
-        counts && self.failures.len() > config.max_failures as usize
+        counts && self.failures.len() > most
     }
 
     /// Nothing is wrong here (any more).
@@ -71,6 +89,23 @@ impl Slot {
         };
         let pause = config.backoff_first.saturating_mul(2u32.saturating_pow(doublings));
         pause.min(config.backoff_max)
+    }
+
+    /// A worker exceeds its memory limit soon after it became ready: how long it is left alone. One that
+    /// had been below the limit is replaced at once the first time.
+    pub(super) fn over_limit(&mut self, had_fit: bool, config: &Config) -> Duration {
+        let streak = self.over_limit;
+        self.over_limit = streak.saturating_add(1);
+        let Some(doublings) = streak.checked_sub(u32::from(had_fit)) else {
+            return Duration::ZERO;
+        };
+        let pause = config.failure_period.saturating_mul(2u32.saturating_pow(doublings));
+        pause.min(LONGEST_OVER_LIMIT.max(config.failure_period))
+    }
+
+    /// Its worker stayed below the memory limit for long enough.
+    pub(super) fn within_limit(&mut self) {
+        self.over_limit = 0;
     }
 
     pub(super) fn failures(&self) -> u32 {
@@ -96,6 +131,12 @@ pub(super) struct Member {
     pub(super) recycle: Limits,
     /// Before that it is not recycled: the last attempt failed.
     pub(super) not_before: Mono,
+    /// It has been below its memory limit since it was ready.
+    #[serde(default = "had_fit", skip_serializing_if = "is_fitting")]
+    pub(super) fits: bool,
+    /// It exceeded its memory limit soon after it became ready, and is not recycled for that before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) over_limit_until: Option<Mono>,
     /// How far it is with leaving, if it is to. (One of before leaving had steps was told to
     /// disconnect.)
     #[serde(default)]
@@ -118,10 +159,27 @@ impl Member {
             called_slow: false,
             recycle,
             not_before: born,
+            fits: false,
+            over_limit_until: None,
             leave: Leave::default(),
             terminated: false,
         }
     }
+}
+
+/// Of a worker that was handed over by a version that did not record it.
+fn had_fit() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_fitting(fits: &bool) -> bool {
+    *fits
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -206,7 +264,7 @@ mod tests {
         let mut slot = Slot::default();
         let pauses = |slot: &mut Slot, was_ready| -> Vec<u128> {
             let pauses = (0..9).map(|n| {
-                slot.failed(at(n), &config, true);
+                slot.failed(at(n), &config, true, Some(config.failure_period));
                 slot.pause(was_ready, &config).as_millis()
             });
             pauses.collect()
@@ -223,11 +281,25 @@ mod tests {
     fn patience_is_for_a_period() {
         let config = Config { max_failures: 2, ..Config::default() };
         let mut slot = Slot::default();
-        assert!(!slot.failed(at(0), &config, true));
-        assert!(!slot.failed(at(30), &config, true));
-        assert!(!slot.failed(at(61), &config, true), "the first is forgotten");
-        assert!(slot.failed(at(62), &config, true));
+        let within = Some(config.failure_period);
+        assert!(!slot.failed(at(0), &config, true, within));
+        assert!(!slot.failed(at(30), &config, true, within));
+        assert!(!slot.failed(at(61), &config, true, within), "the first is forgotten");
+        assert!(slot.failed(at(62), &config, true, within));
         slot.forgive();
-        assert!(!slot.failed(at(63), &config, true));
+        assert!(!slot.failed(at(63), &config, true, within));
+    }
+
+    #[test]
+    fn a_worker_over_its_memory_limit_is_left_alone_for_longer_each_time() {
+        let config = Config::default();
+        let mut slot = Slot::default();
+        let minutes: Vec<_> =
+            (0..8).map(|_| slot.over_limit(false, &config).as_secs() / 60).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60]);
+        slot.within_limit();
+        let minutes: Vec<_> =
+            (0..4).map(|_| slot.over_limit(true, &config).as_secs() / 60).collect();
+        assert_eq!(minutes, [0, 1, 2, 4]);
     }
 }

@@ -190,6 +190,14 @@ impl Supervised {
             }
             _ => Input::of(event),
         };
+        // All were told to disconnect (Node's `cluster.disconnect()`): none is to be replaced.
+        let leaves = matches!(
+            input,
+            Some(Input::Disconnected { meant: true, .. } | Input::Exited { meant: true, .. })
+        );
+        if leaves && self.supervisor.config().keep && self.primary.disconnects().under_way() {
+            self.input(Input::End);
+        }
         if let Some(input) = input {
             self.input(input);
         }

@@ -390,8 +390,71 @@ fn scaling_adds_and_takes_away_and_a_reload_keeps_it() {
 }
 
 #[test]
-fn one_that_leaves_of_its_own_will_is_not_replaced() {
+fn a_worker_that_disconnects_is_replaced_as_soon_as_its_channel_closes() {
     let mut world = World::new(Config::new(2));
+    world.obedient = false;
+    world.pass(ms(6000));
+    world.said();
+    let worker = WorkerId(1);
+    world.input(Input::Disconnected { worker, meant: true });
+    world.pass(Duration::ZERO);
+    // Its process is still there.
+    assert_eq!(world.forks(), ["fork 3 for 0"]);
+    assert_eq!((world.slots(), world.supervisor.wanted()), (vec![0, 0, 1], 2));
+    assert!(world.supervisor.member(worker).unwrap().leaving);
+    world.pass(ms(10_000));
+    assert!(world.said().contains(&"SIGTERM 1".to_owned()), "it does not stay for ever");
+    world.exit(worker, ExitStatus::Signal(Signal::TERM), true);
+    world.obey();
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Running));
+    let counts = world.supervisor.counts();
+    assert_eq!((counts.deaths, counts.restarts), (0, 1));
+    // An accident is none of that: it is seen when the process ends.
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
+    world.pass(ms(60_000));
+    assert_eq!(world.slots(), [0, 1]);
+}
+
+#[test]
+fn workers_that_disconnect_at_once_are_replaced_with_growing_pauses() {
+    let mut world = World::new(Config::new(1));
+    let mut forked_at = Vec::new();
+    for _ in 0..4 {
+        let worker = WorkerId(world.last);
+        world.input(Input::Disconnected { worker, meant: true });
+        world.exit(worker, ExitStatus::Code(0), true);
+        world.obey();
+        if world.alive.is_empty() {
+            let due = world.supervisor.poll_timeout().expect("another comes");
+            world.pass(due - world.now);
+        }
+        forked_at.push(world.now.as_millis());
+    }
+    assert_eq!(forked_at[0], 0, "at once the first time");
+    let pauses: Vec<_> = forked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for (pause, about) in pauses.iter().zip([100, 200, 400]) {
+        assert!((about * 3 / 4..=about * 5 / 4).contains(pause), "{pauses:?}");
+    }
+    assert_eq!((world.slots(), world.over), (vec![0], None));
+}
+
+#[test]
+fn a_successor_that_disconnects_fails_the_reload() {
+    let mut world = World::new(Config::new(1));
+    world.well = false;
+    world.input(Input::Reload);
+    world.obedient = false;
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: true });
+    world.input(Input::Listening { worker: WorkerId(2) });
+    assert_eq!(world.supervisor.counts().reloads_aborted, 1);
+    assert!(!world.supervisor.member(WorkerId(1)).unwrap().leaving);
+    assert!(world.supervisor.member(WorkerId(2)).unwrap().leaving);
+}
+
+#[test]
+fn if_so_wanted_a_worker_that_disconnects_is_not_replaced() {
+    let mut world = World::new(Config { replace_disconnected: false, ..Config::new(2) });
+    world.input(Input::Disconnected { worker: WorkerId(1), meant: true });
     world.exit(WorkerId(1), ExitStatus::Code(0), true);
     world.obey();
     world.pass(ms(60_000));
@@ -399,6 +462,144 @@ fn one_that_leaves_of_its_own_will_is_not_replaced() {
     world.exit(WorkerId(2), ExitStatus::Code(0), true);
     world.obey();
     assert_eq!(world.over, Some(Outcome::NobodyLeft));
+}
+
+#[test]
+fn a_cluster_that_has_served_rides_out_an_outage_of_the_failure_period() {
+    let mut world = World::new(Config::new(2));
+    world.pass(ms(60_000));
+    world.well = false;
+    let begun = world.now;
+    let mut reported = Vec::new();
+    while world.over.is_none() {
+        for worker in world.alive.keys().copied().collect::<Vec<_>>() {
+            world.dies(worker.0);
+        }
+        if world.alive.is_empty()
+            && let Some(due) = world.supervisor.poll_timeout()
+        {
+            world.pass(due.saturating_sub(world.now));
+        }
+        let none_ready = |line: &String| line.starts_with("NoneReady");
+        reported.extend(world.said().into_iter().filter(none_ready).map(|line| (world.now, line)));
+        assert!(world.now < begun + ms(120_000), "it gives up in the end");
+    }
+    assert_eq!(world.over, Some(Outcome::GaveUp));
+    assert!(world.now >= begun + ms(60_000), "{:?}", world.now - begun);
+    let [(at, line)] = &reported[..] else { panic!("it is reported once: {reported:?}") };
+    assert!(*at < begun + ms(10_000) && line.contains("gives_up_in: Some("), "{line}");
+}
+
+#[test]
+fn an_outage_that_ends_is_forgotten() {
+    let mut world = World::new(Config::new(1));
+    world.pass(ms(60_000));
+    for _ in 0..3 {
+        world.well = false;
+        // Its successor comes at once.
+        world.dies(world.last);
+        world.dies(world.last);
+        for _ in 0..8 {
+            let due = world.supervisor.poll_timeout().expect("it is tried again");
+            world.pass(due.saturating_sub(world.now));
+            world.dies(world.last);
+        }
+        assert!(world.supervisor.outage().is_some());
+        world.well = true;
+        let due = world.supervisor.poll_timeout().expect("it is tried again");
+        world.pass(due.saturating_sub(world.now));
+        assert_eq!(world.supervisor.outage(), None);
+        world.pass(ms(60_000));
+    }
+    assert_eq!(world.over, None);
+    let reported = world.said().iter().filter(|line| line.starts_with("NoneReady")).count();
+    assert_eq!(reported, 3);
+}
+
+#[test]
+fn zero_failures_means_never_to_give_up() {
+    let mut world = World::with(Config { max_failures: 0, ..Config::new(1) }, false);
+    for _ in 0..1000 {
+        world.dies(world.last);
+        let due = world.supervisor.poll_timeout().expect("it is tried again");
+        world.pass(due.saturating_sub(world.now));
+        assert!(world.supervisor.is_progressing(world.now));
+    }
+    assert_eq!(world.over, None);
+    let said = world.said();
+    let reported: Vec<_> = said.iter().filter(|line| line.starts_with("NoneReady")).collect();
+    assert_eq!(reported.len(), 1);
+    assert!(reported[0].contains("gives_up_in: None"), "{reported:?}");
+}
+
+#[test]
+fn a_memory_limit_below_what_workers_need_is_reported_and_replacements_get_rarer() {
+    let recycle = Recycle { memory: Some(1000), jitter: 0, ..Recycle::default() };
+    let mut world = World::new(Config { recycle, ..Config::new(1) });
+    let mut replaced_at = Vec::new();
+    while world.now < Mono::from_secs(60 * 60) {
+        world.pass(ms(5000));
+        let before = world.last;
+        world.input(Input::Usage { worker: WorkerId(before), memory: Some(2000), connections: 0 });
+        if world.last > before {
+            replaced_at.push(world.now.as_secs() / 60);
+        }
+    }
+    // After pauses of 1, 2, 4, 8 and 16 minutes.
+    assert_eq!(replaced_at, [1, 3, 7, 15, 31]);
+    let said = world.said();
+    let reported = said.iter().filter(|line| line.starts_with("OverMemoryLimit"));
+    assert_eq!(reported.count(), 6);
+    // One that stays below for long: what comes then is a leak, and is replaced at once.
+    for memory in [900, 2000] {
+        world.pass(ms(70_000));
+        let worker = WorkerId(world.last);
+        world.input(Input::Usage { worker, memory: Some(memory), connections: 0 });
+    }
+    assert_eq!(world.last, 7);
+}
+
+#[test]
+fn a_service_manager_is_to_wait_while_the_start_is_in_time() {
+    let mut world = World::with(Config::new(1), false);
+    world.pass(ms(29_999));
+    assert!(world.supervisor.is_progressing(world.now));
+    world.pass(ms(1));
+    assert!(!world.supervisor.is_progressing(world.now), "it has had its time");
+    world.dies(1);
+    assert!(world.supervisor.is_progressing(world.now), "another is tried");
+    world.pass(ms(1000));
+    world.input(Input::Listening { worker: WorkerId(2) });
+    assert!(!world.supervisor.is_progressing(world.now), "it runs");
+    world.obedient = false;
+    world.input(Input::Reload);
+    assert!(world.supervisor.is_progressing(world.now));
+    world.input(Input::End);
+    world.pass(ms(14_999));
+    assert!(world.supervisor.is_progressing(world.now));
+    world.pass(ms(1));
+    assert!(!world.supervisor.is_progressing(world.now), "SIGKILL was sent: there is no bound");
+}
+
+#[test]
+fn the_generation_is_that_of_the_workers() {
+    let mut world = World::new(Config::new(2));
+    world.input(Input::Reload);
+    assert_eq!(world.supervisor.generation(), 1);
+    world.well = false;
+    world.input(Input::Reload);
+    assert_eq!(world.supervisor.generation(), 1, "it is not done");
+    world.dies(world.last);
+    assert_eq!(world.supervisor.counts().reloads_aborted, 1);
+    assert_eq!(world.supervisor.generation(), 1);
+    // One that comes after that runs what the others run.
+    world.well = true;
+    world.pass(ms(6000));
+    world.dies(3);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.supervisor.member(WorkerId(world.last)).unwrap().generation, 1);
+    world.input(Input::Reload);
+    assert_eq!(world.supervisor.generation(), 3);
 }
 
 #[test]
@@ -468,7 +669,7 @@ fn nothing_is_forked_any_more_once_it_ends() {
 fn the_large_and_the_old_are_recycled_one_at_a_time() {
     let recycle = Recycle { memory: Some(1000), jitter: 10, ..Recycle::default() };
     let mut world = World::new(Config { recycle, ..Config::new(2) });
-    world.pass(ms(5000));
+    world.pass(ms(60_000));
     assert!(world.said().contains(&"measure".to_owned()));
     world.obedient = false;
     for worker in [1, 2].map(WorkerId) {
@@ -752,6 +953,7 @@ fn at_random(seed: u64, lots: &mut Lots) -> (World, u32) {
         recycle,
         replace_unresponsive: true,
         max_failures: 1000,
+        replace_disconnected: !seed.is_multiple_of(8),
         ..Config::new(3)
     };
     (World::new(config), batch)
@@ -768,7 +970,8 @@ fn happens(world: &mut World, lots: &mut Lots) {
     let requests = u32::try_from(draw(3)).unwrap();
     let started = u32::try_from(draw(u64::from(requests) + 1)).unwrap();
     world.work = work_of(requests, started, requests);
-    match (draw(12), some) {
+    match (draw(13), some) {
+        (12, Some(worker)) => world.input(Input::Disconnected { worker, meant: draw(3) > 0 }),
         (9, Some(worker)) => world.works(worker.0, requests, started),
         (10, Some(worker)) => world.progresses(worker.0, LeaveProgress::OutOfRotation),
         (11, Some(worker)) => world.progresses(worker.0, LeaveProgress::ServersClosed),

@@ -15,6 +15,7 @@ impl Supervisor {
         if !self.runs() || !self.config.keep {
             return;
         }
+        self.completed.get_or_insert(self.generation);
         self.generation += 1;
         let generation = self.generation;
         let replaced = self.reload.take().map_or(0, |reload| reload.replaced);
@@ -26,6 +27,7 @@ impl Supervisor {
         self.todo.retain(|(_, why)| *why != Why::Reload);
         self.todo.extend(self.slots.keys().map(|&slot| (slot, Why::Reload)));
         // An empty slot is tried at once, with what is new.
+        self.outage = None;
         for place in self.slots.values_mut() {
             if place.due.is_some() {
                 place.due = Some(now);
@@ -174,6 +176,7 @@ impl Supervisor {
         }
         if let Some(Reload { generation, replaced, .. }) = self.reload.take() {
             self.counts.reloads += 1;
+            self.completed = Some(generation);
             self.tell(Notice::Reloaded { generation, replaced });
         }
     }
@@ -249,11 +252,52 @@ impl Supervisor {
         };
         let (slot, limits) = (member.slot, member.recycle);
         let exceeds = |have: u64, limit: Option<u64>| limit.is_some_and(|limit| have >= limit);
-        if let Some(bytes) = memory.filter(|&bytes| exceeds(bytes, limits.memory)) {
-            self.recycle(slot, worker, Cause::Memory(bytes));
-        } else if exceeds(connections, limits.connections) {
-            self.recycle(slot, worker, Cause::Connections(connections));
+        match (memory, limits.memory) {
+            (Some(bytes), Some(limit)) if self.is_over_limit(now, worker, bytes, limit) => {
+                self.recycle(slot, worker, Cause::Memory(bytes));
+            }
+            _ if exceeds(connections, limits.connections) => {
+                self.recycle(slot, worker, Cause::Connections(connections));
+            }
+            _ => {}
         }
+    }
+
+    /// Whether a worker exceeds its memory limit, and is to be replaced for that now.
+    fn is_over_limit(&mut self, now: Mono, worker: WorkerId, bytes: u64, limit: u64) -> bool {
+        let Some(member) = self.members.get_mut(&worker) else { return false };
+        let Some(ready_at) = member.ready_at.filter(|_| member.stage == Stage::Ready) else {
+            return false;
+        };
+        let place = self.slots.get_mut(&member.slot);
+        let Some(place) = place.filter(|place| place.worker == Some(worker)) else { return false };
+        let ready_for = now.saturating_sub(ready_at);
+        let soon = ready_for < self.config.failure_period;
+        if bytes < limit {
+            member.fits = true;
+            member.over_limit_until = None;
+            if !soon {
+                place.within_limit();
+            }
+            return false;
+        }
+        if let Some(until) = member.over_limit_until {
+            return until <= now;
+        }
+        // One that was over its limit from the start, or that is so within a short time, was not made so
+        // by a leak: its successor would be over the limit, too.
+        if !soon && member.fits {
+            place.within_limit();
+            return true;
+        }
+        let pause = place.over_limit(member.fits, &self.config);
+        member.over_limit_until = Some(now + pause);
+        if pause.is_zero() {
+            return true;
+        }
+        let slot = member.slot;
+        self.tell(Notice::OverMemoryLimit { slot, worker, bytes, limit, ready_for, pause });
+        false
     }
 
     pub(super) fn recycle_the_old(&mut self, now: Mono) {

@@ -3,8 +3,8 @@
 use cluster_sched::Mono;
 use serde::{Deserialize, Serialize};
 
-use super::io::{Failure, Outcome};
-use super::slot::{Slot, Stage};
+use super::io::{Death, Failure, Outcome};
+use super::slot::{Member, Slot, Stage};
 use super::{Config, Phase, Supervisor};
 use crate::WorkerId;
 
@@ -65,7 +65,7 @@ impl State {
 pub struct MemberState {
     /// Its slot.
     pub slot: u32,
-    /// The number of the reload that brought it; 0 for none.
+    /// The number of the reload whose program and options it runs; 0 for those of the start.
     pub generation: u64,
     /// When it was forked.
     pub born: Mono,
@@ -106,9 +106,42 @@ impl Supervisor {
         self.config.workers
     }
 
-    /// The number of the last reload; 0 before the first.
+    /// The generation of the running workers: the number of the last reload that completed; 0 before
+    /// the first. While a reload is under way, and where one has failed halfway, some workers
+    /// [are further](MemberState::generation).
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.completed.unwrap_or(self.generation)
+    }
+
+    /// Since when no worker is ready while workers fail, if that is so.
+    pub fn outage(&self) -> Option<Mono> {
+        self.outage.as_ref().map(|outage| outage.since)
+    }
+
+    /// What went wrong last with a worker.
+    pub fn last_death(&self) -> Option<&Death> {
+        self.deaths.back()
+    }
+
+    /// Whether a start, a reload or the end is under way and has not used up its time: for a service
+    /// manager that would stop waiting too soon.
+    pub fn is_progressing(&self, now: Mono) -> bool {
+        match self.phase {
+            Phase::New => true,
+            Phase::Draining(_) => true,
+            // One that survives SIGKILL may do so for ever.
+            Phase::Ending { outcome, .. } => outcome != Outcome::Killed,
+            Phase::Over(_) => false,
+            Phase::Running if self.reload.is_some() => true,
+            Phase::Running => {
+                let in_time = |member: &Member| {
+                    member.stage == Stage::Starting
+                        && now.saturating_sub(member.born) < self.config.ready_timeout
+                };
+                let comes = |slot: &Slot| slot.forking || slot.due.is_some();
+                self.slots.values().any(comes) || self.members.values().any(in_time)
+            }
+        }
     }
 
     /// How far the whole is.

@@ -130,6 +130,7 @@ impl ControlServer {
             pending: clients.keys().copied().collect(),
             more_clients: true,
             accept_again: false,
+            accept_pauses: None,
             clients,
             last_client: state.last_client,
             first_client: state.first_client,
