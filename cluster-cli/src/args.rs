@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::config::{Count, Name, Options, Period};
+use crate::directory::Directory;
+use crate::tips;
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -19,30 +20,8 @@ pub(crate) struct Args {
 impl Args {
     /// Those that the program was given. Where they are wrong it ends.
     pub(crate) fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+        Self::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit())
     }
-}
-
-/// What is said of a command that is none, and what else may have been meant.
-fn with_tip(mut error: clap::Error) -> clap::Error {
-    let unknown = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(unknown))) => unknown.clone(),
-        _ => return error,
-    };
-    let ours = Args::command();
-    let tip =
-        if ours.get_subcommands().any(|verb| verb.get_name() == unknown && !verb.is_hide_set()) {
-            format!("it is a command of its own: cluster {unknown}")
-        } else if error.get(ContextKind::SuggestedSubcommand).is_none()
-            && std::env::args_os().nth(1).is_some_and(|first| first == *unknown)
-        {
-            format!("to run a program: cluster run {unknown}")
-        } else {
-            return error;
-        };
-    error.remove(ContextKind::SuggestedSubcommand);
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    error
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +102,10 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) options: Options,
+
+    /// Where the cluster was started.
+    #[arg(skip)]
+    pub(crate) directory: Directory,
 }
 
 /// Start a primary without workers, to be driven by programs of any language.

@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod ctl;
 mod demo;
+mod directory;
 mod http;
 mod init;
 mod listen;
@@ -20,6 +21,7 @@ mod serve;
 mod signals;
 mod status;
 mod systemd;
+mod tips;
 mod top;
 mod upgrade;
 

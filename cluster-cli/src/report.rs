@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cluster_primary::control::{event_object, notice_object};
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
-use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
+use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
@@ -314,6 +314,44 @@ impl Report {
                 );
             }
             (_, failure) => error!(slot, "{failure}; trying again{when}"),
+        }
+    }
+
+    /// A worker was stopped by a signal.
+    pub(crate) fn stopped(&self, worker: WorkerId, signal: Signal) {
+        let (slot, id, pid) = self.about(worker);
+        let continued = pid.map_or_else(|| "SIGCONT".to_owned(), |pid| format!("kill -CONT {pid}"));
+        let advice = match signal.name() {
+            Some("SIGTTIN") => {
+                "it read from the terminal, which a process in the background may not: have it read \
+                 something else"
+                    .to_owned()
+            }
+            Some("SIGTTOU") => "it used the terminal, which a process in the background may not (stty \
+                                -tostop lets it write there)"
+                .to_owned(),
+            _ => format!("it serves nothing until it continues ({continued})"),
+        };
+        let what = format!("worker {worker} was stopped by {signal}: {advice}");
+        if self.0.json {
+            self.warning(&what);
+        } else {
+            warn!(slot, worker = id, pid, "{what}");
+        }
+    }
+
+    /// Nothing listens to the messages that a worker sends.
+    pub(crate) fn unheard(&self, worker: WorkerId) {
+        let (slot, id, pid) = self.about(worker);
+        let what = format!(
+            "worker {worker} sends messages to its primary (process.send), and no program listens there: they \
+             are dropped. The program's own primary does not run under cluster run: see docs/messages.md. \
+             (Said once.)"
+        );
+        if self.0.json {
+            self.warning(&what);
+        } else {
+            warn!(slot, worker = id, pid, "{what}");
         }
     }
 

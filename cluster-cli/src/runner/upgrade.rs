@@ -13,7 +13,7 @@ use super::orders::unkept;
 use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
-use crate::http::HttpServer;
+use crate::http::{AllowedHost, HttpServer};
 use crate::listen::Sockets;
 use crate::listen::advice::exhausted;
 use crate::report::Report;
@@ -153,7 +153,8 @@ impl Runner {
         };
         // Nothing has happened.
         if let Some(listener) = http {
-            let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
+            let names = self.kept.as_ref().map(|kept| kept.options.seeing.allowed_hosts());
+            let names = names.unwrap_or_default();
             match start_http(self.cluster.primary_mut(), names, listener) {
                 Ok(http) => self.http = Some(http),
                 Err(error) => self.report.failure(&format!(
@@ -206,6 +207,8 @@ impl Runner {
             announced: self.announced,
             asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
             online: self.online.iter().map(|worker| worker.0).collect(),
+            hang_ups_ignored: self.signals.hang_ups_ignored(),
+            directory: kept.args.directory.handed(),
         };
         Ok((handed, kept_open))
     }
@@ -236,7 +239,7 @@ impl Runner {
             kept.sockets.0.push(socket.take_up()?);
         }
         let primary = cluster.primary_mut();
-        let signals = Signals::take(primary, true)?;
+        let signals = Signals::take(primary, true, Some(handed.hang_ups_ignored))?;
         let mut watched = Watched::of(primary, signals, control.as_ref(), Some(&kept))?;
         let upgrades = &mut watched.upgrades;
         if let Some(path) = &handed.path {
@@ -247,7 +250,7 @@ impl Runner {
         let http = match handed.http {
             Some(http) => {
                 let listener = upgrade::duplicate(http)?;
-                Some(start_http(primary, names(&kept.options), listener)?)
+                Some(start_http(primary, kept.options.seeing.allowed_hosts(), listener)?)
             }
             None => None,
         };
@@ -289,14 +292,9 @@ impl Runner {
     }
 }
 
-/// By what names one may ask over HTTP.
-fn names(options: &Resolved) -> Option<String> {
-    options.seeing.http.as_ref()?.names()
-}
-
 fn start_http(
     primary: &mut Primary,
-    names: Option<String>,
+    names: Vec<AllowedHost>,
     listener: OwnedFd,
 ) -> io::Result<(HttpServer, WatchId)> {
     let server = HttpServer::start(listener.into(), names)?;

@@ -49,6 +49,10 @@ pub(crate) struct Handed {
     pub(crate) asked_by: Vec<u64>,
     /// Workers that have said something on their channels.
     pub(crate) online: Vec<u32>,
+    /// The process was started to ignore the terminal's hang-up.
+    pub(crate) hang_ups_ignored: bool,
+    /// Where the cluster was started, by name.
+    pub(crate) directory: Option<Hex>,
 }
 
 /// A text, and the descriptors that it speaks of.
