@@ -340,13 +340,19 @@ impl Report {
         }
     }
 
-    /// Nothing listens to the messages that a worker sends.
-    pub(crate) fn unheard(&self, worker: WorkerId) {
+    /// Nothing listens to the messages that a worker sends. (`ready`: it is the message `ready`.)
+    pub(crate) fn unheard(&self, worker: WorkerId, ready: bool) {
+        if ready {
+            return self.hint(&format!(
+                "worker {worker} sends the message 'ready' (process.send('ready')): --ready message waits for \
+                 it, as PM2's wait_ready does"
+            ));
+        }
         let (slot, id, pid) = self.about(worker);
         let what = format!(
             "worker {worker} sends messages to its primary (process.send), and no program listens there: they \
-             are dropped. The program's own primary does not run under cluster run: see docs/messages.md. \
-             (Said once.)"
+             are dropped. What the program does as a primary is not done by cluster run: see \
+             docs/messages.md (this is said once)"
         );
         if self.0.json {
             self.warning(&what);

@@ -110,12 +110,115 @@ fn words_in_the_wrong_place() {
     usage(&["app.js"], "tip: to run a program: cluster run app.js");
     usage(&["stats"], "a similar subcommand exists: 'status'");
     usage(&["ctl", "reload"], "tip: it is a command of its own: cluster reload");
+    usage(&["reload", "app"], "tip: --name NAME says which cluster is meant");
+    usage(&["scale", "-1"], "tip: no option takes a number below 0");
+    usage(&["run", "-n", "-1", "app.js"], "tip: no option takes a number below 0");
     let (_, said) = fail(cluster().args(["ctl", "zzzzzz"]));
     assert!(!said.contains("tip:"), "{said}");
-    // PM2's order: `-n` is the program's then.
-    let (status, said) = fail(cluster().args(["run", "--check", "/bin/sh", "-n", "4"]));
-    assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("stand before it: cluster run -n … /bin/sh"), "{said}");
+}
+
+/// Without a tip of its own clap says what is spelled most like a word.
+#[test]
+fn words_of_other_programs_are_told_what_stands_for_them() {
+    for (args, wanted) in [
+        (&["run", "--daemon", "app.js"][..], "cluster run stays in the foreground"),
+        (&["run", "-d", "app.js"], "cluster run stays in the foreground"),
+        (&["run", "--watch", "app.js"], "cluster reload replaces the workers"),
+        (&["run", "-i", "4", "app.js"], "--workers (-n) says how many"),
+        (&["run", "--instances=4", "app.js"], "--workers (-n) says how many"),
+        (&["run", "--bind", ":80", "app.js"], "--listen opens a socket"),
+        (&["run", "--max-memory-restart", "1G", "app.js"], "--max-memory limits"),
+        (&["run", "--inspect", "app.js"], "--exec-arg=--inspect"),
+        (&["list"], "cluster status shows the workers"),
+        (&["stop"], "cluster drain does so by command"),
+        (&["stop", "app"], "cluster drain does so by command"),
+        (&["restart", "app"], "cluster reload replaces every worker"),
+        (&["delete", "app"], "cluster drain does so by command"),
+        (&["logs"], "the log is what cluster run writes to standard error"),
+        (&["start", "app.js"], "to run a program: cluster run PROGRAM"),
+        (&["monit"], "cluster top shows a cluster live"),
+        (&["startup"], "see docs/deploying.md"),
+    ] {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(&format!("tip: {wanted}")) || said.contains(wanted), "{said}");
+        assert_eq!(said.matches("tip: ").count(), 1, "{said}");
+        for misleading in ["similar", "-- -", "--node-agent", "--batch", "--gid", "listen-shim"] {
+            assert!(!said.contains(misleading), "{misleading}: {said}");
+        }
+    }
+    // What is like one of ours, is.
+    let (_, said) = fail(cluster().args(["run", "--worker", "4", "app.js"]));
+    assert!(said.contains("a similar argument exists: '--workers'"), "{said}");
+    let (_, said) = fail(cluster().args(["run", "--frobnicate", "app.js"]));
+    assert!(!said.contains("tip:"), "{said}");
+    let (_, said) = fail(cluster().args(["run", "--stop-signal", "SIGTREM", "app.js"]));
+    assert!(said.contains("did you mean SIGTERM?"), "{said}");
+}
+
+/// PM2's order: `-n` is the program's then.
+#[test]
+fn options_behind_the_program_are_hinted_at_where_they_are_not_its_own() {
+    let folder = Folder::new("behind");
+    let script = folder.file("app.js", "", 0o644);
+    let script = script.to_str().unwrap();
+    let shell = folder.file(
+        "gunicorn",
+        "#!/bin/sh
+",
+        0o755,
+    );
+    let shell = shell.to_str().unwrap();
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let path = std::env::join_paths([node.parent().unwrap()]).unwrap();
+    let hint = |args: &[&str]| {
+        let (status, said) =
+            fail_quietly(cluster().args(["run", "--check"]).args(args).env("PATH", &path));
+        assert_eq!(status, Some(0), "{said}");
+        said
+    };
+    for args in [&[script, "-n", "4"][..], &[script, "--workers", "4"], &[shell, "--grace", "5s"]] {
+        let said = hint(args);
+        let wanted = format!("stand before it: cluster run {} … {}", args[1], args[0]);
+        assert!(said.contains(&wanted), "{said}");
+    }
+    for args in [
+        &[shell, "--workers", "1"][..],
+        &["--listen", "127.0.0.1:0", shell, "--workers", "1", "app:app"],
+        &["--listen", "127.0.0.1:0", script, "-n", "1"],
+        &[shell, "-n", "4"],
+    ] {
+        let said = hint(args);
+        assert!(!said.contains("hint"), "{args:?}: {said}");
+    }
+}
+
+/// As [`fail`], of what may say nothing.
+fn fail_quietly(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_configuration_file_of_pm2_is_recognized() {
+    let folder = Folder::new("ecosystem");
+    let text = "module.exports = { apps: [{ script: 'app.js' }] }";
+    for (name, language) in [
+        ("ecosystem.config.js", "JavaScript"),
+        ("pm2.config.cjs", "JavaScript"),
+        ("process.json", "JSON"),
+    ] {
+        let path = folder.file(name, text, 0o644);
+        let (status, said) = fail(cluster().args(["run", "--config"]).arg(&path));
+        assert_eq!(status, Some(2), "{said}");
+        let wanted =
+            format!("this is {language}, and a configuration file is TOML: docs/from-pm2.md");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let path = folder.0.join("ecosystem.config.js");
+    let (_, said) = fail(cluster().args(["run", "--check", "--exec-path"]).arg(node).arg(&path));
+    assert!(said.contains("the program is a configuration file of PM2"), "{said}");
 }
 
 /// A look at a file says what a run of it would.

@@ -39,8 +39,11 @@ impl FromStr for StopSignal {
     }
 }
 
-/// The name of the signal that was meant, if it is like one that can be handled.
+/// The name of the signal that was meant, if it is like one that can be handled, and none itself.
 fn near(text: &str) -> Option<&'static str> {
+    if text.parse::<Signal>().is_ok() {
+        return None;
+    }
     let upper = text.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
     let names = (1..32).filter_map(|number| Signal::from_number(number).name());
@@ -68,7 +71,7 @@ mod tests {
             let said = text.parse::<StopSignal>().unwrap_err();
             assert!(said.ends_with(&format!("; did you mean {meant}?")), "{said}");
         }
-        for text in ["SIGFOOBAR", "KILL", "", "99"] {
+        for text in ["SIGFOOBAR", "KILL", "SIGKILL", "", "99"] {
             let said = text.parse::<StopSignal>().unwrap_err();
             assert!(!said.contains("did you mean"), "{text}: {said}");
         }

@@ -46,7 +46,7 @@ pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
             "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
         }
         (Place::Path(_), ErrorKind::NotFound) => "; is there such a folder?",
-        (Place::Path(_), ErrorKind::InvalidInput) => {
+        (Place::Path(_), ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => {
             "; the path of a socket has room for about a hundred bytes"
         }
         (Place::Port(_), _) if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {

@@ -133,6 +133,14 @@ impl Watched {
     }
 }
 
+/// A program whose messages nothing listens to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Unheard {
+    program: PathBuf,
+    /// Whether it is PM2's message `ready`.
+    is_ready: bool,
+}
+
 pub(crate) struct Runner {
     cluster: Supervised,
     control: Option<(ControlServer, WatchId)>,
@@ -162,7 +170,7 @@ pub(crate) struct Runner {
     /// What may explain why it gave up.
     last_word: Option<String>,
     /// The programs whose messages nothing listens to: it has been said.
-    unheard: BTreeSet<PathBuf>,
+    unheard: BTreeSet<Unheard>,
 }
 
 impl Runner {
@@ -286,7 +294,7 @@ impl Runner {
                 if let Event::Message { worker, message, .. } = &event
                     && !self.hears(message)
                 {
-                    self.mention_unheard(*worker);
+                    self.mention_unheard(*worker, message);
                 }
                 if let Event::Request { request, .. } = event {
                     self.refuse(request);
@@ -324,11 +332,14 @@ impl Runner {
 
     /// Says, once for each program, that its messages are read by nothing. (Whoever drives a `cluster
     /// serve` knows whether it listens.)
-    fn mention_unheard(&mut self, worker: WorkerId) {
-        if self.kept.is_some()
-            && self.unheard.insert(self.cluster.primary().settings().exec.clone())
-        {
-            self.report.unheard(worker);
+    fn mention_unheard(&mut self, worker: WorkerId, message: &Value) {
+        if self.kept.is_none() {
+            return;
+        }
+        let is_ready = message.as_str() == Some("ready");
+        let program = self.cluster.primary().settings().exec.clone();
+        if self.unheard.insert(Unheard { program, is_ready }) {
+            self.report.unheard(worker, is_ready);
         }
     }
 

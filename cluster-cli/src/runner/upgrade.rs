@@ -10,7 +10,7 @@ use cluster_primary::supervisor::{State, Supervised};
 use cluster_primary::{Object, Primary, WatchId, scheduling};
 
 use super::orders::unkept;
-use super::{Ends, Kept, Runner, Watched};
+use super::{Ends, Kept, Runner, Unheard, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
 use crate::http::{AllowedHost, HttpServer};
@@ -209,6 +209,7 @@ impl Runner {
             online: self.online.iter().map(|worker| worker.0).collect(),
             hang_ups_ignored: self.signals.hang_ups_ignored(),
             directory: kept.args.directory.handed(),
+            unheard: self.unheard.iter().map(|u| (Hex::of(&u.program), u.is_ready)).collect(),
         };
         Ok((handed, kept_open))
     }
@@ -264,6 +265,10 @@ impl Runner {
             Some(ManuallyDrop::into_inner(kept)),
         );
         runner.announced = handed.announced;
+        for (program, is_ready) in &handed.unheard {
+            let program = program.bytes()?.into();
+            runner.unheard.insert(Unheard { program, is_ready: *is_ready });
+        }
         runner.online =
             handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
         Ok(runner)

@@ -53,6 +53,9 @@ pub(crate) struct Handed {
     pub(crate) hang_ups_ignored: bool,
     /// Where the cluster was started, by name.
     pub(crate) directory: Option<Hex>,
+    /// Programs whose messages nothing listens to, as far as that has been said, and whether the
+    /// message is `ready`.
+    pub(crate) unheard: Vec<(Hex, bool)>,
 }
 
 /// A text, and the descriptors that it speaks of.
