@@ -63,8 +63,10 @@ pub(crate) enum Verb {
 /// with the crate cluster-worker; one that binds its port itself cannot be shared. Without PROGRAM
 /// a small demo server runs.
 ///
-/// Ctrl-C (or SIGTERM) ends the cluster gracefully: workers stop accepting, finish their
-/// connections and leave. After the grace period, or at a second Ctrl-C, they are killed.
+/// Ctrl-C (or SIGTERM, SIGQUIT, the end of the terminal) ends the cluster gracefully: workers stop
+/// accepting, finish their connections and leave. After the grace period, or at a second Ctrl-C, they
+/// are killed. SIGHUP reloads; SIGUSR1 and SIGWINCH are ignored, but as process 1 of a container they,
+/// SIGQUIT and SIGCONT are forwarded to the workers.
 ///
 /// A DURATION is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h, 7d. A SIZE is a number of
 /// bytes, or has a unit that is a power of 1024: 800K, 512M, 1G. A BOOL is true or false; the option
@@ -199,6 +201,9 @@ pub(crate) struct Ordered {
 ///
 /// On a kept connection a client may send a request just when the worker closes it: clients and proxies
 /// that send such a one again lose nothing.
+///
+/// The folder that the cluster was started in is looked up by its name: where that is a link, the new
+/// workers run in the release that it leads to now.
 ///
 /// This waits until all of that is done. SIGHUP to the cluster does the same.
 #[derive(Debug, Parser)]

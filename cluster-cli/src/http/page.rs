@@ -33,7 +33,8 @@ mod tests {
     fn the_policy_lets_the_script_and_the_style_through() {
         for (tag, directive) in [("script", "script-src"), ("style", "style-src")] {
             let hash = STANDARD.encode(Sha256::digest(within(tag)));
-            let allowed = format!("{directive} 'sha256-zekSqEw5SVvpPbiOdYts1n3j+r8VUgpe0CgWNyloygY={hash}';");
+            let allowed =
+                format!("{directive} 'sha256-zekSqEw5SVvpPbiOdYts1n3j+r8VUgpe0CgWNyloygY={hash}';");
             assert!(POLICY.contains(&allowed), "page.rs should have: {allowed}");
         }
     }
