@@ -42,12 +42,29 @@ pub(crate) enum Verb {
     DemoWorker {
         address: String,
     },
+    /// Whether another user can read or execute a file.
+    #[command(hide = true)]
+    CheckAccess(CheckAccess),
     /// A worker that is passed sockets, before it becomes the program.
     #[command(hide = true)]
     ListenShim {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+}
+
+/// What `run --check` asks a process that becomes that user.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckAccess {
+    #[arg(long)]
+    pub(crate) uid: Option<u32>,
+    #[arg(long)]
+    pub(crate) gid: Option<u32>,
+    #[arg(long)]
+    pub(crate) group: Vec<u32>,
+    #[arg(long)]
+    pub(crate) execute: bool,
+    pub(crate) file: PathBuf,
 }
 
 /// Run a program as a cluster of workers that share its ports.

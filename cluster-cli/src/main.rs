@@ -1,5 +1,6 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
+mod access;
 mod args;
 mod client;
 mod config;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Completions(completions) => manual::completions(&completions),
         Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),
+        Verb::CheckAccess(asked) => access::answer(&asked),
         Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }

@@ -286,8 +286,14 @@ impl Report {
                 warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
             }
             Notice::Scaled { from, to } => info!("from {} to {to}", workers(*from, "kept")),
+            Notice::Draining { delay } if delay.is_zero() => {
+                info!("draining: not ready any more, and ending now");
+            }
             Notice::Draining { delay } => {
                 info!("draining: not ready any more, and ending in {delay:?}");
+            }
+            Notice::Ending { grace } if grace.is_zero() => {
+                info!("ending: not waiting for connections to finish");
             }
             Notice::Ending { grace } => {
                 info!("ending: waiting up to {grace:?} for connections to finish");
@@ -548,6 +554,9 @@ fn workers(count: u32, what: &str) -> String {
 
 /// A time as a person would say it: to the millisecond.
 fn rounded(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        return "0s".into();
+    }
     format!("{:?}", Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 

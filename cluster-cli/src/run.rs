@@ -9,6 +9,7 @@ use cluster_primary::control::ControlServer;
 use cluster_primary::supervisor::{Config, Ready, Recycle, StopMessage};
 use cluster_primary::{Affinity, Settings, scheduling};
 
+use crate::access;
 use crate::args::Run;
 use crate::config::{self, Output, Resolved, Seeing};
 use crate::directory::Directory;
@@ -18,7 +19,7 @@ use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
-use crate::{resume, systemd, upgrade};
+use crate::{resume, systemd, tips, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -39,6 +40,11 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
         }
     }
     args.directory = Directory::of_process();
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(mistake) = tips::misplaced_value(&args.options.program, &words) {
+        eprintln!("cluster: error: {mistake}");
+        return ExitCode::from(USAGE);
+    }
     let options = match args.read() {
         Ok(options) => options,
         Err(error) => {
@@ -129,7 +135,9 @@ fn check(options: &Resolved) -> ExitCode {
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         eprintln!("cluster: hint: {hint}");
     }
-    match settings(options, &Sockets::default()).check_program() {
+    let settings = settings(options, &Sockets::default());
+    let checked = settings.check_program().map_err(|error| error.to_string());
+    match checked.and_then(|()| access::check(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cluster: error: {error}");

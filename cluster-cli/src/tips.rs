@@ -3,6 +3,8 @@
 //! clap suggests whatever is spelled most like a word. People who come from PM2, gunicorn or nginx use
 //! words of those: for them a name that looks similar is the wrong answer.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
@@ -215,6 +217,22 @@ fn unknown_argument(error: &mut Error, words: &[String]) {
     if let Some(tip) = tip {
         say(error, tip);
     }
+}
+
+/// What is wrong where the value of a flag stands behind it and not behind an `=`: it is taken for the
+/// program.
+pub(crate) fn misplaced_value(program: &[OsString], words: &[OsString]) -> Option<String> {
+    let value = program.first()?.to_str()?;
+    let before = words.len().checked_sub(program.len() + 1).and_then(|at| words.get(at))?;
+    let name = before.to_str()?.strip_prefix("--")?;
+    let mut ours = Args::command();
+    ours.build();
+    let run = ours.find_subcommand("run")?;
+    let flag = run.get_arguments().find(|option| option.get_long() == Some(name))?;
+    let is_flags = flag.is_require_equals_set() && ["true", "false", "slot"].contains(&value);
+    is_flags.then(|| {
+        format!("{value} would be run as the program: the value of --{name} follows an =: --{name}={value}")
+    })
 }
 
 fn usage(command: &str) -> Option<clap::builder::StyledStr> {

@@ -156,6 +156,104 @@ fn words_of_other_programs_are_told_what_stands_for_them() {
     assert!(said.contains("did you mean SIGTERM?"), "{said}");
 }
 
+#[test]
+fn a_flags_value_that_is_taken_for_the_program() {
+    for (args, wanted) in [
+        (&["run", "--node-agent", "false", "app.js"][..], "follows an =: --node-agent=false"),
+        (&["run", "-n", "1", "--hang-replace", "true", "app.js"], "=: --hang-replace=true"),
+        (&["run", "--affinity", "slot", "app.js"], "follows an =: --affinity=slot"),
+    ] {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("would be run as the program") && said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn a_grace_period_of_nothing_is_said_so() {
+    let options =
+        ["run", "-n", "1", "--grace", "0", "--kill-after", "0", "--demo-listen", "127.0.0.1:0"];
+    let mut cluster = Cluster::start(cluster().args(options));
+    cluster.listening(1);
+    cluster.signal(Signal::TERM);
+    cluster.wait();
+    let said = cluster.err.all().join("\n");
+    assert!(said.contains("ending: not waiting for connections to finish"), "{said}");
+    assert!(!said.contains("0ns"), "{said}");
+}
+
+/// A look at the options says what the first worker would find.
+#[test]
+fn a_script_that_the_workers_user_cannot_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let folder = Folder::new("unreadable");
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = folder.file("secret.js", "", 0o600);
+    let open = folder.file("open.js", "", 0o644);
+    std::fs::create_dir(folder.0.join("closed")).unwrap();
+    let inside = folder.file("closed/app.js", "", 0o644);
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(folder.0.join("closed"), closed).unwrap();
+    let run = folder.file("run", "#!/bin/sh\n", 0o700);
+    let check = |script: &std::path::Path, as_program: bool| {
+        let mut command = cluster();
+        command.args(["run", "--check", "--uid", "65534", "--gid", "65534"]);
+        if !as_program {
+            command.arg("--exec-path").arg(&node);
+        }
+        fail_quietly(command.arg(script))
+    };
+    for (path, as_program, verb) in [
+        (&secret, false, "read the script"),
+        (&inside, false, "read the script"),
+        (&run, true, "execute"),
+    ] {
+        let (status, said) = check(path, as_program);
+        assert_eq!(status, Some(1), "{said}");
+        let wanted =
+            format!("the workers' user 65534 (--uid) cannot {verb} {}: Permission", path.display());
+        assert!(said.contains(&wanted), "{said}");
+    }
+    assert_eq!(check(&open, false), (Some(0), String::new()));
+    // A further group may be what lets them.
+    std::os::unix::fs::chown(&secret, None, Some(7)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let mut command = cluster();
+    command.args(["run", "--check", "--uid", "65534", "--gid", "65534", "--groups", "7"]);
+    assert_eq!(fail_quietly(command.arg("--exec-path").arg(&node).arg(&secret)).0, Some(0));
+}
+
+#[test]
+fn sockets_of_killed_clusters_are_removed_by_the_next_command() {
+    let folder = Folder::new("dead-sockets");
+    let sockets = folder.0.join("cluster");
+    std::fs::create_dir(&sockets).unwrap();
+    std::fs::set_permissions(&sockets, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let [old, new, live] = ["old", "new", "live"].map(|name| sockets.join(format!("{name}.sock")));
+    drop(UnixListener::bind(&old).unwrap());
+    drop(UnixListener::bind(&new).unwrap());
+    let listener = UnixListener::bind(&live).unwrap();
+    // As if they had been there for long. (One that is new may be about to be listened on.)
+    let long_ago = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 },
+        last_modification: rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 },
+    };
+    for path in [&old, &live] {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, path, &long_ago, flags).unwrap();
+    }
+    let mut command = cluster();
+    let (_, said) =
+        fail_quietly(command.env("XDG_RUNTIME_DIR", &folder.0).args(["status", "--name", "old"]));
+    assert!(said.contains("there is no cluster old"), "{said}");
+    assert!(!old.exists(), "it is removed");
+    assert!(new.exists() && live.exists(), "others are left alone");
+    drop(listener);
+}
+
 /// PM2's order: `-n` is the program's then.
 #[test]
 fn options_behind_the_program_are_hinted_at_where_they_are_not_its_own() {
