@@ -46,11 +46,7 @@ impl SocketAccess {
         if *self == Self::default() {
             return Ok(());
         }
-        let file = sys::File::find(path)?;
-        let found = file.stat()?;
-        if !is_own_socket(&found) {
-            return Err(Errno::PERM.into());
-        }
+        let (file, _) = own_socket(path)?;
         // The mode first: who gives a file away may not change it any more.
         if let Some(mode) = self.permissions() {
             file.set_mode(mode)?;
@@ -63,9 +59,9 @@ impl SocketAccess {
 
     /// Adds permissions to those that the file of a socket has that was just bound.
     pub(crate) fn add(path: &Path, permissions: u32) -> io::Result<()> {
-        let found = sys::File::find(path)?.stat()?;
-        let mode = Some(u32::from(found.st_mode) & PERMISSIONS | permissions);
-        Self { mode, ..Self::default() }.apply(path)
+        let (file, found) = own_socket(path)?;
+        let more = Mode::from_raw_mode((permissions & PERMISSIONS) as RawMode);
+        Ok(file.set_mode(Mode::from_raw_mode(found.st_mode) | more)?)
     }
 
     fn permissions(&self) -> Option<Mode> {
@@ -74,9 +70,13 @@ impl SocketAccess {
     }
 }
 
-fn is_own_socket(found: &Stat) -> bool {
-    FileType::from_raw_mode(found.st_mode as RawMode) == FileType::Socket
-        && found.st_uid == rustix::process::geteuid().as_raw()
+/// The file at that path, if it is a socket's, and this user's.
+fn own_socket(path: &Path) -> rustix::io::Result<(sys::File, Stat)> {
+    let file = sys::File::find(path)?;
+    let found = file.stat()?;
+    let is_own = FileType::from_raw_mode(found.st_mode) == FileType::Socket
+        && found.st_uid == rustix::process::geteuid().as_raw();
+    if is_own { Ok((file, found)) } else { Err(Errno::PERM) }
 }
 
 #[cfg(target_os = "linux")]
