@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::config::{Count, Name, Options, Period};
+use crate::directory::Directory;
+use crate::tips;
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -19,30 +20,8 @@ pub(crate) struct Args {
 impl Args {
     /// Those that the program was given. Where they are wrong it ends.
     pub(crate) fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+        Self::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit())
     }
-}
-
-/// What is said of a command that is none, and what else may have been meant.
-fn with_tip(mut error: clap::Error) -> clap::Error {
-    let unknown = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(unknown))) => unknown.clone(),
-        _ => return error,
-    };
-    let ours = Args::command();
-    let tip =
-        if ours.get_subcommands().any(|verb| verb.get_name() == unknown && !verb.is_hide_set()) {
-            format!("it is a command of its own: cluster {unknown}")
-        } else if error.get(ContextKind::SuggestedSubcommand).is_none()
-            && std::env::args_os().nth(1).is_some_and(|first| first == *unknown)
-        {
-            format!("to run a program: cluster run {unknown}")
-        } else {
-            return error;
-        };
-    error.remove(ContextKind::SuggestedSubcommand);
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    error
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,12 +42,29 @@ pub(crate) enum Verb {
     DemoWorker {
         address: String,
     },
+    /// Whether another user can read or execute a file.
+    #[command(hide = true)]
+    CheckAccess(CheckAccess),
     /// A worker that is passed sockets, before it becomes the program.
     #[command(hide = true)]
     ListenShim {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+}
+
+/// What `run --check` asks a process that becomes that user.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckAccess {
+    #[arg(long)]
+    pub(crate) uid: Option<u32>,
+    #[arg(long)]
+    pub(crate) gid: Option<u32>,
+    #[arg(long)]
+    pub(crate) group: Vec<u32>,
+    #[arg(long)]
+    pub(crate) execute: bool,
+    pub(crate) file: PathBuf,
 }
 
 /// Run a program as a cluster of workers that share its ports.
@@ -84,8 +80,10 @@ pub(crate) enum Verb {
 /// with the crate cluster-worker; one that binds its port itself cannot be shared. Without PROGRAM
 /// a small demo server runs.
 ///
-/// Ctrl-C (or SIGTERM) ends the cluster gracefully: workers stop accepting, finish their
-/// connections and leave. After the grace period, or at a second Ctrl-C, they are killed.
+/// Ctrl-C (or SIGTERM, SIGQUIT, the end of the terminal) ends the cluster gracefully: workers stop
+/// accepting, finish their connections and leave. After the grace period, or at a second Ctrl-C, they
+/// are killed. SIGHUP reloads; SIGUSR1 and SIGWINCH are ignored, but as process 1 of a container they,
+/// SIGQUIT and SIGCONT are forwarded to the workers.
 ///
 /// A DURATION is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h, 7d. A SIZE is a number of
 /// bytes, or has a unit that is a power of 1024: 800K, 512M, 1G. A BOOL is true or false; the option
@@ -124,6 +122,10 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) options: Options,
+
+    /// Where the cluster was started.
+    #[arg(skip)]
+    pub(crate) directory: Directory,
 }
 
 /// Start a primary without workers, to be driven by programs of any language.
@@ -217,6 +219,9 @@ pub(crate) struct Ordered {
 ///
 /// On a kept connection a client may send a request just when the worker closes it: clients and proxies
 /// that send such a one again lose nothing.
+///
+/// The folder that the cluster was started in is looked up by its name: where that is a link, the new
+/// workers run in the release that it leads to now.
 ///
 /// This waits until all of that is done. SIGHUP to the cluster does the same.
 #[derive(Debug, Parser)]

@@ -18,6 +18,7 @@ mod read;
 mod resolved;
 mod shown;
 mod size;
+mod socket;
 mod stop_message;
 mod stop_signal;
 mod variable;
@@ -27,6 +28,7 @@ pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use count::Count;
 pub(crate) use name::Name;
+pub(crate) use near::nearest;
 pub(crate) use options::Options;
 pub(crate) use period::Period;
 pub(crate) use resolved::{Conflict, Resolved, Seeing};
@@ -42,17 +44,25 @@ use crate::listen::address::At;
 
 impl Run {
     /// The options in force: those of the command line over those of the file that it names, as that
-    /// is now.
+    /// is now. Relative paths are seen from the folder that the cluster was started in, which is
+    /// [looked up](crate::directory) by its name each time.
     ///
     /// # Errors
     /// [`OptionsError`], if there is no such file, something is wrong with it, or the options do not
     /// go together.
     pub(crate) fn read(&self) -> Result<Resolved, OptionsError> {
-        let given = self.options.clone();
-        let options = match &self.config {
-            Some(path) => given.over_file(path).map_err(OptionsError::File)?,
+        let moved = self.directory.moved();
+        let seen = |path: &Path| match &moved {
+            Some(folder) => folder.join(path),
+            None => path.to_owned(),
+        };
+        let mut given = self.options.clone();
+        given.cwd = given.cwd.as_deref().map(seen);
+        let mut options = match &self.config {
+            Some(path) => given.over_file(&seen(path)).map_err(OptionsError::File)?,
             None => given,
         };
+        options.cwd = options.cwd.or(moved);
         options.resolve().map_err(OptionsError::Conflict)
     }
 }
@@ -85,6 +95,16 @@ impl std::error::Error for OptionsError {
     }
 }
 
+/// The language that a file is in by its name, where that is not TOML.
+fn other_language(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "js" | "cjs" | "mjs" | "ts" | "mts" | "cts" => Some("JavaScript"),
+        "json" | "json5" => Some("JSON"),
+        "yaml" | "yml" => Some("YAML"),
+        _ => None,
+    }
+}
+
 impl Options {
     /// Reads them from a file. Its relative paths are relative to its folder.
     ///
@@ -93,6 +113,9 @@ impl Options {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let cannot = |error| ConfigError::Read { path: path.to_owned(), error };
         let bytes = fs::read(path).map_err(cannot)?;
+        if let Some(language) = other_language(path) {
+            return Err(ConfigError::OtherLanguage { path: path.to_owned(), language });
+        }
         let text = match str::from_utf8(&bytes) {
             Ok(text) => text,
             Err(error) => return Err(ConfigError::not_utf8(path, &bytes, error.valid_up_to())),

@@ -1,10 +1,12 @@
 //! The program `cluster`: runs any server as a cluster of workers on one machine.
 
+mod access;
 mod args;
 mod client;
 mod config;
 mod ctl;
 mod demo;
+mod directory;
 mod http;
 mod init;
 mod listen;
@@ -20,6 +22,7 @@ mod serve;
 mod signals;
 mod status;
 mod systemd;
+mod tips;
 mod top;
 mod upgrade;
 
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Completions(completions) => manual::completions(&completions),
         Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),
+        Verb::CheckAccess(asked) => access::answer(&asked),
         Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }

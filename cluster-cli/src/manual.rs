@@ -22,10 +22,17 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 const SIGNALS: &[(&str, &str)] = &[
-    ("SIGINT, SIGTERM", "end gracefully; a second one at once"),
-    ("SIGHUP", "reload: replace every worker, and lose no request"),
+    ("SIGINT, SIGTERM, SIGQUIT", "end gracefully; a second one at once"),
+    (
+        "SIGHUP",
+        "reload: replace every worker, and lose no request; when the terminal is closed: end gracefully (under nohup: nothing)",
+    ),
     ("SIGUSR2", "upgrade: execute the program cluster anew, and go on"),
     ("SIGTTIN, SIGTTOU", "keep one worker more, or one fewer"),
+    (
+        "SIGUSR1, SIGWINCH",
+        "ignored, with a line in the log; process 1 of a container forwards these, SIGQUIT and SIGCONT to the workers",
+    ),
 ];
 
 const ENVIRONMENT: &[(&str, &str)] = &[

@@ -5,6 +5,9 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::io::Errno;
 
 /// The user's folder of control sockets: under `$XDG_RUNTIME_DIR`, else under the system's temporary
 /// folder by the user's number.
@@ -69,8 +72,12 @@ pub(crate) fn default_name(program: Option<&Path>) -> String {
     format!("{stem}-{}", std::process::id())
 }
 
-/// The clusters that are there: their names, and their sockets. Files of those that are gone are not
-/// counted.
+/// A socket file that is younger may belong to a cluster that is just starting: for a moment the file is
+/// there before the socket is.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// The clusters that are there: their names, and their sockets. Files of those that were killed are
+/// removed.
 pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut live: Vec<_> = entries
@@ -78,7 +85,15 @@ pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
         .filter_map(|entry| {
             let path = entry.path();
             let name = path.file_name()?.to_str()?.strip_suffix(".sock")?.to_owned();
-            is_open(&path).then_some((name, path))
+            match probe(&path) {
+                Probe::Open => Some((name, path)),
+                Probe::Dead if is_settled(&entry) => {
+                    // Another command may have been faster.
+                    let _ = std::fs::remove_file(&path);
+                    None
+                }
+                Probe::Dead | Probe::Unknown => None,
+            }
         })
         .collect();
     live.sort();
@@ -87,12 +102,31 @@ pub(crate) fn live(folder: &Path) -> Vec<(String, PathBuf)> {
 
 static REACHING: Mutex<()> = Mutex::new(());
 
-/// Whether some process has the socket open whose file that is. It does not notice: to its socket
-/// the kernel connects no datagram socket, but it says first if there is none.
-fn is_open(path: &Path) -> bool {
+/// Whether the file has been there for a while.
+fn is_settled(entry: &std::fs::DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|found| found.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > SETTLED))
+}
+
+/// What a socket's file stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// A socket that some process has open.
+    Open,
+    /// No socket any more.
+    Dead,
+    Unknown,
+}
+
+/// Asks without being noticed: to a stream socket the kernel connects no datagram socket, but it says
+/// first if there is none.
+fn probe(path: &Path) -> Probe {
     let asked = reach(path, |path| UnixDatagram::unbound()?.connect(path));
-    let wrong_type = rustix::io::Errno::PROTOTYPE;
-    asked.is_err_and(|error| rustix::io::Errno::from_io_error(&error) == Some(wrong_type))
+    match asked.err().and_then(|error| Errno::from_io_error(&error)) {
+        Some(Errno::PROTOTYPE) => Probe::Open,
+        Some(Errno::CONNREFUSED) => Probe::Dead,
+        _ => Probe::Unknown,
+    }
 }
 
 /// Connects to a control socket.

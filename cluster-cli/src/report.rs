@@ -12,7 +12,7 @@ use std::time::Duration;
 use cluster_primary::control::{event_object, notice_object};
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::tree::LeftoverProgress;
-use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
+use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
@@ -352,8 +352,14 @@ impl Report {
                 warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
             }
             Notice::Scaled { from, to } => info!("from {} to {to}", workers(*from, "kept")),
+            Notice::Draining { delay } if delay.is_zero() => {
+                info!("draining: not ready any more, and ending now");
+            }
             Notice::Draining { delay } => {
                 info!("draining: not ready any more, and ending in {delay:?}");
+            }
+            Notice::Ending { grace } if grace.is_zero() => {
+                info!("ending: not waiting for connections to finish");
             }
             Notice::Ending { grace } => {
                 info!("ending: waiting up to {grace:?} for connections to finish");
@@ -390,6 +396,50 @@ impl Report {
                 );
             }
             (_, failure) => error!(slot, "{failure}; trying again{when}"),
+        }
+    }
+
+    /// A worker was stopped by a signal.
+    pub(crate) fn stopped(&self, worker: WorkerId, signal: Signal) {
+        let (slot, id, pid) = self.about(worker);
+        let continued = pid.map_or_else(|| "SIGCONT".to_owned(), |pid| format!("kill -CONT {pid}"));
+        let advice = match signal.name() {
+            Some("SIGTTIN") => {
+                "it read from the terminal, which a process in the background may not: have it read \
+                 something else"
+                    .to_owned()
+            }
+            Some("SIGTTOU") => "it used the terminal, which a process in the background may not (stty \
+                                -tostop lets it write there)"
+                .to_owned(),
+            _ => format!("it serves nothing until it continues ({continued})"),
+        };
+        let what = format!("worker {worker} was stopped by {signal}: {advice}");
+        if self.0.json {
+            self.warning(&what);
+        } else {
+            warn!(slot, worker = id, pid, "{what}");
+        }
+    }
+
+    /// Nothing listens to the messages that a worker sends. (`ready`: it is the message `ready`.)
+    pub(crate) fn unheard(&self, worker: WorkerId, ready: bool) {
+        if ready {
+            return self.hint(&format!(
+                "worker {worker} sends the message 'ready' (process.send('ready')): --ready message waits for \
+                 it, as PM2's wait_ready does"
+            ));
+        }
+        let (slot, id, pid) = self.about(worker);
+        let what = format!(
+            "worker {worker} sends messages to its primary (process.send), and no program listens there: they \
+             are dropped. What the program does as a primary is not done by cluster run: see \
+             docs/messages.md (this is said once)"
+        );
+        if self.0.json {
+            self.warning(&what);
+        } else {
+            warn!(slot, worker = id, pid, "{what}");
         }
     }
 
@@ -588,6 +638,9 @@ fn workers(count: u32, what: &str) -> String {
 
 /// A time as a person would say it: to the millisecond.
 fn rounded(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        return "0s".into();
+    }
     format!("{:?}", Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 

@@ -9,6 +9,7 @@ use cluster_primary::supervisor::Supervised;
 
 use crate::args::Run;
 use crate::config::{Options, Resolved};
+use crate::directory::Directory;
 use crate::report::Report;
 use crate::runner::{FAILED, Runner};
 use crate::upgrade::{self, Handed, Inherited};
@@ -32,7 +33,8 @@ fn options(handed: &Handed) -> io::Result<Resolved> {
 }
 
 /// Goes on. If that cannot be, the image before is executed again.
-pub(crate) fn resume(args: Run, inherited: Inherited) -> ExitCode {
+pub(crate) fn resume(mut args: Run, inherited: Inherited) -> ExitCode {
+    args.directory = Directory::take_up(inherited.handed.directory.as_ref());
     let options = match options(&inherited.handed) {
         Ok(options) => options,
         Err(error) => return go_back(&inherited, &error.to_string()),

@@ -10,15 +10,17 @@ use cluster_primary::supervisor::{Config, Ready, Recycle, StopMessage};
 use cluster_primary::tree::EndDescendants;
 use cluster_primary::{Affinity, Settings, scheduling};
 
+use crate::access;
 use crate::args::Run;
-use crate::config::{self, Output, Resolved};
-use crate::http::{HttpAddress, HttpServer};
+use crate::config::{self, Output, Resolved, Seeing};
+use crate::directory::Directory;
+use crate::http::HttpServer;
 use crate::listen::advice::{Place, advice};
 use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
-use crate::{resume, systemd, upgrade};
+use crate::{resume, systemd, tips, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 /// By which Node.js is told the policy.
 const SCHED_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-pub(crate) fn run(args: Run) -> ExitCode {
+pub(crate) fn run(mut args: Run) -> ExitCode {
     if let Some(verdict) = upgrade::on_trial() {
         return verdict;
     }
@@ -37,6 +39,12 @@ pub(crate) fn run(args: Run) -> ExitCode {
             eprintln!("cluster: error: cannot go on after an upgrade: {error}");
             return ExitCode::from(FAILED);
         }
+    }
+    args.directory = Directory::of_process();
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(mistake) = tips::misplaced_value(&args.options.program, &words) {
+        eprintln!("cluster: error: {mistake}");
+        return ExitCode::from(USAGE);
     }
     let options = match args.read() {
         Ok(options) => options,
@@ -61,7 +69,7 @@ pub(crate) fn run(args: Run) -> ExitCode {
         report.demo(address);
     }
     let listens: Vec<_> = options.listening.listen.iter().map(|at| at.0.clone()).collect();
-    let sockets = match Sockets::open(&listens) {
+    let sockets = match Sockets::open(&listens, &options.listening.socket_access()) {
         Ok(sockets) => sockets,
         Err(error) => {
             report.failure(&error.to_string());
@@ -78,7 +86,7 @@ pub(crate) fn run(args: Run) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let http = match options.seeing.http.as_ref().map(http).transpose() {
+    let http = match http(&options.seeing).transpose() {
         Ok(http) => http,
         Err(error) => {
             report.failure(&error);
@@ -105,13 +113,15 @@ pub(crate) fn run(args: Run) -> ExitCode {
     }
 }
 
-/// Begins to show how all is.
-fn http(address: &HttpAddress) -> Result<HttpServer, String> {
-    let server = address.bind().and_then(|listener| HttpServer::start(listener, address.names()));
-    server.map_err(|error| {
+/// Begins to show how all is, if that was asked for.
+fn http(seeing: &Seeing) -> Option<Result<HttpServer, String>> {
+    let address = seeing.http.as_ref()?;
+    let server =
+        address.bind().and_then(|listener| HttpServer::start(listener, seeing.allowed_hosts()));
+    Some(server.map_err(|error| {
         let advice = advice(Place::Port(address.port()), &error);
         format!("cannot listen on {address} (--http): {error}{advice}")
-    })
+    }))
 }
 
 /// Prints the options in force, and looks whether there is what they name.
@@ -126,7 +136,9 @@ fn check(options: &Resolved) -> ExitCode {
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         eprintln!("cluster: hint: {hint}");
     }
-    match settings(options, &Sockets::default()).check_program() {
+    let settings = settings(options, &Sockets::default());
+    let checked = settings.check_program().map_err(|error| error.to_string());
+    match checked.and_then(|()| access::check(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cluster: error: {error}");
@@ -214,6 +226,7 @@ pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     settings.end_descendants = Some(descendants);
     systemd::keep_from_workers(&mut settings);
     sockets.give(&mut settings, Path::new(&listen::this_program()));
+    settings.socket_access = options.listening.socket_access();
     settings.keep_listeners = options.listening.keep_listeners;
     settings.report_connections = options.seeing.log_connections;
     settings.limits.unresponsive_after = options.health.hang_after;
@@ -272,6 +285,7 @@ pub(crate) fn keep_frozen(old: &Resolved, new: &mut Resolved) -> Vec<&'static st
     differs("control", keep(&old.control, &mut new.control));
     differs("name", keep(&old.name, &mut new.name));
     differs("http", keep(&old.seeing.http, &mut new.seeing.http));
+    differs("http-host", keep(&old.seeing.http_host, &mut new.seeing.http_host));
     differs("output", keep(&old.seeing.output, &mut new.seeing.output));
     differs("json", keep(&old.seeing.json, &mut new.seeing.json));
     differs("log-format", keep(&old.seeing.log_format, &mut new.seeing.log_format));

@@ -103,8 +103,8 @@ cluster: error: FILE:1:1: there is no option colour
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
 give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, replace-disconnected, ready, \
 ready-timeout, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
-keep-listeners, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
-affinity, http, output, log-format, log-level, log-connections, json, control, name, program
+keep-listeners, socket-mode, socket-owner, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
+affinity, http, http-host, output, log-format, log-level, log-connections, json, control, name, program
 ",
     );
 }
@@ -567,6 +567,8 @@ max-connections = 1_000_000
 recycle-jitter = 0
 listen = [8000, "[::1]:80", "run/app.sock"]
 keep-listeners = false
+socket-mode = "660"
+socket-owner = "root:5"
 node-agent = true
 stop-signal = 3
 stop-message = '{"cmd":"stop"}'
@@ -580,6 +582,7 @@ groups = ["root", 5]
 no-new-privs = true
 affinity = true
 http = "0.0.0.0:9090"
+http-host = ["App.internal", "*"]
 output = "inherit"
 log-format = "json"
 log-level = "debug"
@@ -619,6 +622,8 @@ max-connections = 1000000
 recycle-jitter = 0
 listen = ["*:8000", "[::1]:80", "unix:{here}/run/app.sock"]
 keep-listeners = false
+socket-mode = "0660"
+socket-owner = "root:5"
 node-agent = true
 stop-signal = "SIGQUIT"
 stop-message = '{{"cmd":"stop"}}'
@@ -633,6 +638,7 @@ groups = ["root", "5"]
 no-new-privs = true
 affinity = "slot"
 http = "0.0.0.0:9090"
+http-host = ["app.internal", "*"]
 output = "inherit"
 log-format = "json"
 log-level = "debug"

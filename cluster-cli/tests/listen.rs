@@ -14,7 +14,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_primary::{Event, ExitStatus, Primary, Settings, Signal as Sent, Stdio, WorkerId};
+use cluster_primary::{
+    Event, ExitStatus, Primary, Settings, Signal as Sent, SocketAccess, Stdio, WorkerId,
+};
 use listen::Sockets;
 use rustix::process::{Pid, Signal, kill_process_group};
 use support::{Folder, PATIENCE, eventually, kill, now, state};
@@ -56,7 +58,7 @@ struct Cluster {
 impl Cluster {
     fn new(mut settings: Settings, listen: &[&str]) -> Self {
         let wanted: Vec<_> = listen.iter().map(|text| text.parse().expect("an address")).collect();
-        let sockets = Sockets::open(&wanted).expect("they can be opened");
+        let sockets = Sockets::open(&wanted, &SocketAccess::default()).expect("they can be opened");
         sockets.give(&mut settings, Path::new(env!("CARGO_BIN_EXE_cluster")));
         Self { primary: Primary::new(settings).expect("a poll"), sockets }
     }
@@ -227,7 +229,10 @@ fn sockets_of_systemds_are_passed_on() {
     if let Some(address) = std::env::var_os(INNER) {
         let address: SocketAddr = address.to_str().and_then(|a| a.parse().ok()).expect("where");
         let mut cluster = Cluster::new(server("other"), &["fd:web", "other=fd:4", "127.0.0.1:0"]);
-        assert!(Sockets::open(&["fd:web".parse().unwrap()]).is_err(), "it is taken");
+        assert!(
+            Sockets::open(&["fd:web".parse().unwrap()], &SocketAccess::default()).is_err(),
+            "it is taken"
+        );
         let pid = cluster.fork();
         let said = ask(TcpStream::connect(address).expect("it listens"));
         assert_eq!(said, format!("{pid} web other unknown 0"));

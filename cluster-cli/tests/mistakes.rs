@@ -110,12 +110,213 @@ fn words_in_the_wrong_place() {
     usage(&["app.js"], "tip: to run a program: cluster run app.js");
     usage(&["stats"], "a similar subcommand exists: 'status'");
     usage(&["ctl", "reload"], "tip: it is a command of its own: cluster reload");
+    usage(&["reload", "app"], "tip: --name NAME says which cluster is meant");
+    usage(&["scale", "-1"], "tip: no option takes a number below 0");
+    usage(&["run", "-n", "-1", "app.js"], "tip: no option takes a number below 0");
     let (_, said) = fail(cluster().args(["ctl", "zzzzzz"]));
     assert!(!said.contains("tip:"), "{said}");
-    // PM2's order: `-n` is the program's then.
-    let (status, said) = fail(cluster().args(["run", "--check", "/bin/sh", "-n", "4"]));
-    assert_eq!(status, Some(0), "{said}");
-    assert!(said.contains("stand before it: cluster run -n … /bin/sh"), "{said}");
+}
+
+/// Without a tip of its own clap says what is spelled most like a word.
+#[test]
+fn words_of_other_programs_are_told_what_stands_for_them() {
+    for (args, wanted) in [
+        (&["run", "--daemon", "app.js"][..], "cluster run stays in the foreground"),
+        (&["run", "-d", "app.js"], "cluster run stays in the foreground"),
+        (&["run", "--watch", "app.js"], "cluster reload replaces the workers"),
+        (&["run", "-i", "4", "app.js"], "--workers (-n) says how many"),
+        (&["run", "--instances=4", "app.js"], "--workers (-n) says how many"),
+        (&["run", "--bind", ":80", "app.js"], "--listen opens a socket"),
+        (&["run", "--max-memory-restart", "1G", "app.js"], "--max-memory limits"),
+        (&["run", "--inspect", "app.js"], "--exec-arg=--inspect"),
+        (&["list"], "cluster status shows the workers"),
+        (&["stop"], "cluster drain does so by command"),
+        (&["stop", "app"], "cluster drain does so by command"),
+        (&["restart", "app"], "cluster reload replaces every worker"),
+        (&["delete", "app"], "cluster drain does so by command"),
+        (&["logs"], "the log is what cluster run writes to standard error"),
+        (&["start", "app.js"], "to run a program: cluster run PROGRAM"),
+        (&["monit"], "cluster top shows a cluster live"),
+        (&["startup"], "see docs/deploying.md"),
+    ] {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(&format!("tip: {wanted}")) || said.contains(wanted), "{said}");
+        assert_eq!(said.matches("tip: ").count(), 1, "{said}");
+        for misleading in ["similar", "-- -", "--node-agent", "--batch", "--gid", "listen-shim"] {
+            assert!(!said.contains(misleading), "{misleading}: {said}");
+        }
+    }
+    // What is like one of ours, is.
+    let (_, said) = fail(cluster().args(["run", "--worker", "4", "app.js"]));
+    assert!(said.contains("a similar argument exists: '--workers'"), "{said}");
+    let (_, said) = fail(cluster().args(["run", "--frobnicate", "app.js"]));
+    assert!(!said.contains("tip:"), "{said}");
+    let (_, said) = fail(cluster().args(["run", "--stop-signal", "SIGTREM", "app.js"]));
+    assert!(said.contains("did you mean SIGTERM?"), "{said}");
+}
+
+#[test]
+fn a_flags_value_that_is_taken_for_the_program() {
+    for (args, wanted) in [
+        (&["run", "--node-agent", "false", "app.js"][..], "follows an =: --node-agent=false"),
+        (&["run", "-n", "1", "--hang-replace", "true", "app.js"], "=: --hang-replace=true"),
+        (&["run", "--affinity", "slot", "app.js"], "follows an =: --affinity=slot"),
+    ] {
+        let (status, said) = fail(cluster().args(args));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("would be run as the program") && said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn a_grace_period_of_nothing_is_said_so() {
+    let options =
+        ["run", "-n", "1", "--grace", "0", "--kill-after", "0", "--demo-listen", "127.0.0.1:0"];
+    let mut cluster = Cluster::start(cluster().args(options));
+    cluster.listening(1);
+    cluster.signal(Signal::TERM);
+    cluster.wait();
+    let said = cluster.err.all().join("\n");
+    assert!(said.contains("ending: not waiting for connections to finish"), "{said}");
+    assert!(!said.contains("0ns"), "{said}");
+}
+
+/// A look at the options says what the first worker would find.
+#[test]
+fn a_script_that_the_workers_user_cannot_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let folder = Folder::new("unreadable");
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = folder.file("secret.js", "", 0o600);
+    let open = folder.file("open.js", "", 0o644);
+    std::fs::create_dir(folder.0.join("closed")).unwrap();
+    let inside = folder.file("closed/app.js", "", 0o644);
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(folder.0.join("closed"), closed).unwrap();
+    let run = folder.file("run", "#!/bin/sh\n", 0o700);
+    let check = |script: &std::path::Path, as_program: bool| {
+        let mut command = cluster();
+        command.args(["run", "--check", "--uid", "65534", "--gid", "65534"]);
+        if !as_program {
+            command.arg("--exec-path").arg(&node);
+        }
+        fail_quietly(command.arg(script))
+    };
+    for (path, as_program, verb) in [
+        (&secret, false, "read the script"),
+        (&inside, false, "read the script"),
+        (&run, true, "execute"),
+    ] {
+        let (status, said) = check(path, as_program);
+        assert_eq!(status, Some(1), "{said}");
+        let wanted =
+            format!("the workers' user 65534 (--uid) cannot {verb} {}: Permission", path.display());
+        assert!(said.contains(&wanted), "{said}");
+    }
+    assert_eq!(check(&open, false), (Some(0), String::new()));
+    // A further group may be what lets them.
+    std::os::unix::fs::chown(&secret, None, Some(7)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let mut command = cluster();
+    command.args(["run", "--check", "--uid", "65534", "--gid", "65534", "--groups", "7"]);
+    assert_eq!(fail_quietly(command.arg("--exec-path").arg(&node).arg(&secret)).0, Some(0));
+}
+
+#[test]
+fn sockets_of_killed_clusters_are_removed_by_the_next_command() {
+    let folder = Folder::new("dead-sockets");
+    let sockets = folder.0.join("cluster");
+    std::fs::create_dir(&sockets).unwrap();
+    std::fs::set_permissions(&sockets, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let [old, new, live] = ["old", "new", "live"].map(|name| sockets.join(format!("{name}.sock")));
+    drop(UnixListener::bind(&old).unwrap());
+    drop(UnixListener::bind(&new).unwrap());
+    let listener = UnixListener::bind(&live).unwrap();
+    // As if they had been there for long. (One that is new may be about to be listened on.)
+    let long_ago = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 },
+        last_modification: rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 },
+    };
+    for path in [&old, &live] {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, path, &long_ago, flags).unwrap();
+    }
+    let mut command = cluster();
+    let (_, said) =
+        fail_quietly(command.env("XDG_RUNTIME_DIR", &folder.0).args(["status", "--name", "old"]));
+    assert!(said.contains("there is no cluster old"), "{said}");
+    assert!(!old.exists(), "it is removed");
+    assert!(new.exists() && live.exists(), "others are left alone");
+    drop(listener);
+}
+
+/// PM2's order: `-n` is the program's then.
+#[test]
+fn options_behind_the_program_are_hinted_at_where_they_are_not_its_own() {
+    let folder = Folder::new("behind");
+    let script = folder.file("app.js", "", 0o644);
+    let script = script.to_str().unwrap();
+    let shell = folder.file(
+        "gunicorn",
+        "#!/bin/sh
+",
+        0o755,
+    );
+    let shell = shell.to_str().unwrap();
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let path = std::env::join_paths([node.parent().unwrap()]).unwrap();
+    let hint = |args: &[&str]| {
+        let (status, said) =
+            fail_quietly(cluster().args(["run", "--check"]).args(args).env("PATH", &path));
+        assert_eq!(status, Some(0), "{said}");
+        said
+    };
+    for args in [&[script, "-n", "4"][..], &[script, "--workers", "4"], &[shell, "--grace", "5s"]] {
+        let said = hint(args);
+        let wanted = format!("stand before it: cluster run {} … {}", args[1], args[0]);
+        assert!(said.contains(&wanted), "{said}");
+    }
+    for args in [
+        &[shell, "--workers", "1"][..],
+        &["--listen", "127.0.0.1:0", shell, "--workers", "1", "app:app"],
+        &["--listen", "127.0.0.1:0", script, "-n", "1"],
+        &[shell, "-n", "4"],
+    ] {
+        let said = hint(args);
+        assert!(!said.contains("hint"), "{args:?}: {said}");
+    }
+}
+
+/// As [`fail`], of what may say nothing.
+fn fail_quietly(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_configuration_file_of_pm2_is_recognized() {
+    let folder = Folder::new("ecosystem");
+    let text = "module.exports = { apps: [{ script: 'app.js' }] }";
+    for (name, language) in [
+        ("ecosystem.config.js", "JavaScript"),
+        ("pm2.config.cjs", "JavaScript"),
+        ("process.json", "JSON"),
+    ] {
+        let path = folder.file(name, text, 0o644);
+        let (status, said) = fail(cluster().args(["run", "--config"]).arg(&path));
+        assert_eq!(status, Some(2), "{said}");
+        let wanted =
+            format!("this is {language}, and a configuration file is TOML: docs/from-pm2.md");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    let Some(node) = support::nodes().into_iter().next() else { return };
+    let path = folder.0.join("ecosystem.config.js");
+    let (_, said) = fail(cluster().args(["run", "--check", "--exec-path"]).arg(node).arg(&path));
+    assert!(said.contains("the program is a configuration file of PM2"), "{said}");
 }
 
 /// A look at a file says what a run of it would.

@@ -77,6 +77,7 @@ mod placement;
 pub mod scheduling;
 mod settings;
 mod signal;
+mod socket_access;
 mod stats;
 pub mod supervisor;
 #[cfg(feature = "tokio")]
@@ -100,6 +101,7 @@ pub use settings::{
     Affinity, InspectPort, Limits, Placement, Settings, Stdio, UnknownAffinity, UnknownPlacement,
 };
 pub use signal::{Signal, UnknownSignal};
+pub use socket_access::SocketAccess;
 pub use stats::Stats;
 pub use upgrade::{Frozen, StateError};
 

@@ -14,6 +14,7 @@ use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
+use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 
 pub(crate) use state::SettingsState;
@@ -96,6 +97,9 @@ pub struct Settings {
     /// Whether each connection that a worker took from the primary is told as
     /// [`Event::Taken`](crate::Event::Taken): for whoever looks for one that was lost. Default: no.
     pub report_connections: bool,
+    /// Whose the files of Unix-domain sockets are that workers listen on, and who may connect to them.
+    /// Sockets that are open already keep theirs. Default: as the system makes them.
+    pub socket_access: SocketAccess,
     /// What a worker may do to the primary.
     pub limits: Limits,
 }
@@ -130,6 +134,7 @@ impl Default for Settings {
             policy: PolicyName::RoundRobin,
             keep_listeners: false,
             report_connections: false,
+            socket_access: SocketAccess::default(),
             limits: Limits::default(),
         }
     }
@@ -212,7 +217,9 @@ impl Settings {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Stdio {
-    /// The primary's descriptor of the same number.
+    /// The primary's descriptor of the same number. For descriptor 0 it is `/dev/null` instead while that
+    /// is the terminal from which the primary was started: workers are in process groups of their own,
+    /// and one that read from it would be stopped (`SIGTTIN`).
     Inherit,
     /// `/dev/null`.
     Ignore,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::written::{Written, wanted};
-use crate::http::HttpAddress;
+use crate::http::{AllowedHost, HttpAddress};
 use crate::listen::Listen;
 use crate::listen::address::NoAddress;
 
@@ -13,6 +13,12 @@ impl Written for HttpAddress {
 
     fn takes() -> String {
         "a port, or HOST:PORT, such as \"0.0.0.0:9090\" or \"[::1]:9090\"".into()
+    }
+}
+
+impl Written for AllowedHost {
+    fn takes() -> String {
+        "a host name without a port, such as \"app.internal\", \"*.internal\" or \"*\"".into()
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 #[non_exhaustive]
 pub(crate) enum ConfigError {
+    /// Its name says that it is something else than TOML.
+    OtherLanguage { path: PathBuf, language: &'static str },
     /// It cannot be read.
     Read { path: PathBuf, error: io::Error },
     /// It is no text.
@@ -29,6 +31,12 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OtherLanguage { path, language } => write!(
+                f,
+                "{}: this is {language}, and a configuration file is TOML: docs/from-pm2.md has what \
+                 stands in one beside what stands in an ecosystem.config.js",
+                path.display()
+            ),
             Self::Read { path, error } => match error.kind() {
                 io::ErrorKind::IsADirectory => {
                     write!(f, "{}: a folder is no configuration file", path.display())
@@ -57,7 +65,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read { error, .. } => Some(error),
-            Self::NotUtf8 { .. } | Self::Wrong { .. } => None,
+            Self::OtherLanguage { .. } | Self::NotUtf8 { .. } | Self::Wrong { .. } => None,
         }
     }
 }

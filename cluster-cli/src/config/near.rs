@@ -1,7 +1,7 @@
 //! What may have been meant.
 
 /// The name that is most like what was written, if one is like enough.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     written: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

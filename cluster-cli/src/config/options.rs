@@ -16,11 +16,12 @@ use super::count::Count;
 use super::name::Name;
 use super::period::Period;
 use super::size::Size;
+use super::socket::{SocketMode, SocketOwner};
 use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use super::written;
-use crate::http::HttpAddress;
+use crate::http::{AllowedHost, HttpAddress};
 
 /// Headings of `cluster run --help`.
 const WORKERS: &str = "Workers";
@@ -225,6 +226,19 @@ pub(crate) struct Options {
     )]
     pub(crate) keep_listeners: Option<bool>,
 
+    /// The permissions of the files of Unix-domain sockets that the cluster opens, in octal, such as
+    /// 0660; to connect takes the permission to write [default: as the umask says, and what the program
+    /// asks for (writableAll)]
+    #[arg(long, value_name = "MODE", help_heading = LISTENING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) socket_mode: Option<SocketMode>,
+
+    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers
+    /// [default: the primary's user and group]
+    #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) socket_owner: Option<SocketOwner>,
+
     /// Where the demo listens [default: 127.0.0.1:8000]
     #[arg(
         long,
@@ -351,6 +365,13 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) http: Option<HttpAddress>,
 
+    /// A host name that clients of --http may use, beside IP addresses, localhost and the name in its
+    /// own address: NAME, *.DOMAIN for every name below it, or * for every name; may be given several
+    /// times. Pages of other sites can read what is served under a name that is allowed and theirs
+    #[arg(long, value_name = "NAME", help_heading = SEEING)]
+    #[serde(deserialize_with = "written::list")]
+    pub(crate) http_host: Vec<AllowedHost>,
+
     /// Where what workers write goes: prefix (to the cluster's own output, each line whole and after
     /// its worker's slot) or inherit (there too, but as it comes: lines of several workers may mix)
     /// [default: prefix]
@@ -432,9 +453,9 @@ impl Options {
             backoff_first backoff_max max_failures failure_period stable_after replace_disconnected
             ready ready_timeout batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
-            keep_listeners demo_listen node_agent stop_signal stop_message drain_timeout grace
+            keep_listeners socket_mode socket_owner demo_listen node_agent stop_signal stop_message drain_timeout grace
             kill_after keep_detached drain_delay uid gid groups no_new_privs
-            affinity http output log_format log_level log_connections json control name program
+            affinity http http_host output log_format log_level log_connections json control name program
         }
     }
 }

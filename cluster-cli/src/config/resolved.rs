@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster_primary::{Placement, PlacementError, PolicyName, Serialization, Settings, Signal};
+use cluster_primary::{
+    Placement, PlacementError, PolicyName, Serialization, Settings, Signal, SocketAccess,
+};
 use serde::Serialize;
 
 use super::account::{Group, User};
@@ -19,10 +21,11 @@ use super::options::Options;
 use super::period::Period;
 use super::read;
 use super::shown;
+use super::socket::{SocketMode, SocketOwner};
 use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
-use crate::http::HttpAddress;
+use crate::http::{AllowedHost, HttpAddress};
 
 /// What `cluster run` does, in whole. As TOML it can be read again, to the same effect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -122,6 +125,10 @@ pub(crate) struct Listening {
     #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
     pub(crate) listen: Vec<ListenAddress>,
     pub(crate) keep_listeners: bool,
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_mode: Option<SocketMode>,
+    #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_owner: Option<SocketOwner>,
     /// Where the demo listens; none where it does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) demo_listen: Option<SocketAddr>,
@@ -170,6 +177,8 @@ pub(crate) struct Privileges {
 pub(crate) struct Seeing {
     #[serde(serialize_with = "shown::some", skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<HttpAddress>,
+    #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) http_host: Vec<AllowedHost>,
     #[serde(serialize_with = "shown::choice")]
     pub(crate) output: Output,
     #[serde(serialize_with = "shown::choice")]
@@ -178,6 +187,26 @@ pub(crate) struct Seeing {
     pub(crate) log_level: LogLevel,
     pub(crate) log_connections: bool,
     pub(crate) json: bool,
+}
+
+impl Listening {
+    /// What the files of Unix-domain sockets are to be.
+    pub(crate) fn socket_access(&self) -> SocketAccess {
+        let owner = self.socket_owner.as_ref();
+        let mut access = SocketAccess::default();
+        access.mode = self.socket_mode.map(|mode| mode.0);
+        access.uid = owner.and_then(|owner| owner.user.as_ref()).map(|user| user.id);
+        access.gid = owner.and_then(|owner| owner.group.as_ref()).map(|group| group.id);
+        access
+    }
+}
+
+impl Seeing {
+    /// The names that clients of `http` may use.
+    pub(crate) fn allowed_hosts(&self) -> Vec<AllowedHost> {
+        let own = self.http.as_ref().and_then(HttpAddress::name);
+        self.http_host.iter().cloned().chain(own).collect()
+    }
 }
 
 /// Options that do not go together.
@@ -202,6 +231,8 @@ pub(crate) enum Conflict {
     StopSignalWithoutAgent,
     /// Requests in progress may take longer than all of leaving.
     DrainTimeout { drain_timeout: Duration, grace: Duration },
+    /// A name for a server that is not there.
+    HttpHostWithoutHttp,
     /// Two ways to say where the control socket is.
     ControlAndName,
     /// A user whose group is not known.
@@ -251,6 +282,9 @@ impl fmt::Display for Conflict {
                 Period::<0>(*drain_timeout),
                 Period::<0>(*grace)
             ),
+            Self::HttpHostWithoutHttp => f.write_str(
+                "--http-host has no effect without --http: it allows clients of that server a host name",
+            ),
             Self::ControlAndName => f.write_str(
                 "--control and --name both say where the control socket is: one of them will do",
             ),
@@ -272,8 +306,9 @@ impl fmt::Display for Conflict {
 impl std::error::Error for Conflict {}
 
 /// Options of ours that hardly any program has.
-const OURS: [&str; 7] =
-    ["-n", "--workers", "--check", "--placement", "--policy", "--grace", "--ready"];
+const OURS: [&str; 5] = ["--check", "--placement", "--policy", "--grace", "--ready"];
+/// Those that programs of other kinds than Node's scripts often have too.
+const OFTEN_THEIRS: [&str; 2] = ["-n", "--workers"];
 
 const DEMO_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
@@ -344,6 +379,8 @@ impl Options {
         let listening = Listening {
             listen: given.listen,
             keep_listeners: given.keep_listeners.unwrap_or(true),
+            socket_mode: given.socket_mode,
+            socket_owner: given.socket_owner,
             demo_listen: is_demo.then(|| given.demo_listen.unwrap_or(DEMO_LISTEN)),
         };
         let grace = given.grace.map_or(seconds(10), |p| p.0);
@@ -381,8 +418,12 @@ impl Options {
             no_new_privs: given.no_new_privs.unwrap_or(false),
             affinity: given.affinity.map(|one| one.0).unwrap_or_default(),
         };
+        if !given.http_host.is_empty() && given.http.is_none() {
+            return Err(Conflict::HttpHostWithoutHttp);
+        }
         let seeing = Seeing {
             http: given.http,
+            http_host: given.http_host,
             output: given.output.map(|one| one.0).unwrap_or_default(),
             log_format: given.log_format.map(|one| one.0).unwrap_or_default(),
             log_level: given.log_level.map(|one| one.0).unwrap_or_default(),
@@ -477,13 +518,22 @@ impl Resolved {
                 );
             }
         }
-        if let Some(word) = self.program.get(1).filter(|word| OURS.iter().any(|our| word == our)) {
+        if let Some(word) = self.program.get(1).filter(|word| self.is_misplaced(word)) {
             let word = word.to_string_lossy();
             hints.push(format!(
                 "{word} stands behind the program, and so is the program's; cluster's own options stand \
                  before it: cluster run {word} … {}",
                 self.program[0].to_string_lossy()
             ));
+        }
+        let name =
+            self.program.first().and_then(|program| Path::new(program).file_name()?.to_str());
+        if name.is_some_and(|name| name.starts_with("ecosystem.config.")) {
+            hints.push(
+                "the program is a configuration file of PM2, and is run as a program here: \
+                 docs/from-pm2.md has what stands for it in a configuration file (--config)"
+                    .into(),
+            );
         }
         let options = read::names();
         let names = self.env.iter().filter_map(|variable| variable.name.to_str());
@@ -494,6 +544,19 @@ impl Resolved {
             ));
         }
         hints
+    }
+
+    /// Whether the first word behind the program was meant for cluster, most likely.
+    fn is_misplaced(&self, word: &OsStr) -> bool {
+        // A program that takes its sockets by --listen is a server with options of its own.
+        let is_script = || {
+            let program = self.program.first();
+            program.is_some_and(|program| Settings::new(program).runs_under_node())
+        };
+        OURS.iter().any(|our| word == *our)
+            || OFTEN_THEIRS.iter().any(|our| word == *our)
+                && self.listening.listen.is_empty()
+                && is_script()
     }
 
     /// As a file that says the same.

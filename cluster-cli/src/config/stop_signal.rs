@@ -32,8 +32,24 @@ impl FromStr for StopSignal {
             *signal != Signal::NONE && !matches!(signal.name(), Some("SIGKILL" | "SIGSTOP"))
         };
         let signal = text.parse().ok().filter(can_be_handled);
-        signal.map(|signal| Self(Some(signal))).ok_or_else(wanted::<Self>)
+        signal.map(|signal| Self(Some(signal))).ok_or_else(|| match near(text) {
+            Some(name) => format!("{}; did you mean {name}?", wanted::<Self>()),
+            None => wanted::<Self>(),
+        })
     }
+}
+
+/// The name of the signal that was meant, if it is like one that can be handled, and none itself.
+fn near(text: &str) -> Option<&'static str> {
+    if text.parse::<Signal>().is_ok() {
+        return None;
+    }
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let names = (1..32).filter_map(|number| Signal::from_number(number).name());
+    let names = names.filter(|name| !["SIGKILL", "SIGSTOP"].contains(name));
+    let distance = |name: &str| strsim::damerau_levenshtein(short, &name[3..]);
+    names.map(|name| (distance(name), name)).filter(|(slips, _)| *slips == 1).min().map(|(_, n)| n)
 }
 
 impl fmt::Display for StopSignal {
@@ -48,6 +64,18 @@ impl fmt::Display for StopSignal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_is_seen_through() {
+        for (text, meant) in [("SIGTREM", "SIGTERM"), ("QIUT", "SIGQUIT"), ("sigintt", "SIGINT")] {
+            let said = text.parse::<StopSignal>().unwrap_err();
+            assert!(said.ends_with(&format!("; did you mean {meant}?")), "{said}");
+        }
+        for text in ["SIGFOOBAR", "KILL", "SIGKILL", "", "99"] {
+            let said = text.parse::<StopSignal>().unwrap_err();
+            assert!(!said.contains("did you mean"), "{text}: {said}");
+        }
+    }
 
     #[test]
     fn only_signals_that_can_be_handled_are_taken() {

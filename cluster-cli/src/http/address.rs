@@ -5,6 +5,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::str::FromStr;
 
+use super::hosts::AllowedHost;
+
 /// An address to listen on: `9100` (on the loopback address), `0.0.0.0:9100`, `[::1]:9100`,
 /// `localhost:9100`, `app.internal:9100`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +39,10 @@ impl HttpAddress {
     }
 
     /// The name that it was given, by which clients may call it.
-    pub(crate) fn names(&self) -> Option<String> {
+    pub(crate) fn name(&self) -> Option<AllowedHost> {
         match &self.host {
             Host::Ip(_) => None,
-            Host::Name(name) => Some(name.clone()),
+            Host::Name(name) => Some(AllowedHost::name(name)),
         }
     }
 }
@@ -76,7 +78,7 @@ impl FromStr for HttpAddress {
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     // What is all numbers was meant as an IP address.
     !text.is_empty() && text.chars().all(plain) && text.chars().any(|c| c.is_ascii_alphabetic())
@@ -98,7 +100,7 @@ mod tests {
         ] {
             let address: HttpAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), meant);
-            assert_eq!(address.names().as_deref(), name);
+            assert_eq!(address.name(), name.map(AllowedHost::name));
         }
         for text in [
             "",

@@ -118,8 +118,8 @@ impl Answer {
             ),
             Stranger::Other => Self::text(
                 StatusCode::FORBIDDEN,
-                "this server answers to IP addresses, localhost and the name that it was given, and \
-                 to no other host",
+                "this server answers to IP addresses, localhost and the names that it was given, and to no \
+                 other host: cluster run --http-host NAME allows one more",
             ),
         }
     }

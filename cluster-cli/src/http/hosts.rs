@@ -5,15 +5,56 @@
 //! machine's meanwhile (DNS rebinding): then both are of one origin. What does not change is the
 //! name, which the browser sends along; so only names are answered to that nobody else can own.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::{Authority, Uri};
 
+use super::address::is_name;
+
+/// A host name that is allowed: `app.internal`, `*.app.internal` for every name below it, or `*` for every
+/// name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AllowedHost(String);
+
+impl AllowedHost {
+    /// That name.
+    pub(super) fn name(name: &str) -> Self {
+        Self(name.to_ascii_lowercase())
+    }
+
+    fn allows(&self, host: &str) -> bool {
+        match self.0.strip_prefix('*') {
+            Some(domain) => {
+                host.strip_suffix(domain).is_some_and(|name| domain.is_empty() || !name.is_empty())
+            }
+            None => self.0 == host,
+        }
+    }
+}
+
+impl FromStr for AllowedHost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        let good = text == "*" || is_name(name) && !name.ends_with('.');
+        good.then(|| Self::name(text)).ok_or_else(|| "a host name without a port, or *".into())
+    }
+}
+
+impl fmt::Display for AllowedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The names that are meant for the server, beside every IP address and `localhost`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
-    names: Vec<String>,
+    names: Vec<AllowedHost>,
 }
 
 /// Why a request is not answered.
@@ -26,8 +67,8 @@ pub(super) enum Stranger {
 }
 
 impl Hosts {
-    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self { names: names.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
+    pub(super) fn new(names: impl IntoIterator<Item = AllowedHost>) -> Self {
+        Self { names: names.into_iter().collect() }
     }
 
     /// Checks for whom a request is. Only HTTP/1.0 may leave that out: browsers do not speak it.
@@ -58,7 +99,7 @@ impl Hosts {
         let known = host == "localhost"
             || host.parse::<Ipv4Addr>().is_ok()
             || ipv6.is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
-            || self.names.iter().any(|name| name == host);
+            || self.names.iter().any(|name| name.allows(host));
         if known { Ok(()) } else { Err(Stranger::Other) }
     }
 }
@@ -72,7 +113,7 @@ mod tests {
     use super::*;
 
     fn check(target: &str, hosts: &[&str]) -> Result<(), Stranger> {
-        let ours = Hosts::new(["App.internal".to_owned()]);
+        let ours = Hosts::new([AllowedHost::name("App.internal")]);
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(HOST, HeaderValue::from_str(host).unwrap());
@@ -120,6 +161,25 @@ mod tests {
         assert_eq!(check("http://evil.example/", &["localhost"]), Err(Stranger::Other));
         for hosts in [&[][..], &["localhost", "localhost"], &["evil@localhost"], &["a b"], &[""]] {
             assert_eq!(check("/", hosts), Err(Stranger::Unnamed), "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_allow_all_names_below_a_domain_or_all() {
+        let allows =
+            |pattern: &str, host: &str| pattern.parse::<AllowedHost>().unwrap().allows(host);
+        for host in ["evil.example", "app", "a.b.c"] {
+            assert!(allows("*", host), "{host}");
+        }
+        assert!(allows("*.App.internal", "web.app.internal"));
+        assert!(allows("*.app.internal", "a.b.app.internal"));
+        for host in ["app.internal", ".app.internal", "xapp.internal", "app.internal.evil.example"]
+        {
+            assert!(!allows("*.app.internal", host), "{host}");
+        }
+        for text in ["", "*.", "**", "a*", "*.*", "app:80", "http://app", "app.", "10.0.0.1", "a b"]
+        {
+            assert!(text.parse::<AllowedHost>().is_err(), "{text:?}");
         }
     }
 

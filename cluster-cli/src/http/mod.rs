@@ -14,7 +14,7 @@
 //! The loop's part:
 //!
 //! ```text
-//! let server = HttpServer::start(address.bind()?, address.names())?;
+//! let server = HttpServer::start(address.bind()?, allowed_hosts)?;
 //! let bell = primary.watch(server.bell().as_raw_fd())?;
 //! loop {
 //!     if primary.take_ready(bell) && server.asked() {
@@ -46,6 +46,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub(crate) use address::HttpAddress;
+pub(crate) use hosts::AllowedHost;
 use hosts::Hosts;
 use published::{Bell, Published};
 
@@ -67,7 +68,7 @@ impl HttpServer {
     /// If there are no descriptors, or no threads, for it.
     pub(crate) fn start(
         listener: TcpListener,
-        names: impl IntoIterator<Item = String>,
+        names: impl IntoIterator<Item = AllowedHost>,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let theirs = listener.try_clone()?;

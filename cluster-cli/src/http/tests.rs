@@ -33,7 +33,7 @@ impl Loop {
     }
 
     fn on(listener: TcpListener) -> Self {
-        let mut server = HttpServer::start(listener, ["app.internal".to_owned()]).unwrap();
+        let mut server = HttpServer::start(listener, ["app.internal".parse().unwrap()]).unwrap();
         let address = server.local_addr().unwrap();
         let status = Arc::new(Mutex::new(FULL.to_owned()));
         let (answers, busy, end) =

@@ -11,10 +11,10 @@ use signal_hook::consts::{SIGCONT, SIGQUIT, SIGUSR1, SIGWINCH};
 
 use cluster_primary::Signal;
 
-/// What is sent to the container's first process and is meant for the program, as far as the primary
-/// has no use for it itself (it has for `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGUSR2`, `SIGTTIN`, `SIGTTOU`
-/// and `SIGCHLD`). To the first process of a namespace the kernel delivers only what it has a handler
-/// for, and nobody else knows the workers.
+/// What process 1 of a container forwards to the workers: signals that are sent to the container and are
+/// meant for the program. (The primary has a use of its own for `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGUSR2`,
+/// `SIGTTIN`, `SIGTTOU` and `SIGCHLD`.) Nobody outside knows the workers there, and the kernel delivers to
+/// process 1 only what it has a handler for.
 ///
 /// Not among them: what a process is told of its own doings (`SIGPIPE`, `SIGALRM`, `SIGSEGV`, …), what
 /// would stop workers that are then taken for stuck (`SIGTSTP`), and real-time signals, which no two
@@ -22,12 +22,11 @@ use cluster_primary::Signal;
 pub(crate) const FORWARDED: [Signal; 4] = [
     // The program's own, by its name: Node.js opens its inspector; servers open their logs anew.
     Signal::from_number(SIGUSR1),
-    // Servers leave gracefully at it, and images of theirs name it as what ends the container; others
-    // say what all their threads do.
+    // Many images name it as the signal that ends the container (STOPSIGNAL); servers leave gracefully.
     Signal::from_number(SIGQUIT),
-    // A terminal's size; servers that have none take it for a request to end their children.
+    // A terminal's size.
     Signal::from_number(SIGWINCH),
-    // For who was stopped. Whoever stops a container's processes one by one may wake its first alone.
+    // For processes that were stopped: it may be sent to the container's first process alone.
     Signal::from_number(SIGCONT),
 ];
 

@@ -30,19 +30,23 @@ impl<'a> Place<'a> {
 /// The end of a sentence that says what went wrong; empty if there is nothing to add.
 pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
     match (place, error.kind()) {
-        (Place::Path(path), ErrorKind::AddrInUse) if !unix::is_our_socket(path) => {
+        (Place::Path(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
             "; what is there is no socket of this user's: move it away, or choose another path"
         }
         (_, ErrorKind::AddrInUse) => {
             "; another program listens there (ss -lp names it): stop it, or choose another address"
         }
         (_, ErrorKind::AddrNotAvailable) => "; this machine has not that address",
+        (Place::Path(_), _) if Errno::from_io_error(error) == Some(Errno::PERM) => {
+            "; to give the socket away (--socket-owner) takes root, or CAP_CHOWN; one's own groups need \
+             neither"
+        }
         (Place::Path(_), ErrorKind::PermissionDenied) => "; may this user write in that folder?",
         (Place::Port(1..1024), ErrorKind::PermissionDenied) => {
             "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
         }
         (Place::Path(_), ErrorKind::NotFound) => "; is there such a folder?",
-        (Place::Path(_), ErrorKind::InvalidInput) => {
+        (Place::Path(_), ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => {
             "; the path of a socket has room for about a hundred bytes"
         }
         (Place::Port(_), _) if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use cluster_primary::{Settings, Stdio};
+use cluster_primary::{Settings, SocketAccess, Stdio};
 
 pub(crate) use address::Listen;
 pub(crate) use open::OpenError;
@@ -69,8 +69,8 @@ impl Sockets {
     ///
     /// # Errors
     /// [`OpenError`] for the first that cannot be; the others are closed again.
-    pub(crate) fn open(wanted: &[Listen]) -> Result<Self, OpenError> {
-        open::all(wanted).map(Self)
+    pub(crate) fn open(wanted: &[Listen], access: &SocketAccess) -> Result<Self, OpenError> {
+        open::all(wanted, access).map(Self)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Socket> {

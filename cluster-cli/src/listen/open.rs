@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use cluster_primary::SocketAccess;
+
 use super::address::{At, Listen};
 use super::advice::{Place, advice};
 use super::inherited::Inherited;
@@ -14,7 +16,7 @@ use super::{Socket, UNNAMED, unix};
 /// Connections that may wait in the kernel. (It takes no more than `somaxconn`.)
 const BACKLOG: i32 = 4096;
 
-pub(super) fn all(wanted: &[Listen]) -> Result<Vec<Socket>, OpenError> {
+pub(super) fn all(wanted: &[Listen], access: &SocketAccess) -> Result<Vec<Socket>, OpenError> {
     let passed = wanted.iter().any(|w| matches!(w.at, At::Number(_) | At::Named(_)));
     let mut inherited = match passed {
         true => Inherited::look().map_err(|error| OpenError::Passed { error })?,
@@ -41,8 +43,8 @@ pub(super) fn all(wanted: &[Listen]) -> Result<Vec<Socket>, OpenError> {
                 sockets.push(socket.map_err(failed)?);
             }
             At::Unix(path) => {
-                let (listener, file) = unix::bind(path).map_err(failed)?;
-                let socket = socket(listen, listen.at.to_string(), listener.into());
+                let (fd, file) = unix::bind(path, access).map_err(failed)?;
+                let socket = socket(listen, listen.at.to_string(), fd);
                 let mut socket = socket.map_err(failed)?;
                 socket.file = Some(file);
                 sockets.push(socket);
@@ -83,7 +85,7 @@ fn tcp(listen: &Listen, addresses: &[SocketAddr]) -> io::Result<Socket> {
 }
 
 fn socket(listen: &Listen, at: String, fd: OwnedFd) -> io::Result<Socket> {
-    // It listens already; this sets how many may wait.
+    // One that listens already may have more wait from here on.
     rustix::net::listen(&fd, BACKLOG)?;
     let name = listen.name.clone().unwrap_or_else(|| UNNAMED.into());
     Ok(Socket { name, at, fd: Arc::new(fd), file: None })
@@ -142,13 +144,13 @@ mod tests {
 
     fn fails(text: &str) -> String {
         let listen: Listen = text.parse().expect("it is an address");
-        all(&[listen]).map(|_| ()).expect_err(text).to_string()
+        all(&[listen], &SocketAccess::default()).map(|_| ()).expect_err(text).to_string()
     }
 
     #[test]
     fn sockets_listen_where_they_say() {
         let wanted = ["web=127.0.0.1:0", "*:0", "localhost:0"].map(|t| t.parse().unwrap());
-        let sockets = all(&wanted).expect("there are ports");
+        let sockets = all(&wanted, &SocketAccess::default()).expect("there are ports");
         let names: Vec<_> = sockets.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["web", UNNAMED, UNNAMED]);
         for socket in &sockets {

@@ -8,15 +8,16 @@ mod why;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster_primary::control::{
     ControlServer, OrderId, Refusal, ReloadFailure, Status, status_object,
 };
-use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, State, Supervised};
+use cluster_primary::supervisor::{self, Config, Happening, Notice, Outcome, State, Supervised};
 use cluster_primary::{
-    Event, Mono, Object, Primary, Request, Settings, WatchId, WorkerId, scheduling,
+    Event, Mono, Object, Primary, Request, Settings, Signal, Value, WatchId, WorkerId, scheduling,
 };
 
 use crate::args::Run;
@@ -28,7 +29,7 @@ use crate::listen::Sockets;
 use crate::listen::advice::{Place, advice};
 use crate::place;
 use crate::report::Report;
-use crate::signals::Signals;
+use crate::signals::{Signals, Stopped};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
 use crate::upgrade::release_signals;
@@ -139,6 +140,14 @@ impl Watched {
     }
 }
 
+/// A program whose messages nothing listens to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Unheard {
+    program: PathBuf,
+    /// Whether it is PM2's message `ready`.
+    is_ready: bool,
+}
+
 pub(crate) struct Runner {
     cluster: Supervised,
     control: Option<(ControlServer, WatchId)>,
@@ -172,6 +181,8 @@ pub(crate) struct Runner {
     end_asked_at: Option<Mono>,
     /// What may explain why it gave up.
     last_word: Option<String>,
+    /// The programs whose messages nothing listens to: it has been said.
+    unheard: BTreeSet<Unheard>,
 }
 
 impl Runner {
@@ -186,7 +197,7 @@ impl Runner {
         let http = kept.as_mut().and_then(|kept| kept.http.take());
         let mut primary = Primary::new(settings)?;
         // What has come since the start is for this loop, which is there before the first worker is.
-        let signals = Signals::take(&mut primary, kept.is_some())?;
+        let signals = Signals::take(&mut primary, kept.is_some(), None)?;
         release_signals()?;
         let mut cluster = Supervised::new(primary, config);
         let primary = cluster.primary_mut();
@@ -235,6 +246,7 @@ impl Runner {
             cannot_listen: None,
             end_asked_at: None,
             last_word: None,
+            unheard: BTreeSet::new(),
         }
     }
 
@@ -296,6 +308,11 @@ impl Runner {
                 if let Some((control, _)) = &mut self.control {
                     control.event(primary, &event);
                 }
+                if let Event::Message { worker, message, .. } = &event
+                    && !self.hears(message)
+                {
+                    self.mention_unheard(*worker, message);
+                }
                 if let Event::Request { request, .. } = event {
                     self.refuse(request);
                 }
@@ -317,9 +334,35 @@ impl Runner {
         }
     }
 
+    /// Whether a client of the control API has subscribed to messages.
+    fn has_listener(&self) -> bool {
+        self.control.as_ref().is_some_and(|(control, _)| control.hears_messages())
+    }
+
+    /// Whether a message has an effect, or a reader.
+    fn hears(&self, message: &Value) -> bool {
+        let config = self.cluster.supervisor().config();
+        let is_sign =
+            config.ready == supervisor::Ready::Message && message.as_str() == Some("ready");
+        self.has_listener() || is_sign
+    }
+
+    /// Says, once for each program, that its messages are read by nothing. (Whoever drives a `cluster
+    /// serve` knows whether it listens.)
+    fn mention_unheard(&mut self, worker: WorkerId, message: &Value) {
+        if self.kept.is_none() {
+            return;
+        }
+        let is_ready = message.as_str() == Some("ready");
+        let program = self.cluster.primary().settings().exec.clone();
+        if self.unheard.insert(Unheard { program, is_ready }) {
+            self.report.unheard(worker, is_ready);
+        }
+    }
+
     /// A worker asks. There is nobody here who knows, unless somebody listens.
     fn refuse(&mut self, request: Request) {
-        if !self.control.as_ref().is_some_and(|(control, _)| control.hears_messages()) {
+        if !self.has_listener() {
             // If it has gone it waits for nothing.
             let _ = self.cluster.primary_mut().refuse(request, NOBODY_ANSWERS);
         }
@@ -410,6 +453,16 @@ impl Runner {
         let workers: BTreeSet<_> = states.map(|state| state.pid).collect();
         let trial = self.trial_pid();
         init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
+    }
+
+    /// Says that a worker was stopped: it looks like one that hangs.
+    fn mention_stopped(&self, stopped: Stopped) {
+        let primary = self.cluster.primary();
+        let is_it =
+            |id: &WorkerId| primary.worker_state(*id).is_some_and(|state| state.pid == stopped.pid);
+        if let Some(worker) = primary.all_workers().into_iter().find(is_it) {
+            self.report.stopped(worker, Signal::from_number(stopped.signal));
+        }
     }
 
     /// Workers may say that they are ready as services do.
@@ -523,6 +576,18 @@ impl Runner {
                 let delay = self.kept.as_ref().map(|kept| kept.options.leaving.drain_delay);
                 self.cluster.drain(delay.unwrap_or_default());
             }
+        }
+    }
+
+    /// Ends gracefully, since the terminal was closed. It says so several times: the kernel does, and the
+    /// shell.
+    fn hung_up(&mut self) {
+        let state = self.cluster.supervisor().state();
+        if !matches!(state, State::Draining | State::Stopping | State::GaveUp) {
+            self.report.warning(
+                "the terminal was closed (nohup, or a service manager, keeps a cluster running without one)",
+            );
+            self.asked_to_end();
         }
     }
 

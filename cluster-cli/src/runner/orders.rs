@@ -6,7 +6,7 @@ use cluster_primary::{Object, Value};
 
 use super::{MAX_WORKERS, Runner};
 use crate::config::Resolved;
-use crate::signals::Asked;
+use crate::signals::{Asked, explanation};
 
 impl Runner {
     pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
@@ -34,6 +34,9 @@ impl Runner {
             Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
             Asked::Upgrade => self.begin_upgrade(None),
             Asked::Reap => self.reap(),
+            Asked::HangUp => self.hung_up(),
+            Asked::Stopped(stopped) => self.mention_stopped(stopped),
+            Asked::Explain(signal) => self.report.warning(&explanation(signal)),
             Asked::Forward(signal) => {
                 for worker in self.cluster.primary().all_workers() {
                     // One that has just ended needs no signal.
@@ -148,7 +151,12 @@ fn order_of(asked: Asked) -> Option<Order> {
         Asked::Reload => Some(Order::Reload),
         Asked::More | Asked::Fewer => Some(Order::Scale { workers: 1 }),
         Asked::Upgrade => Some(Order::Upgrade),
-        Asked::End | Asked::Reap | Asked::Forward(_) => None,
+        Asked::End
+        | Asked::HangUp
+        | Asked::Reap
+        | Asked::Stopped(_)
+        | Asked::Forward(_)
+        | Asked::Explain(_) => None,
     }
 }
 

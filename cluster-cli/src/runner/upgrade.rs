@@ -11,10 +11,10 @@ use cluster_primary::{Object, Primary, WatchId, scheduling};
 
 use super::orders::unkept;
 use super::warnings::Warnings;
-use super::{Ends, Kept, Runner, Watched};
+use super::{Ends, Kept, Runner, Unheard, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
-use crate::http::HttpServer;
+use crate::http::{AllowedHost, HttpServer};
 use crate::listen::Sockets;
 use crate::listen::advice::exhausted;
 use crate::report::Report;
@@ -154,7 +154,8 @@ impl Runner {
         };
         // Nothing has happened.
         if let Some(listener) = http {
-            let names = self.kept.as_ref().and_then(|kept| names(&kept.options));
+            let names = self.kept.as_ref().map(|kept| kept.options.seeing.allowed_hosts());
+            let names = names.unwrap_or_default();
             match start_http(self.cluster.primary_mut(), names, listener) {
                 Ok(http) => self.http = Some(http),
                 Err(error) => self.report.failure(&format!(
@@ -209,6 +210,9 @@ impl Runner {
             warnings: Some(self.warnings.state()),
             asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
             online: self.online.iter().map(|worker| worker.0).collect(),
+            hang_ups_ignored: self.signals.hang_ups_ignored(),
+            directory: kept.args.directory.handed(),
+            unheard: self.unheard.iter().map(|u| (Hex::of(&u.program), u.is_ready)).collect(),
         };
         Ok((handed, kept_open))
     }
@@ -239,7 +243,7 @@ impl Runner {
             kept.sockets.0.push(socket.take_up()?);
         }
         let primary = cluster.primary_mut();
-        let signals = Signals::take(primary, true)?;
+        let signals = Signals::take(primary, true, Some(handed.hang_ups_ignored))?;
         let mut watched = Watched::of(primary, signals, control.as_ref(), Some(&kept))?;
         let upgrades = &mut watched.upgrades;
         if let Some(path) = &handed.path {
@@ -250,7 +254,7 @@ impl Runner {
         let http = match handed.http {
             Some(http) => {
                 let listener = upgrade::duplicate(http)?;
-                Some(start_http(primary, names(&kept.options), listener)?)
+                Some(start_http(primary, kept.options.seeing.allowed_hosts(), listener)?)
             }
             None => None,
         };
@@ -267,6 +271,10 @@ impl Runner {
         runner.reload_failure.clone_from(&handed.reload_failure);
         let counts = runner.counts();
         runner.warnings = Warnings::resumed(handed.warnings, counts);
+        for (program, is_ready) in &handed.unheard {
+            let program = program.bytes()?.into();
+            runner.unheard.insert(Unheard { program, is_ready: *is_ready });
+        }
         runner.online =
             handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
         Ok(runner)
@@ -295,14 +303,9 @@ impl Runner {
     }
 }
 
-/// By what names one may ask over HTTP.
-fn names(options: &Resolved) -> Option<String> {
-    options.seeing.http.as_ref()?.names()
-}
-
 fn start_http(
     primary: &mut Primary,
-    names: Option<String>,
+    names: Vec<AllowedHost>,
     listener: OwnedFd,
 ) -> io::Result<(HttpServer, WatchId)> {
     let server = HttpServer::start(listener.into(), names)?;

@@ -172,6 +172,8 @@ impl Worker {
 pub(crate) enum WorkerState {
     Ready,
     Stuck,
+    /// By a signal: it runs when it gets SIGCONT.
+    Stopped,
     Retiring,
     Starting,
     /// One that this program does not know.
@@ -191,12 +193,14 @@ impl WorkerState {
     }
 
     /// All that have a name here, those that take connections first.
-    pub(crate) const ALL: [Self; 4] = [Self::Ready, Self::Stuck, Self::Retiring, Self::Starting];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Ready, Self::Stuck, Self::Stopped, Self::Retiring, Self::Starting];
 
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Ready => "ready",
             Self::Stuck => "stuck",
+            Self::Stopped => "stopped",
             Self::Retiring => "retiring",
             Self::Starting => "starting",
             Self::Other(word) => word,

@@ -109,6 +109,7 @@ fn head(status: &Status) -> Vec<String> {
     let mut items = vec![status.readiness()];
     for (state, what) in [
         (WorkerState::Stuck, "stuck"),
+        (WorkerState::Stopped, "stopped"),
         (WorkerState::Starting, "starting"),
         (WorkerState::Retiring, "retiring"),
     ] {

@@ -188,7 +188,7 @@ fn state_style(state: &State) -> Style {
 fn worker_style(state: &WorkerState) -> Style {
     match state {
         ready if ready.is_ready() => Color::Green.into(),
-        WorkerState::Stuck => Color::Red.into(),
+        WorkerState::Stuck | WorkerState::Stopped => Color::Red.into(),
         _ => Color::Yellow.into(),
     }
 }

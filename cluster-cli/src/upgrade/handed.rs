@@ -55,6 +55,13 @@ pub(crate) struct Handed {
     pub(crate) asked_by: Vec<u64>,
     /// Workers that have said something on their channels.
     pub(crate) online: Vec<u32>,
+    /// The process was started to ignore the terminal's hang-up.
+    pub(crate) hang_ups_ignored: bool,
+    /// Where the cluster was started, by name.
+    pub(crate) directory: Option<Hex>,
+    /// Programs whose messages nothing listens to, as far as that has been said, and whether the
+    /// message is `ready`.
+    pub(crate) unheard: Vec<(Hex, bool)>,
 }
 
 /// A text, and the descriptors that it speaks of.

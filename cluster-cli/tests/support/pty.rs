@@ -17,7 +17,12 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn new() -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        #[allow(unused_mut, reason = "not every system has the flag")]
+        let mut flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        // As long as a child had this end too, the terminal could not be closed.
+        #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
+        flags.insert(OpenptFlags::CLOEXEC);
+        let ours = openpt(flags).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
         let name = ptsname(&ours, Vec::new()).unwrap();

@@ -76,9 +76,10 @@ fn failure(failure: &ReloadFailure, now: Mono) -> Object {
 fn worker(primary: &Primary, supervisor: &Supervisor, now: Mono, id: WorkerId) -> Option<Object> {
     let state = primary.worker_state(id)?;
     let member = supervisor.member(id);
-    let Usage { rss_bytes, cpu, .. } = usage::of(state.pid);
+    let Usage { rss_bytes, cpu, stopped, .. } = usage::of(state.pid);
     let listening = primary.listening(id).iter().map(|at| address(at).into()).collect();
     let stage = match member {
+        _ if stopped == Some(true) => "stopped",
         _ if !state.responsive => "stuck",
         Some(MemberState { leaving: true, .. }) => "retiring",
         Some(MemberState { ready: true, .. }) => "ready",

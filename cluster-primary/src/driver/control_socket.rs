@@ -13,6 +13,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 
 use super::listen::make_socket;
 use super::socket_file::{self, SocketFile};
+use crate::SocketAccess;
 
 /// Clients that may wait to be taken in.
 const BACKLOG: i32 = 128;
@@ -29,7 +30,9 @@ impl ControlSocket {
         let address = SocketAddrUnix::new(shortest_path(path).as_path())?;
         let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
         match net::bind(&fd, &address) {
-            Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address) => {
+            Err(Errno::ADDRINUSE)
+                if socket_file::remove_stale(path, &address, &SocketAccess::default()) =>
+            {
                 net::bind(&fd, &address)?;
             }
             bound => bound?,

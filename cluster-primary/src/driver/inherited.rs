@@ -18,6 +18,12 @@ pub(super) fn is_inherited(number: RawFd) -> bool {
     with(number, |fd| io::fcntl_getfd(fd)).is_ok_and(|flags| !flags.contains(io::FdFlags::CLOEXEC))
 }
 
+/// Whether it is the terminal that controls this process's session.
+pub(super) fn is_controlling_terminal(number: RawFd) -> bool {
+    // Of another terminal, and of no terminal, the system does not tell it.
+    with(number, |fd| rustix::termios::tcgetpgrp(fd)).is_ok()
+}
+
 fn with<T>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> Result<T, Errno> {
     if number < 0 {
         return Err(Errno::INVAL);

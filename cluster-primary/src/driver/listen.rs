@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cluster_ipc::shortest_path;
@@ -15,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use crate::machine::Bound;
+use crate::socket_access::SocketAccess;
 
 use super::inherited;
 use super::socket_file::{self, SocketFile};
@@ -36,6 +36,7 @@ pub(super) fn bind(
     query: &ListenQuery,
     shared: bool,
     lent: &BTreeMap<RawFd, OwnedFd>,
+    access: &SocketAccess,
 ) -> Result<Bind, i32> {
     let bound = match (query.primary_fd(), query.address_type) {
         // The control API's socket, another server's, a slot's: whoever had those could take over
@@ -46,7 +47,7 @@ pub(super) fn bind(
         (Some(fd), Field::Is(kind)) => bind_inherited(fd, query, shared, kind.is_udp()),
         (Some(fd), _) => bind_inherited(fd, query, shared, false),
         (None, Field::Is(AddressType::Udp4 | AddressType::Udp6)) => bind_udp(query),
-        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared),
+        (None, Field::Is(AddressType::Pipe)) => bind_path(query, shared, access),
         (None, _) => bind_tcp(query, shared),
     };
     bound.map_err(|errno| -errno.raw_os_error())
@@ -143,14 +144,15 @@ fn interface_index(_name: &str) -> Option<u32> {
     None
 }
 
-fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result<Bind, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
     let path = Path::new(path);
     let address = SocketAddrUnix::new(shortest_path(path).as_path())?;
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
+    access.before_bind(&fd);
     match net::bind(&fd, &address) {
         // What a primary left that was killed would keep every later one from the path.
-        Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address) => {
+        Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, access) => {
             net::bind(&fd, &address)?;
         }
         // What Node's programs are told of a folder that is not there.
@@ -160,10 +162,11 @@ fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
     let file = SocketFile::new(path).map_err(errno)?;
     let finish = || {
+        open_to_all(path, query, access).and_then(|()| access.apply(path)).map_err(errno)?;
         if !shared {
             net::listen(&fd, query.backlog_length())?;
         }
-        open_to_all(path, query).map_err(errno)
+        Ok(())
     };
     finish().inspect_err(|_| {
         let _gone = file.remove();
@@ -172,15 +175,14 @@ fn bind_path(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     Ok(Bind { fd, bound, file: Some(file) })
 }
 
-/// `readableAll` and `writableAll`.
-fn open_to_all(path: &Path, query: &ListenQuery) -> io::Result<()> {
+/// `readableAll` and `writableAll`, unless the settings say the mode.
+fn open_to_all(path: &Path, query: &ListenQuery, access: &SocketAccess) -> io::Result<()> {
     let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
     let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
-    if readable | writable == 0 {
+    if readable | writable == 0 || access.mode.is_some() {
         return Ok(());
     }
-    let mode = std::fs::symlink_metadata(path)?.permissions().mode();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | readable | writable))
+    SocketAccess::add(path, readable | writable)
 }
 
 fn bind_inherited(

@@ -216,7 +216,8 @@ impl Primary {
     }
 
     pub(super) fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
-        let result = listen::bind(query, shared, &self.lent).and_then(|bind| {
+        let access = self.machine.settings().socket_access;
+        let result = listen::bind(query, shared, &self.lent, &access).and_then(|bind| {
             if !shared {
                 let source = Source::Listener(server);
                 let token = self.tokens.token(source);

@@ -9,6 +9,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use serde::{Deserialize, Serialize};
 
 use super::listen::make_socket;
+use crate::socket_access::SocketAccess;
 
 /// The file of a Unix-domain socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +43,11 @@ impl SocketFile {
 /// socket can be bound there now.
 ///
 /// One that is bound and does not listen yet is open. That of a stranger is left alone if it is
-/// another user's.
-pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix) -> bool {
+/// another user's, and not the owner's that such files are given to.
+pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix, access: &SocketAccess) -> bool {
     // Before the question, so that what is removed is what was asked.
     let Ok(file) = SocketFile::new(path) else { return false };
-    is_our_users(path) && is_dead(address) && file.remove()
+    is_ours(path, access) && is_dead(address) && file.remove()
 }
 
 /// Whether no process has the socket open whose file that is. Nobody notices the question: to a
@@ -56,8 +57,8 @@ pub(crate) fn is_dead(address: &SocketAddrUnix) -> bool {
     net::connect(&probe, address) == Err(Errno::CONNREFUSED)
 }
 
-fn is_our_users(path: &Path) -> bool {
-    let user = rustix::process::geteuid();
+fn is_ours(path: &Path, access: &SocketAccess) -> bool {
+    let user = rustix::process::geteuid().as_raw();
     let owner = std::fs::symlink_metadata(path).map(|found| found.uid());
-    owner.is_ok_and(|owner| owner == user.as_raw())
+    owner.is_ok_and(|owner| owner == user || Some(owner) == access.uid)
 }

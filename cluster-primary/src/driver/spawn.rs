@@ -142,12 +142,12 @@ fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<P
     let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0, taken: Vec::new() };
     for (at, entry) in (0..).zip(&stdio) {
         let source = match entry {
+            // A worker is in a process group of its own, and so in the background of the terminal:
+            // whoever reads from it there is stopped (SIGTTIN), and waits for a SIGCONT that never comes.
+            Stdio::Inherit if at == 0 && inherited::is_controlling_terminal(at) => null()?,
             Stdio::Inherit if at < 3 => continue,
             Stdio::Inherit => inherited::duplicate(at).map_err(no("inherited descriptor"))?,
-            Stdio::Ignore => {
-                let null = File::options().read(true).write(true).open("/dev/null");
-                null.map_err(|error| ForkError::Resources { what: "/dev/null", error })?.into()
-            }
+            Stdio::Ignore => null()?,
             Stdio::Fd(fd) | Stdio::Numbered { fd, .. } => fd.try_clone().map_err(|error| {
                 ForkError::Resources { what: "duplicate of a descriptor", error }
             })?,
@@ -183,6 +183,11 @@ fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<P
         plan.taken.push(fd);
     }
     Ok(plan)
+}
+
+fn null() -> Result<OwnedFd, ForkError> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.map(OwnedFd::from).map_err(|error| ForkError::Resources { what: "/dev/null", error })
 }
 
 /// Has the child make of itself what the settings say.

@@ -15,23 +15,23 @@ pub struct Usage {
     pub cpu: Option<Duration>,
     /// Open descriptors; only [`own`] tells.
     pub open_descriptors: Option<u64>,
+    /// Whether it is stopped, by `SIGSTOP` say, and runs only when it gets `SIGCONT`.
+    pub stopped: Option<bool>,
 }
 
 /// What the process of that id uses. Of a worker it is the worker's as long as the primary knows it:
 /// until it is waited for its id is nobody else's.
 pub fn of(pid: u32) -> Usage {
     let process = pid.to_string();
-    Usage { rss_bytes: sys::rss(&process), cpu: sys::cpu(&process), open_descriptors: None }
+    let (cpu, stopped) = sys::cpu_and_stopped(&process).unzip();
+    Usage { rss_bytes: sys::rss(&process), cpu, open_descriptors: None, stopped }
 }
 
 /// What this process uses.
 pub fn own() -> Usage {
     let own = "self";
-    Usage {
-        rss_bytes: sys::rss(own),
-        cpu: sys::cpu(own),
-        open_descriptors: sys::open_descriptors(),
-    }
+    let (cpu, stopped) = sys::cpu_and_stopped(own).unzip();
+    Usage { rss_bytes: sys::rss(own), cpu, open_descriptors: sys::open_descriptors(), stopped }
 }
 
 #[cfg(target_os = "linux")]
@@ -47,22 +47,25 @@ mod sys {
         pages.checked_mul(u64::try_from(page_size()).ok()?)
     }
 
-    pub(super) fn cpu(process: &str) -> Option<Duration> {
+    pub(super) fn cpu_and_stopped(process: &str) -> Option<(Duration, bool)> {
         // The program's name may be any bytes.
         let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
-        let ticks = ticks(&String::from_utf8_lossy(&stat))?;
+        let (ticks, state) = ticks_and_state(&String::from_utf8_lossy(&stat))?;
         let per_second = clock_ticks_per_second();
         let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(per_second);
-        Some(Duration::from_nanos(u64::try_from(nanos).ok()?))
+        // (One that a debugger has stopped is `t`.)
+        Some((Duration::from_nanos(u64::try_from(nanos).ok()?), matches!(state, 'T' | 't')))
     }
 
-    /// `utime` and `stime` of `proc_pid_stat(5)`, the 14th and 15th of all. The second, in
-    /// parentheses, is the program's name, with whatever it likes in it.
-    pub(super) fn ticks(stat: &str) -> Option<u64> {
+    /// `utime` and `stime` of `proc_pid_stat(5)`, the 14th and 15th of all, and the state, the third. The
+    /// second, in parentheses, is the program's name, with whatever it likes in it.
+    pub(super) fn ticks_and_state(stat: &str) -> Option<(u64, char)> {
         let (_, rest) = stat.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace().skip(11);
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let mut fields = fields.skip(10);
         let mut field = || fields.next()?.parse::<u64>().ok();
-        field()?.checked_add(field()?)
+        Some((field()?.checked_add(field()?)?, state))
     }
 
     pub(super) fn open_descriptors() -> Option<u64> {
@@ -84,7 +87,7 @@ mod sys {
         None
     }
 
-    pub(super) fn cpu(_process: &str) -> Option<Duration> {
+    pub(super) fn cpu_and_stopped(_process: &str) -> Option<(Duration, bool)> {
         None
     }
 
@@ -137,7 +140,7 @@ mod tests {
         child.wait().unwrap();
         assert!(usage.rss_bytes.is_some_and(|rss| rss > 0), "{usage:?}");
         assert!(usage.cpu.is_some_and(|cpu| cpu < Duration::from_secs(5)), "{usage:?}");
-        assert_eq!(usage.open_descriptors, None);
+        assert_eq!((usage.open_descriptors, usage.stopped), (None, Some(false)));
         assert_eq!(of(u32::MAX), Usage::default(), "nobody has that id");
     }
 
@@ -145,10 +148,10 @@ mod tests {
     fn a_programs_name_may_be_anything() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 70 7 0 0 20 0 1 0";
         for name in ["sh", "a) S 1 2 (b", "x y", ""] {
-            assert_eq!(sys::ticks(&format!("12 ({name}) {rest}")), Some(77));
+            assert_eq!(sys::ticks_and_state(&format!("12 ({name}) {rest}")), Some((77, 'S')));
         }
         for stat in ["", "12 (sh", "12 (sh) S 1", "12 (sh) S 1 2 3 4 5 6 7 8 9 10 x 7"] {
-            assert_eq!(sys::ticks(stat), None, "{stat}");
+            assert_eq!(sys::ticks_and_state(stat), None, "{stat}");
         }
     }
 }

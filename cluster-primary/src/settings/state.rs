@@ -7,6 +7,7 @@ use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
 use super::{Affinity, InspectPort, Limits, Placement, Settings, Stdio};
+use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 use crate::upgrade::text::{self, Text};
 use crate::upgrade::{Arriving, Leaving, StateError};
@@ -48,6 +49,8 @@ pub(crate) struct SettingsState {
     keep_listeners: bool,
     #[serde(default)]
     report_connections: bool,
+    #[serde(default)]
+    socket_access: SocketAccess,
     limits: Limits,
 }
 
@@ -122,6 +125,7 @@ impl SettingsState {
             policy: settings.policy,
             keep_listeners: settings.keep_listeners,
             report_connections: settings.report_connections,
+            socket_access: settings.socket_access,
             limits: settings.limits,
         })
     }
@@ -171,6 +175,7 @@ impl SettingsState {
             policy: self.policy,
             keep_listeners: self.keep_listeners,
             report_connections: self.report_connections,
+            socket_access: self.socket_access,
             limits: self.limits,
         })
     }
