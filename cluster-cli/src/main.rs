@@ -22,6 +22,7 @@ mod status;
 mod systemd;
 mod top;
 mod upgrade;
+mod wrapper;
 
 use std::process::ExitCode;
 

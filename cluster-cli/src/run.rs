@@ -17,7 +17,7 @@ use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
-use crate::{resume, systemd, upgrade};
+use crate::{resume, systemd, upgrade, wrapper};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -55,6 +55,14 @@ pub(crate) fn run(args: Run) -> ExitCode {
     let report = Report::start(&options.seeing);
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         report.hint(&hint);
+    }
+    match wrapper::complaint(&options) {
+        Some(Ok(error)) => {
+            report.failure(&error);
+            return ExitCode::from(FAILED);
+        }
+        Some(Err(hint)) => report.hint(&hint),
+        None => {}
     }
     if let Some(address) = options.listening.demo_listen {
         report.demo(address);
@@ -124,6 +132,14 @@ fn check(options: &Resolved) -> ExitCode {
     }
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         eprintln!("cluster: hint: {hint}");
+    }
+    match wrapper::complaint(options) {
+        Some(Ok(error)) => {
+            eprintln!("cluster: error: {error}");
+            return ExitCode::from(FAILED);
+        }
+        Some(Err(hint)) => eprintln!("cluster: hint: {hint}"),
+        None => {}
     }
     match settings(options, &Sockets::default()).check_program() {
         Ok(()) => ExitCode::SUCCESS,
