@@ -249,6 +249,7 @@ impl Primary {
             descriptor_limit,
             accept_pauses: state.accept_pauses,
             unexpected_handles: state.unexpected_handles,
+            throttled: BTreeSet::new(),
         })
     }
 }
