@@ -79,8 +79,8 @@ pub(crate) enum Verb {
 ///
 /// PROGRAM is an unmodified Node.js server that simply listens, or one that uses node:cluster: it
 /// finds itself a worker, so what it does as a primary is not done, and messages to its primary
-/// end here. A .js, .mjs, .cjs or .ts file runs under node (.ts needs a Node that takes it: 22.18
-/// and later). Or it is an executable that speaks node:cluster's protocol, such as a Rust program
+/// end here. A .js, .mjs, .cjs, .ts, .mts or .cts file runs under node (the last three need a Node
+/// that takes TypeScript: 22.18 and later). Or it is an executable that speaks node:cluster's protocol, such as a Rust program
 /// with the crate cluster-worker; one that binds its port itself cannot be shared. Without PROGRAM
 /// a small demo server runs.
 ///

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_primary::control::{event_object, notice_object};
+use cluster_primary::proto::Json;
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::{Event, Object, Primary, Serialization, Value, WorkerId};
 use tracing::{debug, error, info, trace, warn};
@@ -453,7 +454,7 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
 }
 
 fn print(object: Object) {
-    let line = serde_json::to_string(&Value::from(object)).unwrap_or_default();
+    let line = Json::text(&Value::from(object)).unwrap_or_default();
     // Where nobody hears there is nobody to tell.
     let _unheard = writeln!(io::stdout().lock(), "{line}");
 }
