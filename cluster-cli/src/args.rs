@@ -273,7 +273,8 @@ pub(crate) struct Upgrade {
 #[command(after_help = "\
 Exit status:
   0  it is done; of events: whoever read them has gone, or the cluster
-  1  it is not done, and why was said; of kill also: nobody was there
+  1  it is not done, and why was said; of kill also: nobody was there; of events also: it read too
+     slowly, and was cut off
   2  wrong usage, or what should be JSON is none")]
 pub(crate) struct Ctl {
     #[command(flatten)]
