@@ -17,7 +17,8 @@ use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
-use crate::{resume, systemd, upgrade, wrapper};
+use crate::wrapper::{self, Complaint};
+use crate::{resume, systemd, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -57,11 +58,11 @@ pub(crate) fn run(args: Run) -> ExitCode {
         report.hint(&hint);
     }
     match wrapper::complaint(&options) {
-        Some(Ok(error)) => {
+        Some(Complaint::Error(error)) => {
             report.failure(&error);
             return ExitCode::from(FAILED);
         }
-        Some(Err(hint)) => report.hint(&hint),
+        Some(Complaint::Hint(hint)) => report.hint(&hint),
         None => {}
     }
     if let Some(address) = options.listening.demo_listen {
@@ -134,11 +135,11 @@ fn check(options: &Resolved) -> ExitCode {
         eprintln!("cluster: hint: {hint}");
     }
     match wrapper::complaint(options) {
-        Some(Ok(error)) => {
+        Some(Complaint::Error(error)) => {
             eprintln!("cluster: error: {error}");
             return ExitCode::from(FAILED);
         }
-        Some(Err(hint)) => eprintln!("cluster: hint: {hint}"),
+        Some(Complaint::Hint(hint)) => eprintln!("cluster: hint: {hint}"),
         None => {}
     }
     match settings(options, &Sockets::default()).check_program() {

@@ -105,9 +105,16 @@ struct Wrapper {
     script: Option<npm::Script>,
 }
 
-/// What is wrong with the program of these options, if it is a wrapper: an error, or what to mention
-/// where it is to run all the same.
-pub(crate) fn complaint(options: &Resolved) -> Option<Result<String, String>> {
+/// What to say about a wrapper.
+pub(crate) enum Complaint {
+    /// It is not started.
+    Error(String),
+    /// It is started all the same, for these options insist.
+    Hint(String),
+}
+
+/// What is wrong with the program of these options, if it is a wrapper.
+pub(crate) fn complaint(options: &Resolved) -> Option<Complaint> {
     let folder = options.cwd.as_deref().unwrap_or(Path::new("."));
     let command = command(options)?;
     let program = command.words.first()?;
@@ -116,7 +123,10 @@ pub(crate) fn complaint(options: &Resolved) -> Option<Result<String, String>> {
     }
     let wrapper = find(command, folder)?;
     let insists = options.reload.ready == Ready::Alive && options.listening.listen.is_empty();
-    Some(if insists { Err(wrapper.hint()) } else { Ok(wrapper.error()) })
+    Some(match insists {
+        true => Complaint::Hint(wrapper.hint()),
+        false => Complaint::Error(wrapper.error()),
+    })
 }
 
 fn is_manager(name: &str) -> bool {

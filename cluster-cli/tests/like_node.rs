@@ -380,3 +380,20 @@ fn messages_of_the_protocols_that_mean_nothing_are_ignored() {
         client.until("exit");
     }
 }
+
+/// Whatever wire it speaks.
+#[test]
+fn a_rust_worker_is_told_by_the_protocols_messages_too() {
+    let folder = Folder::new("rust-worker");
+    let (_cluster, mut client) = primary(&folder);
+    let program = env!("CARGO_BIN_EXE_cluster");
+    client.call("setupPrimary", json!({"exec": program, "args": ["demo-worker", "127.0.0.1:0"]}));
+    client.call("fork", json!({}));
+    client.until("listening");
+    for act in ["unknown", "disconnect"] {
+        let message = json!({"cmd": "NODE_CLUSTER", "act": act});
+        client.call("send", json!({"worker": 1, "message": message}));
+    }
+    let exit = client.until("exit");
+    assert_eq!((&exit["code"], &exit["signal"]), (&json!(0), &Value::Null));
+}

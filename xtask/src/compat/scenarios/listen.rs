@@ -353,11 +353,8 @@ fn datagrams_6(stage: &mut Stage<'_>) -> Played {
 
 fn another_family(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
-    for (kind, host) in
-        [("udp4", "::1"), ("udp6", "127.0.0.1"), ("udp4", "::"), ("udp6", "0.0.0.0")]
-    {
-        let id = format!("{kind} {host}");
-        bind(stage, 1, &id, json!({ "type": kind, "host": host, "port": 0 }))?;
+    for (kind, host) in [("udp4", "::1"), ("udp6", "127.0.0.1")] {
+        bind(stage, 1, kind, json!({ "type": kind, "host": host, "port": 0 }))?;
     }
     end(stage, &[1])
 }
