@@ -80,7 +80,8 @@ impl fmt::Display for Command {
             write!(f, " --cwd {}", quoted(cwd))?;
         }
         for variable in &self.env {
-            write!(f, " --env {}", quoted(variable))?;
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            write!(f, " --env {name}={}", quoted(value))?;
         }
         // A script runs under node anyway.
         let words = match &self.words[..] {

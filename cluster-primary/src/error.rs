@@ -202,13 +202,13 @@ fn not_executable(program: &Path) -> Option<String> {
 
 /// The script of that name that was perhaps meant, as `node NAME` would find it.
 fn with_extension(program: &Path) -> Option<PathBuf> {
-    let named = |extension: &&str| {
+    let named = |extension: &str| {
         let mut name = program.as_os_str().to_owned();
         name.push(".");
         name.push(extension);
         PathBuf::from(name)
     };
-    SCRIPT_EXTENSIONS.iter().map(|extension| named(&extension)).find(|script| script.is_file())
+    SCRIPT_EXTENSIONS.iter().map(|extension| named(extension)).find(|script| script.is_file())
 }
 
 /// The script that `node FOLDER` would run.
