@@ -75,8 +75,8 @@ pub(crate) struct CheckAccess {
 ///
 /// PROGRAM is an unmodified Node.js server that simply listens, or one that uses node:cluster: it
 /// finds itself a worker, so what it does as a primary is not done, and messages to its primary
-/// end here. A .js, .mjs, .cjs or .ts file runs under node (.ts needs a Node that takes it: 22.18
-/// and later). Or it is an executable that speaks node:cluster's protocol, such as a Rust program
+/// end here. A .js, .mjs, .cjs, .ts, .mts or .cts file runs under node (the last three need a Node
+/// that takes TypeScript: 22.18 and later). Or it is an executable that speaks node:cluster's protocol, such as a Rust program
 /// with the crate cluster-worker; one that binds its port itself cannot be shared. Without PROGRAM
 /// a small demo server runs.
 ///
@@ -279,7 +279,8 @@ pub(crate) struct Upgrade {
 #[command(after_help = "\
 Exit status:
   0  it is done; of events: whoever read them has gone, or the cluster
-  1  it is not done, and why was said; of kill also: nobody was there
+  1  it is not done, and why was said; of kill also: nobody was there; of events also: it read too
+     slowly, and was cut off
   2  wrong usage, or what should be JSON is none")]
 pub(crate) struct Ctl {
     #[command(flatten)]

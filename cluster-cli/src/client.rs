@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cluster_primary::proto::Json;
 use cluster_primary::{Object, Value};
 
 use crate::args::Whose;
@@ -136,7 +137,11 @@ impl Client {
         let path = || self.path.display();
         match read {
             Ok(0) => Ok(None),
-            Ok(_) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Ok(_) if !text.ends_with(b"\n") => Err(trouble(format!(
+                "{} has hung up in the middle of a line: its cluster has been killed",
+                path()
+            ))),
+            Ok(_) => Json::value(&text).map(Some).map_err(|error| {
                 Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
             }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(trouble(format!(
@@ -178,5 +183,5 @@ impl Client {
 
 /// JSON on one line.
 pub(crate) fn line(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    Json::text(value).unwrap_or_default()
 }

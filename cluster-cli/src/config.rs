@@ -39,6 +39,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use cluster_primary::Settings;
+
 use crate::args::Run;
 use crate::listen::address::At;
 
@@ -167,8 +169,7 @@ impl Options {
         let has_slash = |path: &Path| path.as_os_str().as_bytes().contains(&b'/');
         if let Some(program) = self.program.first_mut() {
             let path = PathBuf::from(&*program);
-            let script = path.extension().and_then(|extension| extension.to_str());
-            let is_script = matches!(script, Some("js" | "mjs" | "cjs" | "ts"));
+            let is_script = Settings::new(&path).runs_under_node();
             if is_script || self.exec_path.is_some() || has_slash(&path) {
                 *program = folder.join(path).into();
             }

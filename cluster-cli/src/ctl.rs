@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use cluster_primary::proto::{Json, abstract_name};
 use cluster_primary::{Object, Value};
 
 use crate::args::{Ctl, Order};
@@ -81,6 +82,10 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Troub
             Err(trouble) => return Err(trouble),
         };
         let event = &notification["params"];
+        if event["type"].as_str() == Some("cutOff") {
+            let why = event["message"].as_str().unwrap_or_default();
+            return Err(trouble(format!("the cluster has cut off this client: {why}")));
+        }
         print(&if json { line(event) } else { tell(event, &mut names) })?;
     }
     eprintln!("cluster ctl: the cluster has gone, or has hung up");
@@ -89,7 +94,7 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Troub
 
 /// The method that an order means.
 fn call(order: &Order) -> Result<(&str, Object), Trouble> {
-    let object = |text: &str, what: &str| match serde_json::from_str(text) {
+    let object = |text: &str, what: &str| match Json::value(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Trouble::Usage(format!("{what} should be a JSON object: {{\"name\": …}}"))),
         Err(error) => Err(Trouble::Usage(format!("{what} should be a JSON object: {error}"))),
@@ -99,7 +104,7 @@ fn call(order: &Order) -> Result<(&str, Object), Trouble> {
         Order::Ls => ("workers", Object::new()),
         Order::Events { .. } => ("subscribe", Object::new()),
         Order::Send { worker: id, message, text } => {
-            let message = match serde_json::from_str(message) {
+            let message = match Json::value(message.as_bytes()) {
                 Ok(message) if !text => message,
                 Err(error) if !text => {
                     return Err(Trouble::Usage(format!(
@@ -167,7 +172,10 @@ fn describe(order: &Order, result: &Value) -> String {
 fn address(at: &Value) -> String {
     let port = at["port"].as_i64();
     match (at["address"].as_str(), port, at["fd"].as_i64()) {
-        (Some(path), Some(..0), _) => path.into(),
+        (Some(path), Some(..0), _) => match abstract_name(path) {
+            Some(name) => format!("@{name}"),
+            None => path.into(),
+        },
         (Some(ip), Some(port), _) if ip.contains(':') => format!("[{ip}]:{port}"),
         (Some(ip), Some(port), _) => format!("{ip}:{port}"),
         (None, Some(port), _) => format!("*:{port}"),

@@ -25,6 +25,7 @@ mod systemd;
 mod tips;
 mod top;
 mod upgrade;
+mod wrapper;
 
 use std::process::ExitCode;
 

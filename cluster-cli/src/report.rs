@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_primary::control::{event_object, notice_object};
+use cluster_primary::proto::Json;
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::tree::LeftoverProgress;
 use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
@@ -117,7 +118,7 @@ impl Report {
 
     /// An event, as a line of JSON.
     fn print(&self, object: Object) {
-        let line = serde_json::to_string(&Value::from(object)).unwrap_or_default() + "\n";
+        let line = Json::text(&Value::from(object)).unwrap_or_default() + "\n";
         self.0.events.borrow_mut().write(line.as_bytes());
     }
 

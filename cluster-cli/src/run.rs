@@ -20,6 +20,7 @@ use crate::listen::{self, Sockets};
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, FAILED, Kept, Runner, USAGE, not_started};
+use crate::wrapper::{self, Complaint};
 use crate::{resume, systemd, tips, upgrade};
 
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
@@ -64,6 +65,14 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
     let report = Report::start(&options.seeing);
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         report.hint(&hint);
+    }
+    match wrapper::complaint(&options) {
+        Some(Complaint::Error(error)) => {
+            report.failure(&error);
+            return ExitCode::from(FAILED);
+        }
+        Some(Complaint::Hint(hint)) => report.hint(&hint),
+        None => {}
     }
     if let Some(address) = options.listening.demo_listen {
         report.demo(address);
@@ -135,6 +144,14 @@ fn check(options: &Resolved) -> ExitCode {
     }
     for hint in options.hints(std::env::var_os(SCHED_POLICY).as_deref()) {
         eprintln!("cluster: hint: {hint}");
+    }
+    match wrapper::complaint(options) {
+        Some(Complaint::Error(error)) => {
+            eprintln!("cluster: error: {error}");
+            return ExitCode::from(FAILED);
+        }
+        Some(Complaint::Hint(hint)) => eprintln!("cluster: hint: {hint}"),
+        None => {}
     }
     let settings = settings(options, &Sockets::default());
     let checked = settings.check_program().map_err(|error| error.to_string());

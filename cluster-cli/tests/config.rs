@@ -436,7 +436,7 @@ fn a_check_says_what_is_not_there() {
         ("program = ['inside/']", Some("cannot execute HERE/inside/: Is a directory")),
         ("program = ['./gone', 'x']", Some("cannot execute HERE/./gone: No such file")),
         ("program = ['app.js']\nexec-path = 'cluster-no-such-node'", Some("and on PATH?")),
-        ("program = ['./app.js']\nexec-path = './app.js'", Some("is it executable? (chmod +x")),
+        ("program = ['./app.js']\nexec-path = './app.js'", Some("is not executable: chmod +x")),
         (
             "program = ['sh']\ncwd = 'gone'",
             Some("run a worker in the directory HERE/gone: No such"),

@@ -52,7 +52,8 @@ fn a_file_that_may_not_be_executed() {
     let path = folder.file("plain", "#!/bin/sh\n", 0o644);
     let (status, said) = fail(cluster().arg("run").arg(&path));
     assert_eq!(status, Some(1));
-    assert!(said.contains("plain") && said.contains("is it executable?"), "{said}");
+    let advice = "plain is not executable: chmod +x, or name its interpreter: --exec-path /bin/sh";
+    assert!(said.contains(advice), "{said}");
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use cluster_proto::Value;
 use rustix::io::Errno;
 
+use crate::script::{Content, content, interpreter};
+use crate::settings::SCRIPT_EXTENSIONS;
 use crate::{PlacementError, WorkerId};
 
 const EPERM: i32 = Errno::PERM.raw_os_error();
@@ -152,19 +156,70 @@ fn not_executed(program: &Path, error: &io::Error) -> String {
         ErrorKind::NotFound if program.as_os_str().is_empty() => {
             "; its name is empty: is a variable not set?".into()
         }
-        ErrorKind::NotFound if bare && program.is_file() => {
-            format!("; for the one in this directory say ./{}", program.display())
-        }
-        ErrorKind::NotFound if bare => "; is it installed, and on PATH?".into(),
-        ErrorKind::NotFound => sought(program),
-        ErrorKind::PermissionDenied => {
+        ErrorKind::NotFound if bare && program.is_file() => match not_executable(program) {
+            Some(advice) => advice,
+            None => format!("; for the one in this directory say ./{}", program.display()),
+        },
+        ErrorKind::NotFound => match with_extension(program) {
+            Some(script) => format!("; {} is there", script.display()),
+            None if bare => "; is it installed, and on PATH?".into(),
+            None => sought(program),
+        },
+        ErrorKind::PermissionDenied => not_executable(program).unwrap_or_else(|| {
             "; is it executable? (chmod +x; and who runs it must be able to enter its folders)"
                 .into()
-        }
+        }),
+        ErrorKind::IsADirectory => package_main(program),
         ErrorKind::ArgumentListTooLong => {
             "; arguments and environment are too long together".into()
         }
         _ => exhausted(error).into(),
+    }
+}
+
+/// What can be done about a file that lacks the permission to be executed.
+fn not_executable(program: &Path) -> Option<String> {
+    let mode = std::fs::metadata(program).ok()?.permissions().mode();
+    if mode & 0o111 != 0 {
+        return None;
+    }
+    let name = program.display();
+    Some(match content(program) {
+        Content::Text => format!(
+            "; {name} is not executable, and has no first line (#!) that names its interpreter: for a \
+             script of Node.js say --exec-path node"
+        ),
+        Content::Script(words) => match interpreter(&words) {
+            Some(interpreter) => format!(
+                "; {name} is not executable: chmod +x, or name its interpreter: --exec-path {}",
+                interpreter.to_string_lossy()
+            ),
+            None => format!("; {name} is not executable: chmod +x"),
+        },
+        Content::Other => format!("; {name} is not executable: chmod +x"),
+    })
+}
+
+/// The script of that name that was perhaps meant, as `node NAME` would find it.
+fn with_extension(program: &Path) -> Option<PathBuf> {
+    let named = |extension: &str| {
+        let mut name = program.as_os_str().to_owned();
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    SCRIPT_EXTENSIONS.iter().map(|extension| named(extension)).find(|script| script.is_file())
+}
+
+/// The script that `node FOLDER` would run.
+fn package_main(folder: &Path) -> String {
+    let package = std::fs::read(folder.join("package.json")).ok();
+    let package = package.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let main = package.as_ref().and_then(|package| package["main"].as_str());
+    let script = folder.join(main.unwrap_or("index.js"));
+    match main.is_some() || script.is_file() {
+        true => format!("; the program is a file: {}", script.display()),
+        false => "; the program is a file".into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::Counted;
-use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value};
+use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value, abstract_name};
 
 use crate::agent::Work;
 use crate::tree::LeftoverProgress;
@@ -302,7 +302,10 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.address, self.port, self.fd) {
-            (Some(path), Some(..0), _) => f.write_str(path),
+            (Some(path), Some(..0), _) => match abstract_name(path) {
+                Some(name) => write!(f, "@{name}"),
+                None => f.write_str(path),
+            },
             (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
             (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
             (None, Some(port @ 0..), _) => write!(f, "*:{port}"),

@@ -75,6 +75,7 @@ mod id;
 pub mod machine;
 mod placement;
 pub mod scheduling;
+mod script;
 mod settings;
 mod signal;
 mod socket_access;

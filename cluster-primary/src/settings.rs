@@ -23,8 +23,8 @@ pub(crate) use state::SettingsState;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The program, or the script that [`exec_path`](Self::exec_path) runs. A `.js`, `.mjs`, `.cjs`
-    /// or `.ts` file without an `exec_path` runs under `node`; anything else is executed itself,
+    /// The program, or the script that [`exec_path`](Self::exec_path) runs. A `.js`, `.mjs`, `.cjs`,
+    /// `.ts`, `.mts` or `.cts` file without an `exec_path` runs under `node`; anything else is executed itself,
     /// and sought along `PATH` if it holds no `/`. Default: the running executable, so that one
     /// program is both primary and worker.
     pub exec: PathBuf,
@@ -79,8 +79,9 @@ pub struct Settings {
     /// group, and those that are [proven](crate::tree) to descend from it. `None`: they are left alone,
     /// as Node leaves them. On Linux only; elsewhere the group gets `SIGTERM`, and no more. Default: none.
     pub end_descendants: Option<EndDescendants>,
-    /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) asks for inspection
-    /// (`--inspect` and the like). Default: each worker its own, counted up from 9230.
+    /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) or `NODE_OPTIONS` asks for
+    /// inspection (`--inspect` and the like). Default: each worker its own, counted up from the port
+    /// that they name, 9229 if none.
     pub inspect_port: InspectPort,
     /// Accepted for Node's sake: there is no console window to hide but on Windows.
     pub windows_hide: bool,
@@ -200,7 +201,7 @@ impl Settings {
     /// Whether the name of the program alone says that `node` runs it.
     pub(crate) fn is_script(&self) -> bool {
         let extension = self.exec.extension().and_then(|e| e.to_str());
-        matches!(extension, Some("js" | "mjs" | "cjs" | "ts"))
+        extension.is_some_and(|extension| SCRIPT_EXTENSIONS.contains(&extension))
     }
 
     /// The descriptors of a worker under these settings.
@@ -318,7 +319,8 @@ impl std::error::Error for UnknownAffinity {}
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum InspectPort {
-    /// Each worker its own, counted up from 9230: one more than the port of Node's own primary.
+    /// Each worker its own: worker 1 the port after the one that `exec_argv` or else `NODE_OPTIONS` names,
+    /// on which a Node primary would listen itself, and so on. 9229 if neither names one.
     #[default]
     Count,
     /// The same for all: only one of them at a time can be inspected. 0 lets the system choose.
@@ -463,6 +465,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The extensions of files that `node` runs. (Those of TypeScript need Node 22.18 or later, or a loader.)
+pub(crate) const SCRIPT_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
 /// The variables by which a worker knows that it is one: a primary that is itself a worker must not
 /// pass its own on.

@@ -121,7 +121,8 @@ pub use field::Field;
 pub use gate::{FrameClass, Gate, GateOutput, GateState, UnderWay, UnexpectedAnswer};
 pub use key::ServerKey;
 pub use listen::{
-    AddressType, Backlog, DEFAULT_BACKLOG, Family, ListenQuery, ListenReply, SockName, flags,
+    AddressType, Backlog, DEFAULT_BACKLOG, Family, ListenQuery, ListenReply, SockName,
+    abstract_name, flags,
 };
 pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,

@@ -89,6 +89,23 @@ pub enum Backlog {
     Off,
 }
 
+/// The name that a Unix-domain path means in Linux's abstract namespace, if it means one: of
+/// `listen('\0name')`. As a worker resolves every path, its working directory may stand before it:
+/// `/app/\0name`. (No file has such a name.)
+///
+/// ```
+/// use cluster_proto::abstract_name;
+///
+/// assert_eq!(abstract_name("/app/\0name"), Some("name"));
+/// assert_eq!(abstract_name("/app/name"), None);
+/// ```
+pub fn abstract_name(path: &str) -> Option<&str> {
+    match path.strip_prefix('\0') {
+        Some(name) => Some(name),
+        None => path.split_once("/\0").map(|(_, name)| name),
+    }
+}
+
 /// What a worker asks of its primary when a server of its is to listen (`queryServer`), and says
 /// again when it does (`listening`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,6 +142,14 @@ impl ListenQuery {
         match self.backlog {
             Field::Is(Backlog::Length(n)) if n > 0 => n,
             _ => DEFAULT_BACKLOG,
+        }
+    }
+
+    /// The name in Linux's abstract namespace, if the socket is to have one instead of a file.
+    pub fn abstract_name(&self) -> Option<&str> {
+        match (&self.address, &self.address_type) {
+            (Field::Is(path), Field::Is(AddressType::Pipe)) => abstract_name(path),
+            _ => None,
         }
     }
 

@@ -45,8 +45,9 @@ impl Message {
     /// Reads a message out of a decoded frame.
     ///
     /// # Errors
-    /// [`DecodeError::Member`] for a message of the protocol's own that lacks what it needs.
-    /// Members and `act`s that are not known are kept, not refused.
+    /// [`DecodeError::Member`] for a message of the protocol's own that lacks what it needs, where Node
+    /// would fail too. Members and `act`s that are not known are kept, not refused; so is a message of
+    /// the cluster's without a `seq`, which counts as 0.
     pub fn from_value(value: Value) -> Result<Self, DecodeError> {
         read_message(value, MAX_WRAPS)
     }
@@ -82,25 +83,36 @@ fn read_message(value: Value, wraps: usize) -> Result<Message, DecodeError> {
     // With `advanced` Node says of some members that they are undefined. What is in `msg` is the
     // user's.
     object.retain(|name, value| name == "msg" || !value.is_undefined());
+    // Texts of the protocol's own, a path say, go into system calls: Node replaces lone surrogates there.
+    for (_, value) in object.values_mut().filter(|(name, _)| *name != "msg") {
+        if let (Value::Rich(_), Some(text)) = (&*value, value.as_str_lossy()) {
+            *value = text.into_owned().into();
+        }
+    }
     let cmd = object.member(CMD).and_then(Value::as_str).unwrap_or_default();
-    let key = || match object.member("key") {
-        Some(Value::String(key)) => Ok(key.clone()),
-        _ => Err(member("key", "a string")),
-    };
     Ok(match cmd {
         "NODE_CLUSTER" => Message::Cluster(read_cluster(object)?),
         "NODE_HANDLE" => Message::Handle(read_handle(object, wraps)?),
         "NODE_HANDLE_ACK" => Message::HandleAck,
         "NODE_HANDLE_NACK" => Message::HandleNack,
-        "NODE_SOCKET_NOTIFY_CLOSE" => Message::SocketList(SocketList::NotifyClose { key: key()? }),
-        "NODE_SOCKET_ALL_CLOSED" => Message::SocketList(SocketList::AllClosed { key: key()? }),
-        "NODE_SOCKET_GET_COUNT" => Message::SocketList(SocketList::GetCount { key: key()? }),
+        // One that lacks what it needs is ignored, as by Node.
+        _ => match read_socket_list(cmd, &object) {
+            Some(list) => Message::SocketList(list),
+            None => Message::Internal(object),
+        },
+    })
+}
+
+fn read_socket_list(cmd: &str, object: &Object) -> Option<SocketList> {
+    let key = object.member("key").and_then(Value::as_str)?.into();
+    Some(match cmd {
+        "NODE_SOCKET_NOTIFY_CLOSE" => SocketList::NotifyClose { key },
+        "NODE_SOCKET_ALL_CLOSED" => SocketList::AllClosed { key },
+        "NODE_SOCKET_GET_COUNT" => SocketList::GetCount { key },
         "NODE_SOCKET_COUNT" => {
-            let count = object.member("count").and_then(Value::as_u64);
-            let count = count.ok_or(member("count", "a whole number"))?;
-            Message::SocketList(SocketList::Count { key: key()?, count })
+            SocketList::Count { key, count: object.member("count").and_then(Value::as_u64)? }
         }
-        _ => Message::Internal(object),
+        _ => return None,
     })
 }
 
@@ -171,22 +183,23 @@ fn write_socket_list(list: &SocketList) -> Object {
 
 fn read_cluster(mut object: Object) -> Result<ClusterMessage, DecodeError> {
     object.remove(CMD);
-    let seq = object.remove("seq").and_then(|v| v.as_u64()).ok_or(member("seq", "a number"))?;
-    let ack = match object.remove("ack") {
-        None | Some(Value::Null) => None,
-        Some(ack) => Some(ack.as_u64().ok_or(member("ack", "a number"))?),
+    // Node looks at `act` and `ack` alone, and ignores what it does not know: a program may have sent
+    // such a message itself.
+    let seq = object.remove("seq").and_then(|seq| seq.as_u64()).unwrap_or_default();
+    let ack = object.remove("ack").and_then(|ack| ack.as_u64());
+    let (act, ack) = match object.remove("act") {
+        None | Some(Value::Null) => (None, ack),
+        Some(Value::String(act)) => (Some(act), ack),
+        // An unknown act, and not an answer.
+        Some(_) => (None, None),
     };
-    let act = match object.remove("act") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(act)) => Some(act),
-        Some(_) => return Err(member("act", "a string")),
-    };
+    let has_key = object.member("key").is_some_and(|key| key.as_str().is_some());
     let body = match (act.as_deref(), ack) {
         (Some("online"), _) => ClusterBody::Online,
         (Some("queryServer"), _) => ClusterBody::QueryServer(Box::new(read_query(&mut object)?)),
         (Some("listening"), _) => ClusterBody::Listening(Box::new(read_query(&mut object)?)),
-        (Some("close"), _) => ClusterBody::Close { key: read_key(&mut object)? },
-        (Some("newconn"), _) => ClusterBody::NewConn { key: read_key(&mut object)? },
+        (Some("close"), _) if has_key => ClusterBody::Close { key: read_key(&mut object)? },
+        (Some("newconn"), _) if has_key => ClusterBody::NewConn { key: read_key(&mut object)? },
         (Some("exitedAfterDisconnect"), _) => ClusterBody::ExitedAfterDisconnect,
         (Some("disconnect"), _) => ClusterBody::Disconnect,
         (None, Some(_)) if object.member("accepted").is_some() => {

@@ -1,6 +1,6 @@
 //! What a user's message is made of: everything that JSON can say, and room for what it cannot.
 
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -29,7 +29,7 @@ pub enum Value {
     Bool(bool),
     /// A number.
     Number(Number),
-    /// A string. A lone surrogate, which UTF-8 cannot hold, arrives as U+FFFD by JSON.
+    /// A string. One with a lone surrogate, which UTF-8 cannot hold, is [`Rich::Utf16`].
     String(String),
     /// An array.
     Array(Vec<Value>),
@@ -59,10 +59,22 @@ impl Value {
         }
     }
 
-    /// The string, if it is one.
+    /// The string, if it is one that UTF-8 can hold. ([`as_str_lossy`](Self::as_str_lossy) takes any.)
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The string, if it is one, with U+FFFD for each lone surrogate.
+    pub fn as_str_lossy(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::String(s) => Some(Cow::Borrowed(s)),
+            Self::Rich(rich) => match &**rich {
+                Rich::Utf16(units) => Some(Cow::Owned(String::from_utf16_lossy(units))),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -381,6 +393,10 @@ impl Object {
     /// The members in their order.
     pub fn into_members(self) -> Vec<(String, Value)> {
         self.0
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
+        self.0.iter_mut().map(|(name, value)| (name.as_str(), value))
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &Value) -> bool) {

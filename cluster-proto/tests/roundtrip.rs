@@ -8,6 +8,7 @@ use cluster_proto::{
     Advanced, Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard, Rich,
     Value, ViewKind,
 };
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn encode(codec: &dyn Codec, message: &Message) -> Result<Vec<u8>, EncodeError> {
@@ -89,6 +90,21 @@ proptest! {
         let text = serde_json::to_string(&value.to_tagged()).unwrap();
         let back = Value::from_tagged(serde_json::from_str(&text).unwrap());
         prop_assert_eq!(back, Ok(value));
+    }
+
+    /// What JavaScript may have in a string, and UTF-8 not.
+    #[test]
+    fn lone_surrogates_survive_json(
+        units in vec(prop_oneof![0xd7f0_u16..0xe010, 0..128_u16], 0..12),
+        other in arbitrary::value(),
+    ) {
+        let text = match String::from_utf16(&units) {
+            Ok(text) => Value::from(text),
+            Err(_) => Rich::Utf16(units).into(),
+        };
+        let object = Object::new().with("text", text.clone()).with("other", other);
+        let message = Message::User(Value::from(vec![object.into(), text]));
+        prop_assert_eq!(&round_trip(&Json, &message), &message);
     }
 
     /// A value alone, in serde's hands: what an application gets that stores or logs it.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use cluster_proto::Value;
+use cluster_proto::{Value, abstract_name};
 
 use crate::driver::Shared;
 use crate::machine::ServerId;
@@ -105,9 +105,10 @@ impl Listener<TcpStream> {
 }
 
 impl Listener<UnixStream> {
-    /// The absolute path.
+    /// The absolute path; of a name in Linux's abstract namespace, that with the zero before it.
     pub fn path(&self) -> &Path {
-        Path::new(&self.path)
+        let name = abstract_name(&self.path).map(str::len);
+        Path::new(&self.path[name.map_or(0, |length| self.path.len() - length - 1)..])
     }
 }
 

@@ -46,6 +46,9 @@ function tagged(value) {
   if (typeof value === 'string' && value.length > 1000 && value === value[0].repeat(value.length)) {
     return tag('repeated', value[0], { times: value.length });
   }
+  if (typeof value === 'string' && /\p{Surrogate}/u.test(value)) {
+    return tag('Utf16', value.split('').map((unit) => unit.charCodeAt(0)));
+  }
   if (value === null || typeof value !== 'object') return value;
   if (Array.isArray(value)) return value.map(tagged);
   if (value instanceof Map) return tag('Map', [...value].map(tagged));
@@ -76,6 +79,8 @@ function untagged(value) {
       return undefined;
     case 'repeated':
       return inner.repeat(value.times);
+    case 'Utf16':
+      return String.fromCharCode(...inner);
     case 'BigInt':
       return inner.startsWith('-') ? -BigInt(`0x${inner.slice(1)}`) : BigInt(`0x${inner}`);
     case 'Number':

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use cluster_primary::Address;
+use cluster_primary::proto::abstract_name;
 use rustix::io::Errno;
 
 use super::unix;
@@ -13,6 +14,8 @@ use super::unix;
 pub(crate) enum Place<'a> {
     Port(u16),
     Path(&'a Path),
+    /// In Linux's abstract namespace.
+    Abstract,
     Descriptor,
 }
 
@@ -20,6 +23,7 @@ impl<'a> Place<'a> {
     /// Where a worker wanted to.
     pub(crate) fn of(address: &'a Address) -> Self {
         match (&address.address, address.port) {
+            (Some(path), Some(..0)) if abstract_name(path).is_some() => Self::Abstract,
             (Some(path), Some(..0)) => Self::Path(Path::new(path)),
             (_, Some(port)) => u16::try_from(port).map_or(Self::Descriptor, Self::Port),
             _ => Self::Descriptor,
@@ -46,9 +50,10 @@ pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
             "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
         }
         (Place::Path(_), ErrorKind::NotFound) => "; is there such a folder?",
-        (Place::Path(_), ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => {
-            "; the path of a socket has room for about a hundred bytes"
-        }
+        (
+            Place::Path(_) | Place::Abstract,
+            ErrorKind::InvalidInput | ErrorKind::InvalidFilename,
+        ) => "; the path of a socket has room for about a hundred bytes",
         (Place::Port(_), _) if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
             "; this system has no addresses of that family (IPv6, perhaps)"
         }
@@ -96,6 +101,11 @@ mod tests {
         };
         assert!(matches!(Place::of(&address(None, Some(80), None)), Place::Port(80)));
         assert!(matches!(Place::of(&address(Some("/x"), Some(-1), None)), Place::Path(_)));
+        let abstract_address = address(Some("/app/\0x"), Some(-1), None);
+        let abstract_name = Place::of(&abstract_address);
+        assert!(matches!(abstract_name, Place::Abstract));
+        let said = advice(abstract_name, &Errno::ADDRINUSE.into());
+        assert!(said.contains("another program listens there"), "{said}");
         assert!(matches!(Place::of(&address(None, None, Some(7))), Place::Descriptor));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cluster_primary::{Object, Value};
+use cluster_primary::{Object, Value, proto};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -77,7 +77,7 @@ pub(super) fn begun(level: &str) -> Object {
 }
 
 pub(super) fn line(object: Object) -> String {
-    serde_json::to_string(&Value::from(object)).unwrap_or_default()
+    proto::Json::text(&Value::from(object)).unwrap_or_default()
 }
 
 /// What an event has to say.

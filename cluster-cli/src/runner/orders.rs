@@ -7,6 +7,7 @@ use cluster_primary::{Object, Value};
 use super::{MAX_WORKERS, Runner};
 use crate::config::Resolved;
 use crate::signals::{Asked, explanation};
+use crate::wrapper::{self, Complaint};
 
 impl Runner {
     pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
@@ -50,7 +51,14 @@ impl Runner {
     fn reload(&mut self) -> Result<(), Refusal> {
         self.can(&Order::Reload)?;
         match self.kept.as_ref().map(|kept| kept.args.read()) {
-            Some(Ok(options)) => self.apply(options),
+            Some(Ok(options)) => {
+                if let Some(Complaint::Error(error)) = wrapper::complaint(&options) {
+                    let what = format!("nothing is reloaded: {error}");
+                    self.report.failure(&what);
+                    return Err(Refusal::new("ERR_CONFIG", what));
+                }
+                self.apply(options);
+            }
             None => {}
             Some(Err(error)) => {
                 let what = format!("nothing is reloaded: {error}");

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::ExitCode;
 
+use cluster_primary::proto::abstract_name;
 use cluster_primary::{Object, Value};
 use serde::{Deserialize, Deserializer};
 
@@ -263,7 +264,10 @@ pub(crate) struct Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.address.as_deref(), self.port, self.fd) {
-            (Some(path), Some(..0), _) => write!(f, "{path}"),
+            (Some(path), Some(..0), _) => match abstract_name(path) {
+                Some(name) => write!(f, "@{name}"),
+                None => write!(f, "{path}"),
+            },
             (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
             (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
             (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
@@ -494,6 +498,7 @@ pub(crate) mod tests {
         assert_eq!(at(r#"{"address":"::1","port":80,"addressType":6}"#), "[::1]:80");
         assert_eq!(at(r#"{"address":null,"port":80,"addressType":4}"#), "*:80");
         assert_eq!(at(r#"{"address":"/run/a.sock","port":-1,"addressType":-1}"#), "/run/a.sock");
+        assert_eq!(at(r#"{"address":"\u0000a","port":-1,"addressType":-1}"#), "@a");
         assert_eq!(at(r#"{"address":null,"port":-1,"fd":3}"#), "fd 3");
         assert_eq!(at("{}"), "?");
     }

@@ -14,6 +14,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::STUB;
+use crate::script::interpreter;
+use crate::settings::SCRIPT_EXTENSIONS;
 
 /// The numbers of the agent's pipes in the worker, for commands and for reports, each with its inode, by
 /// which the agent knows that the descriptor is the one that was meant.
@@ -82,7 +84,7 @@ impl Program<'_> {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             name.starts_with("bun") || name.starts_with("deno")
         });
-        matches!(extension, Some("js" | "mjs" | "cjs" | "ts" | "mts" | "cts")) && !other
+        extension.is_some_and(|extension| SCRIPT_EXTENSIONS.contains(&extension)) && !other
     }
 
     /// Whether Node would refuse to read a file that is not the program's.
@@ -181,18 +183,7 @@ pub(crate) fn is_node(path: &Path) -> bool {
 /// Whether a script's first line has Node run it: `/usr/bin/node`, `/usr/bin/env node`,
 /// `/usr/bin/env -S node --flag`.
 fn names_node(first_line: &[OsString]) -> bool {
-    let Some((first, rest)) = first_line.split_first() else { return false };
-    if is_node(Path::new(first)) {
-        return true;
-    }
-    if Path::new(first).file_name() != Some(OsStr::new("env")) {
-        return false;
-    }
-    let is_option = |word: &&OsString| {
-        let word = word.as_bytes();
-        word.starts_with(b"-") || word.contains(&b'=')
-    };
-    rest.iter().find(|word| !is_option(word)).is_some_and(|word| is_node(Path::new(word)))
+    interpreter(first_line).is_some_and(|program| is_node(Path::new(program)))
 }
 
 /// The stub as a URL, without its comments.

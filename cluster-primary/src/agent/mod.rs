@@ -23,6 +23,7 @@
 pub(crate) mod inject;
 mod message;
 
+pub(crate) use inject::is_node;
 pub use message::{AgentCommand, AgentMessage, AgentReport, BadAgentLine, MAX_LINE, Work};
 
 /// The agent's text.

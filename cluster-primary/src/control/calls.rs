@@ -106,7 +106,12 @@ fn send(primary: &mut Primary, worker: WorkerId, message: Value) -> Result<Value
         }
         _ => message,
     };
-    match primary.send(worker, message) {
+    let sent = match message["cmd"].as_str() {
+        // As of Node's `worker.send()`, the worker's half of node:cluster takes it.
+        Some("NODE_CLUSTER") => primary.send_cluster_message(worker, message),
+        _ => primary.send(worker, message),
+    };
+    match sent {
         Ok(pressure) => Ok((pressure == Pressure::Low).into()),
         Err(error @ SendError::Closed { .. }) if primary.worker_state(worker).is_none() => {
             Err(Failure::verb(error.code(), format_args!("there is no worker {worker}")))

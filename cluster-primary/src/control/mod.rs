@@ -40,7 +40,8 @@
 //! # A hostile client
 //! Whoever may connect may run programs as this user: the socket's mode is 0600, and a peer of
 //! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
-//! one that stops reading is hung up on, and the primary goes on.
+//! one that does not read is cut off, and the primary goes on. (One that reads slowly has the workers
+//! wait whose messages it is sent.)
 
 mod calls;
 mod order;

@@ -129,10 +129,10 @@ fn call(object: &mut Object, id: Option<&Value>) -> Result<Call, Failure> {
 fn line(object: Object) -> Vec<u8> {
     let object = Value::from(object);
     // What JSON has no form for should have been described before; it is better late than lost.
-    let line = serde_json::to_vec(&object).or_else(|_| serde_json::to_vec(&object.to_tagged()));
+    let line = Json::text(&object).or_else(|_| Json::text(&object.to_tagged()));
     let mut line = line.unwrap_or_default();
-    line.push(b'\n');
-    line
+    line.push('\n');
+    line.into_bytes()
 }
 
 fn head() -> Object {
@@ -161,6 +161,8 @@ pub(super) fn notification(params: Object) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use cluster_proto::Rich;
+
     use super::*;
 
     fn answer(text: &str) -> String {
@@ -220,7 +222,9 @@ mod tests {
         let request = read(line.as_bytes());
         assert_eq!(request.id, Some(1.into()));
         let Ok(Call::Send { message, .. }) = request.call else { panic!("{line}") };
-        assert_eq!(message.as_str(), Some("a\u{FFFD}"));
+        assert_eq!(message, Rich::Utf16(vec![0x61, 0xD83D]).into());
+        let line = String::from_utf8(result(&1.into(), message)).expect("JSON");
+        assert!(line.contains(r#""result":"a\ud83d""#), "{line}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proto::env::Serialization;
@@ -23,7 +24,7 @@ use super::rpc::{self, Failure, Request};
 use super::session::Session;
 use crate::driver::{Clock, ControlSocket, SocketFile};
 use crate::supervisor::Notice;
-use crate::{Event, Primary};
+use crate::{Event, Primary, WorkerId};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -73,6 +74,11 @@ pub struct ControlServer {
     first_is_gone: bool,
     /// Its file and its clients are another's by now.
     abandoned: bool,
+    clock: Clock,
+    /// Workers whose messages a client cannot read as fast as they come.
+    throttled: BTreeSet<WorkerId>,
+    /// One of them is new.
+    throttling: bool,
 }
 
 /// Who waits for all workers to have disconnected.
@@ -183,6 +189,9 @@ impl ControlServer {
             ending: false,
             first_is_gone: false,
             abandoned: false,
+            clock: Clock::start(),
+            throttled: BTreeSet::new(),
+            throttling: false,
         })
     }
 
@@ -212,7 +221,7 @@ impl ControlServer {
         let Some(client) = self.clients.get_mut(&client) else { return };
         client.awaits -= 1;
         let Some(to) = to else { return };
-        client.say(&answer_line(&to, answer));
+        client.say(answer_line(&to, answer));
         self.flush();
     }
 
@@ -234,6 +243,9 @@ impl ControlServer {
             let Some(client) = self.clients.get_mut(&event.token().0) else { continue };
             // Of one that is closed altogether what it said last is still heard.
             client.leaving |= event.is_write_closed() || event.is_error();
+            if event.is_writable() {
+                client.note_writable();
+            }
             self.pending.insert(event.token().0);
         }
         if std::mem::take(&mut self.more_clients) | std::mem::take(&mut self.accept_again) {
@@ -243,7 +255,20 @@ impl ControlServer {
             self.serve(primary, id);
         }
         self.flush();
+        self.look_after_clients(primary);
         Ok(())
+    }
+
+    /// Cuts off clients that do not read, and has workers wait whose messages clients cannot read as fast
+    /// as they come.
+    fn look_after_clients(&mut self, primary: &mut Primary) {
+        let now = self.clock.now();
+        self.clients.values_mut().for_each(|client| client.look_after(now));
+        if !self.clients.values().any(Session::holds_up) {
+            self.throttled.clear();
+        }
+        self.throttling = false;
+        primary.throttle(&self.throttled);
     }
 
     /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
@@ -256,6 +281,14 @@ impl ControlServer {
         if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten()
         {
             self.notify(object);
+        }
+        let (name, worker) = match event {
+            Event::Message { worker, .. } | Event::Request { worker, .. } => ("message", *worker),
+            Event::Stdio { worker, .. } => ("stdio", *worker),
+            _ => return,
+        };
+        if self.clients.values().any(|client| client.holds_up() && client.wants(name)) {
+            self.throttling |= self.throttled.insert(worker);
         }
     }
 
@@ -277,9 +310,9 @@ impl ControlServer {
 
     fn notify(&mut self, object: Object) {
         let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let line = rpc::notification(object);
+        let line: Arc<[u8]> = rpc::notification(object).into();
         for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
-            client.say(&line);
+            client.say(Arc::clone(&line));
         }
         self.flush();
     }
@@ -296,7 +329,7 @@ impl ControlServer {
                 let Some(client) = self.clients.get_mut(&client) else { continue };
                 client.awaits -= 1;
                 if let Some(id) = id {
-                    client.say(&rpc::result(&id, true.into()));
+                    client.say(rpc::result(&id, true.into()));
                 }
             }
         }
@@ -304,10 +337,15 @@ impl ControlServer {
 
     /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.more_clients || !self.pending.is_empty() {
+        let waits = |id: &usize| self.clients.get(id).is_some_and(Session::holds_up);
+        let pending = self.pending.iter().any(|id| !waits(id));
+        let writes = self.clients.values().any(Session::can_write);
+        if self.more_clients || pending || writes || self.throttling {
             return Some(Duration::ZERO);
         }
-        self.accept_again.then_some(ACCEPT_PAUSE)
+        let deadline = self.clients.values().filter_map(Session::deadline).min();
+        let accept = self.accept_again.then_some(ACCEPT_PAUSE);
+        [accept, deadline.map(|at| self.clock.until(at))].into_iter().flatten().min()
     }
 
     /// How often accepting clients paused since the last call, because the system was out of descriptors
@@ -412,8 +450,8 @@ impl ControlServer {
                 Err(failure) => Err(failure),
             };
             match (answer_to, result) {
-                (Some(to), Ok(result)) => client.say(&rpc::result(&to, result)),
-                (Some(to), Err(failure)) => client.say(&rpc::failed(Some(&to), &failure)),
+                (Some(to), Ok(result)) => client.say(rpc::result(&to, result)),
+                (Some(to), Err(failure)) => client.say(rpc::failed(Some(&to), &failure)),
                 // A notification is not answered.
                 (None, _) => {}
             }
@@ -482,7 +520,11 @@ impl Drop for ControlServer {
         let clock = Clock::start();
         loop {
             for client in self.clients.values_mut() {
+                client.note_writable();
                 client.flush();
+            }
+            if self.clients.values().any(Session::can_write) {
+                continue;
             }
             let left = clock.until(LAST_WORDS);
             if left.is_zero() || !self.clients.values().any(Session::has_output) {

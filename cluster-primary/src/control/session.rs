@@ -4,7 +4,11 @@ mod state;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
+use cluster_proto::Object;
+use cluster_sched::Mono;
 use mio::net::UnixStream;
 
 use super::params::{EVENTS, USUAL_EVENTS};
@@ -12,9 +16,17 @@ use super::rpc::{self, Request};
 
 pub(super) use state::SessionState;
 
-/// How much may wait for a client before the newest event, in bytes; one that leaves more unread is
-/// hung up on.
-const MAX_WAITING: usize = 16 << 20;
+/// How much may wait for a client, in bytes, until it holds up those that make more: workers whose
+/// messages it is sent are not read, nor are its own requests.
+const HIGH_WATER: usize = 16 << 20;
+
+/// A client that holds others up is cut off unless it takes so many bytes...
+const PROGRESS: usize = 256 << 10;
+/// ... within this time.
+const STALL: Duration = Duration::from_secs(10);
+
+/// How much is written before other clients have their turn.
+const WRITTEN_PER_WAKE: usize = 4 << 20;
 
 /// How much is read, and how many lines are taken, empty ones too, before other clients have their
 /// turn.
@@ -33,7 +45,11 @@ pub(super) struct Session {
     searched: usize,
     /// The rest of a line that is too long is passed over.
     skipping: bool,
-    output: VecDeque<u8>,
+    output: Output,
+    /// When it must have taken how much of all that was written, if it holds others up.
+    deadline: Option<(Mono, u64)>,
+    /// What comes is left out: it did not read, and is hung up on once it has read what is left.
+    cut_off: bool,
     /// The types of events that it wants.
     subscription: BTreeSet<String>,
     /// It will say nothing more, but may still listen.
@@ -53,7 +69,9 @@ impl Session {
             taken: 0,
             searched: 0,
             skipping: false,
-            output: VecDeque::new(),
+            output: Output::default(),
+            deadline: None,
+            cut_off: false,
             subscription: BTreeSet::new(),
             said_all: false,
             gone: false,
@@ -96,11 +114,11 @@ impl Session {
     }
 
     pub(super) fn wants_nothing(&self) -> bool {
-        self.gone || self.subscription.is_empty()
+        self.gone || self.cut_off || self.subscription.is_empty()
     }
 
     pub(super) fn wants(&self, event: &str) -> bool {
-        !self.gone && self.subscription.contains(event)
+        !self.gone && !self.cut_off && self.subscription.contains(event)
     }
 
     /// The other end is closed altogether.
@@ -111,6 +129,9 @@ impl Session {
 
     /// Whether there is nothing more to do for it.
     pub(super) fn is_over(&self) -> bool {
+        if self.cut_off && self.output.is_empty() {
+            return true;
+        }
         let listens = self.awaits > 0 || !self.subscription.is_empty() || !self.output.is_empty();
         let wants = self.taken < self.input.len();
         self.gone || (self.said_all && !listens && !wants)
@@ -122,6 +143,13 @@ impl Session {
         let mut lines = 0;
         let mut left = READ_PER_WAKE;
         loop {
+            // Of one that reads no answers no more questions are taken.
+            if self.cut_off {
+                return (requests, false);
+            }
+            if self.holds_up() {
+                return (requests, true);
+            }
             while let Some(line) = self.next_line() {
                 requests.extend(line);
                 lines += 1;
@@ -196,14 +224,16 @@ impl Session {
         }
     }
 
-    /// Queues a line. A client that leaves too much unread is hung up on.
-    pub(super) fn say(&mut self, line: &[u8]) {
-        if self.output.len() > MAX_WAITING {
-            self.hung_up();
+    /// Queues a line.
+    pub(super) fn say(&mut self, line: impl Into<Arc<[u8]>>) {
+        if !self.gone && !self.cut_off {
+            self.output.push(line.into());
         }
-        if !self.gone {
-            self.output.extend(line);
-        }
+    }
+
+    /// Whether so much waits that those who make more have to wait.
+    pub(super) fn holds_up(&self) -> bool {
+        !self.gone && !self.cut_off && self.output.len() > HIGH_WATER
     }
 
     /// Whether something waits to be written.
@@ -211,16 +241,139 @@ impl Session {
         !self.gone && !self.output.is_empty()
     }
 
-    /// Writes what goes without waiting.
+    /// Whether more can be written than was.
+    pub(super) fn can_write(&self) -> bool {
+        self.has_output() && !self.output.blocked
+    }
+
+    /// Its socket may take more.
+    pub(super) fn note_writable(&mut self) {
+        self.output.blocked = false;
+    }
+
+    /// Writes what goes without waiting, up to a limit.
     pub(super) fn flush(&mut self) {
-        while !self.gone && !self.output.is_empty() {
-            match self.stream.write(self.output.as_slices().0) {
-                Ok(length) => drop(self.output.drain(..length)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        if !self.gone && self.output.write(&mut self.stream).is_err() {
+            self.hung_up();
+        }
+    }
+
+    /// Cuts it off if it holds others up and does not read: after the line that it has had the beginning of,
+    /// and one that says why.
+    pub(super) fn look_after(&mut self, now: Mono) {
+        if !self.holds_up() {
+            self.deadline = None;
+            return;
+        }
+        let due = self.output.written.saturating_add(PROGRESS as u64);
+        match self.deadline {
+            Some((at, wanted)) if self.output.written < wanted => {
+                if now >= at {
+                    self.cut_off = true;
+                    self.output.keep_first();
+                    self.output.push(rpc::notification(cut_off()).into());
+                }
+            }
+            _ => self.deadline = Some((now + STALL, due)),
+        }
+    }
+
+    /// When it is to be [looked after](Self::look_after) at the latest.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.deadline.filter(|_| self.holds_up()).map(|(at, _)| at)
+    }
+}
+
+/// The last event for a client that does not read.
+fn cut_off() -> Object {
+    let (waiting, time) = (HIGH_WATER >> 20, STALL.as_secs());
+    Object::new()
+        .with("type", "cutOff")
+        .with("code", "ERR_CLIENT_TOO_SLOW")
+        .with(
+            "message",
+            format!(
+                "more than {waiting} MiB waited for this client, and it read less than {} KiB of that in \
+                 {time} s: later events are left out",
+                PROGRESS >> 10
+            ),
+        )
+}
+
+/// Lines that wait for a client; those of events are the same memory for all clients.
+#[derive(Default)]
+struct Output {
+    lines: VecDeque<Arc<[u8]>>,
+    /// How much of the first line is written.
+    begun: usize,
+    /// Bytes that wait.
+    waiting: usize,
+    /// Bytes that were written, of all.
+    written: u64,
+    /// The socket takes no more for now.
+    blocked: bool,
+}
+
+impl Output {
+    fn push(&mut self, line: Arc<[u8]>) {
+        self.waiting += line.len();
+        self.lines.push_back(line);
+    }
+
+    fn len(&self) -> usize {
+        self.waiting
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Drops all lines but the first, which may have been written in part.
+    fn keep_first(&mut self) {
+        self.lines.truncate(1);
+        self.waiting = self.lines.front().map_or(0, |line| line.len() - self.begun);
+    }
+
+    fn write(&mut self, stream: &mut UnixStream) -> io::Result<()> {
+        let mut left = WRITTEN_PER_WAKE;
+        while let Some(line) = self.lines.front().filter(|_| left > 0) {
+            match stream.write(&line[self.begun..]) {
+                Ok(length) => {
+                    left = left.saturating_sub(length);
+                    self.begun += length;
+                    self.waiting -= length;
+                    self.written += length as u64;
+                    if self.begun == line.len() {
+                        self.lines.pop_front();
+                        self.begun = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.hung_up(),
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// All that waits.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.lines.iter().fold(Vec::new(), |mut all, line| {
+            all.extend_from_slice(line);
+            all
+        });
+        bytes.drain(..self.begun);
+        bytes
+    }
+
+    /// That waits again.
+    fn of(bytes: &[u8]) -> Self {
+        let mut output = Self::default();
+        bytes.split_inclusive(|byte| *byte == b'\n').for_each(|line| output.push(line.into()));
+        output
     }
 }
 
@@ -272,5 +425,73 @@ mod tests {
         client.write_all(b"\r\n").expect("it fits");
         let (requests, _) = session.read();
         assert!(requests.len() == 1 && requests[0].call.is_ok());
+    }
+
+    const CUT_OFF: &str = "ERR_CLIENT_TOO_SLOW";
+
+    fn lines(client: &mut UnixStream, session: &mut Session) -> Vec<Vec<u8>> {
+        let mut heard = Vec::new();
+        let mut chunk = vec![0; 1 << 20];
+        loop {
+            session.note_writable();
+            session.flush();
+            match client.read(&mut chunk) {
+                Ok(length) => heard.extend_from_slice(&chunk[..length]),
+                Err(_) if !session.has_output() => break,
+                Err(error) => panic!("{error} with more to read"),
+            }
+        }
+        assert_eq!(heard.last(), Some(&b'\n'), "it ends at the end of a line");
+        heard.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).filter(|l| !l.is_empty()).collect()
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_cut_off_after_a_line() {
+        let (mut session, mut client) = session();
+        let line = |fill: u8, length| [vec![fill; length], b"\n".to_vec()].concat();
+        session.say(line(b'a', HIGH_WATER + (1 << 20)));
+        session.flush();
+        for _ in 0..3 {
+            session.say(line(b'b', 1000));
+        }
+        let start = Duration::from_secs(1);
+        session.look_after(start);
+        assert!(session.holds_up() && session.deadline().is_some());
+        session.look_after(start + STALL / 2);
+        assert!(session.holds_up());
+        session.look_after(start + STALL);
+        assert!(!session.holds_up() && session.wants_nothing() && !session.is_over());
+        session.say(line(b'c', 10));
+        let heard = lines(&mut client, &mut session);
+        assert_eq!(heard.len(), 2, "the line that was begun, and why nothing follows");
+        assert_eq!(heard[0], vec![b'a'; HIGH_WATER + (1 << 20)]);
+        assert!(String::from_utf8_lossy(&heard[1]).contains(CUT_OFF));
+        assert!(session.is_over());
+    }
+
+    #[test]
+    fn a_client_that_reads_loses_nothing_however_much_waits() {
+        let (mut session, mut client) = session();
+        let mut now = Duration::from_secs(1);
+        let line = [vec![b'x'; 4 << 20], b"\n".to_vec()].concat();
+        (0..8).for_each(|_| session.say(line.clone()));
+        session.flush();
+        let mut heard = 0;
+        let mut chunk = vec![0; 1 << 20];
+        while session.has_output() {
+            session.look_after(now);
+            // It takes long, but not for ever.
+            now += STALL / 4;
+            for _ in 0..8 {
+                session.note_writable();
+                session.flush();
+                heard += client.read(&mut chunk).unwrap_or_default();
+            }
+        }
+        while let Ok(length @ 1..) = client.read(&mut chunk) {
+            heard += length;
+        }
+        assert_eq!(heard, 8 * line.len());
+        assert!(!session.cut_off);
     }
 }

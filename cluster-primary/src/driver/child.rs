@@ -273,6 +273,7 @@ impl Primary {
             }
             self.unflushed.remove(&worker);
             self.without_agent.remove(&worker);
+            self.throttled.remove(&worker);
         }
     }
 

@@ -114,7 +114,15 @@ pub(super) fn each_address(
     };
     let v4_any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     match &query.address {
-        Field::Is(address) => bind_to(parse_ip(address, port).ok_or(Errno::INVAL)?),
+        Field::Is(address) => {
+            let address = parse_ip(address, port).ok_or(Errno::INVAL)?;
+            // A `dgram.Socket` is of the one family or the other, whatever it is bound to.
+            match query.address_type {
+                Field::Is(AddressType::Udp4) if address.is_ipv6() => Err(Errno::INVAL),
+                Field::Is(AddressType::Udp6) if address.is_ipv4() => Err(Errno::INVAL),
+                _ => bind_to(address),
+            }
+        }
         _ if query.address_type == Field::Is(AddressType::Udp4) => bind_to(v4_any),
         _ => match bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => bind_to(v4_any),
@@ -146,6 +154,9 @@ fn interface_index(_name: &str) -> Option<u32> {
 
 fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result<Bind, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
+    if let Some(name) = query.abstract_name() {
+        return bind_abstract(name, query, shared);
+    }
     let path = Path::new(path);
     let address = SocketAddrUnix::new(shortest_path(path).as_path())?;
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
@@ -173,6 +184,23 @@ fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result
     })?;
     let bound = Bound { sockname: None, kind: HandleKind::NetNative };
     Ok(Bind { fd, bound, file: Some(file) })
+}
+
+/// A socket without a file: its name is free again once it is closed. The name is just these bytes, as
+/// libuv has it since 1.47 (Node 22); before, it was padded with zeros.
+#[cfg(target_os = "linux")]
+fn bind_abstract(name: &str, query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+    let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
+    net::bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+    if !shared {
+        net::listen(&fd, query.backlog_length())?;
+    }
+    Ok(Bind { fd, bound: Bound { sockname: None, kind: HandleKind::NetNative }, file: None })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_abstract(_name: &str, _query: &ListenQuery, _shared: bool) -> Result<Bind, Errno> {
+    Err(Errno::INVAL)
 }
 
 /// `readableAll` and `writableAll`, unless the settings say the mode.

@@ -1,18 +1,16 @@
 //! Finds a worker's program before it is executed, or says why it could not be.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use rustix::io::Errno;
 
+use crate::script::first_words;
 use crate::{ForkError, Settings};
-
-/// As much of a file as Linux reads of it to learn who is to run it.
-const FIRST_LINE: u64 = 256;
 
 /// Variables that are laid over those of the settings.
 type Env = [(OsString, Option<OsString>)];
@@ -158,16 +156,6 @@ pub(super) fn first_line(settings: &Settings, env: &Env) -> Vec<OsString> {
     find(settings, env, settings.program()).map_or_else(|_| Vec::new(), |file| first_words(&file))
 }
 
-/// The words behind `#!`.
-fn first_words(file: &Path) -> Vec<OsString> {
-    let mut head = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(FIRST_LINE).read_to_end(&mut head));
-    let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
-    let Some(line) = line.filter(|_| read.is_ok()) else { return Vec::new() };
-    let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-    words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -236,6 +224,26 @@ mod tests {
         denied.env.push(("PATH".into(), Some(folder.0.clone().into())));
         let said = wrong(&denied);
         assert!(said.contains("Permission denied") && said.contains("chmod +x"), "{said}");
+    }
+
+    #[test]
+    fn a_script_that_is_not_executable_is_advised_about() {
+        let folder = Folder::new("advised");
+        let node = folder.file("server", "require('http')\n", 0o644);
+        let said = wrong(&Settings::new(&node));
+        assert!(said.contains("--exec-path node") && !said.contains("chmod"), "{said}");
+        let python = folder.file("app", "#!/usr/bin/env -S python3 -u\n", 0o644);
+        let said = wrong(&Settings::new(&python));
+        assert!(said.contains("chmod +x") && said.contains("--exec-path python3"), "{said}");
+        let binary = folder.file("binary", "\x7fELF\0", 0o644);
+        let said = wrong(&Settings::new(&binary));
+        assert!(said.contains("chmod +x") && !said.contains("--exec-path"), "{said}");
+        folder.file("main.js", "", 0o644);
+        let said = wrong(&Settings::new(folder.0.join("main")));
+        assert!(said.contains("main.js is there"), "{said}");
+        folder.file("package.json", r#"{"main": "lib/start.js"}"#, 0o644);
+        let said = wrong(&Settings::new(&folder.0));
+        assert!(said.contains("lib/start.js"), "{said}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{IntoMessage, Message, Value};
+use cluster_proto::{EncodeError, IntoMessage, Message, Value};
 
 use super::Primary;
 use super::child::Child;
@@ -115,7 +115,26 @@ impl Primary {
         worker: WorkerId,
         message: impl IntoMessage,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, message.into_message()?, None, None)
+        self.submit(worker, Message::User(message.into_message()?), None, None)
+    }
+
+    /// Sends a message of the cluster's own (`cmd` is `NODE_CLUSTER`) as it is: to a Node worker just these
+    /// members. Node's `worker.send()` does not tell it from others.
+    pub(crate) fn send_cluster_message(
+        &mut self,
+        worker: WorkerId,
+        message: Value,
+    ) -> Result<Pressure, SendError> {
+        let message = match message {
+            // The native wire has a form of its own for what it knows.
+            message if self.machine.is_native(worker) => {
+                let unreadable = |_| SendError::Encode { error: EncodeError::Reserved };
+                Message::from_value(message).map_err(unreadable)?
+            }
+            Value::Object(object) => Message::Internal(object),
+            message => Message::User(message),
+        };
+        self.submit(worker, message, None, None)
     }
 
     /// Sends a message and a descriptor with it: Node's `worker.send(message, sendHandle)`.
@@ -145,7 +164,7 @@ impl Primary {
         message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, message.into_message()?, Some(handle.into()), None)
+        self.submit(worker, Message::User(message.into_message()?), Some(handle.into()), None)
     }
 
     /// Sends a message, perhaps with a descriptor, and has [`Event::Sent`] tell when it is written:
@@ -160,7 +179,7 @@ impl Primary {
         message: impl IntoMessage,
         handle: Option<Outgoing<OwnedFd>>,
     ) -> Result<SendId, SendError> {
-        let message = message.into_message()?;
+        let message = Message::User(message.into_message()?);
         self.last_send += 1;
         let id = SendId(self.last_send);
         self.submit(worker, message, handle, Some(id))?;
@@ -170,7 +189,7 @@ impl Primary {
     fn submit(
         &mut self,
         worker: WorkerId,
-        message: Value,
+        message: Message,
         handle: Option<Outgoing<OwnedFd>>,
         report: Option<SendId>,
     ) -> Result<Pressure, SendError> {
@@ -185,7 +204,7 @@ impl Primary {
             handle
         });
         let answered = handle.is_some();
-        let sent = channel.send(&Message::User(message), handle);
+        let sent = channel.send(&message, handle);
         let pressure = sent.map_err(|error| match error {
             cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
             cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },

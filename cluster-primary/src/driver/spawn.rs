@@ -11,6 +11,7 @@ use std::process::Command;
 use cluster_proto::env::WorkerEnv;
 use rustix::process::Rlimit;
 
+use crate::agent::is_node;
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
@@ -83,6 +84,8 @@ fn command(
 ) -> Result<Command, ForkError> {
     let mut command = Command::new(executed(settings));
     command.args(settings.launcher.iter().skip(1));
+    // The last one counts.
+    let inspect = inspect.map(|port| format!("--inspect-port={port}"));
     if let Some(interpreter) = settings.interpreter() {
         program::script(settings)?;
         if !settings.launcher.is_empty() {
@@ -90,16 +93,18 @@ fn command(
         }
         command.args(agent.into_iter().flat_map(|agent| &agent.exec_argv));
         command.args(&settings.exec_argv);
-        if let Some(port) = inspect {
-            // The last one counts.
-            command.arg(format!("--inspect-port={port}"));
+        command.args(inspect);
+        command.arg(&settings.exec);
+        command.args(agent.into_iter().flat_map(|agent| &agent.args));
+        command.args(&settings.args);
+    } else {
+        if !settings.launcher.is_empty() {
+            command.arg(&settings.exec);
         }
-        command.arg(&settings.exec);
-    } else if !settings.launcher.is_empty() {
-        command.arg(&settings.exec);
+        command.args(agent.into_iter().flat_map(|agent| &agent.args));
+        let (nodes, programs) = settings.args.split_at(inspect::node_arguments(settings).len());
+        command.args(nodes).args(inspect.filter(|_| is_node(&settings.exec))).args(programs);
     }
-    command.args(agent.into_iter().flat_map(|agent| &agent.args));
-    command.args(&settings.args);
     Ok(command)
 }
 

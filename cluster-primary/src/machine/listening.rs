@@ -1,6 +1,6 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
-use cluster_proto::{ClusterBody, ListenQuery, ListenReply, Rich, ServerKey, Value};
+use cluster_proto::{ClusterBody, Field, ListenQuery, ListenReply, Rich, ServerKey, Value};
 use cluster_sched::{BoxedPolicy, Config, Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
@@ -80,8 +80,12 @@ impl Machine {
         now: Mono,
         worker: WorkerId,
         seq: u64,
-        query: ListenQuery,
+        mut query: ListenQuery,
     ) {
+        // It is the same for all workers, whatever their working directories.
+        if let Some(name) = query.abstract_name() {
+            query.address = Field::Is(format!("\0{name}"));
+        }
         let Some(asking) = self.workers.get(&worker) else { return };
         if asking.exited_after_disconnect == Some(true) {
             return;

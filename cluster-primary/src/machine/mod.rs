@@ -260,6 +260,11 @@ impl Machine {
         self.workers.get(&id).map(Worker::state)
     }
 
+    /// Whether a worker speaks the native wire.
+    pub(crate) fn is_native(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.native)
+    }
+
     /// Node's `cluster.workers`: those that have not both disconnected and exited, less those that
     /// the primary has told to disconnect.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {

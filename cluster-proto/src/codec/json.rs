@@ -9,13 +9,14 @@ use super::{Codec, may_be_internal, sendable_value, shortcut};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
-use crate::value::Value;
+use crate::rich::Rich;
+use crate::value::{Object, Value};
 
 /// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
 ///
 /// Nesting is limited to 127 levels, those of the message around a value included; a user's message that nests deeper is
-/// [`DecodeError::TooDeep`]. A lone surrogate in a string, which JavaScript can send and
-/// UTF-8 cannot hold, arrives as U+FFFD, as it would in a JavaScript `TextEncoder`.
+/// [`DecodeError::TooDeep`]. A string with a lone surrogate, which JavaScript can send and UTF-8 cannot
+/// hold, is [`Rich::Utf16`], and is written as it came. (In a member's name U+FFFD takes its place.)
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -26,6 +27,19 @@ impl Json {
     /// [`DecodeError`] if it is none, or nests too deep.
     pub fn value(text: &[u8]) -> Result<Value, DecodeError> {
         parse(text)
+    }
+
+    /// Writes a value by itself as JSON, as a message of a user's is written.
+    ///
+    /// # Errors
+    /// [`EncodeError::Unsupported`] if it holds what JSON has no form for (see [`Rich`]).
+    pub fn text(value: &Value) -> Result<String, EncodeError> {
+        // Only strings with lone surrogates are beyond serde_json, and they are rare.
+        let written = serde_json::to_string(value).or_else(|error| {
+            let mut text = String::new();
+            write(value, &mut text).map(|()| text).map_err(|_| error)
+        });
+        written.map_err(|e| EncodeError::Unsupported { encoding: ENCODING, what: e.to_string() })
     }
 }
 
@@ -46,9 +60,7 @@ impl Codec for Json {
             let what = "undefined by itself has no form in it".into();
             return Err(EncodeError::Unsupported { encoding: ENCODING, what });
         }
-        let text = serde_json::to_vec(&*value)
-            .map_err(|e| EncodeError::Unsupported { encoding: ENCODING, what: e.to_string() })?;
-        out.extend_from_slice(&text);
+        out.extend_from_slice(Json::text(&value)?.as_bytes());
         out.push(b'\n');
         Ok(())
     }
@@ -78,43 +90,144 @@ fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
     };
     match serde_json::from_slice(payload) {
         Ok(value) => Ok(value),
-        Err(first) => match core::str::from_utf8(payload).ok().and_then(replace_lone_surrogates) {
-            Some(mended) => serde_json::from_str(&mended).map_err(failed),
+        Err(first) => match core::str::from_utf8(payload).ok().and_then(mark_lone_surrogates) {
+            Some(marked) => serde_json::from_str(&marked).map(restore).map_err(failed),
             None => Err(failed(first)),
         },
     }
 }
 
-/// The text with every escape of a lone surrogate replaced; `None` if it holds none.
-fn replace_lone_surrogates(text: &str) -> Option<String> {
-    let mut mended = String::new();
+/// Stands before what [`mark_lone_surrogates`] has replaced: the four digits of a lone surrogate, or
+/// [`ITSELF`]. It is no character, so texts hardly ever hold it.
+const MARK: char = '\u{10FFFF}';
+const MARK_UNITS: (u16, u16) = (0xDBFF, 0xDFFF);
+/// Behind a [`MARK`]: it stood in the text already.
+const ITSELF: char = 'x';
+
+/// The text with every escape of a lone surrogate replaced by a mark and its digits; `None` if it holds
+/// none.
+fn mark_lone_surrogates(text: &str) -> Option<String> {
+    let mut marked = String::new();
     let mut copied = 0;
     let mut at = 0;
+    let mut found = false;
     let bytes = text.as_bytes();
-    while let Some(found) = bytes[at..].iter().position(|b| *b == b'\\') {
-        at += found;
-        match escaped_unit(bytes, at) {
-            Some(0xD800..=0xDBFF)
-                if matches!(escaped_unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) =>
-            {
-                at += 12;
-            }
-            Some(0xD800..=0xDFFF) => {
-                mended.push_str(&text[copied..at]);
-                mended.push('\u{FFFD}');
-                at += 6;
-                copied = at;
-            }
-            Some(_) => at += 6,
-            // An escape of one character, or the end of a broken text.
-            None => at = (at + 2).min(bytes.len()),
+    let first_of_mark = MARK.encode_utf8(&mut [0; 4]).as_bytes()[0];
+    while let Some(next) = bytes[at..].iter().position(|b| *b == b'\\' || *b == first_of_mark) {
+        at += next;
+        let (length, replacement) = match escaped_unit(bytes, at) {
+            None if text[at..].starts_with(MARK) => (MARK.len_utf8(), Some(String::from(ITSELF))),
+            // An escape of one character, another character, or the end of a broken text.
+            None => (if bytes[at] == b'\\' { 2 } else { 1 }, None),
+            Some(high @ 0xD800..=0xDBFF) => match escaped_unit(bytes, at + 6) {
+                Some(low) if (high, low) == MARK_UNITS => (12, Some(String::from(ITSELF))),
+                Some(0xDC00..=0xDFFF) => (12, None),
+                _ => (6, Some(alloc::format!("{high:04x}"))),
+            },
+            Some(low @ 0xDC00..=0xDFFF) => (6, Some(alloc::format!("{low:04x}"))),
+            Some(_) => (6, None),
+        };
+        if let Some(replacement) = replacement {
+            found |= !replacement.ends_with(ITSELF);
+            marked.push_str(&text[copied..at]);
+            marked.push(MARK);
+            marked.push_str(&replacement);
+            copied = at + length;
         }
+        at = (at + length).min(bytes.len());
     }
-    if copied == 0 {
-        return None;
+    marked.push_str(&text[copied..]);
+    found.then_some(marked)
+}
+
+/// The value without marks.
+fn restore(value: Value) -> Value {
+    match value {
+        Value::String(text) => restore_text(text),
+        Value::Array(items) => Value::Array(items.into_iter().map(restore).collect()),
+        Value::Object(object) => {
+            let members = object.into_members().into_iter().map(|(name, value)| {
+                let name = match restore_text(name) {
+                    Value::String(name) => name,
+                    name => name.as_str_lossy().unwrap_or_default().into_owned(),
+                };
+                (name, restore(value))
+            });
+            Object::from_members(members.collect()).into()
+        }
+        other => other,
     }
-    mended.push_str(&text[copied..]);
-    Some(mended)
+}
+
+fn restore_text(text: String) -> Value {
+    let Some(first) = text.find(MARK) else { return text.into() };
+    let mut units: Vec<u16> = text[..first].encode_utf16().collect();
+    let mut rest = &text[first..];
+    while let Some(marked) = rest.strip_prefix(MARK) {
+        rest = match marked.strip_prefix(ITSELF) {
+            Some(rest) => {
+                units.extend(MARK.encode_utf16(&mut [0; 2]).iter());
+                rest
+            }
+            None => {
+                let (digits, rest) = marked.split_at(4);
+                units.extend(u16::from_str_radix(digits, 16));
+                rest
+            }
+        };
+        let next = rest.find(MARK).unwrap_or(rest.len());
+        units.extend(rest[..next].encode_utf16());
+        rest = &rest[next..];
+    }
+    match String::from_utf16(&units) {
+        Ok(text) => text.into(),
+        Err(_) => Rich::Utf16(units).into(),
+    }
+}
+
+/// Writes what serde_json cannot: a value with strings that hold lone surrogates.
+fn write(value: &Value, out: &mut String) -> Result<(), serde_json::Error> {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write(item, out)?;
+            }
+            out.push(']');
+        }
+        Value::Object(object) => {
+            out.push('{');
+            let written = object.iter().filter(|(_, value)| !value.is_undefined());
+            for (at, (name, value)) in written.enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                out.push_str(&serde_json::to_string(name)?);
+                out.push(':');
+                write(value, out)?;
+            }
+            out.push('}');
+        }
+        Value::Rich(rich) => match &**rich {
+            Rich::Utf16(units) => {
+                out.push('"');
+                for unit in char::decode_utf16(units.iter().copied()) {
+                    match unit {
+                        Ok(c) => {
+                            let quoted = serde_json::to_string(&c)?;
+                            out.push_str(&quoted[1..quoted.len() - 1]);
+                        }
+                        Err(lone) => {
+                            out.push_str(&alloc::format!("\\u{:04x}", lone.unpaired_surrogate()));
+                        }
+                    }
+                }
+                out.push('"');
+            }
+            _ => out.push_str(&serde_json::to_string(value)?),
+        },
+        plain => out.push_str(&serde_json::to_string(plain)?),
+    }
+    Ok(())
 }
 
 /// The code unit of the `\uXXXX` that starts there.
@@ -129,7 +242,7 @@ fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
+    use alloc::{format, vec};
 
     use super::*;
 
@@ -141,11 +254,46 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_replaced_and_pairs_are_not() {
-        assert_eq!(user(r#""a\ud800b""#), Ok("a\u{FFFD}b".into()));
-        assert_eq!(user(r#""\udc00\ud83d\ude00\ud83d""#), Ok("\u{FFFD}😀\u{FFFD}".into()));
-        assert_eq!(user(r#""\\ud800 \ud800""#), Ok("\\ud800 \u{FFFD}".into()));
+    fn lone_surrogates_come_and_go_as_they_are() {
+        let utf16 = |units: &[u16]| Value::from(Rich::Utf16(units.to_vec()));
+        for (text, value) in [
+            (r#""a\ud800b""#, utf16(&[0x61, 0xD800, 0x62])),
+            (r#""\udc00😀\ud83d""#, utf16(&[0xDC00, 0xD83D, 0xDE00, 0xD83D])),
+            (r#""\\ud800 \ud800""#, {
+                let units = "\\ud800 ".encode_utf16().chain([0xD800]);
+                utf16(&units.collect::<Vec<_>>())
+            }),
+            ("[\"\u{10FFFF}\",\"\u{10FFFF}\\udfff\"]", {
+                let lone = utf16(&[0xDBFF, 0xDFFF, 0xDFFF]);
+                Value::Array(vec!["\u{10FFFF}".into(), lone])
+            }),
+            (
+                r#"{"a\"":[1,"\n\ud800"],"b":"\ud800"}"#,
+                Object::new()
+                    .with("a\"", Value::Array(vec![1.into(), utf16(&[10, 0xD800])]))
+                    .with("b", utf16(&[0xD800]))
+                    .into(),
+            ),
+        ] {
+            assert_eq!(user(text).as_ref(), Ok(&value), "{text}");
+            let mut line = Vec::new();
+            Json.encode(&Message::User(value), &mut line).expect("it can be written");
+            assert_eq!(line, [text, "\n"].concat().as_bytes());
+        }
+        // An escape that was not needed, and a pair in two escapes.
+        let escaped = user(r#""\ud83d\ude00\udbff\udfff\ud800""#);
+        let units = [0xD83D, 0xDE00, 0xDBFF, 0xDFFF, 0xD800];
+        assert_eq!(escaped, Ok(utf16(&units)));
+        // Names are UTF-8.
         assert_eq!(user(r#"{"\ud800":1}"#).unwrap()["\u{FFFD}"].as_u64(), Some(1));
+        assert_eq!(user(r#"{"\udbff\udfff":"\ud800"}"#).unwrap()["\u{10FFFF}"], utf16(&[0xD800]));
+    }
+
+    #[test]
+    fn what_json_has_no_form_for_is_refused_beside_them_too() {
+        let value = Value::Array(vec![Rich::Utf16(vec![0xD800]).into(), Rich::Date(0.0).into()]);
+        let error = Json::text(&value).expect_err("a date");
+        assert!(error.to_string().contains("no form for a"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The type that JSON would read from a value.
 
+use alloc::string::String;
+
 use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected,
@@ -98,6 +100,7 @@ fn rich<'a, V: Visitor<'a>>(
 ) -> Result<V::Value, TypeError> {
     match rich {
         Rich::Undefined => visitor.visit_unit(),
+        Rich::Utf16(units) => visitor.visit_string(String::from_utf16_lossy(units)),
         Rich::Date(milliseconds) => number((*milliseconds).into(), visitor),
         Rich::BigInt(n) => match n.as_i128().map(|n| (u64::try_from(n), i64::try_from(n))) {
             Some((Ok(n), _)) => visitor.visit_u64(n),

@@ -79,7 +79,14 @@ pub(crate) fn bind(query: &ListenQuery) -> Result<Own, Errno> {
         Ok(Own { fd, file: None })
     };
     match &query.address {
-        Field::Is(address) => bind_to(address.parse().map_err(|_| Errno::INVAL)?),
+        Field::Is(address) => {
+            let ip: IpAddr = address.parse().map_err(|_| Errno::INVAL)?;
+            match kind {
+                Some(AddressType::Udp4) if ip.is_ipv6() => Err(Errno::INVAL),
+                Some(AddressType::Udp6) if ip.is_ipv4() => Err(Errno::INVAL),
+                _ => bind_to(ip),
+            }
+        }
         _ => match bind_to(Ipv6Addr::UNSPECIFIED.into()) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => bind_to(Ipv4Addr::UNSPECIFIED.into()),
             done => done,
@@ -90,10 +97,25 @@ pub(crate) fn bind(query: &ListenQuery) -> Result<Own, Errno> {
 fn bind_path(query: &ListenQuery) -> Result<Own, Errno> {
     let Field::Is(path) = &query.address else { return Err(Errno::INVAL) };
     let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
+    if let Some(name) = query.abstract_name() {
+        net::bind(&fd, &abstract_address(name)?)?;
+        return Ok(Own { fd, file: None });
+    }
     net::bind(&fd, &SocketAddrUnix::new(shortest_path(Path::new(path)).as_path())?)?;
     let file = OwnFile::new(Path::new(path));
     open_to_all(path, access(query))?;
     Ok(Own { fd, file })
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_address(name: &str) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new_abstract_name(name.as_bytes())
+}
+
+/// Only Linux has such names.
+#[cfg(not(target_os = "linux"))]
+fn abstract_address(_name: &str) -> Result<SocketAddrUnix, Errno> {
+    Err(Errno::INVAL)
 }
 
 /// What everybody may do with a socket's file, as bits of its mode.

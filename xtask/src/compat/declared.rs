@@ -160,6 +160,54 @@ pub(super) const DIFFERENCES: &[Difference] = &[
                   on by a worker that nobody can reach any more",
     },
     Difference {
+        id: "family-of-the-address",
+        scenarios: &["datagrams-of-another-family"],
+        shows: Where::RustWorkers,
+        edits: &[
+            Edit::Replace(
+                r#"bind {"host":"::1","id":"udp4","port":0,"type":"udp4"} -> {"error":"EINVAL"}"#,
+                r#"bind {"host":"::1","id":"udp4","port":0,"type":"udp4"} -> {"address":"::1","port":"port 1"}"#,
+            ),
+            Edit::Before(
+                "disconnectAll -> null",
+                1,
+                r#"listening {"address":"::1","addressType":"udp6","port":"port 1","worker":1}"#,
+            ),
+            Edit::Replace(
+                r#"bind {"host":"127.0.0.1","id":"udp6","port":0,"type":"udp6"} -> {"error":"EINVAL"}"#,
+                r#"bind {"host":"127.0.0.1","id":"udp6","port":0,"type":"udp6"} -> {"address":"127.0.0.1","port":"port 2"}"#,
+            ),
+            Edit::Before(
+                "disconnectAll -> null",
+                1,
+                r#"listening {"address":"127.0.0.1","addressType":"udp4","port":"port 2","worker":1}"#,
+            ),
+        ],
+        because: "`UdpOptions` has the family of the address that it is given; a `dgram.Socket` has one before \
+                  it is bound",
+    },
+    Difference {
+        id: "reserved-messages",
+        scenarios: &["unknown-acts"],
+        shows: Where::RustWorkers,
+        edits: &[
+            Edit::Replace(
+                r#"send {"message":{"act":"unknown","cmd":"NODE_CLUSTER"}} -> "written""#,
+                r#"send {"message":{"act":"unknown","cmd":"NODE_CLUSTER"}} -> {"error":"ERR_INVALID_ARG_VALUE"}"#,
+            ),
+            Edit::Replace(
+                r#"send {"message":{"cmd":"NODE_CLUSTER"}} -> "written""#,
+                r#"send {"message":{"cmd":"NODE_CLUSTER"}} -> {"error":"ERR_INVALID_ARG_VALUE"}"#,
+            ),
+            Edit::Replace(
+                r#"send {"message":{"cmd":"NODE_UNHEARD_OF"}} -> "written""#,
+                r#"send {"message":{"cmd":"NODE_UNHEARD_OF"}} -> {"error":"ERR_INVALID_ARG_VALUE"}"#,
+            ),
+        ],
+        because: "`Worker::send` refuses a message that only the protocol may send; Node sends it, and it \
+                  reaches no program",
+    },
+    Difference {
         id: "retry-shares",
         scenarios: &["another-may-retry"],
         shows: Where::Before(24),

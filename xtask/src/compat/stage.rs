@@ -257,6 +257,29 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// As [`client_of_path`](Self::client_of_path), of a name in the abstract namespace. Node 20 pads it
+    /// with zeros.
+    #[cfg(target_os = "linux")]
+    pub(super) fn client_of_abstract_path(&mut self, name: &str, of_some: bool) -> Played {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+
+        /// What a Unix-domain address has room for, without the zero at its beginning.
+        const ROOM: usize = 107;
+        let read = |name: &[u8]| -> io::Result<String> {
+            let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            read_all(stream)
+        };
+        let mut padded = name.as_bytes().to_vec();
+        padded.resize(ROOM, 0);
+        let told = read(name.as_bytes()).or_else(|_| read(&padded));
+        let told = told.unwrap_or_else(|error| format!("{:?}", error.kind()));
+        let told = if of_some { some_worker(&told) } else { told };
+        self.client_says(&json!({ "abstract": name }), &told);
+        Ok(())
+    }
+
     /// Sends datagrams to that port until one is answered: what a datagram is worth before anybody
     /// listens.
     pub(super) fn datagram(&mut self, host: &str, port: &Value) -> Played {

@@ -1,6 +1,6 @@
 //! The control API, written down, and taken up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 
 use cluster_proto::Value;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{ControlServer, EVENTS, LISTENER, Waiter};
 use crate::control::order::{Order, OrderId};
 use crate::control::session::{Session, SessionState};
-use crate::driver::SocketFile;
+use crate::driver::{Clock, SocketFile};
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
 
 /// What its text says that it is.
@@ -144,6 +144,9 @@ impl ControlServer {
             ending: state.ending,
             first_is_gone: state.first_is_gone,
             abandoned: false,
+            clock: Clock::start(),
+            throttled: BTreeSet::new(),
+            throttling: false,
         })
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use mio::net::UnixStream;
 use serde::{Deserialize, Serialize};
 
-use super::Session;
+use super::{Output, Session};
 use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// What there is of a client.
@@ -23,6 +23,8 @@ pub(in super::super) struct SessionState {
     gone: bool,
     leaving: bool,
     awaits: usize,
+    #[serde(default)]
+    cut_off: bool,
 }
 
 impl SessionState {
@@ -41,12 +43,13 @@ impl Session {
             stream: leaving.place(&self.stream)?,
             input: self.input[self.taken..].to_vec(),
             skipping: self.skipping,
-            output: self.output.iter().copied().collect(),
+            output: self.output.bytes(),
             subscription: self.subscription.clone(),
             said_all: self.said_all,
             gone: self.gone,
             leaving: self.leaving,
             awaits: self.awaits,
+            cut_off: self.cut_off,
         })
     }
 
@@ -60,7 +63,9 @@ impl Session {
             input: state.input,
             searched: 0,
             skipping: state.skipping,
-            output: state.output.into(),
+            output: Output::of(&state.output),
+            deadline: None,
+            cut_off: state.cut_off,
             subscription: state.subscription,
             taken: 0,
             said_all: state.said_all,

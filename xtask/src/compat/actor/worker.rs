@@ -247,6 +247,7 @@ fn refused(failure: &ListenError) -> Value {
 fn sent<T>(sent: Result<T, SendError>) -> Value {
     match sent {
         Ok(_) => "written".into(),
+        Err(SendError::Encode(_)) => error("ERR_INVALID_ARG_VALUE"),
         Err(SendError::Disconnected) => error("ERR_IPC_CHANNEL_CLOSED"),
         Err(failure) => error(failure.to_string()),
     }

@@ -29,10 +29,13 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "unix-path", policies: BOTH, play: unix_path },
     Scenario { name: "unix-path-in-use", policies: BOTH, play: unix_path_in_use },
     Scenario { name: "unix-path-nowhere", policies: BOTH, play: unix_path_nowhere },
+    #[cfg(target_os = "linux")]
+    Scenario { name: "abstract-path", policies: BOTH, play: abstract_path },
     Scenario { name: "descriptor-of-nobody", policies: BOTH, play: descriptor_of_nobody },
     Scenario { name: "datagrams", policies: BOTH, play: datagrams },
     Scenario { name: "datagrams-6", policies: BOTH, play: datagrams_6 },
     Scenario { name: "datagrams-in-use", policies: BOTH, play: datagrams_in_use },
+    Scenario { name: "datagrams-of-another-family", policies: RR, play: another_family },
 ];
 
 /// A port of the play's own address that somebody else listens on.
@@ -283,6 +286,22 @@ fn unix_path(stage: &mut Stage<'_>) -> Played {
     Ok(())
 }
 
+/// A name without a file, as Nitro's servers have one.
+#[cfg(target_os = "linux")]
+fn abstract_path(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 2)?;
+    let name = stage.folder().join("server").display().to_string();
+    let path = format!("\0{name}");
+    listen(stage, 1, "s", json!({ "path": path }))?;
+    stage.client_of_abstract_path(&name, false)?;
+    settled(stage, 1)?;
+    listen(stage, 2, "s", json!({ "path": path }))?;
+    for _ in 0..4 {
+        stage.client_of_abstract_path(&name, stage.play.policy == Policy::None)?;
+    }
+    end(stage, &[1, 2])
+}
+
 fn unix_path_in_use(stage: &mut Stage<'_>) -> Played {
     let path = stage.folder().join("taken");
     let taken = std::os::unix::net::UnixListener::bind(&path)?;
@@ -329,6 +348,14 @@ fn datagrams_6(stage: &mut Stage<'_>) -> Played {
     let options = json!({ "type": "udp6", "host": "::1", "port": 0 });
     let port = bind(stage, 1, "s", options)?["port"].clone();
     stage.datagram("::1", &port)?;
+    end(stage, &[1])
+}
+
+fn another_family(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    for (kind, host) in [("udp4", "::1"), ("udp6", "127.0.0.1")] {
+        bind(stage, 1, kind, json!({ "type": kind, "host": host, "port": 0 }))?;
+    }
     end(stage, &[1])
 }
 

@@ -10,6 +10,8 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "messages-before-online", policies: RR, play: before_online },
     Scenario { name: "messages-after-the-end", policies: RR, play: after_the_end },
     Scenario { name: "large-messages", policies: RR, play: large },
+    Scenario { name: "lone-surrogates", policies: RR, play: lone_surrogates },
+    Scenario { name: "unknown-acts", policies: RR, play: unknown_acts },
     Scenario { name: "structured-clones", policies: RR, play: structured_clones },
 ];
 
@@ -80,6 +82,38 @@ fn large(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
     let long = |character: &str, times: u32| json!({ "$type": "repeated", "value": character, "times": times });
     both_ways(stage, vec![long("x", 300_000), json!([long("é", 20_000), long("€", 30_000)])])?;
+    end(stage, &[1])
+}
+
+fn lone_surrogates(stage: &mut Stage<'_>) -> Played {
+    for serialization in ["json", "advanced"] {
+        setup(stage, json!({ "serialization": serialization }))?;
+        let worker = fork(stage)?;
+        for units in
+            [&[0xD800][..], &[0x61, 0xDC00, 0x62], &[0xD83D, 0xDE00, 0xDBFF, 0xDFFF, 0xDFFF]]
+        {
+            let message = json!([{ "text": { "$type": "Utf16", "value": units } }, "😀"]);
+            stage.primary(json!({ "do": "send", "worker": worker, "message": message }))?;
+            stage.worker_sees(worker, "message")?;
+            stage.worker(worker, json!({ "do": "send", "message": message }))?;
+            stage.sees(worker, "message")?;
+        }
+    }
+    end(stage, &[1, 2])
+}
+
+/// What neither a primary nor a program knows is ignored.
+fn unknown_acts(stage: &mut Stage<'_>) -> Played {
+    cluster(stage, 1)?;
+    for message in [
+        json!({ "cmd": "NODE_CLUSTER", "act": "unknown" }),
+        json!({ "cmd": "NODE_CLUSTER" }),
+        json!({ "cmd": "NODE_UNHEARD_OF" }),
+    ] {
+        stage.worker(1, json!({ "do": "send", "message": message }))?;
+    }
+    stage.worker(1, json!({ "do": "send", "message": "still here" }))?;
+    stage.sees(1, "message")?;
     end(stage, &[1])
 }
 
