@@ -91,6 +91,9 @@ fn become_user(asked: &CheckAccess) -> nix::Result<()> {
             asked.group.iter().map(|group| nix::unistd::Gid::from_raw(*group)).collect();
         nix::unistd::setgroups(&groups)?;
     }
+    // Workers cannot be given groups there.
+    #[cfg(target_vendor = "apple")]
+    let _ = &asked.group;
     if let Some(gid) = asked.gid {
         nix::unistd::setgid(gid.into())?;
     }

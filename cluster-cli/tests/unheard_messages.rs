@@ -75,11 +75,7 @@ fn pm2s_sign_of_readiness_is_named() {
 fn where_a_client_listens_nothing_is_said() {
     let folder = Folder::new("heard");
     let Some(node) = nodes().into_iter().next() else { return };
-    let script = folder.file(
-        "app.cjs",
-        "process.on('message', (m) => process.send(m)); setInterval(() => {}, 1000);",
-        0o644,
-    );
+    let script = folder.file("app.cjs", "process.on('message', (m) => process.send(m));", 0o644);
     let socket = folder.0.join("s");
     let mut command = cluster();
     command.args(["run", "-n", "1", "--control"]).arg(&socket).arg("--exec-path").arg(node);

@@ -43,7 +43,7 @@ impl SocketAccess {
     /// # Errors
     /// If it is something else than that, or may not be changed.
     pub fn apply(&self, path: &Path) -> io::Result<()> {
-        if *self == Self::default() {
+        if self.is_default() {
             return Ok(());
         }
         let (file, _) = own_socket(path)?;
@@ -55,6 +55,10 @@ impl SocketAccess {
             file.set_owner(self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw))?;
         }
         Ok(())
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Adds permissions to those that the file of a socket has that was just bound.

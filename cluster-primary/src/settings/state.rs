@@ -49,7 +49,7 @@ pub(crate) struct SettingsState {
     keep_listeners: bool,
     #[serde(default)]
     report_connections: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "SocketAccess::is_default")]
     socket_access: SocketAccess,
     limits: Limits,
 }
