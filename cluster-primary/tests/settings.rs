@@ -69,7 +69,7 @@ fn what_a_launcher_will_not_find_is_said_at_once() {
     for (launcher, exec, said) in [
         ("env", "/no/such/program", "cannot execute /no/such/program: No such file"),
         ("env", "cluster-no-such-program", "on PATH"),
-        ("env", "/etc/passwd", "is it executable?"),
+        ("env", "/etc/passwd", "is not executable"),
         ("/no/such/launcher", "sh", "cannot execute /no/such/launcher"),
     ] {
         let mut settings = Settings::new(exec);

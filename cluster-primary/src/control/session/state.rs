@@ -23,7 +23,7 @@ pub(in super::super) struct SessionState {
     gone: bool,
     leaving: bool,
     awaits: usize,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut_off: bool,
 }
 
