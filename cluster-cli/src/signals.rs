@@ -26,11 +26,16 @@ pub(crate) enum Asked {
     End,
     /// The terminal was closed: to end.
     HangUp,
-    Reload,
+    /// To replace all workers; the pid of the process that asked, if it is known.
+    Reload {
+        by: Option<u32>,
+    },
     /// One worker more.
     More,
     /// One worker fewer.
-    Fewer,
+    Fewer {
+        by: Option<u32>,
+    },
     Upgrade,
     /// A process has ended, which may be a stranger's.
     Reap,
@@ -121,11 +126,11 @@ impl Meanings {
             SIGHUP if self.hang_ups.is_one(sender) => {
                 return (!self.hang_ups.ignored).then_some(Asked::HangUp);
             }
-            SIGHUP if self.supervised => Asked::Reload,
+            SIGHUP if self.supervised => Asked::Reload { by: sender.pid() },
             // A job in the background that used the terminal, and a window that was resized.
             SIGTTIN | SIGTTOU | SIGWINCH if from_kernel => return None,
             SIGTTIN => Asked::More,
-            SIGTTOU => Asked::Fewer,
+            SIGTTOU => Asked::Fewer { by: sender.pid() },
             SIGUSR2 => Asked::Upgrade,
             SIGCHLD => Asked::Reap,
             SIGINT | SIGTERM | SIGHUP | SIGQUIT => Asked::End,
@@ -177,19 +182,19 @@ mod tests {
             assert_eq!(meanings.of(signal, Sender::Kernel), None);
         }
         assert_eq!(meanings.of(SIGTTIN, PERSON), Some(Asked::More));
-        assert_eq!(meanings.of(SIGTTOU, PERSON), Some(Asked::Fewer));
+        assert_eq!(meanings.of(SIGTTOU, PERSON), Some(Asked::Fewer { by: None }));
     }
 
     #[test]
     fn a_hang_up_ends_and_a_request_reloads() {
         let kept = meanings(true, false);
         assert_eq!(kept.of(SIGHUP, Sender::Kernel), Some(Asked::HangUp));
-        assert_eq!(kept.of(SIGHUP, PERSON), Some(Asked::Reload));
+        assert_eq!(kept.of(SIGHUP, PERSON), Some(Asked::Reload { by: None }));
         let driven = meanings(false, false);
         assert_eq!(driven.of(SIGHUP, PERSON), Some(Asked::End));
         let hang_ups = HangUps::new(Some(true));
         let under_nohup = Meanings { supervised: true, forwards: false, hang_ups };
         assert_eq!(under_nohup.of(SIGHUP, Sender::Kernel), None);
-        assert_eq!(under_nohup.of(SIGHUP, PERSON), Some(Asked::Reload));
+        assert_eq!(under_nohup.of(SIGHUP, PERSON), Some(Asked::Reload { by: None }));
     }
 }

@@ -27,12 +27,16 @@ impl Runner {
         }
         match asked {
             Asked::End => self.asked_to_end(),
-            Asked::Reload => {
+            Asked::Reload { by } => {
+                self.spare(by);
                 // What is wrong has been said.
                 let _said = self.reload();
             }
             Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
-            Asked::Fewer => self.cluster.scale(wanted.saturating_sub(1)),
+            Asked::Fewer { by } => {
+                self.spare(by);
+                self.cluster.scale(wanted.saturating_sub(1));
+            }
             Asked::Upgrade => self.begin_upgrade(None),
             Asked::Reap => self.reap(),
             Asked::HangUp => self.hung_up(),
@@ -45,6 +49,12 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// A script that a worker has started may be what asks: it is not ended by what it asked for. (One that
+    /// is known by its pid alone may have ended already; `cluster reload` waits for its answer.)
+    fn spare(&mut self, requester: Option<u32>) {
+        requester.into_iter().for_each(|pid| self.cluster.primary_mut().spare_requester(pid));
     }
 
     /// Reads the options anew, and replaces every worker.
@@ -156,8 +166,8 @@ impl Runner {
 /// The order that a signal is.
 fn order_of(asked: Asked) -> Option<Order> {
     match asked {
-        Asked::Reload => Some(Order::Reload),
-        Asked::More | Asked::Fewer => Some(Order::Scale { workers: 1 }),
+        Asked::Reload { .. } => Some(Order::Reload),
+        Asked::More | Asked::Fewer { .. } => Some(Order::Scale { workers: 1 }),
         Asked::Upgrade => Some(Order::Upgrade),
         Asked::End
         | Asked::HangUp

@@ -16,6 +16,14 @@ pub(super) enum Sender {
 }
 
 impl Sender {
+    /// The pid of the process that sent it, if it is known.
+    pub(super) fn pid(self) -> Option<u32> {
+        match self {
+            Self::Process(Some(pid)) => u32::try_from(pid.as_raw_nonzero().get()).ok(),
+            Self::Process(None) | Self::Kernel => None,
+        }
+    }
+
     pub(super) fn of(info: &siginfo_t) -> Self {
         if is_kernels(info.si_code) {
             return Self::Kernel;

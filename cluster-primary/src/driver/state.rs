@@ -39,7 +39,7 @@ pub(crate) struct PrimaryState {
     lent: BTreeMap<RawFd, usize>,
     #[serde(default)]
     agent_folder: Option<AgentFolderState>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "TreesState::is_empty")]
     trees: TreesState,
     #[serde(default)]
     closing: BTreeMap<ServerId, Closing>,

@@ -37,7 +37,7 @@ pub(crate) struct SettingsState {
     die_with_primary: bool,
     #[serde(default)]
     node_agent: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     end_descendants: Option<EndDescendants>,
     inspect_port: InspectPortState,
     windows_hide: bool,

@@ -282,6 +282,11 @@ impl ProcessTrees {
         self.ended.values().all(Leftovers::rests)
     }
 
+    /// Whether nothing is followed, spared, or left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.ended.is_empty() && self.spared.is_empty() && !self.killing
+    }
+
     /// How many processes are known to descend from a worker that runs.
     pub fn descendants(&self, worker: WorkerId) -> Option<usize> {
         self.running.get(&worker).map(|tree| tree.descendants.len())

@@ -21,6 +21,13 @@ pub(in super::super) struct TreesState {
     pipes: Vec<(WorkerId, u32, usize)>,
 }
 
+impl TreesState {
+    /// Whether no worker's processes are followed, and none are left.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.machine.is_empty() && self.leaders.is_empty() && self.pipes.is_empty()
+    }
+}
+
 impl Trees {
     pub(in super::super) fn state(&self, leaving: &mut Leaving) -> Result<TreesState, StateError> {
         let mut state = TreesState { machine: self.machine.clone(), ..TreesState::default() };
