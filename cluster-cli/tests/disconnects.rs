@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use client::Client;
-use rustix::process::Signal;
 use serde_json::json;
 use support::{
     Cluster, Folder, assert_gone, cluster, eventually, file, get_path, nodes, run_script,
@@ -97,10 +96,8 @@ fn a_client_that_disconnects_all_ends_the_cluster() {
     // One alone is replaced.
     assert_eq!(client.call("disconnectWorker", json!({"worker": 1})), true);
     cluster.listening(3);
-    client.write("{\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"disconnect\"}\n");
+    assert_eq!(client.call("disconnect", json!({})), true);
     assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
     assert_eq!(cluster.worker_pids().len(), 3);
     assert_gone(&cluster.worker_pids());
-    // It had ended of itself.
-    cluster.signal(Signal::TERM);
 }

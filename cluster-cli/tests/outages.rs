@@ -46,7 +46,8 @@ const DEATH: &str = "died (code 3)";
 fn one_that_has_served_waits_for_its_database() {
     let program = Program::new("database");
     program.up();
-    let options = ["-n", "2", "--max-failures", "2", "--backoff-max", "200ms"];
+    let options =
+        ["-n", "2", "--max-failures", "2", "--backoff-max", "200ms", "--failure-period", "1h"];
     let cluster = program.start(&options);
     let address = cluster.listening(2);
     program.down();

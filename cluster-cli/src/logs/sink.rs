@@ -8,7 +8,7 @@
 //!
 //! If the system cannot take more (the disk is full), what waits is kept, and written once there is space.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -209,7 +209,7 @@ pub(super) fn may_pass(to: &impl AsFd, error: Errno) -> bool {
     match error {
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::NOMEM | Errno::NOBUFS => true,
         // Of a terminal it says that there is none any more.
-        Errno::IO => !rustix::termios::isatty(to),
+        Errno::IO => !to.as_fd().is_terminal(),
         _ => false,
     }
 }
