@@ -4,7 +4,6 @@
 mod client;
 mod support;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,6 +47,7 @@ fn fail(command: &mut Command) -> String {
 #[cfg(target_os = "linux")]
 #[test]
 fn abstract_sockets_are_shared_whatever_the_working_directory() {
+    use std::io::Read;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixStream};
 

@@ -59,7 +59,7 @@ fn a_client_that_reads_loses_no_event_however_large() {
 
 #[test]
 fn the_shell_loses_no_event_either() {
-    for node in nodes() {
+    if let Some(node) = nodes().into_iter().next() {
         let folder = Folder::new("shell");
         let (mut cluster, mut client) = primary(&folder, &node);
         let control = folder.0.join("control");
@@ -71,8 +71,8 @@ fn the_shell_loses_no_event_either() {
             ask(&mut client, 1, 0, 0);
             events.out.all().iter().any(|line| line.contains("sent")).then_some(())
         });
-        ask(&mut client, 1, 500, 100_000);
-        let lines = events.out.wait_for(500, |line| line.len() > 100_000);
+        ask(&mut client, 1, 200, 100_000);
+        let lines = events.out.wait_for(200, |line| line.len() > 100_000);
         for (at, line) in lines.iter().enumerate() {
             let event: Value = serde_json::from_str(line).expect("a whole line");
             assert_eq!(event["message"][0], at);
@@ -87,7 +87,7 @@ fn the_shell_loses_no_event_either() {
 /// other client.
 #[test]
 fn a_client_that_does_not_read_is_cut_off_and_told_why() {
-    const COUNT: u32 = 200;
+    const COUNT: u32 = 120;
     let Some(node) = nodes().into_iter().next() else { return };
     let folder = Folder::new("cut-off");
     let (cluster, mut reader) = primary(&folder, &node);
@@ -125,7 +125,8 @@ fn a_client_that_does_not_read_is_cut_off_and_told_why() {
     }
     assert_eq!(heard, COUNT);
     assert_eq!(other, Some(json!({"sent": 0})), "worker 2 was heard meanwhile");
-    assert!(most < before + (150 << 10), "{most} KiB, {before} KiB before");
+    println!("{most} KiB at the most, {before} KiB before");
+    assert!(most < before + (90 << 10), "{most} KiB, {before} KiB before");
 
     // The worker could not have sent all of it, were it not cut off. It gets the rest of the line that
     // it has the beginning of, and the reason.
