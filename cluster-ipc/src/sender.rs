@@ -285,6 +285,29 @@ impl<H> Sender<H> {
         ))
     }
 
+    /// Whether all that is under way to the peer is a probe, written and not answered.
+    pub(crate) fn awaits_probe(&self) -> bool {
+        let oldest = self.gate.oldest().and_then(|key| self.frames.get(key));
+        let probe = matches!(oldest, Some(Frame::Handle(frame)) if frame.probe);
+        probe && !self.closed && self.straddle.unanswered() == 1
+    }
+
+    /// Stops waiting for the answer to a probe that is under way alone; false if there is none.
+    pub(crate) fn abandon_probe(&mut self) -> bool {
+        if !self.awaits_probe() {
+            return false;
+        }
+        let key = self.gate.oldest().copied();
+        if let Some(Frame::Handle(frame)) = key.and_then(|key| self.frames.get_mut(&key)) {
+            frame.token = None;
+        }
+        let awaited = self.straddle.answered();
+        debug_assert!(awaited, "the probe is written");
+        self.gate.abandon();
+        self.pump();
+        true
+    }
+
     pub(crate) fn set_wire(&mut self, wire: Wire) {
         self.wire = wire;
         if !self.closed {
@@ -606,7 +629,7 @@ impl<H> Sender<H> {
                 }
                 // A probe would take the next handle from any peer's next frame. Node alone minds
                 // where its reads end.
-                let to_node = matches!(frame.wire, Wire::Json | Wire::Advanced);
+                let to_node = matches!(frame.wire, Wire::Json | Wire::Advanced | Wire::BunJson);
                 let straddles = to_node && self.straddle.straddles(written, bytes == written);
                 self.straddle.wrote_handle(frame.probe || straddles);
                 if !frame.resend {

@@ -112,7 +112,7 @@ mod value_serde;
 pub use codec::Advanced;
 pub use codec::Codec;
 #[cfg(feature = "json")]
-pub use codec::Json;
+pub use codec::{BunJson, Json};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
 pub use deframe::{DEFAULT_MAX_FRAME, Deframer, DeframerState, Frame, FrameError, Framing};
