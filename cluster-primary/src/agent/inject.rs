@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `node … app.js` | `-r FILE`, before Node's other arguments |
 //! | a script with `#!/usr/bin/env node` | `NODE_OPTIONS="-r FILE …"`; the agent restores it before the program runs |
-//! | either, where Node may not read `FILE` or there is none | `--import data:…` instead of `-r FILE`: a stub that reads the agent from a descriptor |
+//! | `bun … app.js`, or a script with `#!/usr/bin/env bun` | `BUN_OPTIONS="--preload=FILE …"`: the part for Bun, which restores it |
+//! | Node, where Node may not read `FILE` or there is none | `--import data:…` instead of `-r FILE`: a stub that reads the agent from a descriptor |
 //!
 //! `-r` keeps a CommonJS main as it is, where `--import` has the ESM loader run it: so it is preferred.
 
@@ -23,6 +24,10 @@ const SCRIPT: &str = "CLUSTER_AGENT_SCRIPT_FD";
 /// What `NODE_OPTIONS` was: `-` if it was absent, else `=` and its value.
 const OPTIONS_BEFORE: &str = "CLUSTER_AGENT_NODE_OPTIONS";
 
+/// What `BUN_OPTIONS` was, as [`OPTIONS_BEFORE`].
+const BUN_OPTIONS_BEFORE: &str = "CLUSTER_BUN_OPTIONS";
+
+pub(crate) const BUN_OPTIONS: &str = "BUN_OPTIONS";
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// Under Node 20's permission model `-r` of a file that the program may not read is an error.
@@ -61,10 +66,15 @@ impl Program<'_> {
         let place = match self.interpreter {
             Some(interpreter) if is_node(interpreter) => Place::Interpreter,
             None if is_node(self.exec) => Place::Program,
-            _ => return names_node(&self.first_line).then_some(Place::Options),
+            _ => return names(&self.first_line, is_node).then_some(Place::Options),
         };
         // What NODE_OPTIONS preloads comes before what the command line does, and would see the agent.
         Some(if self.preloads() { Place::Options } else { place })
+    }
+
+    /// Whether this is seen to be Bun.
+    pub(crate) fn is_bun(&self) -> bool {
+        is_bun(self.interpreter.unwrap_or(self.exec)) || names(&self.first_line, is_bun)
     }
 
     /// Whether `NODE_OPTIONS` has modules loaded before the program.
@@ -178,11 +188,37 @@ pub(crate) fn is_node(path: &Path) -> bool {
         || !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-/// Whether a script's first line has Node run it: `/usr/bin/node`, `/usr/bin/env node`,
+/// The variables that a Bun worker is started with, which has it load that file. `before` is what
+/// `BUN_OPTIONS` was; none if the file's path has a blank, which that variable cannot say.
+pub(crate) fn bun_variables(
+    file: &Path,
+    before: Option<&OsStr>,
+) -> Option<Vec<(OsString, OsString)>> {
+    if file.as_os_str().as_bytes().iter().any(u8::is_ascii_whitespace) {
+        return None;
+    }
+    let mut options = OsString::from("--preload=");
+    options.push(file);
+    let mut was = OsString::from("-");
+    if let Some(value) = before {
+        was = "=".into();
+        was.push(value);
+        options.push(" ");
+        options.push(value);
+    }
+    Some(vec![(BUN_OPTIONS.into(), options), (BUN_OPTIONS_BEFORE.into(), was)])
+}
+
+/// `bun`, wherever it lies.
+fn is_bun(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new("bun"))
+}
+
+/// Whether a script's first line has such a runtime run it: `/usr/bin/node`, `/usr/bin/env node`,
 /// `/usr/bin/env -S node --flag`.
-fn names_node(first_line: &[OsString]) -> bool {
+fn names(first_line: &[OsString], is_it: fn(&Path) -> bool) -> bool {
     let Some((first, rest)) = first_line.split_first() else { return false };
-    if is_node(Path::new(first)) {
+    if is_it(Path::new(first)) {
         return true;
     }
     if Path::new(first).file_name() != Some(OsStr::new("env")) {
@@ -192,7 +228,7 @@ fn names_node(first_line: &[OsString]) -> bool {
         let word = word.as_bytes();
         word.starts_with(b"-") || word.contains(&b'=')
     };
-    rest.iter().find(|word| !is_option(word)).is_some_and(|word| is_node(Path::new(word)))
+    rest.iter().find(|word| !is_option(word)).is_some_and(|word| is_it(Path::new(word)))
 }
 
 /// The stub as a URL, without its comments.

@@ -10,8 +10,8 @@ use cluster_proto::{Object, Value};
 
 use crate::supervisor::{Cause, Death, Notice};
 use crate::{
-    Address, Affinity, Event, EventHandle, InspectPort, Placement, PolicyName, Primary, Settings,
-    Stdio, WorkerId,
+    Address, Affinity, Event, EventHandle, Fallback, InspectPort, Placement, PolicyName, Primary,
+    Settings, Stdio, WorkerId,
 };
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
@@ -61,6 +61,10 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("address", address(at))
             .with("instead", instead.as_str())
             .with("message", reason.as_str()),
+        Event::HandsOver { address: at, runtime } => typed("fallback")
+            .with("address", address(at))
+            .with("instead", Fallback::Handoff.as_str())
+            .with("message", format!("{runtime} cannot listen on a socket that it is sent")),
         _ => return None,
     })
 }

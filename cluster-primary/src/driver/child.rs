@@ -17,6 +17,7 @@ use mio::unix::SourceFd;
 use super::Primary;
 use super::agent::AgentPipes;
 use super::process::Process;
+use super::runtime;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
 use crate::machine::{Handle, Input};
@@ -115,6 +116,14 @@ fn answered(message: &Message) -> Option<u64> {
     }
 }
 
+fn asks_for_server(message: &Message) -> bool {
+    let body = match message {
+        Message::Cluster(message) => &message.body,
+        _ => return false,
+    };
+    matches!(body, ClusterBody::QueryServer(_))
+}
+
 impl Primary {
     /// Reads what a worker has to say, up to a limit; whether there may be more.
     pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
@@ -174,6 +183,13 @@ impl Primary {
                     self.hear(worker, message, None);
                 }
                 Ok(Recv::Message(received)) => {
+                    if asks_for_server(&received.message)
+                        && let Some(pid) = self.machine.worker(worker).map(|known| known.pid)
+                        && let Some(runtime) = runtime::that_cannot_listen(pid, self.settings())
+                    {
+                        let runtime = runtime.to_owned();
+                        self.machine.handle_input(now, Input::CannotListen { worker, runtime });
+                    }
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
                         let id = HandleId(self.last_handle);

@@ -18,6 +18,7 @@ mod process;
 mod program;
 mod remote;
 mod requests;
+mod runtime;
 mod send;
 mod serve;
 mod signals;
@@ -26,6 +27,7 @@ mod sorted;
 mod spawn;
 mod state;
 mod tokens;
+mod unread;
 pub mod usage;
 mod view;
 mod watch;
@@ -343,7 +345,7 @@ impl Primary {
     }
 
     fn add_agent(&mut self, worker: WorkerId, agent: Prepared) -> io::Result<()> {
-        let mut pipes = agent.pipes;
+        let Some(mut pipes) = agent.pipes else { return Ok(()) };
         let token = self.tokens.token(Source::Agent(worker));
         pipes.register(self.poll.registry(), token)?;
         if let Some(child) = self.children.get_mut(&worker) {

@@ -16,6 +16,7 @@ mod io;
 mod latency;
 mod leaving;
 mod listening;
+mod probing;
 mod server;
 mod slots;
 mod sockets;
@@ -127,6 +128,8 @@ impl Machine {
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
             Input::Probed { worker } => self.probed(now, worker),
+            Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
+            Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
             Input::ChannelFailed { worker, error } => {
                 self.event(Event::Error { worker, error });
             }
@@ -161,6 +164,7 @@ impl Machine {
     pub fn handle_timeout(&mut self, now: Mono) {
         self.notice_slow(now);
         self.look_after_workers(now);
+        self.probing_due(now);
         self.slots_due(now);
         let due: Vec<_> = self
             .servers
@@ -187,7 +191,7 @@ impl Machine {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
         let others =
             [self.next_slow(), self.next_reserve(), self.health_timeout(), self.slots_timeout()];
-        servers.chain(others.into_iter().flatten()).min()
+        servers.chain(others.into_iter().flatten()).chain(self.probing_timeout()).min()
     }
 
     /// Sets how many hand-offs may be under way to all workers together, each of which costs a

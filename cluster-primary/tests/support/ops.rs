@@ -903,7 +903,7 @@ impl World {
             Event::Online { worker }
             | Event::Listening { worker, .. }
             | Event::ListenFailed { worker, .. } => known(worker, &self.workers),
-            Event::Error { .. } | Event::NoAgent { .. } => {}
+            Event::Error { .. } | Event::NoAgent { .. } | Event::HandsOver { .. } => {}
             Event::Leaving { worker, progress, .. } => {
                 let retired = &self.workers[&worker];
                 // Its process may outlive its channel.

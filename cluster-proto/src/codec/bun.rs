@@ -79,7 +79,8 @@ impl Codec for BunJson {
 
 /// Reads a payload that [is marked](BunJson::is_marked).
 pub(super) fn decode(payload: &[u8]) -> Result<Message, DecodeError> {
-    let malformed = |what: &str| DecodeError::Malformed { encoding: "Bun's JSON", what: what.into() };
+    let malformed =
+        |what: &str| DecodeError::Malformed { encoding: "Bun's JSON", what: what.into() };
     let value = json::parse(&payload[1..]).map_err(|error| match error {
         // A descriptor may have come with it, so it cannot be passed over.
         DecodeError::TooDeep => malformed("a message of the protocol's own that nests too deep"),
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_bun_leaves_out_is_supplied() {
-        let reply = Json.decode(b"\x02{\"act\":\"newconn\",\"key\":\"k\",\"$hasHandle\":true,\"seq\":7}");
+        let reply =
+            Json.decode(b"\x02{\"act\":\"newconn\",\"key\":\"k\",\"$hasHandle\":true,\"seq\":7}");
         assert_eq!(reply, Ok(newconn().with_handle(HandleKind::NetNative)));
         let listening = Json.decode(
             b"\x02{\"cmd\":\"NODE_CLUSTER\",\"act\":\"listening\",\"port\":80,\"data\":null,\"address\":null,\"addressType\":4}",
