@@ -9,7 +9,11 @@
 // A net.Server does take part. So here an http.Server listens by a net.Server, whose connections it is
 // given as its 'connection' events.
 //
-// TLS servers, those with `exclusive`, and Bun.serve are left as they are.
+// Under the placement `kernel` a worker has a socket of its own, and the primary hands it connections
+// besides, those that waited where no worker accepts. Bun drops them with an exception, so here a
+// net.Server takes them.
+//
+// TLS servers of node:https, those with `exclusive`, and Bun.serve are left as they are.
 
 (function () {
   const env = process.env;
@@ -24,12 +28,42 @@
   if (own >= 0) process.execArgv.splice(own, 1);
   if (env.NODE_UNIQUE_ID === undefined || process.versions.bun === undefined) return;
 
+  const FRESH_AGE = 1000; // ms that a new connection may take for its first request
   const http = require('node:http');
   const net = require('node:net');
   const inners = new WeakMap(); // the net.Server of each http.Server that listens by one
   const { prototype } = http.Server;
   const original = {};
   const innerOf = (server) => inners.get(server);
+
+  const netListen = net.Server.prototype.listen;
+  net.Server.prototype.listen = function listen(...args) {
+    const result = netListen.apply(this, args);
+    this.prependOnceListener('listening', takeHandedConnections);
+    return result;
+  };
+
+  function takeHandedConnections() {
+    const symbol = Object.getOwnPropertySymbols(this).find((known) => {
+      return known.description === 'kClusterHandle';
+    });
+    const handle = symbol && this[symbol];
+    if (typeof handle?.sharedFd !== 'number' || handle.onconnection !== undefined) return;
+    handle.onconnection = (error, client) => {
+      if (error || this[symbol] !== handle) {
+        client?.close();
+        return;
+      }
+      const { allowHalfOpen, highWaterMark, pauseOnConnect } = this;
+      const socket = new net.Socket({ allowHalfOpen, highWaterMark });
+      socket.isServer = true;
+      socket.connect({ fd: client.fd, fdIsRawSocket: true, pauseOnConnect });
+      if (this.noDelay) socket.setNoDelay(true);
+      socket.server = socket._server = this;
+      this._connections++;
+      this.emit('connection', socket);
+    };
+  }
 
   // Replaces a method for servers that listen by a net.Server.
   function override(name, method) {
@@ -74,10 +108,23 @@
 
   function listenBy(server, args) {
     const inner = net.createServer({ allowHalfOpen: true, noDelay: true });
+    const requests = new Map(); // each connection, with the number of its requests
     const responses = new Set(); // those that are not finished
     let closing = false;
     inners.set(server, inner);
 
+    // Ends connections that wait for a further request. A client that has sent nothing yet may just be
+    // about to.
+    const endIdle = () => {
+      const busy = new Set();
+      for (const response of responses) busy.add(response.req.socket);
+      for (const [socket, count] of requests) {
+        if (count > 0 && !busy.has(socket)) socket.end();
+      }
+    };
+    const endUnused = () => {
+      for (const [socket, count] of requests) if (count === 0) socket.destroy();
+    };
     const last = (response) => {
       response.shouldKeepAlive = false;
       if (!response.headersSent) response.setHeader('connection', 'close');
@@ -91,11 +138,13 @@
     define(function (event, ...values) {
       if (event === 'request' || event === 'checkContinue' || event === 'checkExpectation') {
         const response = values[1];
+        const { socket } = values[0];
         responses.add(response);
+        requests.set(socket, (requests.get(socket) ?? 0) + 1);
         if (closing) last(response);
         response.once('close', () => {
           responses.delete(response);
-          if (closing) setImmediate(() => server.closeIdleConnections());
+          if (closing) setImmediate(endIdle);
         });
       }
       return emit.call(this, event, ...values);
@@ -107,7 +156,11 @@
       else delete server.emit;
     }
 
-    inner.on('connection', (socket) => server.emit('connection', socket));
+    inner.on('connection', (socket) => {
+      requests.set(socket, 0);
+      socket.once('close', () => requests.delete(socket));
+      server.emit('connection', socket);
+    });
     inner.on('error', (error) => {
       if (!inner.listening) forget();
       server.emit('error', error);
@@ -125,7 +178,8 @@
       if (!closing) {
         closing = true;
         responses.forEach(last);
-        server.closeIdleConnections();
+        endIdle();
+        setTimeout(endUnused, FRESH_AGE).unref();
       }
       return result;
     };

@@ -144,7 +144,7 @@ impl Report {
             ),
             Event::HandsOver { address, runtime } => warn!(
                 "connections to {address} are handed over to the workers, whatever --placement says: \
-                 {runtime} cannot listen on a socket that it is sent"
+                 {runtime} cannot serve a socket that it is sent"
             ),
             Event::Message { worker: id, .. } | Event::Request { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);

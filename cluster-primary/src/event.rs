@@ -67,8 +67,8 @@ pub enum Event<H = OwnedFd> {
         reason: String,
     },
     /// The placement is not [`Placement::Handoff`](crate::Placement::Handoff), but the connections of
-    /// this server are handed over all the same: the worker that opens it cannot listen on a socket
-    /// that it is sent.
+    /// this server are handed over all the same: the worker that opens it cannot serve a socket that
+    /// it is sent.
     HandsOver {
         /// The server.
         address: Address,

@@ -64,7 +64,7 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
         Event::HandsOver { address: at, runtime } => typed("fallback")
             .with("address", address(at))
             .with("instead", Fallback::Handoff.as_str())
-            .with("message", format!("{runtime} cannot listen on a socket that it is sent")),
+            .with("message", format!("{runtime} cannot serve a socket that it is sent")),
         _ => return None,
     })
 }

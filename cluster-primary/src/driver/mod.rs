@@ -446,13 +446,16 @@ impl Primary {
     /// [`LeaveProgress::Stop`](crate::LeaveProgress::Stop) answers:
     /// - by `signal`, if its program handles it, or if it has never said anything on its channel, or
     ///   has closed it. A Node program with an [agent](crate::agent) handles a signal if `process` has
-    ///   a listener for it; of Python, Bun and Deno the system tells. Of others it is not known;
+    ///   a listener for it; of Python and Bun the system tells. Of others it is not known.
+    ///   A Bun or Deno program that has never listened by way of its channel gets the signal too: what
+    ///   it serves (`Bun.serve`, `Deno.serve`) `disconnect` would not close;
     /// - by a message of the user's, if `message` says that there is one;
     /// - else by `disconnect`.
     pub fn ask_stop(&mut self, worker: WorkerId, signal: Option<Signal>, message: bool) {
         let pid = self.children.get(&worker).and_then(|c| c.process.as_ref()).map(Process::pid);
         let catches = pid.zip(signal).and_then(|(pid, signal)| signals::catches(pid, signal));
-        self.input(Input::AskStop { worker, signal, message, catches });
+        let serves_aside = pid.is_some_and(runtime::serves_aside);
+        self.input(Input::AskStop { worker, signal, message, catches, serves_aside });
     }
 
     /// Tells a worker to close its servers, wait for its connections to end, and leave: Node's

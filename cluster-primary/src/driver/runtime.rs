@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::Settings;
+use crate::{Placement, Settings};
 
 /// A runtime, known by its executable's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +34,42 @@ impl Runtime {
     }
 }
 
-/// The runtime's name if what runs as that process cannot listen on a socket that it is sent: Deno
-/// acknowledges the socket, says that it listens there, and listens at a port of its own.
+/// The runtime's name if what runs as that process cannot serve a socket that it is sent, under that
+/// placement.
+///
+/// - Deno acknowledges the socket, says that it listens there, and listens at a port of its own.
+/// - Bun cannot be handed connections besides, as [`Placement::Kernel`] needs it, unless what it
+///   preloads as its agent sees to that.
+pub(super) fn that_cannot_listen(pid: u32, settings: &Settings) -> Option<&'static str> {
+    match runtime(pid, settings)? {
+        Runtime::Deno => Some("Deno"),
+        Runtime::Bun if settings.placement == Placement::Kernel && !settings.node_agent => {
+            Some("Bun, without --node-agent,")
+        }
+        Runtime::Bun | Runtime::Python => None,
+    }
+}
+
 #[cfg(target_os = "linux")]
-pub(super) fn that_cannot_listen(pid: u32, _settings: &Settings) -> Option<&'static str> {
-    (Runtime::of_process(pid)? == Runtime::Deno).then_some("Deno")
+fn runtime(pid: u32, _settings: &Settings) -> Option<Runtime> {
+    Runtime::of_process(pid)
 }
 
 /// Elsewhere the settings tell, unless it is a script's first line that names the runtime.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn that_cannot_listen(_pid: u32, settings: &Settings) -> Option<&'static str> {
-    (Runtime::of_file(settings.program())? == Runtime::Deno).then_some("Deno")
+fn runtime(_pid: u32, settings: &Settings) -> Option<Runtime> {
+    Runtime::of_file(settings.program())
+}
+
+/// Whether what runs as that process has servers of its own that take no part in `node:cluster`.
+#[cfg(target_os = "linux")]
+pub(super) fn serves_aside(pid: u32) -> bool {
+    matches!(Runtime::of_process(pid), Some(Runtime::Bun | Runtime::Deno))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn serves_aside(_pid: u32) -> bool {
+    false
 }
 
 /// What an interpreter needs before the arguments that the settings have for it, so that it runs a

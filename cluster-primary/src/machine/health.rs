@@ -82,7 +82,8 @@ impl Machine {
             let Some(heard_at) = worker.health.heard_at.filter(|_| is_asked(worker)) else {
                 continue;
             };
-            let unanswered = [worker.health.asked_at, worker.in_flight.oldest()];
+            let asked_at = worker.health.asked_at.filter(|_| worker.probing.is_telling());
+            let unanswered = [asked_at, worker.in_flight.oldest()];
             let since = unanswered.into_iter().flatten().min();
             let late = |at: Mono| now.saturating_sub(at) >= limit;
             if since.is_some_and(late) && late(heard_at) && !worker.health.silent {

@@ -78,7 +78,7 @@ pub enum Input {
         /// Whether it has read the probe; none if this system does not tell.
         read: Option<bool>,
     },
-    /// A worker's runtime cannot listen on a socket that it is sent, whatever it says then (Deno): its
+    /// A worker's runtime cannot serve a socket that it is sent, whatever it says then (Deno): its
     /// servers are to be served by hand-off.
     CannotListen {
         /// The worker.
@@ -178,6 +178,9 @@ pub enum Input {
         message: bool,
         /// Whether the process catches the signal, if that shows whether the program handles it.
         catches: Option<bool>,
+        /// Whether its runtime has servers of its own, of which its channel knows nothing (`Bun.serve`,
+        /// `Deno.serve`).
+        serves_aside: bool,
     },
     /// A worker's agent said something.
     AgentMessage {

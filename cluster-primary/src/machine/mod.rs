@@ -146,8 +146,8 @@ impl Machine {
             Input::TakeOutOfRotation { worker } => self.take_out_of_rotation(now, worker),
             Input::TakeAllOutOfRotation => self.take_all_out_of_rotation(now),
             Input::FinishWork { worker } => self.finish_work(worker),
-            Input::AskStop { worker, signal, message, catches } => {
-                self.ask_stop(worker, signal, message, catches);
+            Input::AskStop { worker, signal, message, catches, serves_aside } => {
+                self.ask_stop(worker, signal, message, catches, serves_aside);
             }
             Input::AgentMessage { worker, message } => self.agent_message(now, worker, message),
             Input::AgentLost { worker } => self.agent_lost(worker),

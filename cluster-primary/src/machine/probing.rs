@@ -27,11 +27,11 @@ pub(super) enum Probing {
     /// Nothing yet.
     #[default]
     Unknown,
-    /// The first one is unanswered; at that time the driver is to look whether it was read. `read`: it
-    /// was at the last look.
-    Asked { look_at: Mono, read: bool },
+    /// The first one is unanswered; at that time the driver is to look whether it was read. `read`:
+    /// whether it was at the last look, if there was one.
+    Asked { look_at: Mono, read: Option<bool> },
     /// The driver looks.
-    Looking { read: bool },
+    Looking { read: Option<bool> },
     /// It answers.
     Answers,
     /// It does not.
@@ -45,6 +45,15 @@ impl Probing {
             _ => None,
         }
     }
+
+    /// Whether a probe that is unanswered for too long shows that the worker is stuck.
+    pub(super) fn is_telling(self) -> bool {
+        match self {
+            Self::Answers => true,
+            Self::Asked { read, .. } | Self::Looking { read } => read == Some(false),
+            Self::Unknown | Self::Ignores => false,
+        }
+    }
 }
 
 impl Machine {
@@ -54,7 +63,7 @@ impl Machine {
         match worker.probing {
             Probing::Ignores => return false,
             Probing::Unknown => {
-                worker.probing = Probing::Asked { look_at: now + LEARN, read: false };
+                worker.probing = Probing::Asked { look_at: now + LEARN, read: None };
             }
             _ => {}
         }
@@ -89,8 +98,8 @@ impl Machine {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Probing::Looking { read: before } = worker.probing else { return };
         let read = read.unwrap_or(true);
-        if !(before && read) {
-            worker.probing = Probing::Asked { look_at: now + LEARN, read };
+        if !(before == Some(true) && read) {
+            worker.probing = Probing::Asked { look_at: now + LEARN, read: Some(read) };
             return;
         }
         worker.probing = Probing::Ignores;
