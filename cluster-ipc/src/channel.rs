@@ -177,6 +177,25 @@ impl<T: Transport> Channel<T> {
         self.sender.probe(token)
     }
 
+    /// Has handles wait until the peer has read all that was written before them. So it is needed by a
+    /// peer that takes a handle for that of the first frame that it reads together with it (Deno).
+    ///
+    /// Nobody tells when that is so: while [`waits_to_be_read`](Self::waits_to_be_read) says that a
+    /// handle waits, the caller looks (`SIOCOUTQ`), [says so](Self::note_all_read), and flushes again.
+    pub fn keep_handles_apart(&mut self) {
+        self.sender.keep_apart();
+    }
+
+    /// Whether a handle is next that [is kept apart](Self::keep_handles_apart), and waits.
+    pub fn waits_to_be_read(&self) -> bool {
+        self.sender.waits_to_be_read()
+    }
+
+    /// The peer has read all that was written.
+    pub fn note_all_read(&mut self) {
+        self.sender.note_all_read();
+    }
+
     /// Whether a [`probe`](Self::probe) is written and not answered: nothing else is under way then.
     pub fn awaits_probe(&self) -> bool {
         self.sender.awaits_probe()

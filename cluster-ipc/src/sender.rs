@@ -285,6 +285,20 @@ impl<H> Sender<H> {
         ))
     }
 
+    pub(crate) fn keep_apart(&mut self) {
+        self.straddle.keep_apart();
+    }
+
+    /// Whether the next handle waits until the peer has read what was written before.
+    pub(crate) fn waits_to_be_read(&self) -> bool {
+        let is_next = matches!(self.queue.front(), Some((Item::Handle(_), 0)));
+        is_next && self.straddle.waits_to_be_read()
+    }
+
+    pub(crate) fn note_all_read(&mut self) {
+        self.straddle.all_read();
+    }
+
     /// Whether all that is under way to the peer is a probe, written and not answered.
     pub(crate) fn awaits_probe(&self) -> bool {
         let oldest = self.gate.oldest().and_then(|key| self.frames.get(key));

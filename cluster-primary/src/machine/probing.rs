@@ -95,6 +95,10 @@ impl Machine {
     /// The driver looked whether a worker has read the probe that it has not answered; `None` if that
     /// cannot be known.
     pub(super) fn probe_looked(&mut self, now: Mono, id: WorkerId, read: Option<bool>) {
+        if read == Some(true) {
+            // Its event loop turns. What is on its way to it may have waited behind the probe.
+            self.heard(now, id);
+        }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Probing::Looking { read: before } = worker.probing else { return };
         let read = read.unwrap_or(true);

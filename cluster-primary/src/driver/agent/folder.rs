@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{BUN_SCRIPT, SCRIPT};
+use crate::agent::{BUN_SCRIPT, DENO_SCRIPT, SCRIPT};
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 
 /// What folders' names begin with; the process id and a number follow.
@@ -30,15 +30,18 @@ pub(super) enum AgentFile {
     Node,
     /// What Bun loads instead.
     Bun,
+    /// What Deno loads instead.
+    Deno,
 }
 
 impl AgentFile {
-    pub(super) const ALL: [Self; 2] = [Self::Node, Self::Bun];
+    pub(super) const ALL: [Self; 3] = [Self::Node, Self::Bun, Self::Deno];
 
     const fn text(self) -> &'static str {
         match self {
             Self::Node => SCRIPT,
             Self::Bun => BUN_SCRIPT,
+            Self::Deno => DENO_SCRIPT,
         }
     }
 
@@ -47,6 +50,7 @@ impl AgentFile {
         match self {
             Self::Node => concat!("agent-", env!("CARGO_PKG_VERSION"), ".cjs"),
             Self::Bun => concat!("bun-", env!("CARGO_PKG_VERSION"), ".cjs"),
+            Self::Deno => concat!("deno-", env!("CARGO_PKG_VERSION"), ".cjs"),
         }
     }
 }

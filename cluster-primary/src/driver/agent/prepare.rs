@@ -7,7 +7,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::folder::AgentFile;
 use super::{AgentFolder, AgentPipes};
 use crate::Settings;
-use crate::agent::inject::{self, Place, Program, Source};
+use crate::agent::inject::{self, Other, Place, Program, Source};
 use crate::driver::{inspect, program};
 
 /// What a worker is started with for its agent's sake.
@@ -48,8 +48,8 @@ impl Prepared {
             first_line: program::first_line(settings, env),
             node_options: inspect::node_options(settings, env),
         };
-        if program.is_bun() {
-            return Self::for_bun(settings, env, folder).map(Some);
+        if let Some(runtime) = program.other_runtime() {
+            return Self::for_other(runtime, settings, env, folder).map(Some);
         }
         let Some(place) = program.place() else {
             return match program.is_javascript() {
@@ -81,15 +81,22 @@ impl Prepared {
         Ok(Some(Self { exec_argv, args, env, fds, pipes: Some(pipes) }))
     }
 
-    /// What makes Bun's `node:http` take part in the cluster; nothing is reported by it, or asked of it.
-    fn for_bun(
+    /// What has `node:http` of Bun and Deno behave as Node's does; nothing is reported by it, or asked of
+    /// it.
+    fn for_other(
+        runtime: Other,
         settings: &Settings,
         env: &[(OsString, Option<OsString>)],
         folder: &mut Option<AgentFolder>,
     ) -> Result<Self, String> {
-        let file = file(settings, folder, AgentFile::Bun).map_err(|error| error.to_string())?;
-        let before = inspect::variable(settings, env, inject::BUN_OPTIONS);
-        let env = inject::bun_variables(&file, before.as_deref())
+        let which = match runtime {
+            Other::Bun => AgentFile::Bun,
+            Other::Deno => AgentFile::Deno,
+        };
+        let file = file(settings, folder, which).map_err(|error| error.to_string())?;
+        let before = inspect::variable(settings, env, runtime.options());
+        let env = runtime
+            .variables(&file, before.as_deref())
             .ok_or_else(|| format!("there is a blank in {}", file.display()))?;
         Ok(Self { exec_argv: Vec::new(), args: Vec::new(), env, fds: Vec::new(), pipes: None })
     }
