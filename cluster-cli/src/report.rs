@@ -166,6 +166,10 @@ impl Report {
                  Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
                  setcap cap_bpf+ep on this program, or AmbientCapabilities=CAP_BPF in its unit)"
             ),
+            Event::HandsOver { address, runtime } => warn!(
+                "connections to {address} are handed over to the workers, whatever --placement says: \
+                 {runtime} cannot serve a socket that it is sent"
+            ),
             Event::Message { worker: id, .. } | Event::Request { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);
                 trace!(target: LIFE, slot, worker, pid, "{} sent a message", name(id));

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::io;
 
 use cluster_proto::native::{self, Batch};
-use cluster_proto::{ClusterBody, DecodeError, Deframer, HandleKind, Message};
+use cluster_proto::{BunJson, ClusterBody, DecodeError, Deframer, HandleKind, Message};
 
 use crate::config::{ChannelConfig, Wire};
 use crate::error::{RecvError, SendError};
@@ -175,6 +175,40 @@ impl<T: Transport> Channel<T> {
     /// As [`send`](Self::send).
     pub fn probe(&mut self, token: u64) -> Result<Pressure, SendError> {
         self.sender.probe(token)
+    }
+
+    /// Has handles wait until the peer has read all that was written before them. So it is needed by a
+    /// peer that takes a handle for that of the first frame that it reads together with it (Deno).
+    ///
+    /// Nobody tells when that is so: while [`waits_to_be_read`](Self::waits_to_be_read) says that a
+    /// handle waits, the caller looks (`SIOCOUTQ`), [says so](Self::note_all_read), and flushes again.
+    pub fn keep_handles_apart(&mut self) {
+        self.sender.keep_apart();
+    }
+
+    /// Whether a handle is next that [is kept apart](Self::keep_handles_apart), and waits.
+    pub fn waits_to_be_read(&self) -> bool {
+        self.sender.waits_to_be_read()
+    }
+
+    /// The peer has read all that was written.
+    pub fn note_all_read(&mut self) {
+        self.sender.note_all_read();
+    }
+
+    /// Whether a [`probe`](Self::probe) is written and not answered: nothing else is under way then.
+    pub fn awaits_probe(&self) -> bool {
+        self.sender.awaits_probe()
+    }
+
+    /// Stops waiting for the answer to a [`probe`](Self::probe), which is not reported, and sends
+    /// what waits for it; false if no probe is written and unanswered. An answer that comes later is
+    /// ignored.
+    ///
+    /// Only for a peer that never answers probes (Deno), and only once it has *read* this one: a probe
+    /// that is still in the socket would take the descriptor of the frame behind it.
+    pub fn abandon_probe(&mut self) -> bool {
+        self.sender.abandon_probe()
     }
 
     /// Writes what is queued until the transport takes no more.
@@ -436,6 +470,13 @@ impl<T: Transport> Channel<T> {
                 };
                 self.unpacked.open(frame.payload, take, &mut self.taken)?;
                 continue;
+            }
+            if self.wire == Wire::Json && BunJson::is_marked(frame.payload) {
+                // A peer that speaks Bun's dialect understands no other. Both have the same framing.
+                self.wire = Wire::BunJson;
+                if self.sender.wire() == Wire::Json {
+                    self.sender.set_wire(Wire::BunJson);
+                }
             }
             let message = match self.wire.codec().decode(frame.payload) {
                 Err(DecodeError::TooDeep) => {

@@ -1,7 +1,7 @@
 //! What a channel may cost, and what it speaks.
 
 use cluster_proto::native;
-use cluster_proto::{Advanced, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
+use cluster_proto::{Advanced, BunJson, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
 use serde::{Deserialize, Serialize};
 
 /// The encoding of a channel's messages.
@@ -15,6 +15,9 @@ pub enum Wire {
     Advanced,
     /// Length-prefixed postcard: smaller and faster, between two Rust ends only.
     Postcard,
+    /// Bun's dialect of [`Json`](Self::Json). A channel that speaks `Json` changes to it by itself when
+    /// its peer turns out to be Bun.
+    BunJson,
 }
 
 impl Wire {
@@ -23,6 +26,7 @@ impl Wire {
             Self::Json => &Json,
             Self::Advanced => &Advanced,
             Self::Postcard => &Postcard,
+            Self::BunJson => &BunJson,
         }
     }
 

@@ -285,6 +285,43 @@ impl<H> Sender<H> {
         ))
     }
 
+    pub(crate) fn keep_apart(&mut self) {
+        self.straddle.keep_apart();
+    }
+
+    /// Whether the next handle waits until the peer has read what was written before.
+    pub(crate) fn waits_to_be_read(&self) -> bool {
+        let is_next = matches!(self.queue.front(), Some((Item::Handle(_), 0)));
+        is_next && self.straddle.waits_to_be_read()
+    }
+
+    pub(crate) fn note_all_read(&mut self) {
+        self.straddle.all_read();
+    }
+
+    /// Whether all that is under way to the peer is a probe, written and not answered.
+    pub(crate) fn awaits_probe(&self) -> bool {
+        let oldest = self.gate.oldest().and_then(|key| self.frames.get(key));
+        let probe = matches!(oldest, Some(Frame::Handle(frame)) if frame.probe);
+        probe && !self.closed && self.straddle.unanswered() == 1
+    }
+
+    /// Stops waiting for the answer to a probe that is under way alone; false if there is none.
+    pub(crate) fn abandon_probe(&mut self) -> bool {
+        if !self.awaits_probe() {
+            return false;
+        }
+        let key = self.gate.oldest().copied();
+        if let Some(Frame::Handle(frame)) = key.and_then(|key| self.frames.get_mut(&key)) {
+            frame.token = None;
+        }
+        let awaited = self.straddle.answered();
+        debug_assert!(awaited, "the probe is written");
+        self.gate.abandon();
+        self.pump();
+        true
+    }
+
     pub(crate) fn set_wire(&mut self, wire: Wire) {
         self.wire = wire;
         if !self.closed {
@@ -606,7 +643,7 @@ impl<H> Sender<H> {
                 }
                 // A probe would take the next handle from any peer's next frame. Node alone minds
                 // where its reads end.
-                let to_node = matches!(frame.wire, Wire::Json | Wire::Advanced);
+                let to_node = matches!(frame.wire, Wire::Json | Wire::Advanced | Wire::BunJson);
                 let straddles = to_node && self.straddle.straddles(written, bytes == written);
                 self.straddle.wrote_handle(frame.probe || straddles);
                 if !frame.resend {

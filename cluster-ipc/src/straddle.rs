@@ -23,6 +23,8 @@ pub(crate) struct Straddle {
     unanswered: usize,
     /// The last of them must be answered before the next one is written.
     barrier: bool,
+    /// The peer takes a handle for that of the first frame that it reads together with it.
+    apart: bool,
 }
 
 impl Straddle {
@@ -46,7 +48,22 @@ impl Straddle {
 
     /// Whether the next handle has to wait.
     pub(crate) fn is_barred(&self) -> bool {
-        self.barrier
+        self.barrier || self.waits_to_be_read()
+    }
+
+    /// Has handles wait until the peer has read what was written before.
+    pub(crate) fn keep_apart(&mut self) {
+        self.apart = true;
+    }
+
+    /// Whether the next handle has to wait until the peer has read what was written before.
+    pub(crate) fn waits_to_be_read(&self) -> bool {
+        self.apart && self.plain > 0
+    }
+
+    /// The peer has read all that was written.
+    pub(crate) fn all_read(&mut self) {
+        self.plain = 0;
     }
 
     /// Handles that are written and not answered.
@@ -90,6 +107,20 @@ mod tests {
             assert!(!straddle.is_barred());
         }
         assert_eq!(straddle.unanswered(), 1000);
+    }
+
+    #[test]
+    fn a_handle_that_is_kept_apart_waits_until_what_was_before_it_is_read() {
+        let mut straddle = Straddle::default();
+        straddle.keep_apart();
+        assert!(!straddle.is_barred());
+        straddle.wrote_plain(1);
+        assert!(straddle.is_barred() && straddle.waits_to_be_read());
+        straddle.all_read();
+        assert!(!straddle.is_barred());
+        // A read ends behind a handle: the next one is not read together with it.
+        write(&mut straddle, 100, true);
+        assert!(!straddle.is_barred());
     }
 
     #[test]

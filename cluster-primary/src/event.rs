@@ -67,6 +67,15 @@ pub enum Event<H = OwnedFd> {
         /// What the system said.
         reason: String,
     },
+    /// The placement is not [`Placement::Handoff`](crate::Placement::Handoff), but the connections of
+    /// this server are handed over all the same: the worker that opens it cannot serve a socket that
+    /// it is sent.
+    HandsOver {
+        /// The server.
+        address: Address,
+        /// The runtime that cannot (Deno).
+        runtime: String,
+    },
     /// A worker sent a message.
     #[non_exhaustive]
     Message {

@@ -317,6 +317,11 @@ impl World {
                         self.machine.handle_input(self.now, Input::Probed { worker });
                     }
                 }
+                // Its event loop will answer.
+                Output::LookAtProbe { worker } => {
+                    let input = Input::ProbeLooked { worker, read: Some(false) };
+                    self.machine.handle_input(self.now, input);
+                }
                 Output::Bind { server, .. } => {
                     let result = if self.rng.below(10) == 0 {
                         Err(-98)

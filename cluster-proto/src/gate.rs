@@ -157,6 +157,22 @@ impl<K: Clone> Gate<K> {
         Ok(())
     }
 
+    /// The oldest descriptor under way: what the next answer is for.
+    pub fn oldest(&self) -> Option<&K> {
+        self.in_flight.front().map(|frame| &frame.key)
+    }
+
+    /// Stops waiting for the answer to the oldest descriptor under way: it counts as undelivered, and
+    /// what waits for it goes on. An answer that comes later all the same is allowed, once.
+    pub fn abandon(&mut self) {
+        if let Some(frame) = self.in_flight.pop_front() {
+            self.uncount(&frame);
+            self.spare_answers = self.spare_answers.saturating_add(1 + frame.resends);
+            self.output.push_back(GateOutput::Undelivered(frame.key));
+            self.release();
+        }
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<GateOutput<K>> {
         self.output.pop_front()
@@ -305,6 +321,21 @@ mod tests {
         assert_eq!(outputs(&mut gate), [Send(1)]);
         gate.ack().unwrap();
         assert_eq!(outputs(&mut gate), [Delivered(1), Send(2)]);
+    }
+
+    #[test]
+    fn what_is_abandoned_holds_back_nothing_and_may_be_answered_late() {
+        let mut gate = Gate::new();
+        gate.submit(HANDLE, 1);
+        gate.submit(FrameClass::Plain, 2);
+        assert_eq!(gate.oldest(), Some(&1));
+        gate.abandon();
+        assert_eq!(outputs(&mut gate), [Send(1), Undelivered(1), Send(2)]);
+        assert!(gate.is_idle() && gate.oldest().is_none());
+        gate.nack().unwrap();
+        assert_eq!(gate.nack(), Err(UnexpectedAnswer), "late, but only once");
+        gate.abandon();
+        assert!(gate.is_idle(), "nothing was under way");
     }
 
     #[test]

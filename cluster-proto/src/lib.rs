@@ -111,10 +111,10 @@ mod value_serde;
 #[cfg(feature = "advanced")]
 pub use codec::Advanced;
 pub use codec::Codec;
-#[cfg(feature = "json")]
-pub use codec::Json;
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
+#[cfg(feature = "json")]
+pub use codec::{BunJson, Json};
 pub use deframe::{DEFAULT_MAX_FRAME, Deframer, DeframerState, Frame, FrameError, Framing};
 pub use error::{DecodeError, EncodeError, StateError};
 pub use field::Field;

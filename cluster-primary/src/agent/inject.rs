@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | `node … app.js` | `-r FILE`, before Node's other arguments |
 //! | a script with `#!/usr/bin/env node` | `NODE_OPTIONS="-r FILE …"`; the agent restores it before the program runs |
-//! | either, where Node may not read `FILE` or there is none | `--import data:…` instead of `-r FILE`: a stub that reads the agent from a descriptor |
+//! | `bun … app.js`, or a script with `#!/usr/bin/env bun` | `BUN_OPTIONS="--preload=FILE …"`: the part for Bun, which restores it |
+//! | `deno … app.js`, or a script with `#!/usr/bin/env -S deno run -A` | `NODE_OPTIONS="--require=FILE …"`: the part for Deno, which restores it |
+//! | Node, where Node may not read `FILE` or there is none | `--import data:…` instead of `-r FILE`: a stub that reads the agent from a descriptor |
 //!
 //! `-r` keeps a CommonJS main as it is, where `--import` has the ESM loader run it: so it is preferred.
 
@@ -25,6 +27,10 @@ const SCRIPT: &str = "CLUSTER_AGENT_SCRIPT_FD";
 /// What `NODE_OPTIONS` was: `-` if it was absent, else `=` and its value.
 const OPTIONS_BEFORE: &str = "CLUSTER_AGENT_NODE_OPTIONS";
 
+/// What `BUN_OPTIONS` was, as [`OPTIONS_BEFORE`].
+const BUN_OPTIONS_BEFORE: &str = "CLUSTER_BUN_OPTIONS";
+
+const BUN_OPTIONS: &str = "BUN_OPTIONS";
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// Under Node 20's permission model `-r` of a file that the program may not read is an error.
@@ -63,10 +69,21 @@ impl Program<'_> {
         let place = match self.interpreter {
             Some(interpreter) if is_node(interpreter) => Place::Interpreter,
             None if is_node(self.exec) => Place::Program,
-            _ => return names_node(&self.first_line).then_some(Place::Options),
+            _ => return names(&self.first_line, is_node).then_some(Place::Options),
         };
         // What NODE_OPTIONS preloads comes before what the command line does, and would see the agent.
         Some(if self.preloads() { Place::Options } else { place })
+    }
+
+    /// Which runtime with a script of its own this is seen to be.
+    pub(crate) fn other_runtime(&self) -> Option<Other> {
+        let program = self.interpreter.unwrap_or(self.exec);
+        let is = |is_it: fn(&Path) -> bool| is_it(program) || names(&self.first_line, is_it);
+        match () {
+            () if is(is_bun) => Some(Other::Bun),
+            () if is(is_deno) => Some(Other::Deno),
+            () => None,
+        }
     }
 
     /// Whether `NODE_OPTIONS` has modules loaded before the program.
@@ -180,10 +197,66 @@ pub(crate) fn is_node(path: &Path) -> bool {
         || !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-/// Whether a script's first line has Node run it: `/usr/bin/node`, `/usr/bin/env node`,
+/// A runtime with a script of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    Bun,
+    Deno,
+}
+
+impl Other {
+    /// The variable that it reads options from, what its value begins with, and where the script
+    /// finds what the value was.
+    const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Bun => [BUN_OPTIONS, "--preload=", BUN_OPTIONS_BEFORE],
+            Self::Deno => [NODE_OPTIONS, "--require=", OPTIONS_BEFORE],
+        }
+    }
+
+    /// The variable that it reads options from.
+    pub(crate) const fn options(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// The variables that a worker is started with, which have it load that file. `before` is what its
+    /// variable for options was; none if the file's path has a blank, which that cannot say.
+    pub(crate) fn variables(
+        self,
+        file: &Path,
+        before: Option<&OsStr>,
+    ) -> Option<Vec<(OsString, OsString)>> {
+        if file.as_os_str().as_bytes().iter().any(u8::is_ascii_whitespace) {
+            return None;
+        }
+        let [variable, flag, was_in] = self.names();
+        let mut options = OsString::from(flag);
+        options.push(file);
+        let mut was = OsString::from("-");
+        if let Some(value) = before {
+            was = "=".into();
+            was.push(value);
+            options.push(" ");
+            options.push(value);
+        }
+        Some(vec![(variable.into(), options), (was_in.into(), was)])
+    }
+}
+
+/// `bun`, wherever it lies.
+fn is_bun(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new("bun"))
+}
+
+/// `deno`, wherever it lies.
+fn is_deno(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new("deno"))
+}
+
+/// Whether a script's first line has such a runtime run it: `/usr/bin/node`, `/usr/bin/env node`,
 /// `/usr/bin/env -S node --flag`.
-fn names_node(first_line: &[OsString]) -> bool {
-    interpreter(first_line).is_some_and(|program| is_node(Path::new(program)))
+fn names(first_line: &[OsString], is_it: fn(&Path) -> bool) -> bool {
+    interpreter(first_line).is_some_and(|program| is_it(Path::new(program)))
 }
 
 /// The stub as a URL, without its comments.
@@ -219,6 +292,33 @@ mod tests {
             first_line: words(first_line),
             node_options: None,
         }
+    }
+
+    #[test]
+    fn bun_and_deno_load_scripts_of_their_own_by_variables() {
+        let of = |interpreter: Option<&str>, first_line: &str| {
+            let program = Program {
+                interpreter: interpreter.map(Path::new),
+                exec_argv: &[],
+                exec: Path::new("app"),
+                args: &[],
+                first_line: first_line.split_whitespace().map(OsString::from).collect(),
+                node_options: None,
+            };
+            program.other_runtime()
+        };
+        assert_eq!(of(Some("/opt/bun"), ""), Some(Other::Bun));
+        assert_eq!(of(None, "/usr/bin/env bun"), Some(Other::Bun));
+        assert_eq!(of(None, "/usr/bin/env -S deno run -A"), Some(Other::Deno));
+        assert_eq!((of(Some("node"), ""), of(None, "/bin/sh")), (None, None));
+        let before = Some(OsStr::new("--smol"));
+        let variables = Other::Bun.variables(Path::new("/run/b.cjs"), before).expect("no blank");
+        assert_eq!(variables[0], ("BUN_OPTIONS".into(), "--preload=/run/b.cjs --smol".into()));
+        assert_eq!(variables[1], ("CLUSTER_BUN_OPTIONS".into(), "=--smol".into()));
+        let variables = Other::Deno.variables(Path::new("/run/d.cjs"), None).expect("no blank");
+        assert_eq!(variables[0], ("NODE_OPTIONS".into(), "--require=/run/d.cjs".into()));
+        assert_eq!(variables[1].1, "-");
+        assert_eq!(Other::Bun.variables(Path::new("/a b/c.cjs"), None), None);
     }
 
     #[test]

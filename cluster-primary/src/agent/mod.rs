@@ -27,6 +27,10 @@ pub(crate) use inject::is_node;
 pub use message::{AgentCommand, AgentMessage, AgentReport, BadAgentLine, MAX_LINE, Work};
 
 /// The agent's text.
+/// What Bun workers load instead.
+pub(crate) const BUN_SCRIPT: &str = include_str!("bun.cjs");
+/// What Deno workers load instead.
+pub(crate) const DENO_SCRIPT: &str = include_str!("deno.cjs");
 pub(crate) const SCRIPT: &str = include_str!("agent.cjs");
 
 /// A module that loads the agent from a descriptor; see [`inject`].

@@ -11,8 +11,8 @@ use cluster_proto::{Object, Value};
 use crate::supervisor::{Cause, Death, Notice};
 use crate::tree::LeftoverProgress;
 use crate::{
-    Address, Affinity, Event, EventHandle, InspectPort, Placement, PolicyName, Primary, Settings,
-    Stdio, WorkerId,
+    Address, Affinity, Event, EventHandle, Fallback, InspectPort, Placement, PolicyName, Primary,
+    Settings, Stdio, WorkerId,
 };
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
@@ -73,6 +73,10 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             let pids = pids.iter().map(|pid| Value::from(*pid)).collect();
             about("leftovers", worker).with("progress", name).with("pids", Value::Array(pids))
         }
+        Event::HandsOver { address: at, runtime } => typed("fallback")
+            .with("address", address(at))
+            .with("instead", Fallback::Handoff.as_str())
+            .with("message", format!("{runtime} cannot serve a socket that it is sent")),
         _ => return None,
     })
 }

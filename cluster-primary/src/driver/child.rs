@@ -19,6 +19,7 @@ use super::agent::AgentPipes;
 use super::process::Process;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
+use super::{runtime, unread};
 use crate::machine::{Handle, Input};
 use crate::{Event, HandleId, WorkerError, WorkerId};
 
@@ -115,6 +116,17 @@ fn answered(message: &Message) -> Option<u64> {
     }
 }
 
+fn asks_for_server(message: &Message) -> bool {
+    let body = match message {
+        Message::Cluster(message) => &message.body,
+        _ => return false,
+    };
+    matches!(body, ClusterBody::QueryServer(_))
+}
+
+/// How soon it is looked again whether a worker has read what a handle waits for.
+const READ_PAUSE: Duration = Duration::from_millis(1);
+
 impl Primary {
     /// Reads what a worker has to say, up to a limit; whether there may be more.
     pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
@@ -174,6 +186,18 @@ impl Primary {
                     self.hear(worker, message, None);
                 }
                 Ok(Recv::Message(received)) => {
+                    if asks_for_server(&received.message)
+                        && let Some(pid) = self.machine.worker(worker).map(|known| known.pid)
+                        && let Some(runtime) = runtime::that_cannot_listen(pid, self.settings())
+                    {
+                        if let Some(channel) =
+                            self.children.get_mut(&worker).and_then(Child::channel)
+                        {
+                            channel.keep_handles_apart();
+                        }
+                        let runtime = runtime.to_owned();
+                        self.machine.handle_input(now, Input::CannotListen { worker, runtime });
+                    }
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
                         let id = HandleId(self.last_handle);
@@ -346,7 +370,18 @@ impl Primary {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
             let (machine, conns) = (&self.machine, &self.conns);
-            let flushed = channel.flush_with(|seq| conns.get(&machine.handed(worker, seq)?));
+            let lend = |seq| conns.get(&machine.handed(worker, seq)?);
+            let mut flushed = channel.flush_with(lend);
+            while channel.waits_to_be_read() && flushed.is_ok() {
+                if unread::is_all_read(&*channel) == Some(false) {
+                    self.refused.insert(worker);
+                    let at = self.clock.now() + READ_PAUSE;
+                    self.flush_again = Some(self.flush_again.map_or(at, |other| other.min(at)));
+                    break;
+                }
+                channel.note_all_read();
+                flushed = channel.flush_with(lend);
+            }
             while let Some(mark) = channel.poll_mark() {
                 child.sends.reached(worker, mark);
             }
@@ -371,7 +406,8 @@ impl Primary {
                 // Too many descriptors in flight, say: nothing is lost.
                 Err(_) => {
                     self.refused.insert(worker);
-                    self.flush_again = Some(self.clock.now() + FLUSH_PAUSE);
+                    let at = self.clock.now() + FLUSH_PAUSE;
+                    self.flush_again = Some(self.flush_again.map_or(at, |other| other.min(at)));
                 }
             }
         }

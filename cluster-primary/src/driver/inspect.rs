@@ -93,10 +93,19 @@ pub(super) fn node_options(
     settings: &Settings,
     env: &[(OsString, Option<OsString>)],
 ) -> Option<OsString> {
-    let laid_over = settings.env.iter().chain(env).rev().find(|(name, _)| name == "NODE_OPTIONS");
+    variable(settings, env, "NODE_OPTIONS")
+}
+
+/// The value of a variable that the worker will find in its environment.
+pub(super) fn variable(
+    settings: &Settings,
+    env: &[(OsString, Option<OsString>)],
+    name: &str,
+) -> Option<OsString> {
+    let laid_over = settings.env.iter().chain(env).rev().find(|(known, _)| known == name);
     match laid_over {
         Some((_, value)) => value.clone(),
-        None => std::env::var_os("NODE_OPTIONS"),
+        None => std::env::var_os(name),
     }
 }
 

@@ -18,6 +18,7 @@ mod process;
 mod program;
 mod remote;
 mod requests;
+mod runtime;
 mod send;
 mod serve;
 mod signals;
@@ -27,6 +28,7 @@ mod spawn;
 mod state;
 mod tokens;
 mod tree;
+mod unread;
 pub mod usage;
 mod view;
 mod watch;
@@ -365,7 +367,7 @@ impl Primary {
     }
 
     fn add_agent(&mut self, worker: WorkerId, agent: Prepared) -> io::Result<()> {
-        let mut pipes = agent.pipes;
+        let Some(mut pipes) = agent.pipes else { return Ok(()) };
         let token = self.tokens.token(Source::Agent(worker));
         pipes.register(self.poll.registry(), token)?;
         if let Some(child) = self.children.get_mut(&worker) {
@@ -474,14 +476,17 @@ impl Primary {
     /// [`LeaveProgress::Stop`](crate::LeaveProgress::Stop) answers:
     /// - by `signal`, if its program handles it, or if it has never said anything on its channel, or
     ///   has closed it. A Node program with an [agent](crate::agent) handles a signal if `process` has
-    ///   a listener for it; of Python, Bun and Deno the system tells. Of others it is not known;
+    ///   a listener for it; of Python and Bun the system tells. Of others it is not known.
+    ///   A Bun or Deno program that has never listened by way of its channel gets the signal too: what
+    ///   it serves (`Bun.serve`, `Deno.serve`) `disconnect` would not close;
     /// - by a message of the user's, if `message` says that there is one;
     /// - else by `disconnect`.
     pub fn ask_stop(&mut self, worker: WorkerId, signal: Option<Signal>, message: bool) {
         self.trace_tree(worker);
         let pid = self.children.get(&worker).and_then(|c| c.process.as_ref()).map(Process::pid);
         let catches = pid.zip(signal).and_then(|(pid, signal)| signals::catches(pid, signal));
-        self.input(Input::AskStop { worker, signal, message, catches });
+        let serves_aside = pid.is_some_and(runtime::serves_aside);
+        self.input(Input::AskStop { worker, signal, message, catches, serves_aside });
     }
 
     /// Tells a worker to close its servers, wait for its connections to end, and leave: Node's

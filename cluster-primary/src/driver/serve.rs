@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::Outgoing;
+use cluster_ipc::{Channel, Outgoing};
 use cluster_proto::env::Serialization;
 use cluster_proto::{
     Advanced, ClusterBody, ClusterMessage, Codec, Json, ListenQuery, Message, Value,
@@ -21,7 +21,7 @@ use super::child::Child;
 use super::kernel::Group;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
-use super::{Primary, listen, send::tokens};
+use super::{Primary, listen, send::tokens, unread};
 use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
 use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
 
@@ -103,6 +103,8 @@ impl Primary {
         match output {
             Output::Send { worker, message, handle } => self.transmit(worker, message, handle),
             Output::Probe { worker } => self.probe(worker),
+            Output::LookAtProbe { worker } => self.look_at_probe(worker),
+            Output::AbandonProbe { worker } => self.abandon_probe(worker),
             Output::NotifyAgent { worker, command } => self.notify_agent(worker, &command),
             Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
             Output::Bind { server, query, shared } => self.open(server, &query, shared),
@@ -212,6 +214,27 @@ impl Primary {
             Some(Err(error)) => {
                 self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
             }
+        }
+    }
+
+    /// Whether a worker has read the probe that it has not answered.
+    fn look_at_probe(&mut self, worker: WorkerId) {
+        let channel = self.children.get_mut(&worker).and_then(Child::channel);
+        let read = channel.map(|channel| match channel.awaits_probe() {
+            true => unread::is_all_read(&*channel),
+            // It is not written yet.
+            false => Some(false),
+        });
+        if let Some(read) = read {
+            let now = self.clock.now();
+            self.machine.handle_input(now, Input::ProbeLooked { worker, read });
+        }
+    }
+
+    fn abandon_probe(&mut self, worker: WorkerId) {
+        let channel = self.children.get_mut(&worker).and_then(Child::channel);
+        if channel.is_some_and(Channel::abandon_probe) {
+            self.unflushed.insert(worker);
         }
     }
 
@@ -365,6 +388,7 @@ impl Primary {
                 Event::Unresponsive { worker, silent_for }
             }
             Event::Responsive { worker } => Event::Responsive { worker },
+            Event::HandsOver { address, runtime } => Event::HandsOver { address, runtime },
             Event::NoAgent { worker, reason } => Event::NoAgent { worker, reason },
             Event::Leaving { worker, progress } => Event::Leaving { worker, progress },
             Event::Leftovers { worker, progress } => Event::Leftovers { worker, progress },

@@ -1,19 +1,23 @@
 //! Whether a program handles a signal, as the system tells.
 
+#[cfg(target_os = "linux")]
+use super::runtime::Runtime;
 use crate::Signal;
 
-/// Runtimes that catch a signal only if the program asked them to. Node and the JVM catch `SIGTERM` in
-/// any case, Go all signals: of those, and of programs that are not known, the system's answer says
-/// nothing.
-#[cfg(any(target_os = "linux", test))]
-const CATCH_ON_REQUEST: [&str; 3] = ["python", "bun", "deno"];
+/// What Deno catches by itself, and then ends by.
+#[cfg(target_os = "linux")]
+const DENO_CATCHES: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
 /// Whether the program that runs as that process handles that signal; `None` if that cannot be told.
+///
+/// Python and Bun catch a signal only if the program asked them to. Node and the JVM catch `SIGTERM` in
+/// any case, Go all signals, and Deno, from half a second after its start on, [those that end a
+/// program](DENO_CATCHES): of those, and of programs that are not known, the system's answer says
+/// nothing.
 #[cfg(target_os = "linux")]
 pub(super) fn catches(pid: u32, signal: Signal) -> Option<bool> {
-    let file = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let name = file.file_name()?.to_str()?;
-    if !CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)) {
+    let runtime = Runtime::of_process(pid)?;
+    if runtime == Runtime::Deno && DENO_CATCHES.contains(&signal) {
         return None;
     }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -28,27 +32,9 @@ pub(super) fn catches(_pid: u32, _signal: Signal) -> Option<bool> {
     None
 }
 
-#[cfg(any(target_os = "linux", test))]
-/// `python`, `python3.11`, `bun`, …; a file that was replaced has ` (deleted)` behind its name.
-fn is_runtime(name: &str, runtime: &str) -> bool {
-    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
-    let version = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    name.strip_prefix(runtime).is_some_and(version)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runtimes_are_known_by_their_names() {
-        for name in ["python3.11", "python", "bun", "deno", "python3 (deleted)"] {
-            assert!(CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
-        }
-        for name in ["node", "pythonic", "bunny", "java", ""] {
-            assert!(!CATCH_ON_REQUEST.iter().any(|runtime| is_runtime(name, runtime)), "{name}");
-        }
-    }
 
     #[test]
     fn programs_that_are_not_known_tell_nothing() {

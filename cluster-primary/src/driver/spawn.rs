@@ -17,7 +17,7 @@ use crate::{ForkError, Settings, Stdio, WorkerId};
 
 use super::agent::Prepared;
 use super::before_exec::{BeforeExec, Step, failed_step};
-use super::{inherited, inspect, program};
+use super::{inherited, inspect, program, runtime};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -91,6 +91,7 @@ fn command(
         if !settings.launcher.is_empty() {
             command.arg(interpreter);
         }
+        command.args(runtime::implied_arguments(interpreter, &settings.exec_argv));
         command.args(agent.into_iter().flat_map(|agent| &agent.exec_argv));
         command.args(&settings.exec_argv);
         command.args(inspect);

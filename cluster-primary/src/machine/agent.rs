@@ -142,13 +142,15 @@ impl Machine {
 
     /// How is a worker to be asked to stop: by the signal, if its program handles it, or by the user's
     /// message, or by `disconnect`? `catches` is whether the process catches the signal, where that
-    /// says whether the program handles it.
+    /// says whether the program handles it; `serves_aside`, whether its runtime has servers that its
+    /// channel knows nothing of.
     pub(super) fn ask_stop(
         &mut self,
         id: WorkerId,
         signal: Option<Signal>,
         message: bool,
         catches: Option<bool>,
+        serves_aside: bool,
     ) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let by = match signal {
@@ -162,6 +164,8 @@ impl Machine {
                 return self.ask_agent(id, Question::Signal, signal.to_string());
             }
             Some(_) if catches == Some(true) => StopBy::Signal,
+            // Nothing that it serves would be closed by `disconnect`.
+            Some(_) if serves_aside && worker.phase == "online" => StopBy::Signal,
             _ => StopBy::Disconnect,
         };
         self.progress(id, LeaveProgress::Stop(by));

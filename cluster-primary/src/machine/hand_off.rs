@@ -65,7 +65,7 @@ impl Machine {
         } else {
             self.send_reserve(now, worker);
         }
-        self.send_disconnect(worker);
+        self.send_disconnect(now, worker);
     }
 
     fn take_hand_off(&mut self, worker: WorkerId, seq: u64) -> Option<HandOff> {
@@ -319,7 +319,7 @@ impl Machine {
         if let Some(HandOff { server: id, conn, .. }) = self.take_hand_off(worker, seq) {
             self.place_input(now, id, Place::Refused { worker, conn });
             self.send_reserve(now, worker);
-            self.send_disconnect(worker);
+            self.send_disconnect(now, worker);
         }
     }
 

@@ -3,14 +3,14 @@
 //! A worker that has not been heard of for a while is asked for a sign of life, by the probe that any
 //! event loop answers, its application unaware. One that leaves that, or a connection, unanswered for
 //! [`Limits::unresponsive_after`](crate::Limits::unresponsive_after), and says nothing else either, is
-//! out of rotation until it does. A busy worker answers between two pieces of its work.
+//! out of rotation until it does. A busy worker answers between two pieces of its work. One that answers
+//! no probe at all ([`probing`](super::probing)) is judged by connections alone.
 
 use std::time::Duration;
 
 use cluster_sched::{Input as Place, Mono};
 
 use super::Machine;
-use super::io::Output;
 use super::server::Server;
 use super::worker::{Disconnect, Probe, Worker};
 use crate::{Event, ServerId, WorkerId};
@@ -77,20 +77,26 @@ impl Machine {
         }
         let pause = (limit / LOOKS).max(SHORTEST_LOOK);
         self.look_after = Some(now + pause);
-        let mut silent = Vec::new();
-        for (&id, worker) in &mut self.workers {
+        let (mut silent, mut to_ask) = (Vec::new(), Vec::new());
+        for (&id, worker) in &self.workers {
             let Some(heard_at) = worker.health.heard_at.filter(|_| is_asked(worker)) else {
                 continue;
             };
-            let unanswered = [worker.health.asked_at, worker.in_flight.oldest()];
+            let asked_at = worker.health.asked_at.filter(|_| worker.probing.is_telling());
+            let unanswered = [asked_at, worker.in_flight.oldest()];
             let since = unanswered.into_iter().flatten().min();
             let late = |at: Mono| now.saturating_sub(at) >= limit;
             if since.is_some_and(late) && late(heard_at) && !worker.health.silent {
                 silent.push((id, now.saturating_sub(heard_at)));
             } else if worker.health.asked_at.is_none() && now.saturating_sub(heard_at) >= pause {
+                to_ask.push(id);
+            }
+        }
+        for id in to_ask {
+            if self.probe(now, id, Probe::Health)
+                && let Some(worker) = self.workers.get_mut(&id)
+            {
                 worker.health.asked_at = Some(now);
-                worker.probes.push_back(Probe::Health);
-                self.output.push_back(Output::Probe { worker: id });
             }
         }
         for (worker, silent_for) in silent {

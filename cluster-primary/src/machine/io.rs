@@ -71,6 +71,21 @@ pub enum Input {
         /// The worker.
         worker: WorkerId,
     },
+    /// The answer to [`Output::LookAtProbe`].
+    ProbeLooked {
+        /// The worker.
+        worker: WorkerId,
+        /// Whether it has read the probe; none if this system does not tell.
+        read: Option<bool>,
+    },
+    /// A worker's runtime cannot serve a socket that it is sent, whatever it says then (Deno): its
+    /// servers are to be served by hand-off.
+    CannotListen {
+        /// The worker.
+        worker: WorkerId,
+        /// The runtime's name, for people.
+        runtime: String,
+    },
     /// A worker's channel is broken; that it closes is said apart.
     ChannelFailed {
         /// The worker.
@@ -163,6 +178,9 @@ pub enum Input {
         message: bool,
         /// Whether the process catches the signal, if that shows whether the program handles it.
         catches: Option<bool>,
+        /// Whether its runtime has servers of its own, of which its channel knows nothing (`Bun.serve`,
+        /// `Deno.serve`).
+        serves_aside: bool,
     },
     /// A worker's agent said something.
     AgentMessage {
@@ -230,6 +248,17 @@ pub enum Output {
     /// Have the worker's event loop answer, and say so by [`Input::Probed`].
     Probe {
         /// The worker. If its channel is closed by now there is nothing to say.
+        worker: WorkerId,
+    },
+    /// Look whether the worker has read a probe that it has not answered, and say so by
+    /// [`Input::ProbeLooked`].
+    LookAtProbe {
+        /// The worker. If its channel is closed by now there is nothing to say.
+        worker: WorkerId,
+    },
+    /// Stop waiting for the worker's answer to a probe: it has read it and never answers.
+    AbandonProbe {
+        /// The worker. If its channel is closed by now there is nothing to do.
         worker: WorkerId,
     },
     /// Tell a worker's agent something.

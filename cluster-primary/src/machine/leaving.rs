@@ -4,7 +4,6 @@ use cluster_proto::ClusterBody;
 use cluster_sched::{Input as Place, Mono};
 
 use super::Machine;
-use super::io::Output;
 use super::server::{Phase, Server};
 use super::worker::{self, Worker};
 use crate::{Event, ExitStatus, LeaveProgress, ServerId, WorkerId};
@@ -50,7 +49,7 @@ impl Machine {
         }
         worker.disconnect = worker::Disconnect::WhenAnswered;
         self.leave_rotation(now, id);
-        self.send_disconnect(id);
+        self.send_disconnect(now, id);
     }
 
     /// A worker gets nothing more, unless it is the last one of a server.
@@ -80,17 +79,18 @@ impl Machine {
 
     /// Goes on with a worker that leaves, once it has answered for all that is on its way to it: a
     /// connection that it accepts after it was told to disconnect could be lost.
-    pub(super) fn send_disconnect(&mut self, id: WorkerId) {
+    pub(super) fn send_disconnect(&mut self, now: Mono, id: WorkerId) {
         let serving = self.is_serving(id) || self.is_settling(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let waits = worker.connected && worker.disconnect == worker::Disconnect::WhenAnswered;
         if !waits || serving {
             return;
         }
-        if worker.connections > 0 || worker.had_slot {
-            worker.disconnect = worker::Disconnect::Probing;
-            worker.probes.push_back(worker::Probe::Leaving);
-            self.output.push_back(Output::Probe { worker: id });
+        let may_hold_unread = worker.connections > 0 || worker.had_slot;
+        if may_hold_unread && self.probe(now, id, worker::Probe::Leaving) {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.disconnect = worker::Disconnect::Probing;
+            }
         } else {
             self.has_answered(id);
         }
@@ -107,20 +107,9 @@ impl Machine {
         }
     }
 
-    /// A worker's event loop has answered.
-    pub(super) fn probed(&mut self, now: Mono, id: WorkerId) {
-        match self.workers.get_mut(&id).and_then(|worker| worker.probes.pop_front()) {
-            Some(worker::Probe::Leaving) => self.has_heard(id),
-            Some(worker::Probe::Queue) => self.slots_answered(now, id),
-            Some(worker::Probe::Health) => self.is_well(id),
-            None => {}
-        }
-        self.heard(now, id);
-    }
-
     /// Every connection that the worker took before it answered has been read from once: a server
     /// of Node's that closes drops those from which it has heard nothing.
-    fn has_heard(&mut self, id: WorkerId) {
+    pub(super) fn has_heard(&mut self, id: WorkerId) {
         let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
         if self.workers.get(&id).is_some_and(probing) {
             self.has_answered(id);

@@ -1,6 +1,8 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
-use cluster_proto::{ClusterBody, Field, ListenQuery, ListenReply, Rich, ServerKey, Value};
+use cluster_proto::{
+    AddressType, ClusterBody, Field, ListenQuery, ListenReply, Rich, ServerKey, Value,
+};
 use cluster_sched::{BoxedPolicy, Config, Input as Place, Mono};
 
 use super::io::{Bound, Output, SendHandle};
@@ -12,6 +14,8 @@ use crate::{ConnId, Event, Placement, ServerId, WorkerId};
 
 /// `EMFILE`, by libuv's sign.
 const TOO_MANY: i32 = -24;
+/// `ENOTSUP`, by libuv's sign.
+const NOT_SUPPORTED: i32 = -95;
 /// `ENAMETOOLONG`, by libuv's sign.
 const NAME_TOO_LONG: i32 = -36;
 /// `EMSGSIZE`, by libuv's sign.
@@ -111,8 +115,12 @@ impl Machine {
             self.keys.get(&key).copied().filter(|id| !self.has_worker(*id, worker));
         let id = match shared_by_others {
             Some(id) => id,
-            None => self.open_server(&key, &query),
+            None => self.open_server(worker, &key, &query),
         };
+        if self.must_be_sent_socket(worker, id) {
+            self.reply_failure(worker, seq, key, Address::of(&query), NOT_SUPPORTED);
+            return;
+        }
         let Some(asking) = self.workers.get_mut(&worker) else { return };
         // From now on, lest a worker ask for any number of them in one breath.
         asking.servers.insert(id, key);
@@ -132,17 +140,41 @@ impl Machine {
         self.servers.get(&id).is_some_and(|s| s.has(worker))
     }
 
-    fn open_server(&mut self, key: &ServerKey, query: &ListenQuery) -> ServerId {
+    /// A worker's runtime cannot listen on a socket that it is sent.
+    pub(super) fn cannot_listen(&mut self, worker: WorkerId, runtime: String) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.cannot_listen = Some(runtime);
+        }
+    }
+
+    /// Whether the worker could serve that server only by a socket that it cannot listen on: others
+    /// have opened it.
+    fn must_be_sent_socket(&self, worker: WorkerId, id: ServerId) -> bool {
+        let cannot = self.workers.get(&worker).is_some_and(|w| w.cannot_listen.is_some());
+        let sent = |server: &Server| {
+            let udp = server.address.address_type.is_some_and(AddressType::is_udp);
+            server.slots.is_some() || (server.shared && !udp)
+        };
+        cannot && self.servers.get(&id).is_some_and(sent)
+    }
+
+    fn open_server(&mut self, worker: WorkerId, key: &ServerKey, query: &ListenQuery) -> ServerId {
         self.last_server += 1;
         let id = ServerId(self.last_server);
-        let udp = query.address_type.value().is_some_and(cluster_proto::AddressType::is_udp);
-        let shared = udp || self.settings.placement == Placement::Shared;
+        let udp = query.address_type.value().is_some_and(AddressType::is_udp);
+        let runtime = self.workers.get(&worker).and_then(|worker| worker.cannot_listen.clone());
+        let placement = self.settings.placement;
+        let shared = udp || (placement == Placement::Shared && runtime.is_none());
+        let choice = self.choice_for(query).filter(|_| runtime.is_none());
+        if let Some(runtime) = runtime.filter(|_| !udp && placement != Placement::Handoff) {
+            self.event(Event::HandsOver { address: Address::of(query), runtime });
+        }
         let (policy, config) = self.placing(id);
         self.servers
             .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
         self.keys.entry(key.clone()).or_insert(id);
         let query = Box::new(query.clone());
-        self.output.push_back(match self.choice_for(&query) {
+        self.output.push_back(match choice {
             Some(choice) => {
                 if let Some(server) = self.servers.get_mut(&id) {
                     server.slots = Some(Slots::wanted(query.clone(), choice));
@@ -275,7 +307,7 @@ impl Machine {
             }
         }
         // It may have been the last that it was still to serve.
-        self.send_disconnect(worker);
+        self.send_disconnect(now, worker);
         self.check_servers_closed(worker);
     }
 
@@ -368,7 +400,7 @@ impl Machine {
             if let Some(leaving) = self.workers.get_mut(&worker) {
                 leaving.servers.remove(&id);
             }
-            self.send_disconnect(worker);
+            self.send_disconnect(now, worker);
         }
     }
 }

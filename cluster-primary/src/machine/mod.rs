@@ -16,6 +16,7 @@ mod io;
 mod latency;
 mod leaving;
 mod listening;
+mod probing;
 mod server;
 mod slots;
 mod sockets;
@@ -127,6 +128,8 @@ impl Machine {
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
             Input::Probed { worker } => self.probed(now, worker),
+            Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
+            Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
             Input::ChannelFailed { worker, error } => {
                 self.event(Event::Error { worker, error });
             }
@@ -143,8 +146,8 @@ impl Machine {
             Input::TakeOutOfRotation { worker } => self.take_out_of_rotation(now, worker),
             Input::TakeAllOutOfRotation => self.take_all_out_of_rotation(now),
             Input::FinishWork { worker } => self.finish_work(worker),
-            Input::AskStop { worker, signal, message, catches } => {
-                self.ask_stop(worker, signal, message, catches);
+            Input::AskStop { worker, signal, message, catches, serves_aside } => {
+                self.ask_stop(worker, signal, message, catches, serves_aside);
             }
             Input::AgentMessage { worker, message } => self.agent_message(now, worker, message),
             Input::AgentLost { worker } => self.agent_lost(worker),
@@ -161,6 +164,7 @@ impl Machine {
     pub fn handle_timeout(&mut self, now: Mono) {
         self.notice_slow(now);
         self.look_after_workers(now);
+        self.probing_due(now);
         self.slots_due(now);
         let due: Vec<_> = self
             .servers
@@ -187,7 +191,7 @@ impl Machine {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
         let others =
             [self.next_slow(), self.next_reserve(), self.health_timeout(), self.slots_timeout()];
-        servers.chain(others.into_iter().flatten()).min()
+        servers.chain(others.into_iter().flatten()).chain(self.probing_timeout()).min()
     }
 
     /// Sets how many hand-offs may be under way to all workers together, each of which costs a

@@ -411,13 +411,13 @@ impl Machine {
         let closed = |id: ServerId| !self.servers.get(&id).is_some_and(Server::is_open);
         let settled: Vec<_> = self.settling.iter().filter(|((_, id), _)| closed(*id)).collect();
         let settled = settled.into_iter().filter(|(_, (_, at))| *at <= now).map(|(key, _)| *key);
-        self.have_settled(settled.collect());
+        self.have_settled(now, settled.collect());
     }
 
-    fn have_settled(&mut self, settled: Vec<(WorkerId, ServerId)>) {
+    fn have_settled(&mut self, now: Mono, settled: Vec<(WorkerId, ServerId)>) {
         for (worker, id) in settled {
             self.settling.remove(&(worker, id));
-            self.send_disconnect(worker);
+            self.send_disconnect(now, worker);
         }
     }
 
@@ -443,7 +443,7 @@ impl Machine {
             })
             .map(|(key, _)| *key)
             .collect();
-        self.have_settled(settled);
+        self.have_settled(now, settled);
         self.look_again(now, id, queues);
     }
 
@@ -477,7 +477,7 @@ impl Machine {
             queue.slot.is_some_and(|number| slots.slots.get(&number).is_some_and(Slot::is_on))
         };
         let idle = queues.iter().any(|queue| queue.length == 0 && is_on(slots, queue));
-        let mut stuck = Vec::new();
+        let (mut stuck, mut to_ask) = (Vec::new(), Vec::new());
         for &Queue { slot: number, length } in queues {
             let Some(slot) = number.and_then(|number| slots.slots.get_mut(&number)) else {
                 continue;
@@ -511,9 +511,14 @@ impl Machine {
                 && serving.asked_at.is_none()
                 && serving.answered_at.is_none_or(|at| now >= at + limits.stuck_after)
             {
+                to_ask.push(worker);
+            }
+        }
+        for worker in to_ask {
+            if self.probe(now, worker, worker::Probe::Queue)
+                && let Some(serving) = self.workers.get_mut(&worker)
+            {
                 serving.asked_at = Some(now);
-                serving.probes.push_back(worker::Probe::Queue);
-                self.output.push_back(Output::Probe { worker });
             }
         }
         stuck

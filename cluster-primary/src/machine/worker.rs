@@ -9,6 +9,7 @@ use super::agent::Agent;
 use super::health::Health;
 use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
+use super::probing::Probing;
 use super::window::Window;
 use crate::agent::AgentReport;
 use crate::{ConnId, ExitStatus, ServerId};
@@ -71,6 +72,12 @@ pub(super) struct Worker {
     pub(super) sockets: Sockets,
     /// What its event loop was asked for, and has not answered.
     pub(super) probes: VecDeque<Probe>,
+    /// Whether it answers such.
+    #[serde(default)]
+    pub(super) probing: Probing,
+    /// It cannot listen on a socket that it is sent; its runtime's name.
+    #[serde(default)]
+    pub(super) cannot_listen: Option<String>,
     /// It had a slot that was on, and so may have accepted connections by itself.
     pub(super) had_slot: bool,
     /// Since when it has not answered whether it is there.
@@ -159,6 +166,8 @@ impl Worker {
             told_share: 1,
             sockets: Sockets::default(),
             probes: VecDeque::new(),
+            probing: Probing::Unknown,
+            cannot_listen: None,
             had_slot: false,
             asked_at: None,
             answered_at: None,

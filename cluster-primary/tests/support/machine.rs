@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     pub(crate) refuse_slots: bool,
     /// Workers do not answer when they are probed.
     pub(crate) mute_probes: bool,
+    /// They read them all the same.
+    pub(crate) reads_probes: bool,
 }
 
 impl Cluster {
@@ -53,6 +55,7 @@ impl Cluster {
             answers: VecDeque::new(),
             refuse_slots: false,
             mute_probes: false,
+            reads_probes: false,
         }
     }
 
@@ -93,6 +96,10 @@ impl Cluster {
                 }
                 Output::Probe { worker } if !self.mute_probes => {
                     self.answers.push_back(Input::Probed { worker: *worker });
+                }
+                Output::LookAtProbe { worker } => {
+                    let (worker, read) = (*worker, Some(self.reads_probes));
+                    self.answers.push_back(Input::ProbeLooked { worker, read });
                 }
                 _ => {}
             }
@@ -249,6 +256,8 @@ fn line(output: &Output) -> String {
             format!("accept the rest, close server {}", server.0)
         }
         Output::Probe { worker } => format!("probe {worker}"),
+        Output::LookAtProbe { worker } => format!("look at the probe of {worker}"),
+        Output::AbandonProbe { worker } => format!("abandon the probe of {worker}"),
         Output::DropConn { conn, why: Fate::HandedOver { .. } } => {
             format!("conn {} handed over", conn.0)
         }
@@ -308,6 +317,7 @@ fn told<H>(event: &Event<H>) -> String {
             format!("exit {worker} {status} meant: {exited_after_disconnect}")
         }
         Event::Unresponsive { worker, .. } => format!("unresponsive {worker}"),
+        Event::HandsOver { address, runtime } => format!("hands over {address}: {runtime}"),
         Event::Responsive { worker } => format!("responsive {worker}"),
         Event::Disconnected => "disconnected".into(),
         Event::Fallback { address, instead, .. } => {

@@ -206,6 +206,10 @@ struct World {
     drained: BTreeSet<ServerId>,
     /// Workers whose event loops are to answer, and how often.
     probing: BTreeMap<WorkerId, u32>,
+    /// Workers whose unanswered probes the machine wants looked at.
+    looking: BTreeSet<WorkerId>,
+    /// Workers that answer no probe, as the machine has learned.
+    ignoring: BTreeSet<WorkerId>,
     /// Sockets of slots: those that are to be made, and those that are there, with what waits.
     opening: BTreeSet<(ServerId, u32)>,
     queues: BTreeMap<(ServerId, Option<u32>), u32>,
@@ -246,6 +250,8 @@ impl World {
             closing: BTreeMap::new(),
             drained: BTreeSet::new(),
             probing: BTreeMap::new(),
+            looking: BTreeSet::new(),
+            ignoring: BTreeSet::new(),
             opening: BTreeSet::new(),
             queues: BTreeMap::new(),
             on: BTreeSet::new(),
@@ -448,6 +454,13 @@ impl World {
     fn finish_one(&mut self, bytes: &mut Bytes<'_>) -> bool {
         let probing: Vec<_> = self.probing.keys().copied().collect();
         let closing: Vec<_> = self.closing.keys().copied().collect();
+        let looking: Vec<_> = self.looking.iter().copied().collect();
+        if let Some(worker) = bytes.pick(&looking) {
+            self.looking.remove(&worker);
+            let read = [None, Some(false), Some(true), Some(true)][usize::from(bytes.next() % 4)];
+            self.input(Input::ProbeLooked { worker, read });
+            return true;
+        }
         if let Some(worker) = bytes.pick(&probing) {
             self.answer_probe(worker);
         } else if let Some(server) = bytes.pick(&closing) {
@@ -655,6 +668,7 @@ impl World {
     fn let_go(&mut self, worker: WorkerId) {
         if !self.workers[&worker].connected {
             self.probing.remove(&worker);
+            self.looking.remove(&worker);
             self.to_listen.retain(|(listening, _)| *listening != worker);
             assert!(!self.is_on(worker), "{worker} has a slot that is on");
             self.asked.retain(|(asking, _)| *asking != worker);
@@ -686,6 +700,7 @@ impl World {
                 signal: (number & 1 == 0).then_some(Signal::TERM),
                 message: number & 2 == 0,
                 catches: (number & 4 == 0).then_some(number & 8 == 0),
+                serves_aside: number & 16 != 0,
             },
             60..=65 => said(AgentMessage::Hello { protocol: 1 }),
             66..=71 => {
@@ -797,11 +812,19 @@ impl World {
                         known.to_go || known.retiring || self.is_on(worker),
                         "nobody said that {worker} should go"
                     );
+                    assert!(!self.ignoring.contains(&worker), "{worker} answers no probe");
                     let asked = self.probing.entry(worker).or_default();
                     *asked += 1;
                     // Once for its queue, and once because it leaves.
                     let most = if self.settings.placement == Placement::Kernel { 2 } else { 1 };
                     assert!(*asked <= most, "{worker} is probed {asked} times");
+                }
+                Output::LookAtProbe { worker } => {
+                    assert!(self.looking.insert(worker), "{worker} is being looked at");
+                }
+                Output::AbandonProbe { worker } => {
+                    assert!(self.probing.remove(&worker).is_some(), "{worker} has no probe");
+                    self.ignoring.insert(worker);
                 }
                 Output::DropConn { conn, why } => {
                     let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
@@ -903,7 +926,10 @@ impl World {
             Event::Online { worker }
             | Event::Listening { worker, .. }
             | Event::ListenFailed { worker, .. } => known(worker, &self.workers),
-            Event::Error { .. } | Event::NoAgent { .. } | Event::Leftovers { .. } => {}
+            Event::Error { .. }
+            | Event::NoAgent { .. }
+            | Event::Leftovers { .. }
+            | Event::HandsOver { .. } => {}
             Event::Leaving { worker, progress, .. } => {
                 let retired = &self.workers[&worker];
                 // Its process may outlive its channel.

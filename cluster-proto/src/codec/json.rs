@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::de::IgnoredAny;
 
-use super::{Codec, may_be_internal, sendable_value, shortcut};
+use super::{BunJson, Codec, bun, may_be_internal, sendable_value, shortcut};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
@@ -17,6 +17,8 @@ use crate::value::{Object, Value};
 /// Nesting is limited to 127 levels, those of the message around a value included; a user's message that nests deeper is
 /// [`DecodeError::TooDeep`]. A string with a lone surrogate, which JavaScript can send and UTF-8 cannot
 /// hold, is [`Rich::Utf16`], and is written as it came. (In a member's name U+FFFD takes its place.)
+///
+/// Decoding also takes [Bun's dialect](BunJson); whoever sends that is to be answered in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -43,7 +45,7 @@ impl Json {
     }
 }
 
-const ENCODING: &str = "JSON";
+pub(super) const ENCODING: &str = "JSON";
 
 impl Codec for Json {
     fn framing(&self) -> Framing {
@@ -60,20 +62,26 @@ impl Codec for Json {
             let what = "undefined by itself has no form in it".into();
             return Err(EncodeError::Unsupported { encoding: ENCODING, what });
         }
-        out.extend_from_slice(Json::text(&value)?.as_bytes());
-        out.push(b'\n');
-        Ok(())
+        write_line(&value, out)
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
         match shortcut::decode(payload) {
             Some(message) => Ok(message),
+            None if BunJson::is_marked(payload) => bun::decode(payload),
             None => Message::from_value(parse(payload)?),
         }
     }
 }
 
-fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
+/// Appends the text of a value and a newline.
+pub(super) fn write_line(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    out.extend_from_slice(Json::text(value)?.as_bytes());
+    out.push(b'\n');
+    Ok(())
+}
+
+pub(super) fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
     let malformed =
         |e: &dyn ToString| DecodeError::Malformed { encoding: ENCODING, what: e.to_string() };
     let failed = |error: serde_json::Error| {

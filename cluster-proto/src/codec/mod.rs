@@ -3,6 +3,8 @@
 #[cfg(feature = "advanced")]
 mod advanced;
 #[cfg(feature = "json")]
+mod bun;
+#[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "postcard")]
 mod postcard;
@@ -23,6 +25,8 @@ use crate::value::{MAX_DEPTH, Value};
 
 #[cfg(feature = "advanced")]
 pub use advanced::Advanced;
+#[cfg(feature = "json")]
+pub use bun::BunJson;
 #[cfg(feature = "json")]
 pub use json::Json;
 #[cfg(feature = "postcard")]

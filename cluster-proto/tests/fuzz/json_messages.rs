@@ -1,6 +1,6 @@
 //! The body of the fuzz target `json_messages`: one frame's payload.
 
-use cluster_proto::{Codec, DecodeError, Json, Message, Postcard};
+use cluster_proto::{BunJson, Codec, DecodeError, Json, Message, Postcard};
 
 /// Whatever is read is written, and read again as the same.
 pub(crate) fn run(data: &[u8]) {
@@ -16,6 +16,18 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(Json.decode(text).as_ref(), Ok(&message));
     // Nothing was left out that the first writing had.
     assert_eq!(Message::from_value(message.to_value()).as_ref(), Ok(&message));
+
+    // Bun's dialect says less of a descriptor, but says it again in the same words.
+    let in_bun_json = |message: &Message| {
+        let mut line = Vec::new();
+        BunJson.encode(message, &mut line).expect("Bun's dialect holds all that Node's does");
+        line
+    };
+    let line = in_bun_json(&message);
+    let text = line.strip_suffix(b"\n").expect("a line ends");
+    assert!(!text.contains(&b'\n'), "a frame within a frame");
+    let again = Json.decode(text).expect("what was written can be read");
+    assert_eq!(in_bun_json(&again), line);
 
     let mut frame = Vec::new();
     Postcard.encode(&message, &mut frame).expect("Postcard holds all that JSON does");

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::SCRIPT;
+use crate::agent::{BUN_SCRIPT, DENO_SCRIPT, SCRIPT};
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 
 /// What folders' names begin with; the process id and a number follow.
@@ -23,7 +23,39 @@ const PREFIX: &str = "cluster-agent-";
 /// Names that are tried before a place is given up.
 const ATTEMPTS: u32 = 16;
 
-/// A folder with the agent's file. It is removed with this.
+/// What a worker loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AgentFile {
+    /// The agent.
+    Node,
+    /// What Bun loads instead.
+    Bun,
+    /// What Deno loads instead.
+    Deno,
+}
+
+impl AgentFile {
+    pub(super) const ALL: [Self; 3] = [Self::Node, Self::Bun, Self::Deno];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Node => SCRIPT,
+            Self::Bun => BUN_SCRIPT,
+            Self::Deno => DENO_SCRIPT,
+        }
+    }
+
+    /// Named by the version: after an upgrade in place workers of both may need theirs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Node => concat!("agent-", env!("CARGO_PKG_VERSION"), ".cjs"),
+            Self::Bun => concat!("bun-", env!("CARGO_PKG_VERSION"), ".cjs"),
+            Self::Deno => concat!("deno-", env!("CARGO_PKG_VERSION"), ".cjs"),
+        }
+    }
+}
+
+/// A folder with the agent's files. It is removed with this.
 #[derive(Debug)]
 pub(in super::super) struct AgentFolder {
     path: PathBuf,
@@ -72,16 +104,16 @@ impl AgentFolder {
         }
         // Whatever the process's umask is.
         folder.lock.set_permissions(Permissions::from_mode(0o755))?;
-        folder.write()?;
+        AgentFile::ALL.into_iter().try_for_each(|file| folder.write(file))?;
         Ok(folder)
     }
 
-    /// The file. If it or its folder has been removed it is made again; the path stays the same, as
+    /// One of the files. If it or its folder has been removed it is made again; the path stays the same, as
     /// workers that run load it by that.
     ///
     /// # Errors
     /// If it cannot be made again: then another folder is needed.
-    pub(super) fn file(&mut self) -> io::Result<PathBuf> {
+    pub(super) fn file(&mut self, file: AgentFile) -> io::Result<PathBuf> {
         if !self.is_intact() {
             // What another user has put there is an error.
             DirBuilder::new().mode(0o755).create(&self.path)?;
@@ -94,11 +126,12 @@ impl AgentFolder {
             self.lock.set_permissions(Permissions::from_mode(0o755))?;
         }
         // In a folder of ours nobody else can put a file.
-        if fs::metadata(self.path()).is_ok_and(|file| file.len() == SCRIPT.len() as u64) {
-            return Ok(self.path());
+        let length = file.text().len() as u64;
+        if fs::metadata(self.path(file)).is_ok_and(|found| found.len() == length) {
+            return Ok(self.path(file));
         }
-        self.write()?;
-        Ok(self.path())
+        self.write(file)?;
+        Ok(self.path(file))
     }
 
     /// Whether the path still leads to the folder that this one has open, and it is this user's.
@@ -111,18 +144,18 @@ impl AgentFolder {
             && found.uid() == rustix::process::geteuid().as_raw()
     }
 
-    /// Named by the version: after an upgrade in place workers of both may need theirs.
-    fn path(&self) -> PathBuf {
-        self.path.join(concat!("agent-", env!("CARGO_PKG_VERSION"), ".cjs"))
+    fn path(&self, file: AgentFile) -> PathBuf {
+        self.path.join(file.name())
     }
 
-    fn write(&self) -> io::Result<()> {
-        let path = self.path();
+    fn write(&self, file: AgentFile) -> io::Result<()> {
+        let path = self.path(file);
         // One that is not what it should be.
         let _ = fs::remove_file(&path);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path)?;
-        file.write_all(SCRIPT.as_bytes())?;
-        file.set_permissions(Permissions::from_mode(0o444))
+        let mut written =
+            OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path)?;
+        written.write_all(file.text().as_bytes())?;
+        written.set_permissions(Permissions::from_mode(0o444))
     }
 
     /// Leaves it where it is.
@@ -221,13 +254,13 @@ mod tests {
     #[test]
     fn the_file_is_there_until_the_folder_goes() {
         let mut folder = AgentFolder::make(true).expect("there is a place");
-        let file = folder.file().expect("it is written");
+        let file = folder.file(AgentFile::Node).expect("it is written");
         assert_eq!(fs::read_to_string(&file).expect("it can be read"), SCRIPT);
         assert_eq!(fs::metadata(&file).expect("it is there").mode() & 0o777, 0o444);
         assert!(others_may_enter(&folder.path));
         // As a cleaner of temporary files does it.
         fs::remove_dir_all(&folder.path).expect("it is ours");
-        assert!(folder.file().expect("it is written again").exists());
+        assert!(folder.file(AgentFile::Node).expect("it is written again").exists());
         let path = folder.path.clone();
         drop(folder);
         assert!(!path.exists());
@@ -242,10 +275,13 @@ mod tests {
         fs::remove_dir_all(&path).expect("it is ours");
         let other = parent.join("other");
         fs::create_dir(&other).expect("a folder");
-        fs::write(other.join(folder.path().file_name().expect("it has a name")), SCRIPT)
-            .expect("it is written");
+        fs::write(
+            other.join(folder.path(AgentFile::Node).file_name().expect("it has a name")),
+            SCRIPT,
+        )
+        .expect("it is written");
         std::os::unix::fs::symlink(&other, &path).expect("a link");
-        assert!(folder.file().is_err());
+        assert!(folder.file(AgentFile::Node).is_err());
         drop(folder);
         assert!(path.is_symlink() && other.exists(), "it removes only what is its own");
         fs::remove_dir_all(&parent).expect("it is ours");

@@ -82,7 +82,9 @@ impl Primary {
         self.agent_folder_seen = now;
         if let Some(folder) = &mut self.agent_folder {
             // If it cannot be made again the next worker gets another one.
-            let _ = folder.file();
+            for file in folder::AgentFile::ALL {
+                let _ = folder.file(file);
+            }
         }
     }
 

@@ -4,9 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
+use super::folder::AgentFile;
 use super::{AgentFolder, AgentPipes};
 use crate::Settings;
-use crate::agent::inject::{self, Place, Program, Source};
+use crate::agent::inject::{self, Other, Place, Program, Source};
 use crate::driver::{inspect, program};
 
 /// What a worker is started with for its agent's sake.
@@ -19,7 +20,7 @@ pub(in super::super) struct Prepared {
     /// Descriptors, the first of them at the number that was asked for, and so on.
     fds: Vec<OwnedFd>,
     /// The primary's ends.
-    pub(in super::super) pipes: AgentPipes,
+    pub(in super::super) pipes: Option<AgentPipes>,
 }
 
 impl Prepared {
@@ -47,6 +48,9 @@ impl Prepared {
             first_line: program::first_line(settings, env),
             node_options: inspect::node_options(settings, env),
         };
+        if let Some(runtime) = program.other_runtime() {
+            return Self::for_other(runtime, settings, env, folder).map(Some);
+        }
         let Some(place) = program.place() else {
             return match program.is_javascript() {
                 true => Err("its interpreter is not known to be Node".into()),
@@ -74,7 +78,27 @@ impl Prepared {
             Place::Options => (Vec::new(), Vec::new()),
         };
         let fds = [Some(ends.commands), Some(ends.reports), script].into_iter().flatten().collect();
-        Ok(Some(Self { exec_argv, args, env, fds, pipes }))
+        Ok(Some(Self { exec_argv, args, env, fds, pipes: Some(pipes) }))
+    }
+
+    /// What has `node:http` of Bun and Deno behave as Node's does; nothing is reported by it, or asked of
+    /// it.
+    fn for_other(
+        runtime: Other,
+        settings: &Settings,
+        env: &[(OsString, Option<OsString>)],
+        folder: &mut Option<AgentFolder>,
+    ) -> Result<Self, String> {
+        let which = match runtime {
+            Other::Bun => AgentFile::Bun,
+            Other::Deno => AgentFile::Deno,
+        };
+        let file = file(settings, folder, which).map_err(|error| error.to_string())?;
+        let before = inspect::variable(settings, env, runtime.options());
+        let env = runtime
+            .variables(&file, before.as_deref())
+            .ok_or_else(|| format!("there is a blank in {}", file.display()))?;
+        Ok(Self { exec_argv: Vec::new(), args: Vec::new(), env, fds: Vec::new(), pipes: None })
     }
 }
 
@@ -88,7 +112,7 @@ fn source(
     let file = if program.restricts_reading() {
         Err("Node may not read files that are not the program's".to_owned())
     } else {
-        file(settings, folder).map_err(|error| error.to_string())
+        file(settings, folder, AgentFile::Node).map_err(|error| error.to_string())
     };
     match file {
         Ok(file) => Ok((Source::File(file), None)),
@@ -101,12 +125,16 @@ fn source(
     }
 }
 
-fn file(settings: &Settings, folder: &mut Option<AgentFolder>) -> io::Result<std::path::PathBuf> {
-    if let Some(path) = folder.as_mut().and_then(|folder| folder.file().ok()) {
+fn file(
+    settings: &Settings,
+    folder: &mut Option<AgentFolder>,
+    which: AgentFile,
+) -> io::Result<std::path::PathBuf> {
+    if let Some(path) = folder.as_mut().and_then(|folder| folder.file(which).ok()) {
         return Ok(path);
     }
     let other_user = settings.uid.is_some() || settings.gid.is_some();
-    folder.insert(AgentFolder::make(other_user)?).file()
+    folder.insert(AgentFolder::make(other_user)?).file(which)
 }
 
 /// A descriptor with the agent's text, this worker's own.
