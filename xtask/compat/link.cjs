@@ -8,7 +8,15 @@ const net = require('node:net');
 function link(hello, orders) {
   const socket = net.connect(process.env.COMPAT_STAGE);
   // What is said in the last moment of a process must be heard too.
-  const say = (what) => fs.writeSync(socket._handle.fd, `${JSON.stringify(what)}\n`);
+  // (Deno does not tell the descriptor.)
+  const fd = socket._handle?.fd;
+  const say = (what) => {
+    const line = `${JSON.stringify(what)}\n`;
+    if (fd >= 0) fs.writeSync(fd, line);
+    else socket.write(line);
+  };
+  // Calls back when all is said.
+  const said = (then) => (fd >= 0 ? then() : socket.write('', then));
   say(hello);
   let rest = '';
   socket.setEncoding('utf8').on('data', (text) => {
@@ -31,7 +39,7 @@ function link(hello, orders) {
       }
     }
   });
-  return { note: (event, members) => say({ event, ...members }), socket };
+  return { note: (event, members) => say({ event, ...members }), said, socket };
 }
 
 // The format in which values beyond JSON stand in JSON, as far as the scenarios need it; and long

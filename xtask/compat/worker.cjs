@@ -61,16 +61,16 @@ const orders = {
   disconnect: () => void worker.disconnect(),
   kill(_, answer) {
     answer(null);
-    worker.kill();
+    said(() => worker.kill());
   },
   closeChannel: () => void process.disconnect(),
   exit({ code }, answer) {
     answer(null);
-    process.exit(code);
+    said(() => process.exit(code));
   },
 };
 
-const { note, socket } = link({ hello: 'worker', id: worker.id }, orders);
+const { note, said, socket } = link({ hello: 'worker', id: worker.id }, orders);
 // The stage alone keeps no worker alive.
 socket.unref();
 process.on('message', (message, handle) => {

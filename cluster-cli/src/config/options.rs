@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) workers: Option<Count<1, 10_000>>,
 
-    /// Run PROGRAM under this interpreter
+    /// Run PROGRAM under this interpreter (deno is told to `run -A`, unless --exec-arg says what it may do)
     #[arg(long, value_name = "PATH", help_heading = WORKERS)]
     pub(crate) exec_path: Option<PathBuf>,
 

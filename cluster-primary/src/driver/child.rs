@@ -40,6 +40,9 @@ const PIPE_CHUNK: usize = 64 << 10;
 /// megabyte, and what a stranger that inherited it writes is not bounded.
 const LAST_CHUNKS: usize = 16;
 
+/// How soon it is looked again whether a worker has read what a handle waits for.
+const READ_PAUSE: Duration = Duration::from_millis(1);
+
 /// How long writing rests when the system refuses.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -55,6 +58,8 @@ pub(super) struct Child {
     pub(super) closing: bool,
     /// Its channel takes nothing more until it is writable.
     pub(super) blocked: bool,
+    /// What runtime its program is has been looked at.
+    is_recognised: bool,
     /// Users' messages whose end is to be reported.
     pub(super) sends: Sends,
 }
@@ -69,6 +74,7 @@ impl Child {
             agent: None,
             closing: false,
             blocked: false,
+            is_recognised: false,
             sends: Sends::default(),
         }
     }
@@ -116,21 +122,27 @@ fn answered(message: &Message) -> Option<u64> {
     }
 }
 
-fn asks_for_server(message: &Message) -> bool {
-    let body = match message {
-        Message::Cluster(message) => &message.body,
-        _ => return false,
-    };
-    matches!(body, ClusterBody::QueryServer(_))
-}
-
-/// How soon it is looked again whether a worker has read what a handle waits for.
-const READ_PAUSE: Duration = Duration::from_millis(1);
-
 impl Primary {
     /// Reads what a worker has to say, up to a limit; whether there may be more.
     pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
         self.read_messages(now, worker, MESSAGES_PER_WAKE, BYTES_PER_WAKE)
+    }
+
+    /// A worker has said something, so its process executes its program by now: what runtime is that?
+    fn recognise(&mut self, now: Duration, worker: WorkerId) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        if std::mem::replace(&mut child.is_recognised, true) {
+            return;
+        }
+        let Some(pid) = child.process.as_ref().map(Process::pid) else { return };
+        if let Some(runtime) = runtime::that_cannot_listen(pid, self.machine.settings()) {
+            let child = self.children.get_mut(&worker);
+            if let Some(channel) = child.and_then(Child::channel) {
+                channel.keep_handles_apart();
+            }
+            let runtime = runtime.to_owned();
+            self.machine.handle_input(now, Input::CannotListen { worker, runtime });
+        }
     }
 
     fn read_messages(&mut self, now: Duration, worker: WorkerId, most: usize, bytes: u64) -> bool {
@@ -163,6 +175,9 @@ impl Primary {
                 self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
             }));
             self.tell_sends(worker);
+            if matches!(received, Ok(Recv::Message(_))) {
+                self.recognise(now, worker);
+            }
             match received {
                 // Nothing can be written to it any more, and this was the last of its words.
                 Ok(Recv::WouldBlock) if !can_send => {
@@ -186,18 +201,6 @@ impl Primary {
                     self.hear(worker, message, None);
                 }
                 Ok(Recv::Message(received)) => {
-                    if asks_for_server(&received.message)
-                        && let Some(pid) = self.machine.worker(worker).map(|known| known.pid)
-                        && let Some(runtime) = runtime::that_cannot_listen(pid, self.settings())
-                    {
-                        if let Some(channel) =
-                            self.children.get_mut(&worker).and_then(Child::channel)
-                        {
-                            channel.keep_handles_apart();
-                        }
-                        let runtime = runtime.to_owned();
-                        self.machine.handle_input(now, Input::CannotListen { worker, runtime });
-                    }
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
                         let id = HandleId(self.last_handle);

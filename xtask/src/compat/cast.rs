@@ -36,6 +36,10 @@ impl Program {
 pub(super) enum Side {
     Node,
     Rust,
+    /// Bun, as a worker.
+    Bun,
+    /// Deno, as a worker.
+    Deno,
 }
 
 /// A primary and its workers.
@@ -49,12 +53,28 @@ impl Pair {
     /// What the others are compared with.
     pub(super) const NODE: Self = Self { primary: Side::Node, worker: Side::Node };
 
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::NODE,
         Self { primary: Side::Rust, worker: Side::Node },
         Self { primary: Side::Node, worker: Side::Rust },
         Self { primary: Side::Rust, worker: Side::Rust },
+        Self { primary: Side::Rust, worker: Side::Bun },
+        Self { primary: Side::Rust, worker: Side::Deno },
     ];
+
+    /// The variable that names the worker's runtime, if that is a runtime of its own.
+    pub(super) fn variable(self) -> Option<&'static str> {
+        match self.worker {
+            Side::Bun => Some("CLUSTER_TEST_BUN"),
+            Side::Deno => Some("CLUSTER_TEST_DENO"),
+            Side::Node | Side::Rust => None,
+        }
+    }
+
+    /// Whether there is the worker's runtime.
+    pub(super) fn is_there(self) -> bool {
+        self.variable().is_none_or(|variable| env::var_os(variable).is_some())
+    }
 }
 
 impl fmt::Display for Side {
@@ -62,6 +82,8 @@ impl fmt::Display for Side {
         f.write_str(match self {
             Self::Node => "node",
             Self::Rust => "rust",
+            Self::Bun => "bun",
+            Self::Deno => "deno",
         })
     }
 }
@@ -104,7 +126,7 @@ impl Pair {
                 command.arg(scripts.join("primary.cjs"));
                 command
             }
-            Side::Rust => {
+            Side::Rust | Side::Bun | Side::Deno => {
                 let mut command = Command::new(&own);
                 command.arg("compat-primary");
                 command
@@ -115,6 +137,13 @@ impl Pair {
                 exec_path: text(node.path.clone())?,
                 exec: text(scripts.join("worker.cjs"))?,
             },
+            Side::Bun | Side::Deno => {
+                let variable = self.variable().unwrap_or_default();
+                let path = env::var_os(variable).map(PathBuf::from);
+                let path =
+                    path.ok_or_else(|| io::Error::other(format!("{variable} is not set")))?;
+                Program { exec_path: text(path)?, exec: text(scripts.join("worker.cjs"))? }
+            }
             Side::Rust => Program { exec_path: text(own)?, exec: "compat-worker".into() },
         };
         cluster_worker::scrub(&mut command);

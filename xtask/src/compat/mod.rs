@@ -1,4 +1,4 @@
-//! `cargo xtask compat`: the same scenarios over the four pairs of Node and Rust, and what differs.
+//! `cargo xtask compat`: the same scenarios over the pairs of Node, Rust, Bun and Deno, and what differs.
 //!
 //! A [stage] starts a primary, Node's (`xtask/compat/primary.cjs`) or [ours](actor), with
 //! workers likewise, has them do a [scenario](scenarios), and writes down what each does and sees.
@@ -26,7 +26,7 @@ use std::thread;
 
 use crate::node::{self, Node};
 use cast::{Pair, Policy, Side};
-use declared::{COMMUTING, Commuting, DIFFERENCES, Difference, Setting};
+use declared::{COMMUTING, Commuting, DIFFERENCES, Difference, Setting, UNPLAYED, Unplayed};
 use scenarios::Scenario;
 use stage::{Play, Stage};
 pub(crate) use summary::Summary;
@@ -40,8 +40,8 @@ pub(crate) struct Args {
     /// Play this scenario only; may be repeated
     #[arg(long, value_name = "SCENARIO")]
     only: Vec<String>,
-    /// Compare this pair only, primary first: `rust-node`, `node-rust` or `rust-rust`; may be
-    /// repeated
+    /// Compare this pair only, primary first: `rust-node`, `node-rust`, `rust-rust`, `rust-bun` or
+    /// `rust-deno`; may be repeated
     #[arg(long, value_name = "PAIR")]
     pair: Vec<String>,
     /// A Node to compare with; may be repeated [default: those that CLUSTER_TEST_NODES names, else
@@ -113,6 +113,10 @@ fn list() -> String {
     for Difference { id, scenarios, shows, because, .. } in DIFFERENCES {
         list += &format!("| `{id}` | {} | {shows} | {because} |\n", scenarios.join(", "));
     }
+    list += "\n| not played | with | because |\n| --- | --- | --- |\n";
+    for Unplayed { worker, scenarios, because } in UNPLAYED {
+        list += &format!("| {} | {worker} workers | {because} |\n", scenarios.join(", "));
+    }
     list
 }
 
@@ -158,6 +162,15 @@ fn units<'a>(args: &Args, nodes: &'a [Node]) -> io::Result<Vec<Unit<'a>>> {
     let asked: BTreeSet<Pair> = args.pair.iter().map(known).collect::<io::Result<_>>()?;
     let plays = |pair: &Pair| asked.is_empty() || asked.contains(pair) || *pair == Pair::NODE;
     let pairs: Vec<Pair> = Pair::ALL.into_iter().filter(plays).collect();
+    let absent: Vec<_> = pairs.iter().filter(|pair| !pair.is_there()).collect();
+    if let Some(pair) = absent.iter().find(|_| env::var_os("CI").is_some() || !asked.is_empty()) {
+        let variable = pair.variable().unwrap_or_default();
+        return Err(io::Error::other(format!("{pair}: {variable} names no runtime")));
+    }
+    for pair in absent {
+        println!("not played: {pair}, as {} is not set", pair.variable().unwrap_or_default());
+    }
+    let newest = nodes.iter().max_by_key(|node| node.major()).map(|node| &node.path);
     let mut units = Vec::new();
     for node in nodes {
         for scenario in scenarios::all() {
@@ -165,7 +178,17 @@ fn units<'a>(args: &Args, nodes: &'a [Node]) -> io::Result<Vec<Unit<'a>>> {
                 continue;
             }
             for &policy in scenario.policies {
-                units.push(Unit { scenario, policy, node, pairs: pairs.clone() });
+                // What has nothing to do with Node's version is compared with one of them.
+                let plays = |pair: &Pair| match pair.variable() {
+                    None => true,
+                    Some(_) => {
+                        pair.is_there()
+                            && Some(&node.path) == newest
+                            && declared::is_played(scenario.name, pair.worker)
+                    }
+                };
+                let pairs = pairs.iter().copied().filter(plays).collect();
+                units.push(Unit { scenario, policy, node, pairs });
             }
         }
     }

@@ -142,6 +142,7 @@ impl Unpacked {
             agent,
             closing: state.closing,
             blocked: state.blocked,
+            is_recognised: false,
             sends: state.sends.into(),
         })
     }

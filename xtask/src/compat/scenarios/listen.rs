@@ -262,7 +262,7 @@ fn exclusive(stage: &mut Stage<'_>) -> Played {
     for (worker, id, port) in [(1, "one", one), (2, "two", two)] {
         stage.sees(worker, "disconnect")?;
         client(stage, &port)?;
-        if stage.play.pair.worker == Side::Node {
+        if stage.play.pair.worker != Side::Rust {
             stage.worker(worker, json!({ "do": "close", "id": id }))?;
         }
         stage.sees(worker, "exit")?;
