@@ -177,13 +177,18 @@ fn a_reload_that_would_run_a_wrapper_is_refused() {
     }
     let folder = package("reload");
     let config = folder.file("cluster.toml", "program = ['server.js']\nworkers = 1\n", 0o644);
-    let cluster =
-        Cluster::start(cluster().current_dir(&folder.0).args(["run", "--config"]).arg(&config));
+    let name = format!("wrapper-{}", std::process::id());
+    let mut run = cluster();
+    run.current_dir(&folder.0).args(["run", "--name", &name, "--config"]).arg(&config);
+    let cluster = Cluster::start(&mut run);
     let address = cluster.listening(1);
     folder.file("cluster.toml", "program = ['npm', 'start']\nworkers = 1\n", 0o644);
     cluster.signal(Signal::HUP);
     let said = cluster.err.wait_for(1, |line| line.contains("nothing is reloaded"));
     assert!(said[0].contains("npm cannot be a worker"), "{said:?}");
+    let status = support::cluster().args(["status", "--json", "--name", &name]).output();
+    let status = String::from_utf8(status.expect("it starts").stdout).expect("it is text");
+    assert!(status.contains(r#""reason":"npm cannot be a worker"#), "{status}");
     assert_eq!(get(address).expect("the old worker serves"), "hi");
     cluster.end();
 }

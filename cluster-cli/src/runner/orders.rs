@@ -60,20 +60,20 @@ impl Runner {
     /// Reads the options anew, and replaces every worker.
     fn reload(&mut self) -> Result<(), Refusal> {
         self.can(&Order::Reload)?;
-        match self.kept.as_ref().map(|kept| kept.args.read()) {
-            Some(Ok(options)) => {
-                if let Some(Complaint::Error(error)) = wrapper::complaint(&options) {
-                    let what = format!("nothing is reloaded: {error}");
-                    self.report.failure(&what);
-                    return Err(Refusal::new("ERR_CONFIG", what));
-                }
-                self.apply(options);
+        let read = self.kept.as_ref().map(|kept| {
+            let options = kept.args.read().map_err(|error| error.to_string())?;
+            match wrapper::complaint(&options) {
+                Some(Complaint::Error(error)) => Err(error.to_string()),
+                _ => Ok(options),
             }
+        });
+        match read {
+            Some(Ok(options)) => self.apply(options),
             None => {}
             Some(Err(error)) => {
                 let what = format!("nothing is reloaded: {error}");
                 self.report.failure(&what);
-                self.reload_failed(error.to_string());
+                self.reload_failed(error);
                 return Err(Refusal::new("ERR_CONFIG", what));
             }
         }

@@ -134,7 +134,6 @@ impl Process {
 
     /// Sends `SIGTERM` to what is left in the group of a process that has ended, while its number cannot
     /// be another group's, as it has not been waited for.
-    #[cfg(not(target_os = "linux"))]
     pub(super) fn end_group(&self) {
         if !matches!(self.watch, Watch::Lost) {
             // An empty group is an error, and no matter.

@@ -15,6 +15,9 @@ use crate::Signal;
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
+/// How long it is until the next look, at least, for each process that is left.
+const FOR_EACH: Duration = Duration::from_micros(500);
+
 /// How often it is looked whether what is spared still runs.
 const LOOK_AT_SPARED: Duration = Duration::from_secs(10);
 
@@ -151,6 +154,10 @@ impl Leftovers {
         !self.known.is_empty()
     }
 
+    pub(super) fn knows(&self, process: &ProcessId) -> bool {
+        self.known.contains(process)
+    }
+
     pub(super) fn given_up(&self) -> bool {
         self.given_up
     }
@@ -186,7 +193,9 @@ impl Leftovers {
             let progress = first.then_some(LeftoverProgress::Spared { pids });
             return Next::Signal { signals: Vec::new(), progress };
         }
-        self.look_at = Some(now + self.pause);
+        // To look at many takes long.
+        let many = u32::try_from(ending.len()).unwrap_or(u32::MAX);
+        self.look_at = Some(now + self.pause.max(FOR_EACH.saturating_mul(many)));
         self.pause = (self.pause * 2).min(LAST_LOOK);
         self.signal(now, &ending)
     }

@@ -35,6 +35,10 @@ use crate::{Signal, WorkerId};
 /// How often the descendants of running workers are recorded.
 const TRACE_EVERY: Duration = Duration::from_secs(1);
 
+/// Recording may take this part of the time at the most: workers with thousands of processes are looked at
+/// less often.
+const TRACE_SHARE: u32 = 100;
+
 /// How descendants of a worker end once it has ended:
 /// [`Settings::end_descendants`](crate::Settings::end_descendants).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +83,11 @@ pub enum Input {
         /// What was found.
         descendants: BTreeSet<ProcessId>,
     },
+    /// How long it took to look up the descendants of all workers.
+    TraceTook {
+        /// The time.
+        took: Duration,
+    },
     /// A worker's process has ended.
     Ended {
         /// The worker.
@@ -95,9 +104,11 @@ pub enum Input {
         /// [is not known](ProcessTrees::knows_leftovers) to have other descendants.
         processes: Option<Vec<ProcessStat>>,
     },
-    /// These are not ended with any worker, until all workers are told to leave.
+    /// A process asks for what ends workers: it, its ancestors, and what they have started are not ended
+    /// with the workers that they descend from, until another such process asks or all workers are told to
+    /// leave.
     Spare {
-        /// The processes.
+        /// The process and its ancestors.
         processes: Vec<ProcessId>,
     },
     /// All workers were told to leave: nothing is spared any more.
@@ -199,9 +210,29 @@ impl ProcessTrees {
             Input::Listed { worker, group_exists, processes } => {
                 self.listed(now, worker, group_exists, processes);
             }
-            Input::Spare { processes } => self.spared.extend(processes),
+            Input::TraceTook { took } => {
+                let soonest = now + took.saturating_mul(TRACE_SHARE);
+                self.trace_at = self.trace_at.map(|at| at.max(soonest));
+            }
+            Input::Spare { processes } => self.spare(now, processes),
             Input::EndAll => self.end_all(now, false),
             Input::KillAll => self.end_all(now, true),
+        }
+    }
+
+    fn spare(&mut self, now: Mono, processes: Vec<ProcessId>) {
+        let leads = |process: &ProcessId| {
+            self.running.values().any(|t| t.leader == *process || t.descendants.contains(process))
+        };
+        let left = |process: &ProcessId| self.ended.values().any(|left| left.knows(process));
+        // Others have nothing to fear.
+        if !processes.iter().any(|process| leads(process) || left(process)) {
+            return;
+        }
+        // A process that asks again and again, from one worker after the other, must not accumulate.
+        self.spared = processes.into_iter().collect();
+        for left in self.ended.values_mut() {
+            left.hurry(now, false);
         }
     }
 
@@ -275,6 +306,16 @@ impl ProcessTrees {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let looks = self.ended.values().filter_map(Leftovers::look_at);
         looks.chain(self.trace_at).min()
+    }
+
+    /// Whether descendants are to be recorded by now.
+    pub fn is_trace_due(&self, now: Mono) -> bool {
+        self.trace_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether there are processes that are not to be ended.
+    pub fn spares_any(&self) -> bool {
+        !self.spared.is_empty()
     }
 
     /// Whether nothing is left of workers that have ended, but for what is spared.

@@ -306,11 +306,43 @@ fn who_asked_for_it_is_spared_until_all_ends() {
 }
 
 #[test]
+fn a_script_that_asks_from_one_worker_after_the_other_does_not_accumulate() {
+    let mut world = World::new(rules());
+    let script = process(200, 6, 100, 100, SESSION);
+    world.runs(script);
+    world.input(Input::Spare { processes: vec![script.id, ProcessId { pid: 100, start: 5 }] });
+    world.worker_ends();
+    assert_eq!(world.taken_signals(), []);
+    // One that is no worker's changes nothing.
+    world.input(Input::Spare { processes: vec![ProcessId { pid: 9, start: 1 }] });
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.taken_signals(), []);
+    // The script of the next worker asks.
+    let leader = ProcessId { pid: 300, start: 50 };
+    world.runs(process(300, 50, 1, 300, SESSION));
+    let worker = WorkerId(2);
+    world.input(Input::Started { worker, leader, session: SESSION, rules: rules() });
+    world.input(Input::Spare { processes: vec![ProcessId { pid: 301, start: 51 }, leader] });
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.taken_signals(), [(200, Signal::TERM)]);
+}
+
+#[test]
+fn recording_takes_a_small_part_of_the_time() {
+    let mut world = World::new(rules());
+    world.pass(TRACE_EVERY);
+    let took = Duration::from_millis(200);
+    world.input(Input::TraceTook { took });
+    let next = world.trees.poll_timeout().expect("it goes on");
+    assert_eq!(next.saturating_sub(world.now), took * TRACE_SHARE);
+}
+
+#[test]
 fn who_was_spared_and_has_ended_is_forgotten() {
     let mut world = World::new(rules());
     let script = process(200, 6, 100, 100, SESSION);
     world.runs(script);
-    world.input(Input::Spare { processes: vec![script.id] });
+    world.input(Input::Spare { processes: vec![script.id, ProcessId { pid: 100, start: 5 }] });
     world.worker_ends();
     assert!(!world.over);
     world.gone(200);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Primary;
 use super::process::Process;
-use crate::tree::{Input, Output, ProcessStat, ProcessTrees};
+use crate::tree::{Input, Output, ProcessId, ProcessStat, ProcessTrees};
 use crate::{Event, Settings, WorkerId};
 
 pub(super) use state::TreesState;
@@ -88,10 +88,12 @@ impl Primary {
     /// Follows what a worker starts, if the settings say how that is to end.
     pub(super) fn follow_tree(&mut self, worker: WorkerId, pid: u32, settings: &Settings) {
         let Some(rules) = settings.end_descendants else { return };
+        let leader = proc::stat(pid).map(|stat| stat.id);
         // The session is the primary's, but for a launcher that has changed it meanwhile.
-        let own = proc::stat(std::process::id());
-        let Some((leader, own)) = proc::stat(pid).zip(own) else { return };
-        let (leader, session) = (leader.id, own.session);
+        let session = proc::stat(std::process::id()).map(|stat| stat.session);
+        // Where there is no `/proc` only the group is ended, and nothing else has to be known.
+        let leader = leader.unwrap_or(ProcessId { pid, start: 0 });
+        let session = session.unwrap_or_default();
         self.tree_input(Input::Started { worker, leader, session, rules });
     }
 
@@ -108,9 +110,15 @@ impl Primary {
             return;
         }
         let known_later = process.descriptor().is_some_and(|fd| proc::group_exists(fd).is_some());
-        if !known_later {
-            self.trees.listed = Some(proc::list());
+        if known_later {
+            return;
         }
+        // All members get the signal at once, also those that are started meanwhile; those that ignore it
+        // are listed behind it.
+        if !self.trees.machine.spares_any() {
+            process.end_group();
+        }
+        self.trees.listed = Some(proc::list());
     }
 
     /// A worker's process has ended, and has been waited for.
@@ -160,8 +168,13 @@ impl Primary {
     }
 
     pub(super) fn look_after_trees(&mut self, now: Duration) {
+        let traces = self.trees.machine.is_trace_due(now);
         self.trees.machine.handle_timeout(now);
         self.obey_trees();
+        if traces {
+            let took = self.clock.now().saturating_sub(now);
+            self.trees.machine.handle_input(self.clock.now(), Input::TraceTook { took });
+        }
     }
 
     fn tree_input(&mut self, input: Input) {

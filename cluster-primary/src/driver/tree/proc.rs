@@ -9,8 +9,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use crate::Signal;
 use crate::tree::{ProcessId, ProcessStat};
 
-/// Generations of a process tree that are followed: a bound for a tree that grows while it is read.
+/// Generations of a process tree that are followed, and processes: bounds for a tree that grows while it
+/// is read.
 const MAX_DEPTH: usize = 64;
+const MAX_PROCESSES: usize = 4096;
 
 /// What is known of the process of that pid.
 pub(super) fn stat(pid: u32) -> Option<ProcessStat> {
@@ -39,7 +41,7 @@ pub(super) fn trace(from: &[ProcessId]) -> BTreeSet<ProcessId> {
             };
             next.extend(children.filter(own).map(|c| c.id).filter(|id| found.insert(*id)));
         }
-        if next.is_empty() {
+        if next.is_empty() || found.len() >= MAX_PROCESSES {
             break;
         }
         generation = next;
