@@ -6,10 +6,10 @@
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::process::{Pid, getsid};
+use rustix::process::Pid;
 use signal_hook::consts::SIGHUP;
 
-use super::origin::{Sender, is_ignored};
+use super::origin::{Sender, is_ignored, session_leader};
 
 /// What is known of the controlling terminal.
 #[derive(Debug)]
@@ -33,8 +33,7 @@ impl HangUps {
             Sender::Kernel => true,
             // A person may reload by `kill` in that same shell: its terminal is still there.
             Sender::Process(pid) => {
-                let leader = getsid(None).ok();
-                self.had_terminal && is_leader(pid, leader) && terminal_is_gone()
+                self.had_terminal && is_leader(pid, session_leader()) && terminal_is_gone()
             }
         }
     }

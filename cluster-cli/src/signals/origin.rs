@@ -1,5 +1,8 @@
 //! Where a signal came from, and whether this process was started with it ignored.
-#![allow(unsafe_code, reason = "siginfo_t and sigaction(2) have no safe wrappers")]
+#![allow(
+    unsafe_code,
+    reason = "siginfo_t, sigaction(2) and getsid(2) have no (correct) safe wrappers"
+)]
 
 use std::ptr;
 
@@ -62,6 +65,13 @@ fn is_kernels(code: i32) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_kernels(_code: i32) -> bool {
     false
+}
+
+/// The leader of this process's session, if it can be seen from this process's PID namespace. (rustix takes
+/// the 0 for a pid that the kernel answers with otherwise.)
+pub(super) fn session_leader() -> Option<Pid> {
+    // SAFETY: it takes a number, and changes nothing.
+    Pid::from_raw(unsafe { libc::getsid(0) }.max(0))
 }
 
 /// Whether this process ignores the signal: before any handler is installed, whether it was started so,
