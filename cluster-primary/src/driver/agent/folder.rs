@@ -275,8 +275,11 @@ mod tests {
         fs::remove_dir_all(&path).expect("it is ours");
         let other = parent.join("other");
         fs::create_dir(&other).expect("a folder");
-        fs::write(other.join(folder.path().file_name().expect("it has a name")), SCRIPT)
-            .expect("it is written");
+        fs::write(
+            other.join(folder.path(AgentFile::Node).file_name().expect("it has a name")),
+            SCRIPT,
+        )
+        .expect("it is written");
         std::os::unix::fs::symlink(&other, &path).expect("a link");
         assert!(folder.file(AgentFile::Node).is_err());
         drop(folder);
