@@ -80,3 +80,67 @@ fn an_answer_behind_a_half_written_marker_is_in_the_new_encoding() {
     }
     assert!(switched);
 }
+
+/// What a Bun worker writes, and what it is answered: the bytes as they were recorded from Bun 1.4.
+#[test]
+fn a_peer_that_speaks_buns_dialect_is_answered_in_it() {
+    use cluster_ipc::proto::{ClusterBody, HandleKind, Message};
+    use cluster_ipc::{Outgoing, Transport};
+
+    let (a, mut bun) = cluster_ipc::memory::pair::<u64>();
+    let mut channel =
+        cluster_ipc::Channel::with_transport(a, cluster_ipc::ChannelConfig::default());
+    let online = b"\x02{\"cmd\":\"NODE_CLUSTER\",\"act\":\"online\",\"seq\":0}\n{\"hello\":1}\n";
+    assert_eq!(bun.send(online, &[]).expect("there is room"), online.len());
+    let received = support::drain(&mut channel);
+    assert!(matches!(&received[0].message, Message::Cluster(m) if m.body == ClusterBody::Online));
+    assert!(matches!(&received[1].message, Message::User(_)));
+
+    let newconn = Message::cluster(7, None, ClusterBody::NewConn { key: "k".into() });
+    channel.send(&newconn, Some(Outgoing::new(HandleKind::NetNative, 5))).expect("it is open");
+    channel.flush().expect("memory does not fail");
+    let mut read = |handles: &mut Vec<u64>| {
+        let mut buffer = [0; 512];
+        let meta = bun.recv(&mut buffer, handles).expect("it is there");
+        String::from_utf8(buffer[..meta.bytes].to_vec()).expect("it is text")
+    };
+    let mut handles = Vec::new();
+    let frame = "\u{2}{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"key\":\"k\",\"seq\":7,\"$hasHandle\":true}\n";
+    assert_eq!((read(&mut handles).as_str(), handles.as_slice()), (frame, &[5][..]));
+    bun.send(b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n", &[]).expect("there is room");
+    channel.send(&Message::User(true.into()), None).expect("it is open");
+    channel.send(&Message::cluster(8, None, ClusterBody::Disconnect), None).expect("it is open");
+    assert!(support::drain(&mut channel).is_empty());
+    channel.flush().expect("memory does not fail");
+    let mut buffer = [0; 512];
+    let meta = bun.recv(&mut buffer, &mut handles).expect("it is there");
+    let rest = "true\n\u{2}{\"cmd\":\"NODE_CLUSTER\",\"act\":\"disconnect\",\"seq\":8}\n";
+    assert_eq!(&buffer[..meta.bytes], rest.as_bytes());
+}
+
+/// Deno reads a probe and never answers it.
+#[test]
+fn a_probe_that_is_never_answered_can_be_abandoned() {
+    use cluster_ipc::proto::Message;
+
+    let (a, b) = cluster_ipc::memory::pair::<u64>();
+    let mut channel =
+        cluster_ipc::Channel::with_transport(a, cluster_ipc::ChannelConfig::default());
+    let mut peer = b;
+    channel.probe(3).expect("it is open");
+    channel.send(&Message::User(1.into()), None).expect("it is open");
+    assert!(!channel.awaits_probe() && !channel.abandon_probe(), "it is not written yet");
+    channel.flush().expect("memory does not fail");
+    assert!(channel.awaits_probe() && !channel.is_idle());
+    let mut buffer = [0; 512];
+    let mut read = || {
+        let meta = cluster_ipc::Transport::recv(&mut peer, &mut buffer, &mut Vec::new());
+        meta.map(|meta| String::from_utf8_lossy(&buffer[..meta.bytes]).into_owned())
+    };
+    assert!(read().expect("it is there").contains("NODE_HANDLE"));
+    assert!(read().is_err(), "the message waits for the probe's answer");
+    assert!(channel.abandon_probe());
+    channel.flush().expect("memory does not fail");
+    assert_eq!(read().expect("it is there"), "1\n");
+    assert!(channel.poll_answer().is_none() && channel.is_idle());
+}

@@ -165,7 +165,7 @@ impl Machine {
             }
             Some(_) if catches == Some(true) => StopBy::Signal,
             // Nothing that it serves would be closed by `disconnect`.
-            Some(_) if serves_aside && worker.phase == "online" => StopBy::Signal,
+            Some(_) if serves_aside && matches!(worker.phase, "none" | "online") => StopBy::Signal,
             _ => StopBy::Disconnect,
         };
         self.progress(id, LeaveProgress::Stop(by));
