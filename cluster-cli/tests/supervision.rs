@@ -323,7 +323,7 @@ fn a_program_that_knows_nothing_of_clusters_is_reloaded_and_scaled_without_loss(
         load.more(50);
         let tally = load.stop();
         assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
-        assert!(tally.answers.len() >= 8, "{:?}", tally.answers);
+        assert!(tally.answers.len() >= 5, "{:?}", tally.answers);
         cluster.signal(Signal::TERM);
         assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
         assert_gone(&cluster.worker_pids());

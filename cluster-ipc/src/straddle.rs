@@ -24,6 +24,7 @@ pub(crate) struct Straddle {
     /// The last of them must be answered before the next one is written.
     barrier: bool,
     /// The peer takes a handle for that of the first frame that it reads together with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     apart: bool,
 }
 
