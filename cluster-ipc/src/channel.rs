@@ -201,11 +201,11 @@ impl<T: Transport> Channel<T> {
         self.sender.awaits_probe()
     }
 
-    /// Stops waiting for the answer to a [`probe`](Self::probe), which is not reported, and sends
-    /// what waits for it; false if no probe is written and unanswered. An answer that comes later is
-    /// ignored.
+    /// Stops waiting for the answer to a [`probe`](Self::probe), and sends what waits for it; false if
+    /// no probe is written and unanswered. If it is answered later all the same, that is
+    /// [reported](Self::poll_answer) then, and charged to nothing that was sent meanwhile.
     ///
-    /// Only for a peer that never answers probes (Deno), and only once it has *read* this one: a probe
+    /// For a peer that seems never to answer probes (Deno), and only once it has *read* this one: a probe
     /// that is still in the socket would take the descriptor of the frame behind it.
     pub fn abandon_probe(&mut self) -> bool {
         self.sender.abandon_probe()

@@ -66,6 +66,8 @@ pub(crate) struct Sender<H> {
     queued: usize,
     answers: VecDeque<Answer>,
     reports: VecDeque<HandleAnswer>,
+    /// The tokens of the probes that were abandoned and may still be answered.
+    abandoned: VecDeque<Option<u64>>,
     reached: VecDeque<u64>,
     undelivered: u64,
     /// The number of the last lent handle that the peer has.
@@ -94,6 +96,7 @@ impl<H> Sender<H> {
             queued: 0,
             answers: VecDeque::new(),
             reports: VecDeque::new(),
+            abandoned: VecDeque::new(),
             reached: VecDeque::new(),
             undelivered: 0,
             arrived: None,
@@ -313,7 +316,7 @@ impl<H> Sender<H> {
         }
         let key = self.gate.oldest().copied();
         if let Some(Frame::Handle(frame)) = key.and_then(|key| self.frames.get_mut(&key)) {
-            frame.token = None;
+            self.abandoned.push_back(frame.token.take());
         }
         let awaited = self.straddle.answered();
         debug_assert!(awaited, "the probe is written");
@@ -357,12 +360,24 @@ impl<H> Sender<H> {
 
     /// The peer answered.
     pub(crate) fn answered(&mut self, answer: Answer) -> Result<(), UnexpectedAnswer> {
+        if answer == Answer::Nack
+            && let Some(token) = self.abandoned.pop_front()
+        {
+            // It is no longer counted as unanswered, and holds nothing back.
+            self.gate.nack()?;
+            self.reports.extend(token.map(|token| HandleAnswer { token, delivered: false }));
+            return Ok(());
+        }
         if !self.straddle.answered() {
             // For nothing that is written: one answer too many to a frame that was sent again.
             return self.gate.spare_answer();
         }
         match answer {
-            Answer::Ack => self.gate.ack()?,
+            Answer::Ack => {
+                self.gate.ack()?;
+                // The peer answers in order: it has read these and will not answer them.
+                self.abandoned.clear();
+            }
             Answer::Nack => self.gate.nack()?,
         }
         self.pump();

@@ -138,6 +138,57 @@ fn a_probe_travels_alone_and_is_reported() {
     assert_eq!(channel.stats().undelivered_handles, 0, "a probe is no handle");
 }
 
+/// As a Node worker is that is busy with an earlier message: it has read the probe and not answered it.
+#[test]
+fn a_late_answer_to_an_abandoned_probe_is_reported_and_charged_to_nothing_else() {
+    for answers in [true, false] {
+        let (mut channel, mut node) = pair(8);
+        channel.probe(100).unwrap();
+        channel.send(&message(1, 0), native(1)).unwrap();
+        channel.flush().unwrap();
+        let mut handles = Vec::new();
+        node.end.recv(&mut vec![0; 1 << 10], &mut handles).unwrap();
+        assert!(handles.is_empty() && channel.awaits_probe());
+        assert!(channel.abandon_probe() && !channel.abandon_probe());
+        channel.send(&message(2, 0), native(2)).unwrap();
+        assert!(channel.handles_in_flight() == 2 && channel.poll_answer().is_none());
+        channel.flush().unwrap();
+        // What is known of the probe outlives an upgrade.
+        let (state, _) = channel.state();
+        let state = serde_json::to_string(&state).unwrap();
+        assert!(state.contains("\"abandoned\":[100]"), "{state}");
+        if answers {
+            node.answers.extend_from_slice(NACK);
+            node.answer();
+            take_answers(&mut channel);
+            let late = HandleAnswer { token: 100, delivered: false };
+            assert_eq!((channel.poll_answer(), channel.handles_in_flight()), (Some(late), 2));
+        }
+        while node.read() {}
+        assert_eq!(node.seen, [(1, Some(1)), (2, Some(2))]);
+        node.answer();
+        take_answers(&mut channel);
+        let reported: Vec<_> = std::iter::from_fn(|| channel.poll_answer()).collect();
+        let taken = [1, 2].map(|token| HandleAnswer { token, delivered: true });
+        assert_eq!(reported, taken);
+        assert!(channel.is_idle());
+        assert_eq!(channel.stats().undelivered_handles, 0);
+        // It goes on: the next probe is answered, and so is what is behind it.
+        channel.probe(101).unwrap();
+        channel.send(&message(3, 0), native(3)).unwrap();
+        channel.flush().unwrap();
+        node.end.recv(&mut vec![0; 1 << 10], &mut handles).unwrap();
+        assert!(channel.awaits_probe());
+        node.answers.extend_from_slice(NACK);
+        node.answer();
+        take_answers(&mut channel);
+        channel.flush().unwrap();
+        assert_eq!(channel.poll_answer(), Some(HandleAnswer { token: 101, delivered: false }));
+        assert!(node.read());
+        assert_eq!(node.seen.last(), Some(&(3, Some(3))));
+    }
+}
+
 proptest! {
     // Each moves megabytes.
     #![proptest_config(ProptestConfig::with_cases(48))]

@@ -36,6 +36,15 @@ fn pass(cluster: &mut Cluster, time: Duration) -> Vec<String> {
     lines
 }
 
+/// Has the next image take the machine over.
+fn upgrade(cluster: &mut Cluster) {
+    let state = cluster.machine.state(cluster.now).expect("it can be written");
+    let text = serde_json::to_string(&state).expect("it can be written");
+    let state: MachineState = serde_json::from_str(&text).expect("it can be read");
+    let settings = cluster.machine.settings().as_ref().clone();
+    cluster.machine = Machine::from_state(cluster.now, settings, state).expect("it was one");
+}
+
 fn learned(cluster: &mut Cluster) {
     let lines = pass(cluster, 1000 * MS);
     let expected =
@@ -54,11 +63,7 @@ fn a_worker_that_answers_no_probe_is_probed_once_and_never_considered_stuck() {
 fn what_was_learned_is_kept_for_the_next_image() {
     let (mut cluster, worker) = ignoring();
     learned(&mut cluster);
-    let state = cluster.machine.state(cluster.now).expect("it can be written");
-    let text = serde_json::to_string(&state).expect("it can be written");
-    let state: MachineState = serde_json::from_str(&text).expect("it can be read");
-    let settings = cluster.machine.settings().as_ref().clone();
-    cluster.machine = Machine::from_state(cluster.now, settings, state).expect("it was one");
+    upgrade(&mut cluster);
     let lines = pass(&mut cluster, 60_000 * MS);
     assert!(lines.is_empty() && cluster.machine.worker(worker).is_some(), "{lines:?}");
 }
@@ -101,11 +106,44 @@ fn a_worker_that_has_not_read_its_first_probe_is_stuck_or_busy() {
 }
 
 #[test]
-fn a_late_answer_changes_nothing() {
-    let (mut cluster, worker) = ignoring();
-    learned(&mut cluster);
-    cluster.input(Input::Probed { worker });
-    assert!(pass(&mut cluster, 60_000 * MS).is_empty());
+fn one_that_answers_late_was_busy_and_is_probed_again() {
+    for upgraded in [false, true] {
+        let (mut cluster, worker) = ignoring();
+        learned(&mut cluster);
+        let server = cluster_primary::ServerId(cluster.last_server);
+        let (conn, _) = cluster.connects(server);
+        assert!(cluster.sent.contains_key(&conn), "nothing waits for the probe");
+        if upgraded {
+            upgrade(&mut cluster);
+        }
+        // It comes to itself: the answer to the probe comes first, then that to the connection.
+        let lines = cluster.input(Input::Probed { worker });
+        assert!(lines.is_empty(), "the connection is still on its way: {lines:?}");
+        cluster.takes(conn);
+        if upgraded {
+            upgrade(&mut cluster);
+        }
+        cluster.mute_probes = false;
+        let lines = pass(&mut cluster, 1000 * MS);
+        assert!(!lines.is_empty() && lines.iter().all(|line| line == "probe 1"), "{lines:?}");
+        // Hang detection is on again.
+        cluster.mute_probes = true;
+        let lines = pass(&mut cluster, 1000 * MS);
+        assert_eq!(lines, ["probe 1", "event: unresponsive 1"]);
+    }
+}
+
+#[test]
+fn nothing_is_guessed_of_a_worker_that_is_known_to_answer() {
+    // Before the first probe, while it is unanswered, and when it was taken not to answer.
+    for time in [0, 150, 400, 1000] {
+        let (mut cluster, worker) = ignoring();
+        pass(&mut cluster, time * MS);
+        assert!(cluster.input(Input::AnswersProbes { worker }).is_empty());
+        let lines = pass(&mut cluster, 60_000 * MS);
+        assert!(lines.contains(&"event: unresponsive 1".to_owned()), "{time}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("abandon")), "{time}: {lines:?}");
+    }
 }
 
 #[test]

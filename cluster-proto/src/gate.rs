@@ -73,6 +73,9 @@ pub struct Gate<K> {
     output: VecDeque<GateOutput<K>>,
     /// Node answers a frame that was sent again once for each wrapping.
     spare_answers: u32,
+    /// Frames that were abandoned and may still be answered. All of them are older than what is in
+    /// flight, as only the oldest can be abandoned.
+    abandoned: u32,
 }
 
 #[derive(Debug)]
@@ -99,6 +102,7 @@ impl<K: Clone> Gate<K> {
             held: VecDeque::new(),
             output: VecDeque::new(),
             spare_answers: 0,
+            abandoned: 0,
         }
     }
 
@@ -112,13 +116,15 @@ impl<K: Clone> Gate<K> {
         }
     }
 
-    /// The peer has the oldest descriptor under way.
+    /// The peer has the oldest descriptor under way. What was [abandoned](Self::abandon) before it is
+    /// never answered then: a peer answers in order, and what is abandoned has no descriptor.
     ///
     /// # Errors
     /// [`UnexpectedAnswer`] if none is: the peer is broken.
     pub fn ack(&mut self) -> Result<(), UnexpectedAnswer> {
         match self.in_flight.pop_front() {
             Some(frame) => {
+                self.abandoned = 0;
                 self.uncount(&frame);
                 self.spare_answers = self.spare_answers.saturating_add(frame.resends);
                 self.output.push_back(GateOutput::Delivered(frame.key));
@@ -129,11 +135,16 @@ impl<K: Clone> Gate<K> {
         }
     }
 
-    /// The oldest descriptor under way did not arrive.
+    /// The oldest descriptor under way did not arrive; or, where one was [abandoned](Self::abandon)
+    /// before it, this is the late answer to that.
     ///
     /// # Errors
-    /// [`UnexpectedAnswer`] if none is: the peer is broken.
+    /// [`UnexpectedAnswer`] if there is neither: the peer is broken.
     pub fn nack(&mut self) -> Result<(), UnexpectedAnswer> {
+        if let Some(left) = self.abandoned.checked_sub(1) {
+            self.abandoned = left;
+            return Ok(());
+        }
         let Some(frame) = self.in_flight.front_mut() else { return self.spare_answer() };
         if frame.resend && frame.resends < MAX_RESENDS {
             frame.resends += 1;
@@ -162,15 +173,24 @@ impl<K: Clone> Gate<K> {
         self.in_flight.front().map(|frame| &frame.key)
     }
 
-    /// Stops waiting for the answer to the oldest descriptor under way: it counts as undelivered, and
-    /// what waits for it goes on. An answer that comes later all the same is allowed, once.
+    /// Stops waiting for the answer to the oldest frame under way: it counts as undelivered, and what
+    /// waits for it goes on. Its place is kept: the next [`nack`](Self::nack) is its late answer, unless
+    /// an [`ack`](Self::ack) of what was sent behind it comes first.
+    ///
+    /// For a frame that went without its descriptor, so that the peer can only refuse it.
     pub fn abandon(&mut self) {
         if let Some(frame) = self.in_flight.pop_front() {
             self.uncount(&frame);
-            self.spare_answers = self.spare_answers.saturating_add(1 + frame.resends);
+            self.spare_answers = self.spare_answers.saturating_add(frame.resends);
+            self.abandoned = self.abandoned.saturating_add(1);
             self.output.push_back(GateOutput::Undelivered(frame.key));
             self.release();
         }
+    }
+
+    /// How many frames were [abandoned](Self::abandon) and may still be answered.
+    pub fn abandoned(&self) -> u32 {
+        self.abandoned
     }
 
     /// What is to be done next.
@@ -336,6 +356,43 @@ mod tests {
         assert_eq!(gate.nack(), Err(UnexpectedAnswer), "late, but only once");
         gate.abandon();
         assert!(gate.is_idle(), "nothing was under way");
+    }
+
+    #[test]
+    fn a_late_refusal_is_for_what_was_abandoned_and_not_for_what_is_under_way() {
+        let mut gate = Gate::new();
+        gate.submit(HANDLE, 1);
+        gate.abandon();
+        gate.submit(FrameClass::Connection, 2);
+        gate.submit(FrameClass::Connection, 3);
+        assert_eq!(outputs(&mut gate), [Send(1), Undelivered(1), Send(2), Send(3)]);
+        gate.nack().unwrap();
+        assert_eq!((gate.abandoned(), gate.in_flight()), (0, 2));
+        gate.nack().unwrap();
+        gate.ack().unwrap();
+        assert_eq!(outputs(&mut gate), [Undelivered(2), Delivered(3)]);
+        assert_eq!(gate.nack(), Err(UnexpectedAnswer));
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_what_was_abandoned_stalls_nothing() {
+        let mut gate = Gate::new();
+        gate.submit(HANDLE, 1);
+        gate.abandon();
+        gate.submit(HANDLE, 2);
+        gate.submit(HANDLE, 3);
+        assert_eq!(outputs(&mut gate), [Send(1), Undelivered(1), Send(2)]);
+        assert_eq!(gate.abandoned(), 1);
+        gate.ack().unwrap();
+        assert_eq!(gate.abandoned(), 0, "the peer answers in order");
+        assert_eq!(outputs(&mut gate), [Delivered(2), Send(3)]);
+        gate.nack().unwrap();
+        assert_eq!(outputs(&mut gate), [Undelivered(3)]);
+        assert!(gate.is_idle());
+        // It is refused, and never taken.
+        gate.submit(HANDLE, 4);
+        gate.abandon();
+        assert_eq!(gate.ack(), Err(UnexpectedAnswer));
     }
 
     #[test]

@@ -99,6 +99,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[derive(Clone, Copy, Debug)]
+enum LateStep {
+    Submit(FrameClass),
+    Abandon,
+    Answer { arrived: bool },
+}
+
+fn late_step() -> impl Strategy<Value = LateStep> {
+    prop_oneof![
+        Just(LateStep::Submit(FrameClass::Handle { resend: false })),
+        Just(LateStep::Submit(FrameClass::Connection)),
+        Just(LateStep::Abandon),
+        any::<bool>().prop_map(|arrived| LateStep::Answer { arrived }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -122,6 +138,64 @@ proptest! {
         done.extend(std::iter::from_fn(|| gate.poll_output()));
         prop_assert_eq!(done, node.done);
         prop_assert_eq!(gate.is_idle(), node.queue.is_none());
+    }
+
+    /// A peer that answers what was abandoned late, or never: every other frame gets the answer that
+    /// was meant for it.
+    #[test]
+    fn a_late_answer_is_charged_to_no_other_frame(
+        window in 1_usize..6,
+        answers_late: bool,
+        steps in vec(late_step(), 0..60),
+    ) {
+        let mut gate = Gate::with_window(window);
+        // What the peer has to answer, in order, and whether it was abandoned meanwhile.
+        let mut due = VecDeque::<(u32, bool)>::new();
+        let (mut expected, mut ended) = (Vec::new(), Vec::new());
+        for (key, step) in (0_u32..).zip(steps) {
+            match step {
+                LateStep::Submit(class) => gate.submit(class, key),
+                LateStep::Abandon => {
+                    let oldest = due.iter().position(|(_, abandoned)| !abandoned);
+                    prop_assert_eq!(gate.oldest(), oldest.map(|place| &due[place].0));
+                    gate.abandon();
+                    if let Some(place) = oldest {
+                        expected.push(GateOutput::Undelivered(due[place].0));
+                        due[place].1 = true;
+                        if !answers_late {
+                            due.remove(place);
+                        }
+                    }
+                }
+                LateStep::Answer { arrived } => match due.pop_front() {
+                    Some((_, true)) => prop_assert_eq!(gate.nack(), Ok(())),
+                    // One that ignores what was abandoned refuses nothing else either.
+                    Some((key, false)) if arrived || !answers_late => {
+                        prop_assert_eq!(gate.ack(), Ok(()));
+                        expected.push(GateOutput::Delivered(key));
+                        prop_assert_eq!(gate.abandoned(), 0);
+                    }
+                    Some((key, false)) => {
+                        prop_assert_eq!(gate.nack(), Ok(()));
+                        expected.push(GateOutput::Undelivered(key));
+                    }
+                    None => prop_assert_eq!(gate.ack(), Err(UnexpectedAnswer)),
+                },
+            }
+            while let Some(output) = gate.poll_output() {
+                match output {
+                    GateOutput::Send(key) => due.push_back((key, false)),
+                    output => ended.push(output),
+                }
+            }
+            let late = due.iter().filter(|(_, abandoned)| *abandoned).count();
+            prop_assert_eq!(gate.in_flight(), due.len() - late);
+        }
+        prop_assert_eq!(ended, expected);
+        while gate.in_flight() > 0 {
+            gate.ack().unwrap();
+        }
+        prop_assert_eq!(gate.held(), 0);
     }
 
     /// What holds at any window: order is kept but for answers, no more than the window is under

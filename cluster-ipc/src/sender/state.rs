@@ -37,6 +37,8 @@ pub(crate) struct SenderState {
     #[serde(default)]
     reports: VecDeque<HandleAnswer>,
     #[serde(default)]
+    abandoned: VecDeque<Option<u64>>,
+    #[serde(default)]
     reached: VecDeque<u64>,
     #[serde(default)]
     undelivered: u64,
@@ -93,6 +95,7 @@ impl<H> Sender<H> {
             straddle: self.straddle.clone(),
             answers: self.answers.clone(),
             reports: self.reports.clone(),
+            abandoned: self.abandoned.clone(),
             reached: self.reached.clone(),
             undelivered: self.undelivered,
             arrived: self.arrived,
@@ -119,6 +122,7 @@ impl<H> Sender<H> {
             queued,
             answers: state.answers,
             reports: state.reports,
+            abandoned: state.abandoned,
             reached: state.reached,
             undelivered: state.undelivered,
             arrived: state.arrived,
@@ -147,6 +151,9 @@ impl SenderState {
         }
         if self.undelivered > MAX_COUNT || self.last_key > MAX_COUNT {
             return Err(StateError::OutOfRange { what: "what a sender has counted" });
+        }
+        if usize::try_from(self.gate.abandoned) != Ok(self.abandoned.len()) {
+            return Err(StateError::Contradiction { what: "the gate and the abandoned probes" });
         }
         self.check_gate()?;
         let written = self.check_order()?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use cluster_ipc::{Channel, Flush, Received, Recv, RecvError};
 use cluster_proto::env::Serialization;
 use cluster_proto::{ClusterBody, ClusterMessage, Message};
+use cluster_sched::Mono;
 use mio::Interest;
 use mio::unix::SourceFd;
 
@@ -40,8 +41,10 @@ const PIPE_CHUNK: usize = 64 << 10;
 /// megabyte, and what a stranger that inherited it writes is not bounded.
 const LAST_CHUNKS: usize = 16;
 
-/// How soon it is looked again whether a worker has read what a handle waits for.
+/// How soon it is looked again whether a worker has read what a handle waits for: at first, and at the
+/// most, as each pause is twice the one before it.
 const READ_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long writing rests when the system refuses.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
@@ -58,10 +61,34 @@ pub(super) struct Child {
     pub(super) closing: bool,
     /// Its channel takes nothing more until it is writable.
     pub(super) blocked: bool,
+    /// What a handle waits for is not read yet.
+    unread: Option<Unread>,
     /// What runtime its program is has been looked at.
     is_recognised: bool,
     /// Users' messages whose end is to be reported.
     pub(super) sends: Sends,
+}
+
+/// When it is looked again whether a worker has read what it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    at: Mono,
+    pause: Duration,
+}
+
+impl Unread {
+    /// It was looked at that time, in vain: when it is looked again.
+    fn again(before: Option<Self>, now: Mono) -> Self {
+        match before {
+            // Something else made it be looked at earlier.
+            Some(before) if now < before.at => before,
+            before => {
+                let double = |before: Self| (before.pause * 2).min(LONGEST_READ_PAUSE);
+                let pause = before.map_or(READ_PAUSE, double);
+                Self { at: now + pause, pause }
+            }
+        }
+    }
 }
 
 impl Child {
@@ -74,6 +101,7 @@ impl Child {
             agent: None,
             closing: false,
             blocked: false,
+            unread: None,
             is_recognised: false,
             sends: Sends::default(),
         }
@@ -142,6 +170,9 @@ impl Primary {
             }
             let runtime = runtime.to_owned();
             self.machine.handle_input(now, Input::CannotListen { worker, runtime });
+        }
+        if runtime::answers_probes(pid, self.machine.settings()) {
+            self.machine.handle_input(now, Input::AnswersProbes { worker });
         }
     }
 
@@ -378,10 +409,13 @@ impl Primary {
             while channel.waits_to_be_read() && flushed.is_ok() {
                 if unread::is_all_read(&*channel) == Some(false) {
                     self.refused.insert(worker);
-                    let at = self.clock.now() + READ_PAUSE;
+                    let unread = Unread::again(child.unread, self.clock.now());
+                    child.unread = Some(unread);
+                    let at = unread.at;
                     self.flush_again = Some(self.flush_again.map_or(at, |other| other.min(at)));
                     break;
                 }
+                child.unread = None;
                 channel.note_all_read();
                 flushed = channel.flush_with(lend);
             }
@@ -415,5 +449,24 @@ impl Primary {
             }
         }
         self.unflushed.give_back(workers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_read_is_looked_at_less_and_less_often() {
+        let (mut now, mut unread) = (Mono::ZERO, None);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let next = Unread::again(unread, now);
+            // Looking early changes nothing.
+            assert_eq!(Unread::again(Some(next), now).at, next.at);
+            pauses.push((next.at - now).as_millis());
+            (now, unread) = (next.at, Some(next));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 50, 50]);
     }
 }

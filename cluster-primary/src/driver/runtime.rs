@@ -1,4 +1,4 @@
-//! Runtimes that are not Node, of which something has to be known that they do not say.
+//! Runtimes, of which something has to be known that they do not say.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -8,13 +8,19 @@ use crate::{Placement, Settings};
 /// A runtime, known by its executable's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runtime {
+    Node,
     Bun,
     Deno,
     Python,
 }
 
-const ALL: [(Runtime, &str); 3] =
-    [(Runtime::Bun, "bun"), (Runtime::Deno, "deno"), (Runtime::Python, "python")];
+const ALL: [(Runtime, &str); 5] = [
+    (Runtime::Node, "node"),
+    (Runtime::Node, "nodejs"),
+    (Runtime::Bun, "bun"),
+    (Runtime::Deno, "deno"),
+    (Runtime::Python, "python"),
+];
 
 impl Runtime {
     /// `python`, `python3.11`, `bun`, …; a file that was replaced has ` (deleted)` behind its name.
@@ -46,8 +52,13 @@ pub(super) fn that_cannot_listen(pid: u32, settings: &Settings) -> Option<&'stat
         Runtime::Bun if settings.placement == Placement::Kernel && !settings.node_agent => {
             Some("Bun, without --node-agent,")
         }
-        Runtime::Bun | Runtime::Python => None,
+        Runtime::Node | Runtime::Bun | Runtime::Python => None,
     }
+}
+
+/// Whether what runs as that process is known to answer probes, however late.
+pub(super) fn answers_probes(pid: u32, settings: &Settings) -> bool {
+    matches!(runtime(pid, settings), Some(Runtime::Node | Runtime::Bun))
 }
 
 #[cfg(target_os = "linux")]
@@ -115,7 +126,10 @@ mod tests {
             assert_eq!(of(name), Some(Runtime::Python), "{name}");
         }
         assert_eq!((of("/opt/bun"), of("deno")), (Some(Runtime::Bun), Some(Runtime::Deno)));
-        for name in ["node", "pythonic", "bunny", "deno-wrapper", "java", ""] {
+        for name in ["/usr/bin/node", "nodejs", "node22", "node (deleted)"] {
+            assert_eq!(of(name), Some(Runtime::Node), "{name}");
+        }
+        for name in ["node-wrapper", "nodemon", "pythonic", "bunny", "deno-wrapper", "java", ""] {
             assert_eq!(of(name), None, "{name}");
         }
     }

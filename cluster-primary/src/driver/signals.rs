@@ -16,9 +16,10 @@ const DENO_CATCHES: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 /// nothing.
 #[cfg(target_os = "linux")]
 pub(super) fn catches(pid: u32, signal: Signal) -> Option<bool> {
-    let runtime = Runtime::of_process(pid)?;
-    if runtime == Runtime::Deno && DENO_CATCHES.contains(&signal) {
-        return None;
+    match Runtime::of_process(pid)? {
+        Runtime::Node => return None,
+        Runtime::Deno if DENO_CATCHES.contains(&signal) => return None,
+        Runtime::Deno | Runtime::Bun | Runtime::Python => {}
     }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;

@@ -60,6 +60,8 @@ impl Machine {
                 let by_connections = self.settings.policy == PolicyName::LeastConnections;
                 let connections = if by_connections { CONNECTIONS } else { Duration::ZERO };
                 self.notify_agent(id, AgentCommand::Configure { report: REPORT, connections });
+                // Only Node has one.
+                self.answers_probes(id);
             }
             AgentMessage::Report(report) => {
                 agent.report = Some(report);

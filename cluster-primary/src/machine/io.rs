@@ -71,6 +71,11 @@ pub enum Input {
         /// The worker.
         worker: WorkerId,
     },
+    /// A worker's runtime is known to answer probes, though perhaps late (Node, Bun).
+    AnswersProbes {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The answer to [`Output::LookAtProbe`].
     ProbeLooked {
         /// The worker.
@@ -256,7 +261,8 @@ pub enum Output {
         /// The worker. If its channel is closed by now there is nothing to say.
         worker: WorkerId,
     },
-    /// Stop waiting for the worker's answer to a probe: it has read it and never answers.
+    /// Stop waiting for the worker's answer to a probe: it has read it and seems never to answer. If it
+    /// does all the same, that is to be said by [`Input::Probed`].
     AbandonProbe {
         /// The worker. If its channel is closed by now there is nothing to do.
         worker: WorkerId,

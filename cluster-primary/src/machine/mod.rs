@@ -128,6 +128,7 @@ impl Machine {
             }
             Input::Undelivered { worker, seq } => self.undelivered(now, worker, seq),
             Input::Probed { worker } => self.probed(now, worker),
+            Input::AnswersProbes { worker } => self.answers_probes(worker),
             Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
             Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
             Input::ChannelFailed { worker, error } => {

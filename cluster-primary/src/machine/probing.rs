@@ -2,8 +2,12 @@
 //!
 //! A probe is a handle frame without a descriptor. Node and Bun answer it; Deno reads it and does
 //! nothing. As long as that is not known of a worker, the driver is asked whether the worker has *read*
-//! a probe that is unanswered: one that has read it and says nothing for [`LEARN`] never will. A worker
-//! that has not read it is busy, or stuck.
+//! a probe that is unanswered: one that has read it and says nothing for [`LEARN`] is taken not to answer
+//! at all. A worker that has not read it is busy, or stuck.
+//!
+//! That is a guess: Node reads many messages at once, and then handles one after the other, so a worker
+//! that is busy with an earlier message has read the probe too. Of a worker that is known to answer, by
+//! its runtime or its agent, nothing is guessed; and any other one that answers late is probed again.
 //!
 //! A worker that does not answer is not probed again: it is not waited for before it is told to
 //! disconnect, and is not considered stuck for its silence.
@@ -18,7 +22,8 @@ use super::io::Output;
 use super::worker::Probe;
 use crate::WorkerId;
 
-/// How long a worker that has read a probe may take to answer it. Whoever answers does so when reading.
+/// How long a worker that has read a probe may take to answer it before it is looked again. An idle one
+/// answers at once.
 const LEARN: Duration = Duration::from_millis(250);
 
 /// What is known of a worker's answers to probes.
@@ -32,9 +37,9 @@ pub(super) enum Probing {
     Asked { look_at: Mono, read: Option<bool> },
     /// The driver looks.
     Looking { read: Option<bool> },
-    /// It answers.
+    /// It answers, or is known to.
     Answers,
-    /// It does not.
+    /// It does not, as it seems: until it answers after all.
     Ignores,
 }
 
@@ -75,13 +80,19 @@ impl Machine {
     /// A worker's event loop has answered the oldest probe.
     pub(super) fn probed(&mut self, now: Mono, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.probing != Probing::Ignores {
-            worker.probing = Probing::Answers;
-        }
+        // If it was taken not to answer, this is the late answer to the probe that was abandoned.
+        worker.probing = Probing::Answers;
         if let Some(why) = worker.probes.pop_front() {
             self.has_answered_probe(now, id, why);
         }
         self.heard(now, id);
+    }
+
+    /// A worker answers probes, whatever it has done with those that it was sent.
+    pub(super) fn answers_probes(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.probing = Probing::Answers;
+        }
     }
 
     fn has_answered_probe(&mut self, now: Mono, id: WorkerId, why: Probe) {

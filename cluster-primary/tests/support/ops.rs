@@ -461,6 +461,15 @@ impl World {
             self.input(Input::ProbeLooked { worker, read });
             return true;
         }
+        // Which of them were busy and answer late is not known before.
+        let ignoring: Vec<_> = self.ignoring.iter().copied().collect();
+        if bytes.next() % 4 == 0
+            && let Some(worker) = bytes.pick(&ignoring)
+        {
+            self.ignoring.remove(&worker);
+            self.input(Input::Probed { worker });
+            return true;
+        }
         if let Some(worker) = bytes.pick(&probing) {
             self.answer_probe(worker);
         } else if let Some(server) = bytes.pick(&closing) {

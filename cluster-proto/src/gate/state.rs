@@ -23,6 +23,9 @@ pub struct GateState<K> {
     pub output: Vec<GateOutput<K>>,
     /// How many answers too many the peer may still give.
     pub spare_answers: u32,
+    /// How many frames were [abandoned](Gate::abandon) and may still be answered.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub abandoned: u32,
 }
 
 /// A frame with a descriptor that was let go, and is not answered.
@@ -84,6 +87,7 @@ impl<K: Clone> Gate<K> {
             held: self.held.iter().cloned().collect(),
             output: self.output.iter().cloned().collect(),
             spare_answers: self.spare_answers,
+            abandoned: self.abandoned,
         }
     }
 
@@ -108,6 +112,7 @@ impl<K: Clone> Gate<K> {
             held: state.held.into(),
             output: state.output.into(),
             spare_answers: state.spare_answers,
+            abandoned: state.abandoned,
         })
     }
 }

@@ -142,6 +142,7 @@ impl Unpacked {
             agent,
             closing: state.closing,
             blocked: state.blocked,
+            unread: None,
             is_recognised: false,
             sends: state.sends.into(),
         })
