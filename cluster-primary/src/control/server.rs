@@ -16,15 +16,16 @@ use cluster_proto::{Object, Value};
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token};
 
+use super::backlog::Backlog;
 use super::calls::{self, Outcome};
 use super::order::{Answer, Order, OrderId, Refusal};
 use super::params::Call;
 use super::render;
 use super::rpc::{self, Failure, Request};
-use super::session::Session;
+use super::session::{CutOff, Session};
 use crate::driver::{Clock, ControlSocket, SocketFile};
 use crate::supervisor::Notice;
-use crate::{Event, Primary, WorkerId};
+use crate::{Event, Primary};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -40,8 +41,18 @@ const ACCEPTS_PER_WAKE: usize = 64;
 /// How long it is until clients are taken in again when there were no descriptors for them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long clients have to read what waits for them when the server goes.
+/// Events that clients have not read yet are kept in memory: up to so many bytes in total, those of an
+/// event that several clients wait for counted once. Beyond that, the client that is furthest behind is
+/// cut off. Workers never wait for clients.
+const MAX_BACKLOG: usize = 256 << 20;
+
+/// The part of that which is handed to the next image of this process, each client's counted by itself.
+const MAX_HANDED_OVER: usize = 64 << 20;
+
+/// How long clients have to read what is queued for them when the server closes...
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// ... or again as long, if they have read so many bytes meanwhile.
+const LAST_WORDS_PACE: u64 = 8 << 20;
 
 /// The control API of one primary; see the [module](super).
 pub struct ControlServer {
@@ -75,10 +86,8 @@ pub struct ControlServer {
     /// Its file and its clients are another's by now.
     abandoned: bool,
     clock: Clock,
-    /// Workers whose messages a client cannot read as fast as they come.
-    throttled: BTreeSet<WorkerId>,
-    /// One of them is new.
-    throttling: bool,
+    /// What is queued for all clients.
+    backlog: Backlog,
 }
 
 /// Who waits for all workers to have disconnected.
@@ -190,8 +199,7 @@ impl ControlServer {
             first_is_gone: false,
             abandoned: false,
             clock: Clock::start(),
-            throttled: BTreeSet::new(),
-            throttling: false,
+            backlog: Backlog::default(),
         })
     }
 
@@ -254,21 +262,30 @@ impl ControlServer {
         for id in std::mem::take(&mut self.pending) {
             self.serve(primary, id);
         }
+        let now = self.clock.now();
+        self.clients.values_mut().for_each(|client| client.check_progress(now));
         self.flush();
-        self.look_after_clients(primary);
         Ok(())
     }
 
-    /// Cuts off clients that do not read, and has workers wait whose messages clients cannot read as fast
-    /// as they come.
-    fn look_after_clients(&mut self, primary: &mut Primary) {
-        let now = self.clock.now();
-        self.clients.values_mut().for_each(|client| client.look_after(now));
-        if !self.clients.values().any(Session::holds_up) {
-            self.throttled.clear();
+    /// Cuts off the clients that are furthest behind, until no more than `limit` bytes are queued.
+    fn limit_backlog(&mut self, limit: usize) {
+        while self.backlog.bytes() > limit {
+            // What is left for clients that were cut off is a line each, for some seconds.
+            let ending = self.clients.values().filter(|client| client.is_cut_off());
+            let ending: usize = ending.map(Session::queued).sum();
+            if self.backlog.bytes().saturating_sub(ending) <= limit || !self.cut_off_furthest(limit)
+            {
+                return;
+            }
         }
-        self.throttling = false;
-        primary.throttle(&self.throttled);
+    }
+
+    /// Cuts off the client that is furthest behind, if any is.
+    fn cut_off_furthest(&mut self, limit: usize) -> bool {
+        let behind = self.clients.values_mut().filter(|client| client.is_behind());
+        let furthest = behind.max_by_key(|client| client.queued());
+        furthest.map(|client| client.cut_off(CutOff::TooFarBehind { limit })).is_some()
     }
 
     /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
@@ -281,14 +298,6 @@ impl ControlServer {
         if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten()
         {
             self.notify(object);
-        }
-        let (name, worker) = match event {
-            Event::Message { worker, .. } | Event::Request { worker, .. } => ("message", *worker),
-            Event::Stdio { worker, .. } => ("stdio", *worker),
-            _ => return,
-        };
-        if self.clients.values().any(|client| client.holds_up() && client.wants(name)) {
-            self.throttling |= self.throttled.insert(worker);
         }
     }
 
@@ -310,10 +319,11 @@ impl ControlServer {
 
     fn notify(&mut self, object: Object) {
         let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let line: Arc<[u8]> = rpc::notification(object).into();
+        let line = self.backlog.line(rpc::notification(object));
         for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
-            client.say(Arc::clone(&line));
+            client.share(Arc::clone(&line));
         }
+        drop(line);
         self.flush();
     }
 
@@ -337,10 +347,10 @@ impl ControlServer {
 
     /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let waits = |id: &usize| self.clients.get(id).is_some_and(Session::holds_up);
-        let pending = self.pending.iter().any(|id| !waits(id));
-        let writes = self.clients.values().any(Session::can_write);
-        if self.more_clients || pending || writes || self.throttling {
+        let paused = |id: &usize| self.clients.get(id).is_some_and(Session::requests_paused);
+        let pending = self.pending.iter().any(|id| !paused(id));
+        let due = self.clients.values().any(|client| client.can_write() || client.is_unwatched());
+        if self.more_clients || pending || due {
             return Some(Duration::ZERO);
         }
         let deadline = self.clients.values().filter_map(Session::deadline).min();
@@ -391,7 +401,7 @@ impl ControlServer {
             self.last_client += 1;
             let both = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(&mut stream, Token(self.last_client), both).is_ok() {
-                self.clients.insert(self.last_client, Session::new(stream));
+                self.clients.insert(self.last_client, Session::new(stream, &self.backlog));
                 self.first_client.get_or_insert(self.last_client);
             }
         }
@@ -473,7 +483,7 @@ impl ControlServer {
         calls::perform(primary, call)
     }
 
-    /// Writes what goes without waiting, and lets go of clients that are gone.
+    /// Writes what can be written at once, limits what is left, and removes clients that are gone.
     fn flush(&mut self) {
         let mut over = Vec::new();
         for (id, client) in &mut self.clients {
@@ -482,6 +492,7 @@ impl ControlServer {
                 over.push(*id);
             }
         }
+        self.limit_backlog(MAX_BACKLOG);
         for id in over {
             if let Some(mut client) = self.clients.remove(&id) {
                 let _gone = self.poll.registry().deregister(client.stream());
@@ -516,19 +527,32 @@ impl Drop for ControlServer {
         if self.abandoned {
             return;
         }
-        // What waits now is the last that clients hear: those who read get all of it.
+        // What is queued now is the last that clients are sent: those that read get all of it.
         let clock = Clock::start();
+        let mut deadline = LAST_WORDS;
+        let taken = |clients: &BTreeMap<usize, Session>| -> u64 {
+            clients.values().map(Session::written).sum()
+        };
+        let mut before = taken(&self.clients);
         loop {
             for client in self.clients.values_mut() {
                 client.note_writable();
                 client.flush();
             }
+            if !self.clients.values().any(Session::has_output) {
+                break;
+            }
+            let mut left = clock.until(deadline);
+            if left.is_zero() {
+                if taken(&self.clients) - before < LAST_WORDS_PACE {
+                    break;
+                }
+                before = taken(&self.clients);
+                deadline = clock.now() + LAST_WORDS;
+                left = LAST_WORDS;
+            }
             if self.clients.values().any(Session::can_write) {
                 continue;
-            }
-            let left = clock.until(LAST_WORDS);
-            if left.is_zero() || !self.clients.values().any(Session::has_output) {
-                break;
             }
             match self.poll.poll(&mut self.ready, Some(left)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
@@ -544,5 +568,53 @@ impl fmt::Debug for ControlServer {
         f.debug_struct("ControlServer")
             .field("clients", &self.clients.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_client_that_is_furthest_behind_is_cut_off() {
+        let path = std::env::temp_dir().join(format!("cluster-backlog-{}", std::process::id()));
+        let mut server = ControlServer::bind(&path).expect("a socket");
+        let mut others = Vec::new();
+        for id in 1..=3 {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            others.push(theirs);
+            server.clients.insert(id, Session::new(ours, &server.backlog));
+        }
+        let queue = |server: &mut ControlServer, clients: &[usize]| {
+            let line = server.backlog.line(vec![b'\n'; 1000]);
+            for id in clients {
+                server.clients.get_mut(id).expect("it is there").share(Arc::clone(&line));
+            }
+        };
+        let cut_off = |server: &ControlServer| -> Vec<usize> {
+            let cut_off = server.clients.iter().filter(|(_, client)| client.is_cut_off());
+            cut_off.map(|(id, _)| *id).collect()
+        };
+        (0..5).for_each(|_| queue(&mut server, &[1, 2, 3]));
+        (0..5).for_each(|_| queue(&mut server, &[2, 3]));
+        (0..5).for_each(|_| queue(&mut server, &[3]));
+        server.limit_backlog(15_000);
+        assert!(cut_off(&server).is_empty(), "what they share counts once");
+        server.limit_backlog(14_999);
+        assert_eq!(cut_off(&server), [3]);
+        server.limit_backlog(9_000);
+        assert_eq!(cut_off(&server), [2, 3]);
+
+        // A client that waits for one line only is not behind, however long that is.
+        queue(&mut server, &[1]);
+        server.limit_backlog(1);
+        assert_eq!(cut_off(&server), [1, 2, 3]);
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        server.clients.insert(4, Session::new(ours, &server.backlog));
+        queue(&mut server, &[4]);
+        server.limit_backlog(1);
+        assert_eq!(cut_off(&server), [1, 2, 3]);
     }
 }

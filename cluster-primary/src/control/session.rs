@@ -11,22 +11,26 @@ use cluster_proto::Object;
 use cluster_sched::Mono;
 use mio::net::UnixStream;
 
+use super::backlog::{Backlog, Line};
 use super::params::{EVENTS, USUAL_EVENTS};
 use super::rpc::{self, Request};
 
 pub(super) use state::SessionState;
 
-/// How much may wait for a client, in bytes, until it holds up those that make more: workers whose
-/// messages it is sent are not read, nor are its own requests.
+/// How much may be queued for a client, in bytes, until its own requests are not read any more: their
+/// answers would add to it.
 const HIGH_WATER: usize = 16 << 20;
 
-/// A client that holds others up is cut off unless it takes so many bytes...
-const PROGRESS: usize = 256 << 10;
-/// ... within this time.
+/// A client that reads nothing for so long while something is queued for it is cut off. Once it is, it
+/// has the same time to read the rest of its line.
 const STALL: Duration = Duration::from_secs(10);
 
 /// How much is written before other clients have their turn.
 const WRITTEN_PER_WAKE: usize = 4 << 20;
+
+/// How much is written by one call. The system frees a socket's memory by whole writes, so this is the
+/// least that counts as progress.
+const WRITTEN_AT_ONCE: usize = 16 << 10;
 
 /// How much is read, and how many lines are taken, empty ones too, before other clients have their
 /// turn.
@@ -46,10 +50,12 @@ pub(super) struct Session {
     /// The rest of a line that is too long is passed over.
     skipping: bool,
     output: Output,
-    /// When it must have taken how much of all that was written, if it holds others up.
+    /// When it must have read more than was written when that was set, if something is queued.
     deadline: Option<(Mono, u64)>,
-    /// What comes is left out: it did not read, and is hung up on once it has read what is left.
+    /// What comes is left out: it did not read, and its connection is closed once it has read what is
+    /// left.
     cut_off: bool,
+    backlog: Backlog,
     /// The types of events that it wants.
     subscription: BTreeSet<String>,
     /// It will say nothing more, but may still listen.
@@ -62,7 +68,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: UnixStream, backlog: &Backlog) -> Self {
         Self {
             stream,
             input: Vec::new(),
@@ -72,6 +78,7 @@ impl Session {
             output: Output::default(),
             deadline: None,
             cut_off: false,
+            backlog: backlog.clone(),
             subscription: BTreeSet::new(),
             said_all: false,
             gone: false,
@@ -83,7 +90,7 @@ impl Session {
     /// What a client calls for that says this, in pieces of that length, and goes.
     pub(super) fn of(said: &[u8], piece: usize) -> io::Result<Vec<Request>> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut session = Self::new(ours);
+        let mut session = Self::new(ours, &Backlog::default());
         let mut theirs = Some(theirs);
         let mut requests = Vec::new();
         let mut pieces = said.chunks(piece.clamp(1, 16 << 10));
@@ -147,7 +154,7 @@ impl Session {
             if self.cut_off {
                 return (requests, false);
             }
-            if self.holds_up() {
+            if self.requests_paused() {
                 return (requests, true);
             }
             while let Some(line) = self.next_line() {
@@ -225,15 +232,39 @@ impl Session {
     }
 
     /// Queues a line.
-    pub(super) fn say(&mut self, line: impl Into<Arc<[u8]>>) {
+    pub(super) fn say(&mut self, line: Vec<u8>) {
+        self.share(self.backlog.line(line));
+    }
+
+    /// Queues a line that other clients are sent, too.
+    pub(super) fn share(&mut self, line: Arc<Line>) {
         if !self.gone && !self.cut_off {
-            self.output.push(line.into());
+            self.output.push(line);
         }
     }
 
-    /// Whether so much waits that those who make more have to wait.
-    pub(super) fn holds_up(&self) -> bool {
+    /// Whether so much is queued that its requests are not read for now.
+    pub(super) fn requests_paused(&self) -> bool {
         !self.gone && !self.cut_off && self.output.len() > HIGH_WATER
+    }
+
+    /// Bytes that are queued for it.
+    pub(super) fn queued(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Bytes that were written to it, of all.
+    pub(super) fn written(&self) -> u64 {
+        self.output.written
+    }
+
+    /// Whether it has more to read than the line that it was last sent a part of.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.gone && !self.cut_off && self.output.lines.len() > 1
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off
     }
 
     /// Whether something waits to be written.
@@ -258,52 +289,97 @@ impl Session {
         }
     }
 
-    /// Cuts it off if it holds others up and does not read: after the line that it has had the beginning of,
-    /// and one that says why.
-    pub(super) fn look_after(&mut self, now: Mono) {
-        if !self.holds_up() {
+    /// Cuts it off if it has read nothing for `STALL`, and closes it if it was cut off that long ago.
+    pub(super) fn check_progress(&mut self, now: Mono) {
+        if !self.has_output() {
             self.deadline = None;
             return;
         }
-        let due = self.output.written.saturating_add(PROGRESS as u64);
         match self.deadline {
-            Some((at, wanted)) if self.output.written < wanted => {
-                if now >= at {
-                    self.cut_off = true;
-                    self.output.keep_first();
-                    self.output.push(rpc::notification(cut_off()).into());
+            Some((at, written)) if self.cut_off || self.output.written == written => {
+                if now < at {
+                    return;
+                }
+                // The system reports space once most of its buffer is free; less counts as well.
+                self.note_writable();
+                self.flush();
+                if self.cut_off {
+                    if self.has_output() {
+                        self.hung_up();
+                    }
+                } else if self.output.written == written {
+                    self.cut_off(CutOff::NoProgress);
+                    self.deadline = Some((now + STALL, written));
+                } else {
+                    self.deadline = Some((now + STALL, self.output.written));
                 }
             }
-            _ => self.deadline = Some((now + STALL, due)),
+            _ => self.deadline = Some((now + STALL, self.output.written)),
         }
     }
 
-    /// When it is to be [looked after](Self::look_after) at the latest.
+    /// Sends nothing more than the rest of the line that it was sent the beginning of, and an event that
+    /// says why.
+    pub(super) fn cut_off(&mut self, why: CutOff) {
+        self.cut_off = true;
+        self.deadline = None;
+        self.output.keep_first();
+        self.output.push(self.backlog.line(rpc::notification(why.event())));
+    }
+
+    /// When its [progress](Self::check_progress) is to be checked at the latest.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.deadline.filter(|_| self.holds_up()).map(|(at, _)| at)
+        self.deadline.filter(|_| self.has_output()).map(|(at, _)| at)
+    }
+
+    /// Whether something is queued, and its [progress](Self::check_progress) was not checked since.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.has_output() && self.deadline.is_none()
     }
 }
 
-/// The last event for a client that does not read.
-fn cut_off() -> Object {
-    let (waiting, time) = (HIGH_WATER >> 20, STALL.as_secs());
-    Object::new()
-        .with("type", "cutOff")
-        .with("code", "ERR_CLIENT_TOO_SLOW")
-        .with(
-            "message",
-            format!(
-                "more than {waiting} MiB waited for this client, and it read less than {} KiB of that in \
-                 {time} s: later events are left out",
-                PROGRESS >> 10
+/// Why a client is cut off.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CutOff {
+    /// It read nothing for `STALL`.
+    NoProgress,
+    /// More than `limit` bytes were queued in total, and the most of it for this client.
+    TooFarBehind { limit: usize },
+}
+
+impl CutOff {
+    /// The client's last event.
+    fn event(self) -> Object {
+        let (reason, message) = match self {
+            Self::NoProgress => (
+                "noProgress",
+                format!(
+                    "this client read nothing for {} s while events were queued for it: later events \
+                     are left out",
+                    STALL.as_secs()
+                ),
             ),
-        )
+            Self::TooFarBehind { limit } => (
+                "tooFarBehind",
+                format!(
+                    "more than {} MiB of events was queued, and this client was the furthest behind: \
+                     later events are left out",
+                    limit >> 20
+                ),
+            ),
+        };
+        Object::new()
+            .with("type", "cutOff")
+            .with("code", "ERR_CLIENT_TOO_SLOW")
+            .with("reason", reason)
+            .with("message", message)
+    }
 }
 
 /// Lines that wait for a client; those of events are the same memory for all clients.
 #[derive(Default)]
 struct Output {
-    lines: VecDeque<Arc<[u8]>>,
+    lines: VecDeque<Arc<Line>>,
     /// How much of the first line is written.
     begun: usize,
     /// Bytes that wait.
@@ -315,7 +391,7 @@ struct Output {
 }
 
 impl Output {
-    fn push(&mut self, line: Arc<[u8]>) {
+    fn push(&mut self, line: Arc<Line>) {
         self.waiting += line.len();
         self.lines.push_back(line);
     }
@@ -337,7 +413,8 @@ impl Output {
     fn write(&mut self, stream: &mut UnixStream) -> io::Result<()> {
         let mut left = WRITTEN_PER_WAKE;
         while let Some(line) = self.lines.front().filter(|_| left > 0) {
-            match stream.write(&line[self.begun..]) {
+            let end = line.len().min(self.begun + WRITTEN_AT_ONCE);
+            match stream.write(&line[self.begun..end]) {
                 Ok(length) => {
                     left = left.saturating_sub(length);
                     self.begun += length;
@@ -370,9 +447,10 @@ impl Output {
     }
 
     /// That waits again.
-    fn of(bytes: &[u8]) -> Self {
+    fn of(bytes: &[u8], backlog: &Backlog) -> Self {
         let mut output = Self::default();
-        bytes.split_inclusive(|byte| *byte == b'\n').for_each(|line| output.push(line.into()));
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        lines.for_each(|line| output.push(backlog.line(line.to_vec())));
         output
     }
 }
@@ -384,7 +462,7 @@ mod tests {
     /// A session, and its client's end, which is never waited for.
     fn session() -> (Session, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        (Session::new(ours), theirs)
+        (Session::new(ours, &Backlog::default()), theirs)
     }
 
     const CALL: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}";
@@ -445,53 +523,100 @@ mod tests {
         heard.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).filter(|l| !l.is_empty()).collect()
     }
 
+    fn line(fill: u8, length: usize) -> Vec<u8> {
+        [vec![fill; length], b"\n".to_vec()].concat()
+    }
+
+    const START: Mono = Duration::from_secs(1);
+
     #[test]
     fn a_client_that_does_not_read_is_cut_off_after_a_line() {
         let (mut session, mut client) = session();
-        let line = |fill: u8, length| [vec![fill; length], b"\n".to_vec()].concat();
-        session.say(line(b'a', HIGH_WATER + (1 << 20)));
+        session.say(line(b'a', 2 << 20));
         session.flush();
         for _ in 0..3 {
             session.say(line(b'b', 1000));
         }
-        let start = Duration::from_secs(1);
-        session.look_after(start);
-        assert!(session.holds_up() && session.deadline().is_some());
-        session.look_after(start + STALL / 2);
-        assert!(session.holds_up());
-        session.look_after(start + STALL);
-        assert!(!session.holds_up() && session.wants_nothing() && !session.is_over());
+        assert!(session.is_unwatched());
+        session.check_progress(START);
+        assert_eq!(session.deadline(), Some(START + STALL));
+        session.check_progress(START + STALL / 2);
+        assert!(!session.is_cut_off());
+        session.check_progress(START + STALL);
+        assert!(session.is_cut_off() && session.wants_nothing() && !session.is_over());
         session.say(line(b'c', 10));
         let heard = lines(&mut client, &mut session);
-        assert_eq!(heard.len(), 2, "the line that was begun, and why nothing follows");
-        assert_eq!(heard[0], vec![b'a'; HIGH_WATER + (1 << 20)]);
-        assert!(String::from_utf8_lossy(&heard[1]).contains(CUT_OFF));
+        assert_eq!(heard.len(), 2, "the line that was begun, and the reason");
+        assert_eq!(heard[0], vec![b'a'; 2 << 20]);
+        let reason = String::from_utf8_lossy(&heard[1]);
+        assert!(reason.contains(CUT_OFF) && reason.contains("noProgress"), "{reason}");
         assert!(session.is_over());
+        assert_eq!(session.backlog.bytes(), 0);
     }
 
     #[test]
-    fn a_client_that_reads_loses_nothing_however_much_waits() {
+    fn one_that_does_not_take_the_rest_of_its_line_is_dropped() {
+        for by_limit in [false, true] {
+            let (mut session, mut client) = session();
+            session.say(line(b'a', 2 << 20));
+            session.flush();
+            let mut now = START;
+            session.check_progress(now);
+            if by_limit {
+                session.cut_off(CutOff::TooFarBehind { limit: 1 << 20 });
+                session.check_progress(now);
+            } else {
+                now += STALL;
+                session.check_progress(now);
+            }
+            assert!(session.is_cut_off());
+            // Part of it is not enough.
+            let mut chunk = vec![0; 100 << 10];
+            client.read_exact(&mut chunk).expect("something was written");
+            session.check_progress(now + STALL / 2);
+            assert!(!session.is_over());
+            session.check_progress(now + STALL);
+            assert!(session.is_over());
+        }
+    }
+
+    #[test]
+    fn a_client_that_reads_slowly_is_not_cut_off() {
         let (mut session, mut client) = session();
-        let mut now = Duration::from_secs(1);
-        let line = [vec![b'x'; 4 << 20], b"\n".to_vec()].concat();
-        (0..8).for_each(|_| session.say(line.clone()));
+        let mut now = START;
+        for fill in 0..8 {
+            session.say(line(fill + b'a', 1 << 20));
+        }
         session.flush();
         let mut heard = 0;
-        let mut chunk = vec![0; 1 << 20];
+        // So little that the system does not report that its buffer has space.
+        let mut chunk = vec![0; 2 * WRITTEN_AT_ONCE];
         while session.has_output() {
-            session.look_after(now);
-            // It takes long, but not for ever.
-            now += STALL / 4;
-            for _ in 0..8 {
-                session.note_writable();
-                session.flush();
-                heard += client.read(&mut chunk).unwrap_or_default();
-            }
+            session.check_progress(now);
+            now += STALL - Duration::from_millis(1);
+            heard += client.read(&mut chunk).expect("something was written");
         }
         while let Ok(length @ 1..) = client.read(&mut chunk) {
             heard += length;
         }
-        assert_eq!(heard, 8 * line.len());
-        assert!(!session.cut_off);
+        assert_eq!(heard, 8 * ((1 << 20) + 1));
+        assert!(!session.is_cut_off());
+    }
+
+    #[test]
+    fn what_several_clients_wait_for_counts_once() {
+        let backlog = Backlog::default();
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let mut clients = [Session::new(ours, &backlog), Session::new(theirs, &backlog)];
+        let shared = backlog.line(line(b'a', 999));
+        clients.iter_mut().for_each(|client| client.share(Arc::clone(&shared)));
+        drop(shared);
+        clients[1].say(line(b'b', 99));
+        assert_eq!(backlog.bytes(), 1_100);
+        let [first, second] = clients;
+        drop(second);
+        assert_eq!(backlog.bytes(), 1_000);
+        drop(first);
+        assert_eq!(backlog.bytes(), 0);
     }
 }

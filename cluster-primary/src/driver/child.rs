@@ -331,7 +331,6 @@ impl Primary {
             }
             self.unflushed.remove(&worker);
             self.without_agent.remove(&worker);
-            self.throttled.remove(&worker);
         }
     }
 

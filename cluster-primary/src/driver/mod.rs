@@ -150,8 +150,6 @@ pub struct Primary {
     accept_error: Option<Errno>,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
-    /// Workers whose messages and output are not read for now.
-    throttled: BTreeSet<WorkerId>,
 }
 
 /// See [`Primary::disconnects`].
@@ -224,7 +222,6 @@ impl Primary {
             accept_pauses: 0,
             accept_error: None,
             unexpected_handles: 0,
-            throttled: BTreeSet::new(),
         })
     }
 
@@ -677,10 +674,6 @@ impl Primary {
         for source in &sources {
             self.service(now, *source);
         }
-        // A worker that is not read has nothing to prove.
-        for worker in self.throttled.iter().copied().collect::<Vec<_>>() {
-            self.machine.handle_input(now, Input::Heard { worker });
-        }
         self.pending.give_back(sources);
         self.close_due(now);
         // An answer that has just come is in time.
@@ -696,14 +689,13 @@ impl Primary {
     fn has_pending(&self) -> bool {
         self.pending.iter().any(|source| match source {
             Source::Listener(server) => self.may_accept(*server),
-            source => !self.is_throttled(source),
+            _ => true,
         })
     }
 
     /// Takes what a source has, up to a limit; what is left stays pending.
     fn service(&mut self, now: Duration, source: Source) {
         let more = match source {
-            source if self.is_throttled(&source) => true,
             Source::Calls => {
                 for call in self.calls.take() {
                     call(self);
@@ -725,20 +717,6 @@ impl Primary {
         };
         if more {
             self.pending.insert(source);
-        }
-    }
-
-    /// Has these workers' messages and output wait in the system's buffers, as long as their receiver
-    /// cannot keep up, and those of all others be read.
-    pub(crate) fn throttle(&mut self, workers: &BTreeSet<WorkerId>) {
-        self.throttled.clone_from(workers);
-        self.throttled.retain(|worker| self.children.contains_key(worker));
-    }
-
-    fn is_throttled(&self, source: &Source) -> bool {
-        match source {
-            Source::Channel(worker) | Source::Pipe(worker, _) => self.throttled.contains(worker),
-            _ => false,
         }
     }
 

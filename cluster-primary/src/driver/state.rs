@@ -257,7 +257,6 @@ impl Primary {
             accept_pauses: state.accept_pauses,
             accept_error: None,
             unexpected_handles: state.unexpected_handles,
-            throttled: BTreeSet::new(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The control API, written down, and taken up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 
 use cluster_proto::Value;
@@ -8,7 +8,8 @@ use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
 
-use super::{ControlServer, EVENTS, LISTENER, Waiter};
+use super::{ControlServer, EVENTS, LISTENER, MAX_HANDED_OVER, Waiter};
+use crate::control::backlog::Backlog;
 use crate::control::order::{Order, OrderId};
 use crate::control::session::{Session, SessionState};
 use crate::driver::{Clock, SocketFile};
@@ -58,11 +59,15 @@ impl Id {
 impl ControlServer {
     /// Everything that it holds, written down for the next image of this process (see
     /// [`upgrade`](crate::upgrade)): its socket, its clients with what they have said and not heard
-    /// yet, and the orders that are not answered. It goes on as before.
+    /// yet, and the orders that are not answered. It goes on as before, except that clients that are far
+    /// behind are cut off, so that they do not hold up the upgrade.
     ///
     /// # Errors
     /// [`StateError`] if a descriptor cannot be duplicated.
     pub fn state(&mut self) -> Result<Frozen, StateError> {
+        while self.clients.values().map(Session::queued).sum::<usize>() > MAX_HANDED_OVER
+            && self.cut_off_furthest(MAX_HANDED_OVER)
+        {}
         let mut leaving = Leaving::default();
         let mut clients = BTreeMap::new();
         for (id, client) in &self.clients {
@@ -106,9 +111,10 @@ impl ControlServer {
         let mut listener = UnixListener::from_std(listener.into());
         let watch = |error| StateError::System { what: "watch on the control socket", error };
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE).map_err(watch)?;
+        let backlog = Backlog::default();
         let mut clients = BTreeMap::new();
         for (id, client) in state.clients {
-            let mut client = Session::from_state(client, &mut arriving)?;
+            let mut client = Session::from_state(client, &mut arriving, &backlog)?;
             let both = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(client.stream(), Token(id), both).map_err(watch)?;
             clients.insert(id, client);
@@ -145,8 +151,7 @@ impl ControlServer {
             first_is_gone: state.first_is_gone,
             abandoned: false,
             clock: Clock::start(),
-            throttled: BTreeSet::new(),
-            throttling: false,
+            backlog,
         })
     }
 

@@ -7,6 +7,7 @@ use mio::net::UnixStream;
 use serde::{Deserialize, Serialize};
 
 use super::{Output, Session};
+use crate::control::backlog::Backlog;
 use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// What there is of a client.
@@ -56,6 +57,7 @@ impl Session {
     pub(in super::super) fn from_state(
         state: SessionState,
         arriving: &mut Arriving,
+        backlog: &Backlog,
     ) -> Result<Self, StateError> {
         let stream: OwnedFd = arriving.take(state.stream)?;
         Ok(Self {
@@ -63,9 +65,10 @@ impl Session {
             input: state.input,
             searched: 0,
             skipping: state.skipping,
-            output: Output::of(&state.output),
+            output: Output::of(&state.output, backlog),
             deadline: None,
             cut_off: state.cut_off,
+            backlog: backlog.clone(),
             subscription: state.subscription,
             taken: 0,
             said_all: state.said_all,
