@@ -4,7 +4,7 @@
 mod client;
 mod support;
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 
@@ -175,13 +175,8 @@ fn a_client_that_falls_far_behind_is_cut_off_and_told_why() {
         if heard % 300 == 0 {
             ask(&mut reader, 1, 300, LENGTH);
         }
-        loop {
-            let message = reader.until("message")["message"].clone();
-            if message.get("sent").is_none() {
-                assert_eq!(message[0], heard, "none is missing");
-                break;
-            }
-        }
+        let message = next_message(&mut reader);
+        assert!(message.contains(&format!("[{heard},")), "none is missing: {message}");
         heard += 1;
         most = most.max(cluster.rss_kib());
         // In total 50 MB of 330.
@@ -205,6 +200,21 @@ fn a_client_that_falls_far_behind_is_cut_off_and_told_why() {
     events.stderr.take().expect("a pipe").read_to_string(&mut error).expect("text");
     assert_eq!(status.code(), Some(1), "{error}");
     assert!(error.contains("has cut off this client: "), "{error}");
+}
+
+/// The beginning of the next line that tells of a text. (To parse hundreds of megabytes takes long in a
+/// debug build.)
+fn next_message(client: &mut Client) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        client.lines.read_line(&mut line).expect("it does not hang up");
+        assert!(!line.is_empty(), "it does not hang up");
+        if line.len() > 1_000 {
+            line.truncate(200);
+            return line;
+        }
+    }
 }
 
 /// Until events are printed: what happens before it has subscribed it does not hear.

@@ -604,7 +604,7 @@ mod tests {
         assert!(cut_off(&server).is_empty(), "what they share counts once");
         server.limit_backlog(14_999);
         assert_eq!(cut_off(&server), [3]);
-        server.limit_backlog(9_000);
+        server.limit_backlog(8_000);
         assert_eq!(cut_off(&server), [2, 3]);
 
         // A client that waits for one line only is not behind, however long that is.
