@@ -463,7 +463,7 @@ impl World {
         }
         // Which of them were busy and answer late is not known before.
         let ignoring: Vec<_> = self.ignoring.iter().copied().collect();
-        if bytes.next() % 4 == 0
+        if bytes.next().is_multiple_of(4)
             && let Some(worker) = bytes.pick(&ignoring)
         {
             self.ignoring.remove(&worker);
