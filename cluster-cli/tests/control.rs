@@ -32,7 +32,8 @@ fn worker(folder: &Folder) -> PathBuf {
           if (message?.listen) {
             net.createServer((socket) => socket.end('hi')).listen(0, '127.0.0.1');
           } else if (message?.sendHandle) {
-            process.send('with a handle', net.connect(message.sendHandle));
+            const peer = net.connect(message.sendHandle);
+            peer.on('connect', () => process.send('with a handle', peer));
           } else process.send({ echo: message, env: process.env.FROM_FORK ?? null });
         });
         console.log('printed');
