@@ -173,6 +173,9 @@ fn unknown_command(error: &mut Error, words: &[String]) {
         format!("it is a command of its own: cluster {unknown}")
     } else if let Some(tip) = is_first.then(|| found(COMMANDS, &unknown)).flatten() {
         tip
+    } else if is_first && unknown.contains(['.', '/']) {
+        // No command is written like a file: `server.js` is not meant to be `serve`.
+        format!("to run a program: cluster run {unknown}")
     } else if !suggested.is_empty() {
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(suggested));
         return;

@@ -109,6 +109,8 @@ fn words_in_the_wrong_place() {
         assert!(said.contains(wanted), "{said}");
     };
     usage(&["app.js"], "tip: to run a program: cluster run app.js");
+    usage(&["server.js", "-n", "2"], "tip: to run a program: cluster run server.js");
+    usage(&["./serve"], "tip: to run a program: cluster run ./serve");
     usage(&["stats"], "a similar subcommand exists: 'status'");
     usage(&["ctl", "reload"], "tip: it is a command of its own: cluster reload");
     usage(&["reload", "app"], "tip: --name NAME says which cluster is meant");
