@@ -131,6 +131,21 @@ fn the_old_release_may_be_removed_before() {
     });
 }
 
+#[test]
+fn a_worker_that_dies_before_the_reload_is_missed_and_the_log_says_why() {
+    each(|node| {
+        let deployment = Deployment::new("missed");
+        let cluster = deployment.run(node, &["app.cjs"]);
+        assert_eq!(deployment.answer(&cluster, 1), deployment.expected(1));
+        deployment.switch(2);
+        deployment.remove(1);
+        kill(cluster.worker_pids()[0], Signal::KILL);
+        cluster.err.wait_for(1, |line| line.contains("was sought from has been removed"));
+        reload(&cluster, 1);
+        assert_eq!(deployment.answer(&cluster, 2), deployment.expected(2));
+    });
+}
+
 /// No shell says the folder's name there: the configuration file's does.
 #[test]
 fn a_configuration_file_is_found_by_its_absolute_name() {

@@ -226,8 +226,13 @@ fn package_main(folder: &Path) -> String {
 /// From where a path that is not absolute was sought.
 fn sought(path: &Path) -> String {
     match std::env::current_dir() {
-        Ok(here) if path.is_relative() => format!("; it was sought from {}", here.display()),
-        _ => String::new(),
+        _ if path.is_absolute() => String::new(),
+        Ok(here) => format!("; it was sought from {}", here.display()),
+        Err(_) => {
+            "; the folder that it was sought from has been removed (a reload looks the folder that \
+                   the cluster was started in up anew)"
+                .into()
+        }
     }
 }
 
