@@ -5,6 +5,7 @@
 mod credentials;
 pub(crate) mod notified;
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +18,13 @@ use sd_notify::NotifyState;
 /// For how long the manager is asked to wait on, each time, and how often.
 const EXTENSION: Duration = Duration::from_secs(15);
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
+
+/// How long it is until a message is sent again for which the manager's queue (`net.unix.max_dgram_qlen`,
+/// ten messages on many systems) had no room.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Messages that wait for such a manager at the most; beyond, the oldest are dropped.
+const MAX_UNSENT: usize = 32;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
@@ -38,6 +46,10 @@ pub(crate) struct Systemd {
     /// When the manager is to be asked again to wait on, while a change takes long.
     extend_at: Option<Mono>,
     status: String,
+    /// What the manager's queue had no room for, in order.
+    unsent: VecDeque<String>,
+    /// When that was last tried.
+    tried_at: Mono,
 }
 
 /// It wants to hear that this process lives.
@@ -60,7 +72,8 @@ impl Systemd {
         let every = patience.map(|patience| patience / 2).filter(|every| !every.is_zero());
         let every = every.filter(|_| socket.is_some());
         let watchdog = every.map(|every| Watchdog { every, due: now + every });
-        Self { socket, watchdog, extend_at: None, status: String::new() }
+        let unsent = VecDeque::new();
+        Self { socket, watchdog, extend_at: None, status: String::new(), unsent, tried_at: now }
     }
 
     /// Whether there is one.
@@ -90,7 +103,7 @@ impl Systemd {
     ///
     /// # Errors
     /// As [`status`](Self::status).
-    pub(crate) fn ready(&self) -> io::Result<()> {
+    pub(crate) fn ready(&mut self) -> io::Result<()> {
         self.say(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())])
     }
 
@@ -116,11 +129,14 @@ impl Systemd {
     /// What `systemctl status` shows. The same is not said twice.
     ///
     /// # Errors
-    /// If the manager cannot be told. It was not waited for: to serve is more important.
+    /// If the manager cannot be told. It was not waited for: to serve is more important. A manager whose
+    /// queue is full is told later.
     pub(crate) fn status(&mut self, status: &str) -> io::Result<()> {
         if self.status == status {
             return Ok(());
         }
+        // An older one is of no use any more.
+        self.unsent.retain(|text| !text.starts_with("STATUS="));
         // A line is a field.
         self.say(&[NotifyState::Status(&status.replace('\n', " "))])?;
         status.clone_into(&mut self.status);
@@ -130,7 +146,8 @@ impl Systemd {
     /// When [`handle_timeout`](Self::handle_timeout) or [`extend`](Self::extend) is wanted.
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.due);
-        watchdog.into_iter().chain(self.extend_at).min()
+        let retry = (!self.unsent.is_empty()).then(|| self.tried_at + RETRY);
+        watchdog.into_iter().chain(self.extend_at).chain(retry).min()
     }
 
     /// Tells the watchdog that this process lives, if that is due.
@@ -138,6 +155,10 @@ impl Systemd {
     /// # Errors
     /// As [`status`](Self::status); it is tried again when it is next due.
     pub(crate) fn handle_timeout(&mut self, now: Mono) -> io::Result<()> {
+        if !self.unsent.is_empty() && now >= self.tried_at + RETRY {
+            self.tried_at = now;
+            self.send_unsent()?;
+        }
         let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now) else {
             return Ok(());
         };
@@ -145,14 +166,39 @@ impl Systemd {
         self.say(&[NotifyState::Watchdog])
     }
 
-    fn say(&self, states: &[NotifyState<'_>]) -> io::Result<()> {
+    fn say(&mut self, states: &[NotifyState<'_>]) -> io::Result<()> {
+        if self.socket.is_none() {
+            return Ok(());
+        }
+        if self.unsent.len() == MAX_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(states.iter().map(|state| format!("{state}\n")).collect());
+        self.send_unsent()
+    }
+
+    fn send_unsent(&mut self) -> io::Result<()> {
         let Some(address) = &self.socket else { return Ok(()) };
-        let socket = UnixDatagram::unbound()?;
-        // A manager that is stuck must not have us stuck too.
-        socket.set_nonblocking(true)?;
-        connect(&socket, address)?;
-        let text: String = states.iter().map(|state| format!("{state}\n")).collect();
-        socket.send(text.as_bytes()).map(drop)
+        let mut send = || -> io::Result<()> {
+            let socket = UnixDatagram::unbound()?;
+            // A manager that is stuck must not have us stuck too.
+            socket.set_nonblocking(true)?;
+            connect(&socket, address)?;
+            while let Some(text) = self.unsent.front() {
+                socket.send(text.as_bytes())?;
+                self.unsent.pop_front();
+            }
+            Ok(())
+        };
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => {
+                // It does not listen, and will not later either.
+                self.unsent.clear();
+                Err(error)
+            }
+            sent => sent,
+        }
     }
 }
 
@@ -285,15 +331,28 @@ mod tests {
     fn a_manager_that_cannot_be_told_is_an_error_and_not_waited_for() {
         let manager = Manager::new("full");
         let mut service = manager.service(None);
-        let full = (0..100_000).find_map(|n| service.status(&n.to_string()).err());
-        let error = full.expect("its queue has an end");
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        while manager.heard().is_some() {}
-        service.status("0").expect("there is room again");
-        let gone = manager.service(None);
+        assert_eq!(service.poll_timeout(), None);
+        let full = (0..100_000).find(|n| {
+            service.status(&n.to_string()).expect("it is told now or later");
+            service.poll_timeout().is_some()
+        });
+        let last = full.expect("its queue has an end");
+        // Of the status the last one matters; nothing else is lost.
+        service.status("the last").expect("it is told later");
+        service.ready().expect("it is told later");
+        let due = service.poll_timeout().expect("it is tried again");
+        service.handle_timeout(due).expect("there is no room yet");
+        let heard: Vec<_> = std::iter::from_fn(|| manager.heard()).collect();
+        assert_eq!(heard.last(), Some(&vec![format!("STATUS={}", last - 1)]));
+        let due = service.poll_timeout().expect("it is tried again");
+        service.handle_timeout(due).expect("there is room again");
+        assert_eq!(manager.heard(), Some(vec!["STATUS=the last".to_owned()]));
+        assert_eq!(manager.heard().expect("that as well")[0], "READY=1");
+        assert_eq!((manager.heard(), service.poll_timeout()), (None, None));
+        let mut gone = manager.service(None);
         drop(manager);
         gone.ready().expect_err("nobody listens");
-        let odd = Systemd::new(Some("vsock:2:1234".into()), None, NOW);
+        let mut odd = Systemd::new(Some("vsock:2:1234".into()), None, NOW);
         assert!(odd.ready().expect_err("that is no path").to_string().contains("vsock:2:1234"));
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct SenderState {
     answers: VecDeque<Answer>,
     #[serde(default)]
     reports: VecDeque<HandleAnswer>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     abandoned: VecDeque<Option<u64>>,
     #[serde(default)]
     reached: VecDeque<u64>,

@@ -24,8 +24,14 @@ pub struct GateState<K> {
     /// How many answers too many the peer may still give.
     pub spare_answers: u32,
     /// How many frames were [abandoned](Gate::abandon) and may still be answered.
-    #[cfg_attr(feature = "serde", serde(default))]
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_zero"))]
     pub abandoned: u32,
+}
+
+#[cfg(feature = "serde")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A frame with a descriptor that was let go, and is not answered.
