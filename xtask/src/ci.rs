@@ -5,7 +5,6 @@
 use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
-use std::thread;
 
 use crate::tally::Tally;
 use crate::{agent, api, apps, bench, compat, fuzz, package, portable, step};
@@ -15,9 +14,6 @@ const SMOKE_SECONDS: u32 = 5;
 
 /// How often Node and ours are compared.
 const COMPARED: u32 = 3;
-
-/// How many tests run at once for each CPU: most of them wait for processes that they have started.
-const TESTS_PER_CPU: usize = 2;
 
 const DENY: [&str; 3] = ["--", "-D", "warnings"];
 
@@ -111,10 +107,6 @@ struct Tested {
 /// `cargo test`, all of it even if some fail, passed on and counted.
 fn tests() -> io::Result<Tested> {
     let mut command = step::cargo(["test", "--workspace", "--no-fail-fast"]);
-    if env::var_os("RUST_TEST_THREADS").is_none() {
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
-        command.env("RUST_TEST_THREADS", (cpus * TESTS_PER_CPU).to_string());
-    }
     step::announce(&command);
     let spawned = command.stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| step::not_started(&command, &error))?;
