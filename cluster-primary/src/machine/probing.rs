@@ -44,6 +44,11 @@ pub(super) enum Probing {
 }
 
 impl Probing {
+    /// Whether nothing is known yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+
     fn look_at(self) -> Option<Mono> {
         match self {
             Self::Asked { look_at, .. } => Some(look_at),

@@ -73,10 +73,10 @@ pub(super) struct Worker {
     /// What its event loop was asked for, and has not answered.
     pub(super) probes: VecDeque<Probe>,
     /// Whether it answers such.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Probing::is_unknown")]
     pub(super) probing: Probing,
     /// It cannot listen on a socket that it is sent; its runtime's name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cannot_listen: Option<String>,
     /// It had a slot that was on, and so may have accepted connections by itself.
     pub(super) had_slot: bool,
