@@ -82,7 +82,7 @@ pub(super) struct Unplayed {
 pub(super) const UNPLAYED: &[Unplayed] = &[
     Unplayed {
         worker: Side::Bun,
-        scenarios: &["structured-clones"],
+        scenarios: &["structured-clones", "lone-surrogates"],
         because: "Bun's `advanced` encoding is not Node's: use `json`",
     },
     Unplayed {
@@ -92,12 +92,17 @@ pub(super) const UNPLAYED: &[Unplayed] = &[
     },
     Unplayed {
         worker: Side::Deno,
+        scenarios: &["lone-surrogates"],
+        because: "a Deno worker dies of a message with a lone surrogate",
+    },
+    Unplayed {
+        worker: Side::Deno,
         scenarios: &["a-listener-down", "descriptors-at-once", "messages-behind-a-descriptor"],
         because: "Deno cannot listen on a `net.Server` that it is sent: its worker dies of `EINVAL`",
     },
     Unplayed {
         worker: Side::Deno,
-        scenarios: &["datagrams", "datagrams-6"],
+        scenarios: &["datagrams", "datagrams-6", "datagrams-of-another-family"],
         because: "Deno binds UDP sockets itself, and shares none with other workers",
     },
 ];
