@@ -13,7 +13,7 @@ use crate::{agent, api, apps, bench, compat, fuzz, package, portable, step};
 const SMOKE_SECONDS: u32 = 5;
 
 /// How often Node and ours are compared.
-const COMPARED: u32 = 3;
+const COMPARED: u32 = 2;
 
 const DENY: [&str; 3] = ["--", "-D", "warnings"];
 
