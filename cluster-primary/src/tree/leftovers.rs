@@ -167,6 +167,11 @@ impl Leftovers {
         self.look_at.take_if(|at| *at <= now).is_some()
     }
 
+    /// It could not be looked: later.
+    pub(super) fn not_listed(&mut self, now: Mono) {
+        self.look_at = Some(now + LAST_LOOK);
+    }
+
     pub(super) fn listed(
         &mut self,
         now: Mono,

@@ -104,6 +104,11 @@ pub enum Input {
         /// [is not known](ProcessTrees::knows_leftovers) to have other descendants.
         processes: Option<Vec<ProcessStat>>,
     },
+    /// [`Output::List`] cannot be answered now, for want of descriptors: it is asked again.
+    NotListed {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A process asks for what ends workers: it, its ancestors, and what they have started are not ended
     /// with the workers that they descend from, until another such process asks or all workers are told to
     /// leave.
@@ -213,6 +218,11 @@ impl ProcessTrees {
             Input::TraceTook { took } => {
                 let soonest = now + took.saturating_mul(TRACE_SHARE);
                 self.trace_at = self.trace_at.map(|at| at.max(soonest));
+            }
+            Input::NotListed { worker } => {
+                if let Some(left) = self.ended.get_mut(&worker) {
+                    left.not_listed(now);
+                }
             }
             Input::Spare { processes } => self.spare(now, processes),
             Input::EndAll => self.end_all(now, false),

@@ -364,6 +364,19 @@ fn what_cannot_be_killed_is_given_up() {
 }
 
 #[test]
+fn what_could_not_be_listed_is_listed_later() {
+    let mut world = World::new(rules());
+    world.runs(process(101, 6, 100, 100, SESSION));
+    world.gone(100);
+    world.trees.handle_input(world.now, Input::Ended { worker: WORKER });
+    assert_eq!(world.trees.poll_output(), Some(Output::List { worker: WORKER }));
+    world.input(Input::NotListed { worker: WORKER });
+    assert!(!world.trees.is_idle() && world.signals.is_empty());
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.taken_signals(), [(101, Signal::TERM)]);
+}
+
+#[test]
 fn nothing_waits_once_all_is_to_be_killed() {
     let mut world = World::new(rules());
     world.runs(process(101, 6, 100, 100, SESSION));

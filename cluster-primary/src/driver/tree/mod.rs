@@ -39,6 +39,10 @@ mod proc {
         BTreeSet::new()
     }
 
+    pub(super) fn can_look() -> bool {
+        true
+    }
+
     pub(super) fn ancestry(_pid: u32) -> Vec<ProcessId> {
         Vec::new()
     }
@@ -185,6 +189,11 @@ impl Primary {
     fn obey_trees(&mut self) {
         while let Some(output) = self.trees.machine.poll_output() {
             let answer = match output {
+                // What is known stays known.
+                Output::Trace { .. } if !proc::can_look() => continue,
+                Output::List { worker } if self.trees.listed.is_none() && !proc::can_look() => {
+                    Input::NotListed { worker }
+                }
                 Output::Trace { worker, from } => {
                     Input::Traced { worker, descendants: proc::trace(&from) }
                 }

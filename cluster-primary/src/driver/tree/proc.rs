@@ -19,6 +19,14 @@ pub(super) fn stat(pid: u32) -> Option<ProcessStat> {
     ProcessStat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether this process has descriptors left to read `/proc` with. Without, processes that run would look
+/// as if they had ended.
+pub(super) fn can_look() -> bool {
+    // A folder and a file in it are open at a time.
+    let open = || fs::File::open("/dev/null");
+    open().and_then(|first| open().map(|second| drop((first, second)))).is_ok()
+}
+
 /// All processes.
 pub(super) fn list() -> Vec<ProcessStat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
