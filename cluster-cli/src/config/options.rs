@@ -227,14 +227,14 @@ pub(crate) struct Options {
     pub(crate) keep_listeners: Option<bool>,
 
     /// The permissions of the files of Unix-domain sockets that the cluster opens, in octal, such as
-    /// 0660; to connect takes the permission to write [default: as the umask says, and what the program
-    /// asks for (writableAll)]
+    /// 0660; to connect takes the permission to write [default: 0660 if --socket-owner names a group;
+    /// otherwise as the umask says, and what the program asks for (writableAll)]
     #[arg(long, value_name = "MODE", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_mode: Option<SocketMode>,
 
-    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers
-    /// [default: the primary's user and group]
+    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers. A group that is named
+    /// may connect, unless --socket-mode says otherwise [default: the primary's user and group]
     #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_owner: Option<SocketOwner>,

@@ -379,7 +379,11 @@ impl Options {
         let listening = Listening {
             listen: given.listen,
             keep_listeners: given.keep_listeners.unwrap_or(true),
-            socket_mode: given.socket_mode,
+            // The usual umask would not let the group connect that is named.
+            socket_mode: given.socket_mode.or_else(|| {
+                let group = given.socket_owner.as_ref().and_then(|owner| owner.group.as_ref());
+                group.map(|_| SocketMode::OWNER_AND_GROUP)
+            }),
             socket_owner: given.socket_owner,
             demo_listen: is_demo.then(|| given.demo_listen.unwrap_or(DEMO_LISTEN)),
         };
