@@ -101,6 +101,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (&["wait-ready"], "--ready message waits until a new worker sends 'ready'"),
     (&["listen-timeout"], "--ready-timeout is what a new worker has for getting ready"),
+    (
+        &["min-ready-seconds", "min-healthy-time", "update-monitor", "monitor", "min-uptime"],
+        "--min-ready-time is how long a new worker must have been ready before the old one leaves; \
+         --stable-after, how long before its death counts as no failure",
+    ),
     (&["user", "u"], "--uid is the user of the workers"),
     (&["group", "g"], "--gid is the group of the workers"),
     (

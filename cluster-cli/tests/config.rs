@@ -102,7 +102,7 @@ cluster: error: FILE:1:1: there is no option colour
   | ^^^^^^
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
 give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, replace-disconnected, ready, \
-ready-timeout, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
+ready-timeout, min-ready-time, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
 keep-listeners, socket-mode, socket-owner, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
 affinity, http, http-host, output, log-format, log-level, log-connections, json, control, name, program
 ",
@@ -475,6 +475,7 @@ stable-after = "5s"
 replace-disconnected = true
 ready = "listening"
 ready-timeout = "30s"
+min-ready-time = "1s"
 batch = 1
 hang-after = "10s"
 hang-replace = false
@@ -559,6 +560,7 @@ stable-after = 0
 replace-disconnected = false
 ready = "message"
 ready-timeout = 5
+min-ready-time = 0
 batch = 2
 hang-after = 0
 max-memory = 1048576
@@ -613,6 +615,7 @@ stable-after = "0s"
 replace-disconnected = false
 ready = "message"
 ready-timeout = "5s"
+min-ready-time = "0s"
 batch = 2
 hang-after = "0s"
 hang-replace = false

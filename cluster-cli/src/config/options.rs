@@ -160,6 +160,12 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready_timeout: Option<Period<1>>,
 
+    /// How long a new worker must have been ready before the old one leaves: if it dies sooner, the
+    /// reload is aborted, and the old one stays. 0: the old one leaves at once [default: 1s]
+    #[arg(long, value_name = "DURATION", help_heading = RELOAD)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) min_ready_time: Option<Period>,
+
     /// How many slots are reloaded at a time [default: 1]
     #[arg(long, value_name = "N", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
@@ -451,7 +457,7 @@ impl Options {
         each! {
             workers exec_path exec_arg cwd env serialization policy placement give_way
             backoff_first backoff_max max_failures failure_period stable_after replace_disconnected
-            ready ready_timeout batch
+            ready ready_timeout min_ready_time batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners socket_mode socket_owner demo_listen node_agent stop_signal stop_message drain_timeout grace
             kill_after keep_detached drain_delay uid gid groups no_new_privs

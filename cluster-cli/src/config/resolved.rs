@@ -97,6 +97,8 @@ pub(crate) struct Reload {
     pub(crate) ready: Ready,
     #[serde(serialize_with = "shown::period")]
     pub(crate) ready_timeout: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) min_ready_time: Duration,
     pub(crate) batch: u32,
 }
 
@@ -362,6 +364,7 @@ impl Options {
                 None => Ready::default(),
             },
             ready_timeout: given.ready_timeout.map_or(seconds(30), |p| p.0),
+            min_ready_time: given.min_ready_time.map_or(seconds(1), |p| p.0),
             batch: given.batch.map_or(1, Count::number),
         };
         let hang_after = given.hang_after.map_or(seconds(10), |p| p.0);
