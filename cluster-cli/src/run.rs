@@ -47,6 +47,10 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
         eprintln!("cluster: error: {mistake}");
         return ExitCode::from(USAGE);
     }
+    if let Some(mistake) = tips::missing_variable(&args.options.env) {
+        eprintln!("cluster: error: {mistake}");
+        return ExitCode::from(USAGE);
+    }
     let options = match args.read() {
         Ok(options) => options,
         Err(error) => {

@@ -433,7 +433,10 @@ fn a_check_says_what_is_not_there() {
         ("program = ['sh']\ncwd = 'inside'", None),
         ("program = ['sh']\nlisten = [8000]", None),
         ("program = ['gone.js']", Some("cannot run the script HERE/gone.js: No such file")),
-        ("program = ['inside/']", Some("cannot execute HERE/inside/: Is a directory")),
+        (
+            "program = ['app.js']\nexec-path = './inside'",
+            Some("cannot execute HERE/./inside: Is a directory"),
+        ),
         ("program = ['./gone', 'x']", Some("cannot execute HERE/./gone: No such file")),
         ("program = ['app.js']\nexec-path = 'cluster-no-such-node'", Some("and on PATH?")),
         ("program = ['./app.js']\nexec-path = './app.js'", Some("is not executable: chmod +x")),
@@ -678,7 +681,7 @@ fn the_command_line_counts_more() {
             "--env",
             "B=1",
             "--env",
-            "C",
+            "XDG_RUNTIME_DIR",
             "b",
             "-v",
         ],
@@ -689,7 +692,7 @@ fn the_command_line_counts_more() {
         "groups = [\"3\", \"4\"]",
         "control = \"/c\"",
         "program = [\"b\", \"-v\"]",
-        "[env]\nB = \"1\"\nC = false\n",
+        "[env]\nB = \"1\"\nXDG_RUNTIME_DIR = false\n",
     ] {
         assert!(said.contains(line), "{line} in {said}");
     }

@@ -58,8 +58,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", help_heading = WORKERS)]
     pub(crate) cwd: Option<PathBuf>,
 
-    /// A variable for the workers, or the NAME alone of one that they shall not have; may be given
-    /// several times. In a file: a table [env] with NAME = "value", or NAME = false
+    /// A variable for the workers, or the NAME alone of one that is to be removed from their environment;
+    /// may be given several times. In a file: a table [env] with NAME = "value", or NAME = false
     #[arg(
         long,
         value_name = "NAME=VALUE",
@@ -433,7 +433,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) name: Option<Name>,
 
-    /// The program and its arguments
+    /// The program and its arguments. Of a folder (.) Node.js runs the main file
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     #[serde(deserialize_with = "texts")]
     pub(crate) program: Vec<OsString>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster_primary::{
@@ -532,15 +532,6 @@ impl Resolved {
                  before it: cluster run {word} … {}",
                 self.program[0].to_string_lossy()
             ));
-        }
-        let name =
-            self.program.first().and_then(|program| Path::new(program).file_name()?.to_str());
-        if name.is_some_and(|name| name.starts_with("ecosystem.config.")) {
-            hints.push(
-                "the program is a configuration file of PM2, and is run as a program here: \
-                 docs/from-pm2.md has what stands for it in a configuration file (--config)"
-                    .into(),
-            );
         }
         let options = read::names();
         let names = self.env.iter().filter_map(|variable| variable.name.to_str());
