@@ -19,11 +19,12 @@ const server = require('node:http').createServer((_, response) => {
 });
 const wait = (name, then) => {
   const timer = setInterval(() => existsSync(at(name)) && (clearInterval(timer), then()), 10);
+  return timer;
 };
 const listen = () => server.listen(Number(process.env.PORT ?? 0), () => {
   if (version !== '2') return;
-  if (existsSync(at('dies'))) setTimeout(() => process.exit(9), 300);
-  wait(`die-${slot}`, () => process.exit(7));
+  if (existsSync(at('dies'))) setTimeout(() => process.exit(9), 300).unref();
+  wait(`die-${slot}`, () => process.exit(7)).unref();
 });
 if (version === '2' && existsSync(at(`hold-${slot}`))) wait(`go-${slot}`, listen);
 else listen();

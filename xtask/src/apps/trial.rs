@@ -76,6 +76,8 @@ impl Trial<'_> {
     fn command(&self, data: &Path, shutdown_log: &Path, control: &Path) -> Command {
         let mut command = Command::new(step::target_dir().join("debug/cluster"));
         command.args(["run", "--json", "-n", &WORKERS.to_string(), "--control"]).arg(control);
+        // What is measured is how workers leave, and no fixed time before that.
+        command.args(["--min-ready-time", "0"]);
         command.args(["--placement", &self.placement.to_string(), "--exec-path"]);
         command.arg(&self.node.path).args(self.more).arg(&self.installed.program);
         command.current_dir(&self.installed.folder);
