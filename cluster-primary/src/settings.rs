@@ -419,6 +419,9 @@ pub struct Limits {
     pub queue_limit: usize,
     /// Servers that one worker may have. Default 1,024. Beyond, a listen fails with `EMFILE`.
     pub max_servers: usize,
+    /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
+    /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
+    pub max_unexpected_handles: u64,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
@@ -456,6 +459,7 @@ impl Default for Limits {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,
+            max_unexpected_handles: 64,
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),
