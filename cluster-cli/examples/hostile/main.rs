@@ -1,0 +1,47 @@
+//! A worker for tests that attacks its primary: the worker of slot 1 carries out the
+//! attack that is named by the first argument, all others serve HTTP.
+//!
+//! ```console
+//! $ cluster run -n 2 --ready online target/debug/examples/hostile silent 127.0.0.1:0
+//! ```
+//!
+//! Attacks write to the channel themselves, without `cluster-worker`, so that they can send anything. Each
+//! kind has a file of its own beside this one.
+
+mod channel;
+mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use channel::RawChannel;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [attack, address, options @ ..] = arguments.as_slice() else {
+        eprintln!("usage: hostile ATTACK ADDRESS [OPTION…]");
+        return ExitCode::FAILURE;
+    };
+    let is_first = std::env::var("CLUSTER_SLOT").is_ok_and(|slot| slot == "1");
+    let outcome = if is_first { carry_out(attack, options) } else { serve::http(address) };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hostile {attack}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out an attack; the process ends when it returns.
+fn carry_out(attack: &str, _options: &[String]) -> Outcome {
+    let channel = RawChannel::open()?;
+    channel.say_online()?;
+    match attack {
+        // The control run: it does nothing until the primary closes the channel.
+        "silent" => channel.read_to_end(),
+        unknown => Err(format!("there is no attack {unknown:?}").into()),
+    }
+}
