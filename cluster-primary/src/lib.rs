@@ -92,7 +92,9 @@ pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
-pub use driver::{Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker};
+pub use driver::{
+    Bounded, Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker, bounded_calls,
+};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};

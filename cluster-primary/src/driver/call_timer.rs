@@ -31,16 +31,30 @@ const SLOW: Duration = Duration::from_millis(12);
 /// For so long after a slow call it is determined of each whether the thread slept in it.
 const ATTENTIVE_FOR: Duration = Duration::from_secs(10);
 
-/// As long as it exists, calls of this thread block for no longer than the timer's period.
-#[must_use]
-pub(crate) struct Bounded {
+/// As long as it exists, a system call of this thread blocks for no longer than a period: a timer's
+/// signal interrupts it. See [`bounded_calls`].
+#[must_use = "calls are bounded as long as it exists"]
+#[derive(Debug)]
+pub struct Bounded {
     before: bool,
     /// It belongs to this thread.
     thread: PhantomData<*const ()>,
 }
 
+/// Bounds the calls of this thread, for loops that read or close what other processes have sent: to
+/// close a descriptor, or to read where one is dropped, can block for as long as its sender likes. (A
+/// [`Primary`](crate::Primary) and a [`ControlServer`](crate::control::ControlServer) do it
+/// themselves, for as long as each of their methods takes.)
+///
+/// A call that blocks for 20 ms returns `EINTR`, or what it has done so far. On Linux only; elsewhere
+/// nothing happens. The signal is `SIGURG`, or the first real-time signal without a handler if the
+/// program handles `SIGURG`; it may come once more, within 20 ms, when the bound is over.
+pub fn bounded_calls() -> Bounded {
+    bounded()
+}
+
 /// Bounds the calls of this thread; within another bound that changes nothing.
-pub(crate) fn bounded() -> Bounded {
+pub(super) fn bounded() -> Bounded {
     bounded_by(PERIOD)
 }
 

@@ -7,7 +7,7 @@ mod agent;
 mod becoming;
 mod before_exec;
 mod bound;
-pub(crate) mod call_timer;
+mod call_timer;
 mod child;
 mod clock;
 mod closer;
@@ -56,6 +56,7 @@ pub(crate) use control_socket::{ControlSocket, is_trusted, peer_pid};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
+pub use call_timer::{Bounded, bounded_calls};
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
 pub use view::Worker;
