@@ -346,7 +346,9 @@ pub enum Placement {
     /// The primary accepts, and hands each connection to a worker (Node's `SCHED_RR`).
     #[default]
     Handoff,
-    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it.
+    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it: one
+    /// that shuts it down (`shutdown(2)`) refuses all clients, and one that makes it blocking can block
+    /// the others.
     Shared,
     /// Each worker accepts from a socket of its own, and the kernel deals connections out among
     /// them by the [policy](Settings::policy): exactly in turns, at random, or by the client's
@@ -354,7 +356,8 @@ pub enum Placement {
     ///
     /// On Linux only. The program in the kernel needs the privilege `CAP_BPF` and Linux 5.12;
     /// without, [`Event::Fallback`](crate::Event::Fallback) says what is done instead. The workers
-    /// are trusted with their sockets. Unix-domain sockets, inherited descriptors (`fd`) and listens
+    /// are trusted with their sockets: one that shuts its own down refuses the clients dealt to it.
+    /// Unix-domain sockets, inherited descriptors (`fd`) and listens
     /// with `reusePort` are served as under [`Handoff`](Self::Handoff); UDP is shared.
     Kernel,
 }
