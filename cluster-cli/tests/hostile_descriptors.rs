@@ -8,6 +8,7 @@ mod support;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hostile::{Prober, UnderAttack};
 use rustix::net::sockopt;
@@ -40,6 +41,12 @@ impl Sink {
     }
 }
 
+/// A name that no other cluster of these tests has.
+fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A cluster under one of these attacks.
 struct Attack {
     trial: UnderAttack,
@@ -49,7 +56,7 @@ struct Attack {
 impl Attack {
     #[track_caller]
     fn start(attack: &str, options: &[&str], arguments: &[&str]) -> Self {
-        let name = format!("{attack}-{}", std::process::id());
+        let name = unique(attack);
         let options = [&["--name", &name], options].concat();
         let trial = UnderAttack::start(&options, attack, arguments);
         Self { trial, name }
@@ -124,7 +131,8 @@ fn from_a_worker_that_dies() {
 fn more_of_them_than_the_primary_can_receive() {
     let sink = Sink::new();
     let mut limited = Command::new("sh");
-    let inner = hostile::run(&["--name", "linger-many"], "linger-many", &[&sink.address(), "3"]);
+    let name = unique("linger-many");
+    let inner = hostile::run(&["--name", &name], "linger-many", &[&sink.address(), "3"]);
     limited.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\""]).arg(inner.get_program());
     limited.args(inner.get_args());
     for (name, value) in inner.get_envs() {
@@ -135,7 +143,7 @@ fn more_of_them_than_the_primary_can_receive() {
     }
     let trial = UnderAttack::of(Cluster::start(&mut limited));
     trial.answered(50);
-    assert!(total("linger-many", "longestBlockedCallUs") < LIMIT_US);
+    assert!(total(&name, "longestBlockedCallUs") < LIMIT_US);
     trial.survived().end();
 }
 
@@ -143,7 +151,7 @@ fn more_of_them_than_the_primary_can_receive() {
 /// background, and the worker keeps its channel.
 #[test]
 fn as_connections_that_the_worker_has_taken() {
-    let name = format!("linger-accepted-{}", std::process::id());
+    let name = unique("linger-accepted");
     let mut run = hostile::run(&["--name", &name], "linger-accepted", &["", "100"]);
     let cluster = Cluster::start(&mut run);
     // The hostile worker listens, too.
@@ -184,7 +192,11 @@ fn at_an_upgrade_and_at_the_end() {
 #[test]
 fn with_notifications() {
     let sink = Sink::new();
-    let attack = Attack::start("linger-notify", &["--ready", "notify"], &[&sink.address(), "200"]);
+    let name = unique("linger-notify");
+    let mut run = cluster();
+    run.args(["run", "-n", "2", "--ready", "notify", "--name", &name]).arg(hostile::program());
+    run.args(["linger-notify", "127.0.0.1:0", &sink.address(), "200"]);
+    let attack = Attack { trial: UnderAttack::of(Cluster::start(&mut run)), name };
     let cluster = &attack.trial.cluster;
     cluster.out.wait_for(1, |line| line.contains("the flood of notifications is over"));
     attack.survived().end();

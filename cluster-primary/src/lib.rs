@@ -103,7 +103,8 @@ pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{
-    Bounded, Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker, bounded_calls,
+    Bounded, Broadcast, Gone, PausedClosing, Primary, Remote, Request, RequestId, WatchId, Worker,
+    bounded_calls,
 };
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};

@@ -48,11 +48,26 @@ fn linger(mut connection: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(connection, Some(Duration::from_secs(300)))?)
 }
 
+/// Sends a descriptor with that message, and lets go of it.
+fn give(channel: &RawChannel, message: &[u8], descriptor: OwnedFd) -> io::Result<()> {
+    let given = channel.write_with(message, &[descriptor.as_fd()]);
+    keep_unless(&given, descriptor);
+    given
+}
+
+/// If something was not sent it stays open: to close it would block this process.
+fn keep_unless<T>(sent: &io::Result<T>, what: impl Sized) {
+    match sent {
+        Ok(_) => drop(what),
+        Err(_) => std::mem::forget(what),
+    }
+}
+
 /// With messages that have none.
 fn unexpected(options: &[String], channel: &RawChannel) -> Outcome {
     for _ in 0..count(options) {
         let descriptor = lingering(options)?;
-        channel.write_with(b"\"look what comes with it\"\n", &[descriptor.as_fd()])?;
+        give(channel, b"\"look what comes with it\"\n", descriptor)?;
     }
     println!("all are sent");
     channel.read_to_end()
@@ -64,7 +79,7 @@ fn nested(options: &[String], channel: &RawChannel) -> Outcome {
         let (outer, inner) = UnixStream::pair()?;
         let descriptor = lingering(options)?;
         send_with(&inner, b"x", &[descriptor.as_fd()])?;
-        channel.write_with(b"\"look what comes with it\"\n", &[outer.as_fd()])?;
+        give(channel, b"\"look what comes with it\"\n", outer.into())?;
     }
     channel.read_to_end()
 }
@@ -74,7 +89,7 @@ fn handles(options: &[String], channel: &RawChannel) -> Outcome {
     let frame = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":\"take it\"}\n";
     for _ in 0..count(options) {
         let descriptor = lingering(options)?;
-        channel.write_with(frame, &[descriptor.as_fd()])?;
+        give(channel, frame, descriptor)?;
     }
     channel.read_to_end()
 }
@@ -84,8 +99,10 @@ fn many(options: &[String], channel: &RawChannel) -> Outcome {
     for _ in 0..count(options) {
         let descriptors: Vec<_> =
             (0..100).map(|_| lingering(options)).collect::<Result<_, io::Error>>()?;
-        let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
-        channel.write_with(b"\"look what comes with it\"\n", &descriptors)?;
+        let all: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        let given = channel.write_with(b"\"look what comes with it\"\n", &all);
+        keep_unless(&given, descriptors);
+        given?;
     }
     channel.read_to_end()
 }
@@ -94,8 +111,8 @@ fn many(options: &[String], channel: &RawChannel) -> Outcome {
 fn and_die(options: &[String], channel: &RawChannel) -> Outcome {
     let descriptors: Vec<_> =
         (0..50).map(|_| lingering(options)).collect::<Result<_, io::Error>>()?;
-    for descriptor in &descriptors {
-        channel.write_with(b"\"the last words\"\n", &[descriptor.as_fd()])?;
+    for descriptor in descriptors {
+        give(channel, b"\"the last words\"\n", descriptor)?;
     }
     Err("it dies, as it should".into())
 }
@@ -136,7 +153,9 @@ fn notify(options: &[String]) -> Outcome {
     socket.connect(address)?;
     for _ in 0..count(options) {
         let descriptor = lingering(options)?;
-        send_with(&socket, b"STATUS=look what comes with it", &[descriptor.as_fd()])?;
+        let sent = send_with(&socket, b"STATUS=look what comes with it", &[descriptor.as_fd()]);
+        keep_unless(&sent, descriptor);
+        sent?;
     }
     socket.send(b"READY=1")?;
     println!("the flood of notifications is over");

@@ -66,7 +66,9 @@ impl Runner {
         }
         self.take_all();
         let (handed, _kept) = self.handed(None)?;
+        let paused = self.cluster.primary().pause_closing();
         let trial = Trial::begin(&self.upgrades.program, &handed, self.cluster.now())?;
+        drop(paused);
         let watch = self.cluster.primary_mut().watch(trial.as_raw_fd())?;
         self.upgrades.trial = Some((trial, watch));
         Ok(())

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call_timer::CallLog;
 use super::child::Child;
+use super::closer::PausedClosing;
 use super::{Primary, listen};
 use crate::{Event, EventHandle, WorkerError, WorkerId};
 
@@ -77,7 +78,8 @@ impl Primary {
             Some(worker) => self.children.get(&worker).is_none_or(|c| c.interrupted() > 0),
             None => self.blocking.shed_blocked,
         };
-        if in_background {
+        // A child that does not execute its program yet has a copy of it.
+        if in_background || self.closer.is_paused() {
             return self.closer.close(connection);
         }
         let ((), interrupted) = self.blocking.calls.time(|| drop(connection));
@@ -106,6 +108,14 @@ impl Primary {
     pub fn refuse_handle(&mut self, worker: WorkerId, handle: EventHandle) {
         self.discard_handle(worker, handle.handle);
         self.settle();
+    }
+
+    /// Has the primary close none of the descriptors that workers made, for as long as that exists, up to
+    /// a second. For a program that forks: the child has copies, closes them when it executes its
+    /// program, and would be blocked by them if it were the last to have them. (A primary does it itself
+    /// when it starts a worker.)
+    pub fn pause_closing(&self) -> PausedClosing {
+        self.closer.pause()
     }
 
     /// Waits until descriptors are closed that workers sent and nothing uses, but no longer than that;

@@ -5,6 +5,10 @@
 //! with the first of them, and interrupts each close after a millisecond. If a close cannot be
 //! interrupted (a file of a FUSE file system whose server does not answer), another thread takes the
 //! rest, up to a few.
+//!
+//! A child that is forked has a copy of every descriptor, and closes them when it executes its program.
+//! Were the parent's copies gone by then the child would be the one that blocks, before its program
+//! runs, with nothing to interrupt it. So nothing is closed [meanwhile](Closer::pause).
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -22,6 +26,13 @@ const PERIOD: Duration = Duration::from_millis(1);
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 const MAX_THREADS: usize = 8;
+
+/// For how long nothing is closed for the sake of a child that does not execute its program.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a pause waits until what is being closed is. (It may block; then its descriptor is not there
+/// any more, and needs no waiting for.)
+const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 
 /// What may wait to be closed. Beyond, the caller closes it itself, within its own bound.
 const MAX_WAITING: usize = 1024;
@@ -59,10 +70,43 @@ struct Queue {
     waiting: VecDeque<Discarded>,
     /// For each thread since when it closes what it closes now.
     threads: Vec<Option<Instant>>,
+    /// How many pauses there are, and when the last one began.
+    pauses: usize,
+    paused_at: Option<Instant>,
     ended: bool,
 }
 
+/// As long as it exists nothing is closed, up to a limit.
+#[must_use = "nothing is closed as long as it exists"]
+pub struct PausedClosing {
+    shared: Arc<Shared>,
+}
+
+impl Drop for PausedClosing {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        queue.pauses -= 1;
+        if queue.pauses == 0 {
+            queue.paused_at = None;
+        }
+        drop(queue);
+        self.shared.filled.notify_all();
+    }
+}
+
+impl std::fmt::Debug for PausedClosing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PausedClosing")
+    }
+}
+
 impl Queue {
+    /// For how much longer nothing is closed.
+    fn paused_for(&self) -> Option<Duration> {
+        let left = LONGEST_PAUSE.checked_sub(now().saturating_duration_since(self.paused_at?))?;
+        (!left.is_zero()).then_some(left)
+    }
+
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.threads.iter().all(Option::is_none)
     }
@@ -99,6 +143,28 @@ impl Closer {
         queue.waiting.push_back(discarded);
         drop(queue);
         shared.filled.notify_one();
+    }
+
+    /// Closes nothing as long as that exists, up to a second: for a fork, until the child has executed
+    /// its program.
+    pub(crate) fn pause(&self) -> PausedClosing {
+        let shared = &self.owners.shared;
+        let mut queue = shared.queue.lock();
+        queue.pauses += 1;
+        let begun = now();
+        queue.paused_at = Some(begun);
+        let closes = |since: &Instant| begun.saturating_duration_since(*since) < SETTLES_WITHIN;
+        while queue.threads.iter().flatten().any(closes) {
+            if shared.emptied.wait_until(&mut queue, begun + SETTLES_WITHIN).timed_out() {
+                break;
+            }
+        }
+        PausedClosing { shared: Arc::clone(shared) }
+    }
+
+    /// Whether nothing is closed at the moment.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.owners.shared.queue.lock().paused_for().is_some()
     }
 
     /// Waits until all is closed, but no longer than that; how much is left.
@@ -139,10 +205,17 @@ impl Shared {
     fn close_all(&self, number: usize) {
         let mut queue = self.queue.lock();
         loop {
-            while queue.waiting.is_empty() && !queue.ended {
-                self.filled.wait(&mut queue);
+            if let Some(left) = queue.paused_for() {
+                self.filled.wait_for(&mut queue, left);
+                continue;
             }
-            let Some(discarded) = queue.waiting.pop_front() else { return };
+            let Some(discarded) = queue.waiting.pop_front() else {
+                if queue.ended {
+                    return;
+                }
+                self.filled.wait(&mut queue);
+                continue;
+            };
             queue.threads[number] = Some(now());
             drop(queue);
             {
@@ -151,9 +224,7 @@ impl Shared {
             }
             queue = self.queue.lock();
             queue.threads[number] = None;
-            if queue.is_idle() {
-                self.emptied.notify_all();
-            }
+            self.emptied.notify_all();
         }
     }
 }
@@ -200,6 +271,26 @@ mod tests {
             closer.close(descriptor);
         }
         assert_eq!(closer.finish(PATIENCE), 0);
+    }
+
+    #[test]
+    fn nothing_is_closed_while_that_is_paused() {
+        let closer = Closer::default();
+        let paused = closer.pause();
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&reader, true).expect("a pipe");
+        closer.close(writer.into());
+        assert!(closer.is_paused());
+        assert_eq!(closer.finish(Duration::from_millis(50)), 1);
+        reader.read(&mut [0]).expect_err("it is open");
+        drop(paused);
+        assert_eq!(closer.finish(PATIENCE), 0);
+        assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+        // A pause that is not over has no more effect after a while.
+        let _paused = closer.pause();
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        closer.close(writer.into());
+        assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     }
 
     /// A thread that is stuck for good is replaced, and `finish` says that something is left.

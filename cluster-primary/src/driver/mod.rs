@@ -57,6 +57,7 @@ pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
 pub use call_timer::{Bounded, bounded_calls};
+pub use closer::PausedClosing;
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
 pub use view::Worker;
@@ -311,7 +312,9 @@ impl Primary {
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());
         let mut agent = self.prepare_agent(&settings, id, &env);
         let limit = self.descriptor_limit;
+        let paused = self.closer.pause();
         let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
+        drop(paused);
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,

@@ -97,7 +97,9 @@ pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<Case> {
             cases.push(Case { policy: Some(policy), ..Case::new(Who::Ours, placement) });
         }
     }
-    cases.extend(["handoff", "bounded", "reuseport"].map(|placement| Case::new(Who::Bare, placement)));
+    cases.extend(
+        ["handoff", "bounded", "reuseport"].map(|placement| Case::new(Who::Bare, placement)),
+    );
     cases.extend(PLACEMENTS.map(|placement| Case::new(Who::OursOnTokio, placement)));
     cases.push(Case::new(Who::BareTokio, "reuseport"));
     cases
