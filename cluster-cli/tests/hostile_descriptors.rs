@@ -155,7 +155,7 @@ fn as_connections_that_the_worker_has_taken() {
     let mut run = hostile::run(&["--name", &name], "linger-accepted", &["", "100"]);
     let cluster = Cluster::start(&mut run);
     // The hostile worker listens, too.
-    let is_good = |line: &str| line.contains("worker 1 listens on ");
+    let is_good = |line: &str| line.contains("worker 1 ") && line.contains(" listens on ");
     let line = cluster.err.wait_for(1, is_good).remove(0);
     let address = line.rsplit(' ').next().and_then(|address| address.parse().ok());
     let prober = Prober::start(address.expect("an address"));
