@@ -49,6 +49,8 @@ pub struct Channel<T: Transport = Socket> {
     /// The last read emptied the transport.
     drained: bool,
     max_handles: usize,
+    /// How many handles may come that belong to no message, if that is limited.
+    max_unexpected: Option<u64>,
     /// What a read brought; empty between calls, kept for its memory.
     arrived: Vec<T::Handle>,
     taken: Vec<T::Handle>,
@@ -114,7 +116,8 @@ pub struct ReceivedHandle<H> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelStats {
-    /// Handles that came with no message that has one; they were closed.
+    /// Handles that came with no message that has one; they were closed, or
+    /// [kept](Channel::keep_unexpected).
     pub unexpected_handles: u64,
     /// Messages that came without the handle that they speak of; they were answered NACK and not
     /// delivered. A peer's [`probe`](Channel::probe) is one.
@@ -140,6 +143,7 @@ impl<T: Transport> Channel<T> {
             short_reads: config.short_reads && cfg!(target_os = "linux"),
             drained: false,
             max_handles: config.max_handles,
+            max_unexpected: None,
             arrived: Vec::new(),
             taken: Vec::new(),
             ended: false,
@@ -199,6 +203,24 @@ impl<T: Transport> Channel<T> {
     /// Whether a [`probe`](Self::probe) is written and not answered: nothing else is under way then.
     pub fn awaits_probe(&self) -> bool {
         self.sender.awaits_probe()
+    }
+
+    /// Keeps handles that belong to no message, instead of dropping them, until they are
+    /// [taken](Self::take_unexpected); and allows no more than `limit` of them in the channel's life.
+    /// Beyond, [`recv`](Self::recv) fails with [`RecvError::TooManyUnexpected`].
+    ///
+    /// For a peer that is not trusted: to close a descriptor that it made can block for as long as
+    /// it likes (a connection with `SO_LINGER` and unsent data). When such a channel ends, what it
+    /// has received and not returned is kept too; what is still in the transport is closed when the
+    /// channel is dropped, so that is better done where blocking does no harm.
+    pub fn keep_unexpected(&mut self, limit: u64) {
+        self.pairing.keep_unexpected();
+        self.max_unexpected = Some(limit);
+    }
+
+    /// The handles that were [kept](Self::keep_unexpected) since the last call.
+    pub fn take_unexpected(&mut self) -> Vec<T::Handle> {
+        self.pairing.take_unexpected()
     }
 
     /// Stops waiting for the answer to a [`probe`](Self::probe), and sends what waits for it; false if
@@ -401,6 +423,7 @@ impl<T: Transport> Channel<T> {
                 return Ok(Recv::Message(received));
             }
             self.pairing.drained();
+            self.check_unexpected()?;
             // Of a peer that is gone nothing is announced any more.
             if std::mem::take(&mut self.drained) && !self.sender.is_closed() {
                 return Ok(Recv::WouldBlock);
@@ -438,6 +461,16 @@ impl<T: Transport> Channel<T> {
                     _ => return Err(RecvError::Io(error)),
                 },
             }
+        }
+    }
+
+    /// Whether no more handles came that belong to no message than may.
+    fn check_unexpected(&self) -> Result<(), RecvError> {
+        match self.max_unexpected {
+            Some(limit) if self.pairing.unexpected() > limit => {
+                Err(RecvError::TooManyUnexpected { limit })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -498,22 +531,21 @@ impl<T: Transport> Channel<T> {
                 continue;
             };
             let found = self.pairing.take(frame.range, 1, &mut self.taken);
-            let arrived = if found == Found::All { self.taken.pop() } else { None };
-            let answer = if arrived.is_some() { Answer::Ack } else { Answer::Nack };
+            let answer = if found == Found::All { Answer::Ack } else { Answer::Nack };
             if !self.sender.answer(answer) {
                 return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS });
             }
-            let Some(arrived) = arrived else {
-                self.missing += 1;
-                continue;
-            };
             // One that is sent again is wrapped twice, and answered once.
             if let Message::Handle(inner) = *handle.message {
                 handle = inner;
             }
-            if handle.message.is_handle_answer() {
+            if found == Found::All && handle.message.is_handle_answer() {
                 return Err(RecvError::UnexpectedAnswer);
             }
+            let Some(arrived) = self.taken.pop() else {
+                self.missing += 1;
+                continue;
+            };
             let received = ReceivedHandle { kind: handle.kind, key: handle.key, handle: arrived };
             return Ok(Some(Received { message: *handle.message, handle: Some(received) }));
         }
@@ -539,8 +571,9 @@ impl<T: Transport> Channel<T> {
     fn end(&mut self) {
         self.ended = true;
         self.pairing.clear();
-        self.arrived = Vec::new();
         self.deframer = Deframer::new(self.wire.codec().framing());
-        self.unpacked = Unpacked::new();
+        let unpacked = std::mem::replace(&mut self.unpacked, Unpacked::new());
+        let received = [std::mem::take(&mut self.arrived), std::mem::take(&mut self.taken)];
+        self.pairing.discard_all(received.into_iter().flatten().chain(unpacked.into_handles()));
     }
 }

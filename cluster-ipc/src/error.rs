@@ -83,6 +83,12 @@ pub enum RecvError {
         /// The [`max_handles`](crate::ChannelConfig::max_handles).
         limit: usize,
     },
+    /// The peer sent more handles that came with no message than it [may
+    /// have](crate::Channel::keep_unexpected).
+    TooManyUnexpected {
+        /// How many it may send.
+        limit: u64,
+    },
     /// The peer changed to a version of the native wire that this crate does not speak, and that
     /// it was not told to.
     UnknownVersion {
@@ -110,6 +116,9 @@ impl fmt::Display for RecvError {
             }
             Self::TooManyHandles { limit } => {
                 write!(f, "the peer sent more than {limit} handles without their frame")
+            }
+            Self::TooManyUnexpected { limit } => {
+                write!(f, "the peer sent more than {limit} descriptors that belong to no message")
             }
             Self::UnknownVersion { version } => {
                 let newest = cluster_proto::native::VERSION;

@@ -25,7 +25,8 @@ pub(crate) use state::PairingState;
 /// ```
 ///
 /// It is pure: `H` is a descriptor or anything that stands for one. A descriptor that no frame can
-/// claim any more is dropped, which closes it, and counted.
+/// claim any more is counted, and dropped, which closes it, unless its owner
+/// [keeps such descriptors](Self::keep_unexpected).
 ///
 /// ```
 /// use cluster_ipc::{Found, Pairing};
@@ -53,6 +54,8 @@ pub struct Pairing<H> {
     waiting: VecDeque<H>,
     limit: usize,
     unexpected: u64,
+    /// Descriptors that no frame can claim, for the owner to close.
+    kept: Option<Vec<H>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +104,25 @@ impl<H> Pairing<H> {
             waiting: VecDeque::new(),
             limit,
             unexpected: 0,
+            kept: None,
+        }
+    }
+
+    /// Keeps descriptors that no frame can claim, instead of dropping them, until they are
+    /// [taken](Self::take_unexpected). To close a descriptor that a peer has made can block.
+    pub fn keep_unexpected(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// The descriptors that were [kept](Self::keep_unexpected) since the last call.
+    pub fn take_unexpected(&mut self) -> Vec<H> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps a descriptor that no frame can claim, or drops it.
+    pub(crate) fn discard_all(&mut self, handles: impl IntoIterator<Item = H>) {
+        if let Some(kept) = &mut self.kept {
+            kept.extend(handles);
         }
     }
 
@@ -127,7 +149,7 @@ impl<H> Pairing<H> {
         if bytes == 0 || self.waiting.len() > self.limit {
             let excess = self.waiting.len() > self.limit && bytes > 0;
             self.unexpected += handles as u64;
-            self.waiting.truncate(before);
+            self.discard_from(before);
             return if excess { Err(TooManyHandles { limit: self.limit }) } else { Ok(()) };
         }
         self.reads.push_back(Read { range: from..self.received, handles, truncated });
@@ -181,7 +203,7 @@ impl<H> Pairing<H> {
         while self.reads.back().is_some_and(|read| read.range.start > next_frame) {
             let dropped = self.reads.pop_back().map_or(0, |read| read.handles);
             self.unexpected += dropped as u64;
-            self.waiting.truncate(self.waiting.len() - dropped);
+            self.discard_from(self.waiting.len() - dropped);
         }
     }
 
@@ -195,17 +217,31 @@ impl<H> Pairing<H> {
         self.unexpected
     }
 
-    /// Drops all that wait, uncounted: the stream is at its end.
+    /// Drops all that wait, uncounted: the stream is at its end. (They are kept, where
+    /// [unexpected ones are](Self::keep_unexpected).)
     pub fn clear(&mut self) {
         self.reads.clear();
-        self.waiting.clear();
+        self.discard_from(0);
+    }
+
+    /// Drops or keeps what waits behind the first `left`.
+    fn discard_from(&mut self, left: usize) {
+        let discarded = self.waiting.drain(left..);
+        match &mut self.kept {
+            Some(kept) => kept.extend(discarded),
+            None => drop(discarded),
+        }
     }
 
     fn discard(&mut self, dead: impl Fn(&Read) -> bool) {
         while self.reads.front().is_some_and(&dead) {
             let dropped = self.reads.pop_front().map_or(0, |read| read.handles);
             self.unexpected += dropped as u64;
-            self.waiting.drain(..dropped);
+            let discarded = self.waiting.drain(..dropped);
+            match &mut self.kept {
+                Some(kept) => kept.extend(discarded),
+                None => drop(discarded),
+            }
         }
     }
 }
@@ -261,6 +297,29 @@ mod tests {
         }
         assert_eq!(take(&mut pairing, 0..100, 1), (Found::All, vec![0]));
         assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 99));
+    }
+
+    #[test]
+    fn what_no_frame_claims_can_be_kept() {
+        let mut pairing = Pairing::new(3);
+        pairing.keep_unexpected();
+        pairing.read(10, [1, 2], false).unwrap();
+        assert_eq!(take(&mut pairing, 0..9, 1), (Found::All, vec![1]));
+        pairing.pass(9..10);
+        assert_eq!(pairing.take_unexpected(), [2]);
+        // Within a frame that began before.
+        pairing.read(1, [3], false).unwrap();
+        pairing.pass(10..11);
+        pairing.read(1, [], false).unwrap();
+        pairing.read(1, [4], false).unwrap();
+        pairing.drained();
+        assert_eq!(pairing.take_unexpected(), [3, 4]);
+        assert!(pairing.read(1, [5, 6, 7, 8], false).is_err());
+        pairing.read(0, [9], false).unwrap();
+        pairing.read(1, [10], false).unwrap();
+        pairing.clear();
+        assert_eq!(pairing.take_unexpected(), [5, 6, 7, 8, 9, 10]);
+        assert_eq!((pairing.waiting(), pairing.unexpected()), (0, 8));
     }
 
     #[test]

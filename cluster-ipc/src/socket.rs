@@ -81,10 +81,11 @@ impl Transport for Socket {
     type Handle = OwnedFd;
 
     fn send(&mut self, bytes: &[u8], handles: &[&OwnedFd]) -> io::Result<usize> {
+        // Per call: whoever shares the open file description can clear O_NONBLOCK.
         #[cfg(not(target_vendor = "apple"))]
-        let flags = SendFlags::NOSIGNAL;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         #[cfg(target_vendor = "apple")]
-        let flags = SendFlags::empty();
+        let flags = SendFlags::DONTWAIT;
         let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors");
         let Some(first) = handles.first() else {
             return Ok(rustix::net::send(&self.fd, bytes, flags)?);
@@ -104,9 +105,9 @@ impl Transport for Socket {
 
     fn recv(&mut self, buf: &mut [u8], handles: &mut Vec<OwnedFd>) -> io::Result<RecvMeta> {
         #[cfg(not(target_vendor = "apple"))]
-        let flags = RecvFlags::CMSG_CLOEXEC;
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         #[cfg(target_vendor = "apple")]
-        let flags = RecvFlags::empty();
+        let flags = RecvFlags::DONTWAIT;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received =
@@ -149,6 +150,20 @@ mod tests {
     use rustix::net::sockopt::socket_send_buffer_size;
 
     use super::*;
+
+    #[test]
+    fn a_socket_that_was_made_blocking_does_not_block() {
+        let (mut ours, theirs) = Socket::pair().unwrap();
+        rustix::io::ioctl_fionbio(&ours, false).unwrap();
+        let would_block = |result: io::Result<usize>| {
+            result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let mut handles = Vec::new();
+        assert!(would_block(ours.recv(&mut [0; 16], &mut handles).map(|meta| meta.bytes)));
+        while ours.send(&[0; 4096], &[]).is_ok() {}
+        assert!(would_block(ours.send(&[0; 4096], &[])));
+        assert!(would_block(ours.send(&[0; 4096], &[&theirs])));
+    }
 
     #[test]
     fn both_ends_take_more_than_by_default() {

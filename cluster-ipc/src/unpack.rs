@@ -47,10 +47,11 @@ impl<H> Unpacked<H> {
             Batch::Connections(connections) => {
                 take(connections.count, handles);
                 self.key = Some(self.known(connections.key));
-                let mut handles = handles.drain(..);
+                // If the rest cannot be read, those that are left stay with the caller.
+                handles.reverse();
                 for seq in connections {
                     let seq = seq?;
-                    match handles.next() {
+                    match handles.pop() {
                         Some(handle) => self.connections.push_back((seq, handle)),
                         None => self.lost.push_back(seq),
                     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use cluster_ipc::{ChannelConfig, Recv};
+use cluster_ipc::{ChannelConfig, Recv, RecvError};
 use support::{
     ACK, NACK, channel_and_raw, drain, handle_frame, is_closed, next, raw_send, raw_text, tracer,
     user,
@@ -100,4 +100,59 @@ fn of_several_descriptors_at_once_the_first_is_taken_and_the_others_closed() {
     assert_eq!(channel.stats().unexpected_handles, 49);
     channel.flush().unwrap();
     assert_eq!(raw_text(&raw), (ACK.into(), 0));
+}
+
+#[test]
+fn a_descriptor_that_is_kept_stays_open_until_its_owner_closes_it() {
+    let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
+    channel.keep_unexpected(2);
+    let (mut reader, writer) = tracer();
+    raw_send(&raw, b"\"plain\"\n", &[&writer]);
+    drop(writer);
+    assert_eq!(next(&mut channel).message, user("plain"));
+    assert!(!is_closed(&mut reader));
+    let kept = channel.take_unexpected();
+    assert_eq!((kept.len(), channel.stats().unexpected_handles), (1, 1));
+    drop(kept);
+    assert!(is_closed(&mut reader));
+}
+
+#[test]
+fn a_channel_with_too_many_unexpected_descriptors_ends_and_keeps_them_all() {
+    let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
+    channel.keep_unexpected(2);
+    let (mut reader, writer) = tracer();
+    raw_send(&raw, b"\"plain\"\n", &[&writer, &writer, &writer]);
+    assert_eq!(next(&mut channel).message, user("plain"));
+    // A whole frame's, and a second message that is never received.
+    let frame = handle_frame("net.Native", "1");
+    raw_send(&raw, format!("{frame}{frame}").as_bytes(), &[&writer]);
+    drop(writer);
+    match channel.recv() {
+        Err(RecvError::TooManyUnexpected { limit: 2 }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(channel.recv(), Ok(Recv::Closed)));
+    assert!(!is_closed(&mut reader));
+    assert_eq!(channel.take_unexpected().len(), 3);
+    assert!(!is_closed(&mut reader), "what was not read is still in the transport");
+    drop(channel);
+    assert!(is_closed(&mut reader));
+}
+
+/// The end of a channel keeps what it had received, a batch of the native wire as well.
+#[test]
+fn a_channel_that_ends_keeps_what_it_had_received() {
+    let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
+    channel.keep_unexpected(8);
+    let (mut reader, writer) = tracer();
+    // An acknowledgement that nothing waits for, with a descriptor: it ends the channel.
+    let inner =
+        "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"cmd\":\"NODE_HANDLE_ACK\"}}\n";
+    raw_send(&raw, inner.as_bytes(), &[&writer]);
+    drop(writer);
+    assert!(channel.recv().is_err());
+    assert!(!is_closed(&mut reader));
+    assert_eq!(channel.take_unexpected().len(), 1);
+    assert!(is_closed(&mut reader));
 }

@@ -292,6 +292,13 @@ pub enum WorkerError {
         /// What is wrong.
         what: String,
     },
+    /// It made a call of the primary block, which was interrupted: by a descriptor that lingers when it
+    /// is closed (`SO_LINGER` and unsent data), or a listener that it has made blocking. Said of each
+    /// worker once.
+    BlocksPrimary {
+        /// The system call.
+        call: &'static str,
+    },
     /// A message to it could not be sent.
     Send {
         /// Why.
@@ -307,6 +314,7 @@ impl WorkerError {
             Self::TooDeep => "ERR_IPC_TOO_DEEP",
             Self::StrayAck { .. } => "ERR_IPC_STRAY_ACK",
             Self::Agent { .. } => "ERR_AGENT",
+            Self::BlocksPrimary { .. } => "ERR_BLOCKS_PRIMARY",
             Self::Send { .. } => "ERR_IPC_SEND",
         }
     }
@@ -326,6 +334,11 @@ impl fmt::Display for WorkerError {
                     "it answered message {ack}, which it was not asked or has answered before"
                 )
             }
+            Self::BlocksPrimary { call } => write!(
+                f,
+                "it made a call of the primary ({call}) block, which was interrupted; sockets with \
+                 SO_LINGER do that, and listeners that are made blocking"
+            ),
             Self::Send { what } => write!(f, "a message could not be sent: {what}"),
         }
     }

@@ -62,6 +62,16 @@
 //! sockets themselves, and are trusted with them. A worker may name a descriptor of the primary's to listen on (`listen({fd})`),
 //! as in Node; only sockets are taken.
 //!
+//! Nor can it make the primary wait. To close a descriptor, or to read where one is dropped, can block
+//! for as long as its sender likes; to accept from a listener blocks if a worker that holds it wants it
+//! to. Such a call is interrupted after 20 ms, and a worker that goes on loses its channel
+//! ([`WorkerError::BlocksPrimary`], [`Stats::interrupted_calls`]). This is done on Linux, by a signal
+//! to the thread that calls the primary's methods: `SIGURG`, which is ignored by default, or the first
+//! real-time signal that has no handler if the program has one for `SIGURG`. So calls of the program
+//! in that thread may return `EINTR` within 20 ms after a method has returned, once. The signal is
+//! unblocked in that thread; its handler must stay. A descriptor of an event that the program does not
+//! want is best given to [`Primary::refuse_handle`].
+//!
 //! # Parts
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
@@ -92,7 +102,10 @@ pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
-pub use driver::{Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker};
+pub use driver::{
+    Bounded, Broadcast, Gone, PausedClosing, Primary, Remote, Request, RequestId, WatchId, Worker,
+    bounded_calls,
+};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};

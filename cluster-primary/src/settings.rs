@@ -346,7 +346,9 @@ pub enum Placement {
     /// The primary accepts, and hands each connection to a worker (Node's `SCHED_RR`).
     #[default]
     Handoff,
-    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it.
+    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it: one
+    /// that shuts it down (`shutdown(2)`) refuses all clients, and one that makes it blocking can block
+    /// the others.
     Shared,
     /// Each worker accepts from a socket of its own, and the kernel deals connections out among
     /// them by the [policy](Settings::policy): exactly in turns, at random, or by the client's
@@ -354,7 +356,8 @@ pub enum Placement {
     ///
     /// On Linux only. The program in the kernel needs the privilege `CAP_BPF` and Linux 5.12;
     /// without, [`Event::Fallback`](crate::Event::Fallback) says what is done instead. The workers
-    /// are trusted with their sockets. Unix-domain sockets, inherited descriptors (`fd`) and listens
+    /// are trusted with their sockets: one that shuts its own down refuses the clients dealt to it.
+    /// Unix-domain sockets, inherited descriptors (`fd`) and listens
     /// with `reusePort` are served as under [`Handoff`](Self::Handoff); UDP is shared.
     Kernel,
 }
@@ -419,6 +422,9 @@ pub struct Limits {
     pub queue_limit: usize,
     /// Servers that one worker may have. Default 1,024. Beyond, a listen fails with `EMFILE`.
     pub max_servers: usize,
+    /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
+    /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
+    pub max_unexpected_handles: u64,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
@@ -456,6 +462,7 @@ impl Default for Limits {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,
+            max_unexpected_handles: 64,
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),

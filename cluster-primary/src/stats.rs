@@ -1,5 +1,7 @@
 //! What a primary counts.
 
+use std::time::Duration;
+
 use cluster_sched::ShedReason;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,13 @@ pub struct Stats {
     pub unexpected_handles: u64,
     /// How often accepting rested because the system was out of descriptors or memory.
     pub accept_pauses: u64,
+    /// Calls of the primary that a peer made block, and that were interrupted (on Linux): to close or to
+    /// drop a descriptor that lingers, to accept from a listener that a worker has made blocking.
+    pub interrupted_calls: u64,
+    /// How long the longest such call took.
+    pub longest_blocked_call: Duration,
+    /// How long the primary worked, at the most, between two waits for something to do.
+    pub longest_wake: Duration,
 }
 
 impl Stats {

@@ -9,6 +9,8 @@
 //! kind has a file of its own beside this one.
 
 mod channel;
+mod descriptors;
+mod listeners;
 mod serve;
 
 use std::error::Error;
@@ -36,12 +38,16 @@ fn main() -> ExitCode {
 }
 
 /// Carries out an attack; the process ends when it returns.
-fn carry_out(attack: &str, _options: &[String]) -> Outcome {
+fn carry_out(attack: &str, options: &[String]) -> Outcome {
     let channel = RawChannel::open()?;
     channel.say_online()?;
+    if let Some(outcome) = descriptors::attack(attack, options, &channel) {
+        return outcome;
+    }
     match attack {
         // The control run: it does nothing until the primary closes the channel.
         "silent" => channel.read_to_end(),
+        "blocking-listener" => listeners::blocking(&channel),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
 }

@@ -12,6 +12,8 @@ use crate::Outcome;
 pub(crate) fn http(address: &str) -> Outcome {
     let worker = Worker::from_env()?.ok_or("start it by `cluster run`")?;
     let listener = worker.listen(address)?;
+    // Where `--ready notify` asks for it.
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     while let Some(connection) = listener.accept_tracked()? {
         let id = worker.id();
         std::thread::spawn(move || {

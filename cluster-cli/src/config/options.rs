@@ -84,7 +84,8 @@ pub(crate) struct Options {
 
     /// Who accepts connections: handoff (the primary, which hands them on), shared (the workers,
     /// from one socket) or kernel (the workers, each from a socket of its own, among which the
-    /// kernel deals them out; Linux only, and CAP_BPF wanted) [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
+    /// kernel deals them out; Linux only, and CAP_BPF wanted). shared trusts each worker with the
+    /// socket of all (shutdown(2) of it refuses every client), kernel with its own [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
     #[arg(long, value_name = "PLACEMENT", help_heading = PLACEMENT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) placement: Option<One<Placement>>,

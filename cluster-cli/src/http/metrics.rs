@@ -115,6 +115,11 @@ fn totals(text: &mut Text, status: &Status) {
             "Descriptors that workers sent and nobody asked for.",
             totals.unexpected_handles,
         ),
+        (
+            "cluster_interrupted_calls_total",
+            "System calls of the primary that a worker or client made block.",
+            totals.interrupted_calls,
+        ),
         ("cluster_workers_stuck_total", "Times that a worker was found stuck.", totals.stuck),
         (
             "cluster_worker_restarts_total",
@@ -142,6 +147,17 @@ fn totals(text: &mut Text, status: &Status) {
     ] {
         text.counter(name, help, value);
     }
+    let micros = |us: u64| us as f64 / 1e6;
+    text.gauge(
+        "cluster_longest_blocked_call_seconds",
+        "How long a system call of the primary blocked, at the most.",
+        totals.longest_blocked_call_us.map(micros),
+    );
+    text.gauge(
+        "cluster_longest_wake_seconds",
+        "How long the primary worked between two waits, at the most.",
+        totals.longest_wake_us.map(micros),
+    );
 }
 
 /// Those in one slot, whose counters count first.

@@ -32,6 +32,7 @@ use crate::report::{Report, after_ready, left_by_reload};
 use crate::signals::{Signals, Stopped};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
+use crate::systemd::reader::NotifyReader;
 use crate::upgrade::release_signals;
 use upgrade::Upgrades;
 pub(crate) use warnings::Warned;
@@ -39,6 +40,9 @@ use warnings::Warnings;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
+
+/// Notifications of workers that are handled before others have their turn.
+const NOTIFICATIONS_PER_PASS: usize = 64;
 
 /// The most workers that signals can ask for.
 const MAX_WORKERS: u32 = 10_000;
@@ -77,7 +81,7 @@ pub(crate) struct Kept {
     /// Sockets for workers that know no channel.
     sockets: Sockets,
     /// Where workers say that they are ready, if they are to say so there.
-    notify: Option<NotifySocket>,
+    notify: Option<NotifyReader>,
     /// Who shows how all is, until the loop has it.
     http: Option<HttpServer>,
 }
@@ -87,8 +91,11 @@ impl Kept {
         let notify = match options.reload.ready {
             Ready::Notify => {
                 // Workers of another user cannot get into our folder.
-                let ours = options.privileges.uid.is_none().then(place::make_folder).transpose()?;
-                Some(NotifySocket::bind(ours.as_deref())?)
+                let socket = match &options.privileges.uid {
+                    None => NotifySocket::bind(Some(&place::make_folder()?))?,
+                    Some(user) => NotifySocket::bind_for(user.id)?,
+                };
+                Some(NotifyReader::new(socket)?)
             }
             _ => None,
         };
@@ -109,6 +116,7 @@ impl Kept {
     fn settings_of(&self, options: &Resolved) -> Settings {
         let mut settings = crate::run::settings(options, &self.sockets);
         if let Some(notify) = &self.notify {
+            notify.admit(options.privileges.uid.as_ref().map(|user| user.id));
             settings.env.push(("NOTIFY_SOCKET".into(), Some(notify.address().to_owned())));
         }
         settings
@@ -156,6 +164,10 @@ pub(crate) struct Runner {
     report: Report,
     kept: Option<Kept>,
     notified: Option<WatchId>,
+    /// More notifications of workers have been read than were handled.
+    more_notifications: bool,
+    /// It has been said that something came which is no notification.
+    ignored_notifications: bool,
     http: Option<(HttpServer, WatchId)>,
     systemd: Systemd,
     /// Whether the service manager has been told that all is ready.
@@ -231,6 +243,8 @@ impl Runner {
             report,
             kept,
             notified: watched.notified,
+            more_notifications: false,
+            ignored_notifications: false,
             http,
             systemd,
             announced: false,
@@ -295,7 +309,8 @@ impl Runner {
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.systemd.poll_timeout();
             let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
-            let due = [control, manager, self.trial_timeout(), warning];
+            let more = self.more_notifications.then_some(Duration::ZERO);
+            let due = [control, manager, self.trial_timeout(), warning, more];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }
     }
@@ -375,6 +390,11 @@ impl Runner {
                 self.online.insert(worker);
             }
             Event::Listening { .. } => self.cannot_listen = None,
+            // A client of the control API hears the message alone.
+            Event::Message { worker, handle: Some(handle), .. }
+            | Event::Request { worker, handle: Some(handle), .. } => {
+                self.cluster.primary_mut().refuse_handle(worker, handle);
+            }
             Event::ListenFailed { address, error, .. } => {
                 let advice = advice(Place::of(&address), &error);
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
@@ -470,13 +490,25 @@ impl Runner {
     /// Workers may say that they are ready as services do.
     fn hear_workers(&mut self) {
         let Some(watch) = self.notified else { return };
-        if !self.cluster.primary_mut().take_ready(watch) {
-            return;
+        let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) else { return };
+        if let Err(error) = notify.start() {
+            self.report
+                .warning(&format!("cannot read what workers notify (NOTIFY_SOCKET): {error}"));
         }
-        loop {
-            let notify = self.kept.as_mut().and_then(|kept| kept.notify.as_mut());
-            match notify.map(NotifySocket::receive) {
-                Some(Ok(Heard::Told(said))) if said.is_ready() => {
+        if self.cluster.primary_mut().take_ready(watch) || self.more_notifications {
+            self.more_notifications = self.hear_notifications();
+        }
+    }
+
+    /// Takes notifications of workers, up to a limit; whether there may be more.
+    fn hear_notifications(&mut self) -> bool {
+        let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) else {
+            return false;
+        };
+        let (heard, more) = notify.take(NOTIFICATIONS_PER_PASS);
+        for heard in heard {
+            match heard {
+                Heard::Told(said) if said.is_ready() => {
                     let primary = self.cluster.primary();
                     let said_it = |id: &WorkerId| {
                         primary.worker_state(*id).is_some_and(|state| state.pid == said.pid)
@@ -484,19 +516,15 @@ impl Runner {
                     let worker = primary.all_workers().into_iter().find(said_it);
                     worker.into_iter().for_each(|worker| self.cluster.notified(worker));
                 }
-                Some(Ok(Heard::Told(_))) => {}
-                Some(Ok(Heard::Ignored)) => self.mention_ignored(),
-                Some(Ok(Heard::Nothing) | Err(_)) | None => return,
+                Heard::Ignored if !self.ignored_notifications => {
+                    self.ignored_notifications = true;
+                    self.report
+                        .warning("what came to NOTIFY_SOCKET is no notification, and is ignored");
+                }
+                Heard::Told(_) | Heard::Ignored | Heard::Nothing => {}
             }
         }
-    }
-
-    /// Says once that somebody writes to `NOTIFY_SOCKET` what is no notification.
-    fn mention_ignored(&self) {
-        let notify = self.kept.as_ref().and_then(|kept| kept.notify.as_ref());
-        if notify.is_some_and(|notify| notify.ignored() == 1) {
-            self.report.warning("what came to NOTIFY_SOCKET is no notification, and is ignored");
-        }
+        more
     }
 
     /// Tells a service manager how it goes. One that does not listen is not waited for.

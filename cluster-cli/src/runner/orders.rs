@@ -125,6 +125,9 @@ impl Runner {
         self.cluster.supervisor_mut().configure(crate::run::config(&options));
         if let Some(kept) = &mut self.kept {
             kept.options = options;
+            if let Some(notify) = &kept.notify {
+                notify.admit(kept.options.privileges.uid.as_ref().map(|user| user.id));
+            }
         }
     }
 

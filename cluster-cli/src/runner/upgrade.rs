@@ -20,6 +20,7 @@ use crate::listen::advice::exhausted;
 use crate::report::Report;
 use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
+use crate::systemd::reader::NotifyReader;
 use crate::upgrade::{
     self, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
 };
@@ -65,7 +66,9 @@ impl Runner {
         }
         self.take_all();
         let (handed, _kept) = self.handed(None)?;
+        let paused = self.cluster.primary().pause_closing();
         let trial = Trial::begin(&self.upgrades.program, &handed, self.cluster.now())?;
+        drop(paused);
         let watch = self.cluster.primary_mut().watch(trial.as_raw_fd())?;
         self.upgrades.trial = Some((trial, watch));
         Ok(())
@@ -136,6 +139,11 @@ impl Runner {
                 self.asked(asked);
             }
         }
+        // What has been read of the workers' notifications is for this image, too.
+        if let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) {
+            notify.stop();
+        }
+        while self.hear_notifications() {}
         self.take_all();
         if !matches!(self.cluster.supervisor().state(), State::Running | State::Starting) {
             return io::Error::other("the cluster is ending, or reloads");
@@ -148,7 +156,8 @@ impl Runner {
         self.report.finish(LAST_WORDS);
         // The next image sees to that itself.
         scheduling::give_way_no_more();
-        let error = match self.handed(http.as_ref()) {
+        let ready = self.finish_closing().and_then(|()| self.handed(http.as_ref()));
+        let error = match ready {
             Ok((handed, _kept)) => upgrade::hand_over(&self.upgrades.program, &handed),
             Err(error) => error,
         };
@@ -171,6 +180,17 @@ impl Runner {
         }
         let _unheard = self.systemd.ready();
         error
+    }
+
+    /// Waits until descriptors are closed that workers sent and nothing uses: the system would wait for
+    /// each when the program is executed.
+    fn finish_closing(&self) -> io::Result<()> {
+        match self.cluster.primary().finish_closing(LAST_WORDS) {
+            0 => Ok(()),
+            left => Err(io::Error::other(format!(
+                "{left} descriptors that workers sent are still being closed; try again"
+            ))),
+        }
     }
 
     /// All that is to be handed over, with the descriptors that are made for it, which are to live as
@@ -202,7 +222,7 @@ impl Runner {
             cluster,
             control,
             http: http.map(AsRawFd::as_raw_fd).or(shown),
-            notify: kept.notify.as_ref().map(NotifySocket::handed),
+            notify: kept.notify.as_ref().map(NotifyReader::handed),
             sockets: kept.sockets.iter().map(HandedSocket::of).collect(),
             lines: self.report.lines(),
             announced: self.announced,
@@ -238,7 +258,8 @@ impl Runner {
         }
         let (sockets, notify, http) = (Sockets(Vec::new()), None, None);
         let mut kept = ManuallyDrop::new(Kept { args, options, sockets, notify, http });
-        kept.notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
+        let notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
+        kept.notify = notify.map(NotifyReader::new).transpose()?;
         for socket in &handed.sockets {
             kept.sockets.0.push(socket.take_up()?);
         }

@@ -307,6 +307,10 @@ pub(crate) struct Totals {
     pub(crate) shed_refused: Option<u64>,
     pub(crate) accept_pauses: Option<u64>,
     pub(crate) unexpected_handles: Option<u64>,
+    /// Calls of the primary that a peer made block.
+    pub(crate) interrupted_calls: Option<u64>,
+    pub(crate) longest_blocked_call_us: Option<u64>,
+    pub(crate) longest_wake_us: Option<u64>,
     pub(crate) restarts: Option<u64>,
     pub(crate) deaths: Option<u64>,
     pub(crate) boot_failures: Option<u64>,

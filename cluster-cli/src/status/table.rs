@@ -175,6 +175,7 @@ fn totals(status: &Status) -> Vec<String> {
         (totals.upgrades, "upgrade"),
         (totals.accept_pauses, "pause for want of descriptors"),
         (totals.unexpected_handles, "unexpected descriptor"),
+        (totals.interrupted_calls, "interrupted call"),
     ];
     items.extend(rare.into_iter().filter_map(|(n, what)| match n {
         None | Some(0) => None,

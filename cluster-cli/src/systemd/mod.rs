@@ -4,6 +4,7 @@
 
 mod credentials;
 pub(crate) mod notified;
+pub(crate) mod reader;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

@@ -2,13 +2,18 @@
 //! of clusters.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::credentials;
 use crate::upgrade::{Hex, duplicate};
+
+/// What the names of folders begin with that are made for such a socket.
+const FOLDER: &str = "cluster-notify-";
 
 /// The longest that is read: as systemd has it.
 const LONGEST: usize = 4096;
@@ -22,7 +27,6 @@ pub(crate) struct NotifySocket {
     socket: UnixDatagram,
     address: OsString,
     file: Option<PathBuf>,
-    ignored: u64,
 }
 
 /// What came.
@@ -74,10 +78,44 @@ impl NotifySocket {
                 (socket, name, None)
             }
         };
-        let bound = Self { socket, address, file, ignored: 0 };
+        let bound = Self { socket, address, file };
         bound.socket.set_nonblocking(true)?;
         credentials::ask(bound.socket.as_fd())?;
         Ok(bound)
+    }
+
+    /// A socket for workers of that user: a file to which only that user, and root, can write, in a
+    /// folder of its own. Where no such file can be made, a name that is no file's.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub(crate) fn bind_for(user: u32) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
+        // Everyone may look a name up in it, and nobody else may change it.
+        let made = std::fs::DirBuilder::new().mode(0o711).create(&folder).and_then(|()| {
+            // Whatever the mask says.
+            std::fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
+            Self::bind(Some(&folder))
+        });
+        match made {
+            Ok(bound) => {
+                if let Some(file) = &bound.file {
+                    std::fs::set_permissions(file, Permissions::from_mode(0o600))?;
+                    admit(file, Some(user))?;
+                }
+                Ok(bound)
+            }
+            Err(_) => {
+                // It may be another's.
+                let _ = std::fs::remove_dir(&folder);
+                Self::bind(None)
+            }
+        }
+    }
+
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// What an image of this program hands over to the next.
@@ -94,7 +132,7 @@ impl NotifySocket {
         let address = address.bytes()?;
         let is_file = Path::new(&address).is_absolute();
         let file = is_file.then(|| PathBuf::from(&address));
-        Ok(Self { socket, address, file, ignored: 0 })
+        Ok(Self { socket, address, file })
     }
 
     /// What workers are to find in `NOTIFY_SOCKET`.
@@ -102,33 +140,28 @@ impl NotifySocket {
         &self.address
     }
 
-    /// How much came that was no notification.
-    pub(crate) fn ignored(&self) -> u64 {
-        self.ignored
-    }
-
     /// The next of what came. It waits for nothing.
     ///
     /// # Errors
     /// If the socket cannot be read.
-    pub(crate) fn receive(&mut self) -> io::Result<Heard> {
+    pub(crate) fn receive(&self) -> io::Result<Heard> {
         // One byte more, so that what is too long is seen to be.
         let mut buffer = [0; LONGEST + 1];
         match credentials::receive(self.socket.as_fd(), &mut buffer) {
             Ok((length, sender)) => {
                 let notification = sender.and_then(|pid| read(pid, &buffer[..length]));
-                Ok(notification.map_or_else(
-                    || {
-                        self.ignored += 1;
-                        Heard::Ignored
-                    },
-                    Heard::Told,
-                ))
+                Ok(notification.map_or(Heard::Ignored, Heard::Told))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Nothing),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Gives the file to the user who may write to it; without one, to our own.
+pub(super) fn admit(file: &Path, user: Option<u32>) -> io::Result<()> {
+    let user = user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    std::os::unix::fs::lchown(file, Some(user), None)
 }
 
 fn read(pid: u32, bytes: &[u8]) -> Option<Notification> {
@@ -180,8 +213,17 @@ impl Drop for NotifySocket {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
             let _gone = std::fs::remove_file(file);
+            let folder = file.parent().filter(|folder| is_own_folder(folder));
+            // It is not empty if something else was put there, by root.
+            let _gone = folder.map(std::fs::remove_dir);
         }
     }
+}
+
+/// Whether it was made for the socket alone.
+fn is_own_folder(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| name.starts_with(FOLDER))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -263,9 +305,8 @@ mod tests {
             for bytes in odd {
                 sender.send(bytes).expect("it listens");
             }
-            for (count, bytes) in (1..).zip(odd) {
+            for bytes in odd {
                 assert_eq!(socket.receive().expect("it can be read"), Heard::Ignored, "{bytes:?}");
-                assert_eq!(socket.ignored(), count);
             }
             assert_eq!(socket.receive().expect("it can be read"), Heard::Nothing);
         });
@@ -295,6 +336,29 @@ mod tests {
             };
             assert!(status.success() && ready, "{status}");
         });
+    }
+
+    /// (As root, who may give files away.)
+    #[test]
+    fn another_users_socket_is_a_file_that_only_that_user_can_write_to() {
+        use std::os::unix::fs::MetadataExt;
+        if !rustix::process::geteuid().is_root() {
+            println!("left out: not root");
+            return;
+        }
+        let socket = NotifySocket::bind_for(65534).expect("a socket");
+        let file = socket.file().expect("a file").to_owned();
+        let folder = file.parent().expect("a folder").to_owned();
+        let found = std::fs::metadata(&file).expect("it is there");
+        assert_eq!((found.uid(), found.mode() & 0o777), (65534, 0o600));
+        let found = std::fs::metadata(&folder).expect("it is there");
+        assert_eq!((found.uid(), found.mode() & 0o777), (0, 0o711));
+        admit(&file, Some(65533)).expect("root may");
+        assert_eq!(std::fs::metadata(&file).expect("it is there").uid(), 65533);
+        sender(&socket).send(b"READY=1").expect("it listens");
+        assert!(matches!(socket.receive(), Ok(Heard::Told(_))));
+        drop(socket);
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
 /// What it says if it can: a program that knows nothing of this may leave with code 0 as well.
 const GOOD: &str = "cluster: this program can go on";
+/// Reads at once, before others have their turn, and how much each reads. Together they read what a pipe
+/// holds at the most.
+const READS: usize = 16;
+const READ: usize = 64 << 10;
 /// What it says is not listened to without end.
 const MOST: usize = 16 << 10;
 
@@ -32,6 +36,8 @@ pub(crate) struct Trial {
     child: Child,
     output: File,
     said: Vec<u8>,
+    /// There may be more to read.
+    more: bool,
     over: bool,
     deadline: Mono,
 }
@@ -65,7 +71,14 @@ impl Trial {
         })?;
         let output = File::from(OwnedFd::from(output));
         rustix::io::ioctl_fionbio(&output, true)?;
-        Ok(Self { child, output, said: Vec::new(), over: false, deadline: now + PATIENCE })
+        Ok(Self {
+            child,
+            output,
+            said: Vec::new(),
+            more: false,
+            over: false,
+            deadline: now + PATIENCE,
+        })
     }
 
     /// Its process.
@@ -75,13 +88,21 @@ impl Trial {
 
     /// When [`poll`](Self::poll) is wanted, beside when its descriptor is readable.
     pub(crate) fn poll_timeout(&self, now: Mono) -> Mono {
-        if self.over { now + LOOK } else { self.deadline }
+        match (self.over, self.more) {
+            (true, _) => now + LOOK,
+            (false, true) => now,
+            (false, false) => self.deadline,
+        }
     }
 
-    /// Takes what it has said.
+    /// Takes what it has said, up to a limit.
     fn listen(&mut self) {
-        let mut buffer = [0; 4096];
-        while !self.over {
+        let mut buffer = vec![0; READ];
+        self.more = false;
+        for _ in 0..READS {
+            if self.over {
+                return;
+            }
             match self.output.read(&mut buffer) {
                 Ok(0) => self.over = true,
                 Ok(length) => {
@@ -89,10 +110,11 @@ impl Trial {
                     self.said.extend_from_slice(&buffer[..length.min(room)]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.over = true,
             }
         }
+        self.more = true;
     }
 
     /// What came of it, if it is over.

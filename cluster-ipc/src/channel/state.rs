@@ -182,6 +182,7 @@ impl<T: Transport> Channel<T> {
             short_reads: state.short_reads,
             drained: state.drained,
             max_handles: state.max_handles,
+            max_unexpected: None,
             arrived,
             taken: Vec::new(),
             ended: state.ended,

@@ -43,7 +43,7 @@ impl<H> Pairing<H> {
         waiting: VecDeque<H>,
     ) -> Self {
         let PairingState { reads, unexpected } = state;
-        Self { received, next_frame, reads, waiting, limit, unexpected }
+        Self { received, next_frame, reads, waiting, limit, unexpected, kept: None }
     }
 }
 

@@ -5,6 +5,7 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use super::params::Call;
 use super::render;
 use super::rpc::{self, Failure, Request};
 use super::session::{CutOff, Session};
-use crate::driver::{Clock, ControlSocket, SocketFile};
+use crate::driver::{Clock, Closer, ControlSocket, SocketFile, bounded_calls};
 use crate::supervisor::Notice;
 use crate::{Event, Primary};
 
@@ -88,6 +89,8 @@ pub struct ControlServer {
     clock: Clock,
     /// What is queued for all clients.
     backlog: Backlog,
+    /// Closes what clients may have sent descriptors over.
+    closer: Closer,
 }
 
 /// Who waits for all workers to have disconnected.
@@ -200,6 +203,7 @@ impl ControlServer {
             abandoned: false,
             clock: Clock::start(),
             backlog: Backlog::default(),
+            closer: Closer::default(),
         })
     }
 
@@ -239,6 +243,7 @@ impl ControlServer {
     /// # Errors
     /// If the system's poll fails.
     pub fn process(&mut self, primary: &mut Primary) -> io::Result<()> {
+        let _bounded = bounded_calls();
         match self.poll.poll(&mut self.ready, Some(Duration::ZERO)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -396,6 +401,7 @@ impl ControlServer {
                 }
             };
             if self.clients.len() >= MAX_CLIENTS || !crate::driver::is_trusted(&stream) {
+                self.closer.discard(stream);
                 continue;
             }
             self.last_client += 1;
@@ -496,6 +502,9 @@ impl ControlServer {
         for id in over {
             if let Some(mut client) = self.clients.remove(&id) {
                 let _gone = self.poll.registry().deregister(client.stream());
+                // Its end is seen at once, and what it sent last may take long to close.
+                let _ = client.stream().shutdown(Shutdown::Both);
+                self.closer.discard(client);
                 self.first_is_gone |= self.first_client == Some(id);
             }
             self.disconnecting.retain(|waiter| waiter.client != id);
@@ -524,6 +533,7 @@ impl AsRawFd for ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
+        let _bounded = bounded_calls();
         if self.abandoned {
             return;
         }
@@ -560,6 +570,7 @@ impl Drop for ControlServer {
             }
         }
         let _gone = self.file.remove();
+        self.closer.discard(std::mem::take(&mut self.clients));
     }
 }
 

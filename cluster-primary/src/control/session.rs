@@ -3,13 +3,16 @@
 mod state;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proto::Object;
 use cluster_sched::Mono;
 use mio::net::UnixStream;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::backlog::{Backlog, Line};
 use super::params::{EVENTS, USUAL_EVENTS};
@@ -37,9 +40,36 @@ const WRITTEN_AT_ONCE: usize = 16 << 10;
 const READ_PER_WAKE: usize = 1 << 20;
 const LINES_PER_WAKE: usize = 64;
 
+/// The most descriptors that come with one read (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
+
+/// Reads what a client wrote, and the descriptors that came with it. (Without room for these the system
+/// drops them, which can block for as long as the client likes.)
+fn receive(
+    stream: &UnixStream,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    #[cfg(target_vendor = "apple")]
+    let flags = RecvFlags::DONTWAIT;
+    let received = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            descriptors.extend(fds);
+        }
+    }
+    Ok(received.bytes)
+}
+
 /// A client of the server's.
 pub(super) struct Session {
     stream: UnixStream,
+    /// Descriptors that it sent: no call has one. They are closed with it.
+    unwanted: Vec<OwnedFd>,
     /// What came. Lines that were taken stay at its front until there is no whole one left, so
     /// that each byte is moved once at the most however short they are.
     input: Vec<u8>,
@@ -71,6 +101,7 @@ impl Session {
     pub(super) fn new(stream: UnixStream, backlog: &Backlog) -> Self {
         Self {
             stream,
+            unwanted: Vec::new(),
             input: Vec::new(),
             taken: 0,
             searched: 0,
@@ -178,7 +209,12 @@ impl Session {
                 return (requests, true);
             }
             let mut chunk = [0; 64 << 10];
-            match self.stream.read(&mut chunk) {
+            match receive(&self.stream, &mut chunk, &mut self.unwanted) {
+                // To close them, or to have the system drop more of them, can block.
+                Ok(_) if !self.unwanted.is_empty() => {
+                    self.hung_up();
+                    return (requests, false);
+                }
                 Ok(0) => self.said_all = true,
                 Ok(length) => {
                     self.input.extend_from_slice(&chunk[..length]);
@@ -187,7 +223,8 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return (requests, false);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It blocked: descriptors came that there was no room for.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.hung_up(),
                 Err(_) => self.hung_up(),
             }
         }
@@ -457,6 +494,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     /// A session, and its client's end, which is never waited for.

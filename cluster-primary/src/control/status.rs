@@ -128,7 +128,6 @@ fn agent(report: &AgentReport) -> Object {
 
 /// The buckets as Prometheus has them: each counts all below its bound.
 fn latency(latency: &AckLatency) -> Object {
-    let micros = |time: Mono| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let mut below = 0;
     let buckets = AckLatency::BOUNDS.iter().zip(latency.buckets).map(|(bound, count)| {
         below += count;
@@ -141,6 +140,10 @@ fn latency(latency: &AckLatency) -> Object {
         .with("meanUs", latency.mean().map(micros))
         .with("lastUs", (latency.count > 0).then(|| micros(latency.last)))
         .with("bucketsUs", buckets)
+}
+
+fn micros(time: Mono) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn vacant(vacancy: &Vacancy, now: Mono) -> Object {
@@ -167,6 +170,9 @@ fn totals(primary: &Primary, supervisor: &Supervisor, status: &Status) -> Object
         .with("shedRefused", stats.shed_refused)
         .with("acceptPauses", stats.accept_pauses)
         .with("unexpectedHandles", stats.unexpected_handles)
+        .with("interruptedCalls", stats.interrupted_calls)
+        .with("longestBlockedCallUs", micros(stats.longest_blocked_call))
+        .with("longestWakeUs", micros(stats.longest_wake))
         .with("restarts", counts.restarts)
         .with("deaths", counts.deaths)
         .with("bootFailures", counts.boot_failures)

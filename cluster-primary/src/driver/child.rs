@@ -17,6 +17,7 @@ use mio::unix::SourceFd;
 
 use super::Primary;
 use super::agent::AgentPipes;
+use super::bound::{self, Call};
 use super::process::Process;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
@@ -65,6 +66,10 @@ pub(super) struct Child {
     unread: Option<Unread>,
     /// What runtime its program is has been looked at.
     is_recognised: bool,
+    /// How often it made a call of the primary block.
+    interrupted: u32,
+    /// Descriptors in its messages that nobody wanted.
+    unwanted: u64,
     /// Users' messages whose end is to be reported.
     pub(super) sends: Sends,
 }
@@ -103,6 +108,8 @@ impl Child {
             blocked: false,
             unread: None,
             is_recognised: false,
+            interrupted: 0,
+            unwanted: 0,
             sends: Sends::default(),
         }
     }
@@ -110,6 +117,27 @@ impl Child {
     /// Descriptors that came with no message that has one.
     pub(super) fn unexpected_handles(&self) -> u64 {
         self.channel.as_ref().map_or(0, |channel| channel.stats().unexpected_handles)
+    }
+
+    /// It made a call of the primary block; whether it may do so once more.
+    pub(super) fn note_interrupted(&mut self) -> bool {
+        self.interrupted += 1;
+        self.interrupted < bound::MAX_INTERRUPTED
+    }
+
+    /// How often it made a call of the primary block.
+    pub(super) fn interrupted(&self) -> u32 {
+        self.interrupted
+    }
+
+    /// A descriptor in a message of its was not wanted; whether another may come.
+    pub(super) fn note_unwanted(&mut self, limit: u64) -> bool {
+        self.unwanted += 1;
+        self.unwanted <= limit
+    }
+
+    pub(super) fn has_channel(&self) -> bool {
+        self.channel.is_some()
     }
 
     /// The channel as long as it is there.
@@ -187,7 +215,8 @@ impl Primary {
             }
             // Reading may have something to answer, or free what was held back.
             self.unflushed.insert(worker);
-            let received = channel.recv();
+            let (received, interrupted) = self.blocking.calls.time(|| channel.recv());
+            channel.take_unexpected().into_iter().for_each(|handle| self.closer.close(handle));
             while let Some(answer) = channel.poll_answer() {
                 match tokens::of(answer.token) {
                     tokens::Token::Probe => {
@@ -206,6 +235,11 @@ impl Primary {
                 self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
             }));
             self.tell_sends(worker);
+            let child = self.children.get_mut(&worker);
+            let may_block = !interrupted || child.is_none_or(Child::note_interrupted);
+            if interrupted {
+                self.mention_interrupted(worker, Call::Receive);
+            }
             if matches!(received, Ok(Recv::Message(_))) {
                 self.recognise(now, worker);
             }
@@ -235,7 +269,7 @@ impl Primary {
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
                         let id = HandleId(self.last_handle);
-                        self.received.insert(id, h.handle);
+                        self.received.insert(id, (worker, h.handle));
                         Handle { id, kind: h.kind, key: h.key }
                     });
                     let message = received.message;
@@ -254,6 +288,10 @@ impl Primary {
                     return false;
                 }
             }
+            if !may_block {
+                self.fail_channel(worker, bound::blocks_too_often());
+                return false;
+            }
         }
         true
     }
@@ -271,7 +309,9 @@ impl Primary {
         let _gone = self.poll.registry().deregister(&mut channel);
         self.tokens.forget(Source::Channel(worker));
         self.unexpected_handles += channel.stats().unexpected_handles;
-        drop(channel);
+        // Its peer sees the end at once, and what is still in it may take long to close.
+        let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
+        self.closer.discard(channel);
         self.end_sends(worker);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);

@@ -6,8 +6,11 @@ mod agent;
 #[cfg(target_os = "linux")]
 mod becoming;
 mod before_exec;
+mod bound;
+mod call_timer;
 mod child;
 mod clock;
+mod closer;
 mod control_socket;
 mod inherited;
 mod inspect;
@@ -48,10 +51,13 @@ use rustix::io::Errno;
 use rustix::process::Rlimit;
 
 pub(crate) use clock::Clock;
+pub(crate) use closer::Closer;
 pub(crate) use control_socket::{ControlSocket, is_trusted, peer_pid};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
+pub use call_timer::{Bounded, bounded_calls};
+pub use closer::PausedClosing;
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
 pub use view::Worker;
@@ -63,6 +69,7 @@ use crate::{
     Settings, Signal, Stats, WorkerId,
 };
 use agent::{AgentFolder, Prepared};
+use bound::Blocking;
 use child::Child;
 use kernel::Group;
 use process::Process;
@@ -114,7 +121,7 @@ pub struct Primary {
     closing: BTreeMap<ServerId, Closing>,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
-    received: HashMap<HandleId, OwnedFd>,
+    received: HashMap<HandleId, (WorkerId, OwnedFd)>,
     last_handle: u64,
     last_send: u64,
     requests: Requests<WorkerId>,
@@ -150,6 +157,9 @@ pub struct Primary {
     accept_error: Option<Errno>,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
+    /// Closes what others made and nobody wants.
+    closer: Closer,
+    blocking: Blocking,
 }
 
 /// See [`Primary::disconnects`].
@@ -222,6 +232,8 @@ impl Primary {
             accept_pauses: 0,
             accept_error: None,
             unexpected_handles: 0,
+            closer: Closer::default(),
+            blocking: Blocking::default(),
         })
     }
 
@@ -294,12 +306,15 @@ impl Primary {
             .short_reads(true);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
+        channel.keep_unexpected(limits.max_unexpected_handles);
 
         let id = self.machine.next_worker();
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());
         let mut agent = self.prepare_agent(&settings, id, &env);
         let limit = self.descriptor_limit;
+        let paused = self.closer.pause();
         let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
+        drop(paused);
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
@@ -317,7 +332,7 @@ impl Primary {
             .try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe))
             .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)));
         if let Err(error) = added {
-            self.children.remove(&id);
+            self.closer.discard(self.children.remove(&id));
             child::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }
@@ -420,6 +435,9 @@ impl Primary {
         Stats {
             accept_pauses: self.accept_pauses,
             unexpected_handles: self.unexpected_handles + open,
+            interrupted_calls: self.blocking.calls.interrupted,
+            longest_blocked_call: self.blocking.calls.longest,
+            longest_wake: self.blocking.longest_wake,
             ..self.machine.stats()
         }
     }
@@ -597,6 +615,7 @@ impl Primary {
     }
 
     fn take_event(&mut self) -> Option<Event> {
+        let _bounded = call_timer::bounded();
         // Answers to events are written together, unless that takes long.
         self.drain_machine();
         let due = |since| self.clock.now() >= since + send::GATHER_TIME;
@@ -649,6 +668,7 @@ impl Primary {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
+        let _bounded = call_timer::bounded();
         self.full_wake = self.ready.iter().count() == EVENTS;
         for event in &self.ready {
             if let Some(source) = self.tokens.source(event.token()) {
@@ -682,6 +702,7 @@ impl Primary {
         self.look_after_agent_folder(now);
         self.look_after_trees(now);
         self.settle();
+        self.blocking.note_wake(self.clock.now().saturating_sub(now));
         Ok(())
     }
 
@@ -728,6 +749,7 @@ impl Primary {
 
     /// Does what the machine wants, and writes what waits.
     fn settle(&mut self) {
+        let _bounded = call_timer::bounded();
         loop {
             self.drain_machine();
             if self.unflushed.is_empty() {

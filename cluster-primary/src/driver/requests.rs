@@ -157,7 +157,9 @@ impl Primary {
             }
             Exchange::Response { id, answer } if self.requests.has_begun(id) => {
                 // An answer is a message alone.
-                self.unexpected_handles += u64::from(handle.is_some());
+                if let Some(handle) = handle {
+                    self.discard_handle(worker, handle.handle);
+                }
                 // Else it comes too late, or from somebody who was not asked.
                 if !self.requests.end(id, worker) {
                     return;

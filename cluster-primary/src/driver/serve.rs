@@ -79,9 +79,11 @@ impl Primary {
             if nth < ASKED_PER_WAKE && !listen::waits(&fd) {
                 return false;
             }
-            match listen::accept(&fd) {
+            match self.accept_one(&fd) {
                 Ok((connection, client)) => self.take(now, server, connection, client),
                 Err(Errno::WOULDBLOCK) => return false,
+                // It blocked. Whether a connection waits is asked anew.
+                Err(Errno::INTR) => return true,
                 Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
                 Err(errno) => {
@@ -129,17 +131,25 @@ impl Primary {
             }
             Output::DropConn { conn, why } => {
                 let conn = self.conns.remove(&conn);
-                if let (Fate::HandedOver { worker }, Some(conn)) = (why, conn)
+                let worker = match why {
+                    Fate::HandedOver { worker } => Some(worker),
+                    Fate::Shed(_) => None,
+                };
+                if let (Fate::HandedOver { worker }, Some(conn)) = (why, &conn)
                     && self.machine.settings().report_connections
                 {
-                    let client = rustix::net::getpeername(&conn).ok().flatten();
+                    let client = rustix::net::getpeername(conn).ok().flatten();
                     let client = client.and_then(|client| client.try_into().ok());
                     self.events.push_back(Event::Taken { worker, client });
                 }
+                if let Some(conn) = conn {
+                    self.close_connection(worker, conn);
+                }
             }
             Output::CloseHandle { handle } => {
-                self.unexpected_handles += 1;
-                drop(self.received.remove(&handle));
+                if let Some((worker, handle)) = self.received.remove(&handle) {
+                    self.discard_handle(worker, handle);
+                }
             }
             Output::Event(event) => match self.with_descriptor(event) {
                 Event::Message { worker, message, handle } => {
@@ -299,13 +309,15 @@ impl Primary {
         most: usize,
     ) -> (usize, bool) {
         let mut accepted = 0;
-        while accepted < most {
-            match listen::accept(socket) {
+        while accepted < most && listen::waits(socket) {
+            match self.accept_one(socket) {
                 Ok((connection, client)) => {
                     accepted += 1;
                     self.take(now, server, connection, client);
                 }
                 Err(errno) if failed_before(errno) => {}
+                // What waits, if anything does, is another time's.
+                Err(Errno::INTR) => break,
                 Err(errno) => {
                     let shortage = is_shortage(errno);
                     if shortage {
@@ -348,7 +360,7 @@ impl Primary {
         match event {
             Event::Message { worker, message, handle } => {
                 let handle = handle.and_then(|EventHandle { kind, handle, key, .. }| {
-                    let handle = self.received.remove(&handle)?;
+                    let (_, handle) = self.received.remove(&handle)?;
                     let counted = key.clone().map(|key| self.counted(worker, key));
                     Some(EventHandle { kind, handle, key, counted })
                 });
@@ -397,13 +409,12 @@ impl Primary {
     }
 }
 
-/// Whether the next connection may be accepted all the same: that one failed before it was, or we
-/// were interrupted. (accept(2) names them.)
+/// Whether the next connection may be accepted all the same: that one failed before it was.
+/// (accept(2) names them.)
 fn failed_before(errno: Errno) -> bool {
     matches!(
         errno,
-        Errno::INTR
-            | Errno::CONNABORTED
+        Errno::CONNABORTED
             | Errno::PROTO
             | Errno::NETDOWN
             | Errno::NETUNREACH
@@ -434,6 +445,7 @@ impl Drop for Primary {
         for server in open {
             self.close_listener(server);
         }
+        self.discard_all();
     }
 }
 
@@ -492,10 +504,10 @@ mod tests {
         for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert!(is_shortage(shortage) && !failed_before(shortage), "{shortage}");
         }
-        for gone in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::INTR] {
+        for gone in [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH] {
             assert!(failed_before(gone) && !is_shortage(gone), "{gone}");
         }
-        for end in [Errno::WOULDBLOCK, Errno::INVAL, Errno::BADF] {
+        for end in [Errno::WOULDBLOCK, Errno::INTR, Errno::INVAL, Errno::BADF] {
             assert!(!failed_before(end) && !is_shortage(end), "{end}");
         }
     }

@@ -10,14 +10,15 @@ use rustix::process::Rlimit;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentFolder, AgentFolderState};
-use super::child::ChildState;
+use super::bound::Blocking;
+use super::child::{Child, ChildState};
 use super::kernel::{Group, GroupState};
 use super::remote::Calls;
 use super::serve::{Closing, Listener, ListenerState};
 use super::sorted::Sorted;
 use super::tokens::{Source, Tokens};
 use super::tree::{Trees, TreesState};
-use super::{Clock, EVENTS, Primary, limits};
+use super::{Clock, Closer, EVENTS, Primary, limits};
 use crate::machine::{Machine, MachineState};
 use crate::settings::SettingsState;
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
@@ -53,6 +54,8 @@ pub(crate) struct PrimaryState {
     descriptor_limit: (Option<u64>, Option<u64>),
     accept_pauses: u64,
     unexpected_handles: u64,
+    #[serde(default, skip_serializing_if = "Blocking::is_empty")]
+    blocking: Blocking,
 }
 
 fn nobody_asked(requests: &RequestsState<WorkerId>) -> bool {
@@ -149,6 +152,7 @@ impl Primary {
             descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
             accept_pauses: self.accept_pauses,
             unexpected_handles: self.unexpected_handles,
+            blocking: self.blocking,
         })
     }
 
@@ -200,6 +204,11 @@ impl Primary {
         let requests = Requests::from_state(state.requests).map_err(impossible)?;
 
         // From here on nothing can fail.
+        let mut children = children;
+        let limit = machine.settings().limits.max_unexpected_handles;
+        for channel in children.values_mut().filter_map(Child::channel) {
+            channel.keep_unexpected(limit);
+        }
         let (current, maximum) = state.descriptor_limit;
         let descriptor_limit = Rlimit { current, maximum };
         limits::raise_again(descriptor_limit);
@@ -257,6 +266,8 @@ impl Primary {
             accept_pauses: state.accept_pauses,
             accept_error: None,
             unexpected_handles: state.unexpected_handles,
+            closer: Closer::default(),
+            blocking: state.blocking,
         })
     }
 }

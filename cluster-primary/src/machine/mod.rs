@@ -265,6 +265,11 @@ impl Machine {
         self.workers.get(&id).map(Worker::state)
     }
 
+    /// The worker that has the socket of that slot under [`Placement::Kernel`].
+    pub(crate) fn worker_at(&self, slot: u32) -> Option<WorkerId> {
+        self.workers.iter().find(|(_, worker)| worker.seat == slot).map(|(id, _)| *id)
+    }
+
     /// Whether a worker speaks the native wire.
     pub(crate) fn is_native(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(|worker| worker.native)

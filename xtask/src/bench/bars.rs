@@ -1,7 +1,7 @@
 //! What this project has set itself to reach, and whether this run shows it.
 
 use super::Part;
-use super::case::{BARE, Case, Who};
+use super::case::{BARE, BARE_BOUNDED, Case, Who};
 use super::messages::{AT_ONCE, IN_TURN, Pair, SERIALIZATIONS, TO_PRIMARY, TO_WORKER};
 use super::samples::{Key, Samples};
 use super::statistics::Paired;
@@ -69,6 +69,12 @@ fn of_connections(nodes: &[Node]) -> Vec<Bar> {
         bare(connections::PRIMARY),
         Limit::AtMost(1.25),
     )];
+    bars.push(Bar::ratio(
+        "bare loop, calls bounded: primary CPU ÷ bare loop".to_owned(),
+        Key::new(Part::Connections, BARE_BOUNDED, connections::PRIMARY),
+        bare(connections::PRIMARY),
+        Limit::AtMost(1.02),
+    ));
     let tokio = |who, placement| key(&who, placement, connections::WORKER);
     bars.push(Bar::ratio(
         "cluster + Rust on tokio, kernel: workers' CPU ÷ bare tokio on SO_REUSEPORT".to_owned(),

@@ -25,6 +25,7 @@ const WITH_POLICY: [&str; 2] = ["handoff", "kernel"];
 
 /// The rows that bars and tables name.
 pub(crate) const BARE: &str = "bare-handoff";
+pub(crate) const BARE_BOUNDED: &str = "bare-bounded";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Who {
@@ -49,7 +50,8 @@ pub(crate) enum Who {
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) who: Who,
-    /// Who accepts: in the words of `cluster run`, but for the bare `reuseport`.
+    /// Who accepts: in the words of `cluster run`, but for the bare `reuseport`, and `bounded`, which is a
+    /// hand-off whose calls are interrupted when they block.
     pub(crate) placement: &'static str,
     /// Who is chosen, if not each in turn.
     pub(crate) policy: Option<&'static str>,
@@ -95,7 +97,9 @@ pub(crate) fn all(nodes: &[Node], peers: &Peers) -> Vec<Case> {
             cases.push(Case { policy: Some(policy), ..Case::new(Who::Ours, placement) });
         }
     }
-    cases.extend(["handoff", "reuseport"].map(|placement| Case::new(Who::Bare, placement)));
+    cases.extend(
+        ["handoff", "bounded", "reuseport"].map(|placement| Case::new(Who::Bare, placement)),
+    );
     cases.extend(PLACEMENTS.map(|placement| Case::new(Who::OursOnTokio, placement)));
     cases.push(Case::new(Who::BareTokio, "reuseport"));
     cases
@@ -137,6 +141,7 @@ impl Case {
             Who::BareTokio => "bare tokio on SO_REUSEPORT".to_owned(),
             Who::Bare => match placement {
                 "reuseport" => "bare SO_REUSEPORT".to_owned(),
+                "bounded" => "bare accept4 + sendmsg, calls bounded".to_owned(),
                 _ => "bare accept4 + sendmsg".to_owned(),
             },
         }
@@ -199,8 +204,14 @@ impl Case {
             Who::Bare => {
                 let mut command = Command::new(own);
                 command.arg("bench-bare-primary").arg(start.workers.to_string());
-                if self.placement == "reuseport" {
-                    command.arg("--reuse-port");
+                match self.placement {
+                    "reuseport" => {
+                        command.arg("--reuse-port");
+                    }
+                    "bounded" => {
+                        command.arg("--bounded");
+                    }
+                    _ => {}
                 }
                 command
             }
@@ -271,6 +282,6 @@ mod tests {
     fn without_node_and_peers_there_are_ours_and_the_bare_ones() {
         let cases = all(&[], &Peers::default());
         assert!(cases.iter().all(|case| !case.is_peer()));
-        assert_eq!(cases.len(), 2 * PLACEMENTS.len() + WITH_POLICY.len() * POLICIES.len() + 3);
+        assert_eq!(cases.len(), 2 * PLACEMENTS.len() + WITH_POLICY.len() * POLICIES.len() + 4);
     }
 }

@@ -12,7 +12,7 @@ use super::{ControlServer, EVENTS, LISTENER, MAX_HANDED_OVER, Waiter};
 use crate::control::backlog::Backlog;
 use crate::control::order::{Order, OrderId};
 use crate::control::session::{Session, SessionState};
-use crate::driver::{Clock, SocketFile};
+use crate::driver::{Clock, Closer, SocketFile};
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
 
 /// What its text says that it is.
@@ -137,6 +137,7 @@ impl ControlServer {
             more_clients: true,
             accept_again: false,
             accept_pauses: None,
+            closer: Closer::default(),
             clients,
             last_client: state.last_client,
             first_client: state.first_client,

@@ -62,6 +62,7 @@ impl Session {
         let stream: OwnedFd = arriving.take(state.stream)?;
         Ok(Self {
             stream: UnixStream::from_std(stream.into()),
+            unwanted: Vec::new(),
             input: state.input,
             searched: 0,
             skipping: state.skipping,

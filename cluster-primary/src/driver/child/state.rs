@@ -144,6 +144,8 @@ impl Unpacked {
             blocked: state.blocked,
             unread: None,
             is_recognised: false,
+            interrupted: 0,
+            unwanted: 0,
             sends: state.sends.into(),
         })
     }

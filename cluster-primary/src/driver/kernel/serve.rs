@@ -7,6 +7,7 @@ use cluster_sched::kernel::Choice;
 use rustix::io::Errno;
 
 use super::super::Primary;
+use super::super::bound::Call;
 use super::group::{OpenError, Opened};
 use crate::machine::Input;
 use crate::{Fallback, ServerId};
@@ -87,6 +88,13 @@ impl Primary {
         let Some(socket) = socket.map(Arc::clone) else { return };
         // If there are more that cannot be had now: the machine looks again.
         let now = self.clock.now();
+        let interrupted = self.interrupted_accepts();
         self.accept_from(now, server, &socket, most);
+        if let Some(slot) = slot
+            && self.interrupted_accepts() > interrupted
+            && let Some(worker) = self.machine.worker_at(slot)
+        {
+            self.blame(worker, Call::Accept);
+        }
     }
 }

@@ -17,28 +17,35 @@ pub(crate) struct Args {
     /// Each worker has a socket of its own, by `SO_REUSEPORT`, and nothing is handed out
     #[arg(long)]
     reuse_port: bool,
+    /// Calls are interrupted that block, as those of a primary are
+    #[arg(long, conflicts_with = "reuse_port")]
+    bounded: bool,
     /// That program is the workers, and not this one
     #[arg(long, requires = "reuse_port")]
     worker: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
-    if args.reuse_port { share_port(args) } else { share_socket(args.workers) }
+    if args.reuse_port { share_port(args) } else { share_socket(args) }
 }
 
-fn share_socket(workers: usize) -> io::Result<ExitCode> {
+fn share_socket(args: &Args) -> io::Result<ExitCode> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let port = listener.local_addr()?.port();
     listener.set_nonblocking(true)?;
     let mut channels = Vec::new();
-    for _ in 0..workers {
+    for _ in 0..args.workers {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         fork(own()?.stdin(theirs))?;
         super::say_listening(port);
         channels.push(ours);
     }
-    match hand_out(&listener.into(), &channels)? {}
+    let listener = listener.into();
+    match args.bounded {
+        true => match hand_out(&listener, &channels, cluster_primary::bounded_calls)? {},
+        false => match hand_out(&listener, &channels, || ())? {},
+    }
 }
 
 fn share_port(args: &Args) -> io::Result<ExitCode> {

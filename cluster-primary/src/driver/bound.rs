@@ -1,0 +1,177 @@
+//! Workers that make calls of the primary block: what is noted of them, and what is done about it.
+//!
+//! Each such call is [interrupted](super::call_timer). A worker that did it once has its connections
+//! closed in the background from then on; one that goes on loses its channel. So what a worker can
+//! take of the loop's time in its life has a limit.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::call_timer::CallLog;
+use super::child::Child;
+use super::closer::PausedClosing;
+use super::{Primary, listen};
+use crate::{Event, EventHandle, WorkerError, WorkerId};
+
+/// So often a worker may make a call block; then its channel is closed.
+pub(super) const MAX_INTERRUPTED: u32 = 16;
+
+/// How long the end waits until descriptors of others are closed. (When a process ends the kernel lets
+/// none linger.)
+const LAST_CLOSES: Duration = Duration::from_secs(1);
+
+/// What is known of the loop's time.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Blocking {
+    pub(super) calls: CallLog,
+    /// How long the loop worked between two waits, at the most.
+    pub(super) longest_wake: Duration,
+    /// Calls of `accept` among the interrupted ones.
+    accepts: u64,
+    /// A connection that no worker had taken made its close block.
+    #[serde(skip)]
+    shed_blocked: bool,
+}
+
+impl Blocking {
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.longest_wake.is_zero()
+    }
+
+    pub(super) fn note_wake(&mut self, took: Duration) {
+        self.longest_wake = self.longest_wake.max(took);
+    }
+}
+
+/// A call that a worker can make block.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Accept,
+    Close,
+    Receive,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept4",
+            Self::Close => "close",
+            Self::Receive => "recvmsg",
+        }
+    }
+}
+
+/// Why a worker loses its channel that goes on making calls block.
+pub(super) fn blocks_too_often() -> WorkerError {
+    let what = format!("it made calls of the primary block {MAX_INTERRUPTED} times");
+    WorkerError::Channel { what }
+}
+
+impl Primary {
+    /// Closes the primary's copy of a connection that is done with; `worker` has taken it.
+    pub(super) fn close_connection(&mut self, worker: Option<WorkerId>, connection: OwnedFd) {
+        let in_background = match worker {
+            Some(worker) => self.children.get(&worker).is_none_or(|c| c.interrupted() > 0),
+            None => self.blocking.shed_blocked,
+        };
+        // A child that does not execute its program yet has a copy of it.
+        if in_background || self.closer.is_paused() {
+            return self.closer.close(connection);
+        }
+        let ((), interrupted) = self.blocking.calls.time(|| drop(connection));
+        match worker {
+            Some(worker) if interrupted => self.blame(worker, Call::Close),
+            _ => self.blocking.shed_blocked |= interrupted,
+        }
+    }
+
+    /// Closes a descriptor that came with a message of a worker's and has no use; too many of them cost
+    /// the worker its channel.
+    pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
+        self.unexpected_handles += 1;
+        self.closer.close(handle);
+        let limit = self.machine.settings().limits.max_unexpected_handles;
+        let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
+        if child.is_some_and(|child| !child.note_unwanted(limit)) {
+            let what = format!("it sent more than {limit} descriptors that nothing here uses");
+            self.fail_channel(worker, WorkerError::Channel { what });
+        }
+    }
+
+    /// Closes a descriptor of an [event](Event::Message) that the program has no use for, in the
+    /// background: its sender can make that take long. It counts among the
+    /// [unexpected](crate::Stats::unexpected_handles) ones.
+    pub fn refuse_handle(&mut self, worker: WorkerId, handle: EventHandle) {
+        self.discard_handle(worker, handle.handle);
+        self.settle();
+    }
+
+    /// Has the primary close none of the descriptors that workers made, for as long as that exists, up to
+    /// a second. For a program that forks: the child has copies, closes them when it executes its
+    /// program, and would be blocked by them if it were the last to have them. (A primary does it itself
+    /// when it starts a worker.)
+    pub fn pause_closing(&self) -> PausedClosing {
+        self.closer.pause()
+    }
+
+    /// Waits until descriptors are closed that workers sent and nothing uses, but no longer than that;
+    /// how many are left. For a process that is about to execute another program: it would wait for
+    /// each to close, without bound.
+    pub fn finish_closing(&self, patience: Duration) -> usize {
+        self.closer.finish(patience)
+    }
+
+    /// Accepts a connection, or says `INTR`, if that blocked.
+    pub(super) fn accept_one(
+        &mut self,
+        listener: &OwnedFd,
+    ) -> Result<(OwnedFd, Option<u32>), Errno> {
+        let accept = || listen::accept(listener);
+        let was_interrupted = |result: &Result<_, _>| matches!(result, Err(Errno::INTR));
+        let (accepted, interrupted) = self.blocking.calls.time_if(accept, was_interrupted);
+        if interrupted {
+            self.blocking.accepts += 1;
+            // Whoever shares the socket has made it blocking.
+            let _ = rustix::io::ioctl_fionbio(listener, true);
+        }
+        accepted
+    }
+
+    /// How often accepting was interrupted.
+    pub(super) fn interrupted_accepts(&self) -> u64 {
+        self.blocking.accepts
+    }
+
+    /// A worker made a call block.
+    pub(super) fn blame(&mut self, worker: WorkerId, call: Call) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let may_go_on = child.note_interrupted();
+        self.mention_interrupted(worker, call);
+        if !may_go_on {
+            self.fail_channel(worker, blocks_too_often());
+        }
+    }
+
+    /// Says so the first time.
+    pub(super) fn mention_interrupted(&mut self, worker: WorkerId, call: Call) {
+        if self.children.get(&worker).map(Child::interrupted) == Some(1) {
+            let error = WorkerError::BlocksPrimary { call: call.name() };
+            self.events.push_back(Event::Error { worker, error });
+        }
+    }
+
+    /// Closes all that others may have made.
+    pub(super) fn discard_all(&mut self) {
+        for (_, child) in std::mem::take(&mut self.children) {
+            self.closer.discard(child);
+        }
+        self.closer.discard(std::mem::take(&mut self.conns));
+        self.closer.discard(std::mem::take(&mut self.received));
+        self.closer.discard(std::mem::take(&mut self.events));
+        self.closer.finish(LAST_CLOSES);
+    }
+}
