@@ -9,6 +9,7 @@
 //! kind has a file of its own beside this one.
 
 mod channel;
+mod messages;
 mod serve;
 
 use std::error::Error;
@@ -36,8 +37,12 @@ fn main() -> ExitCode {
 }
 
 /// Carries out an attack; the process ends when it returns.
-fn carry_out(attack: &str, _options: &[String]) -> Outcome {
+fn carry_out(attack: &str, options: &[String]) -> Outcome {
     let channel = RawChannel::open()?;
+    if attack == "messages" {
+        // In the encoding that it is about.
+        return messages::send(&channel, options);
+    }
     channel.say_online()?;
     match attack {
         // The control run: it does nothing until the primary closes the channel.
