@@ -200,7 +200,8 @@ fn unfinished_lines_of_many_clients() {
     assert!(given_up >= 100, "{given_up} lines of {} were given up", clients.len());
     // Whoever was given up goes on behind the end of the line; whoever was not is not disturbed.
     first.call("version", json!({}));
-    for client in [0, 149].map(|at| &mut clients[at]) {
+    for at in [0, 149] {
+        let client = &mut clients[at];
         client.set_nonblocking(false).expect("a socket");
         client
             .write_all(b"\n{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"version\"}\n")
