@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_primary::control::{event_object, notice_object};
+use cluster_primary::control::{event_text, notice_object};
 use cluster_primary::proto::Json;
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::tree::LeftoverProgress;
@@ -66,8 +66,9 @@ impl Report {
         if self.0.json {
             let advanced = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
-            if let Some(object) = event_object(event, advanced) {
-                self.print(object);
+            if let Some(text) = event_text(event, advanced) {
+                let [head, message, tail] = text.parts();
+                self.0.events.borrow_mut().write(&[head, message, tail, b"\n"]);
             }
             return;
         }
@@ -119,7 +120,7 @@ impl Report {
     /// An event, as a line of JSON.
     fn print(&self, object: Object) {
         let line = Json::text(&Value::from(object)).unwrap_or_default() + "\n";
-        self.0.events.borrow_mut().write(line.as_bytes());
+        self.0.events.borrow_mut().write(&[line.as_bytes()]);
     }
 
     fn author(&self, worker: WorkerId) -> Option<Author> {

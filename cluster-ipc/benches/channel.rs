@@ -79,9 +79,15 @@ fn bursts(c: &mut Criterion) {
     let mut group = c.benchmark_group("user_64_bytes");
     group.throughput(Throughput::Elements(BURST as u64));
     let message = Message::User("x".repeat(61).into());
-    for (name, wire) in WIRES {
+    let ways = WIRES.iter().flat_map(|(name, wire)| {
+        [("burst_of_256", *name, *wire, false), ("burst_of_256_encoded", *name, *wire, true)]
+    });
+    for (way, name, wire, encoded) in ways {
         let (mut a, mut b) = channels(wire, 1);
-        group.bench_function(BenchmarkId::new("burst_of_256", name), |bench| {
+        if encoded {
+            b.receive_encoded();
+        }
+        group.bench_function(BenchmarkId::new(way, name), |bench| {
             bench.iter(|| {
                 for _ in 0..BURST {
                     a.send(&message, None).expect("room");

@@ -4,9 +4,12 @@ mod state;
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 
 use cluster_proto::native::{self, Batch};
-use cluster_proto::{BunJson, ClusterBody, DecodeError, Deframer, HandleKind, Message};
+use cluster_proto::{
+    BunJson, ClusterBody, DecodeError, Deframer, FrameError, FrameReader, HandleKind, Message,
+};
 
 use crate::config::{ChannelConfig, Wire};
 use crate::error::{RecvError, SendError};
@@ -44,6 +47,10 @@ pub struct Channel<T: Transport = Socket> {
     deframer: Deframer,
     pairing: Pairing<T::Handle>,
     unpacked: Unpacked<T::Handle>,
+    /// What looks at the next frame, if users' messages are not decoded.
+    reader: Option<FrameReader>,
+    /// Bytes that may be read, and bytes that may be looked at, before others have their turn.
+    allowance: Option<Allowance>,
     native: bool,
     short_reads: bool,
     /// The last read emptied the transport.
@@ -57,6 +64,14 @@ pub struct Channel<T: Transport = Socket> {
     ended: bool,
     missing: u64,
     truncated: u64,
+}
+
+/// What is left of an [allowance](Channel::allow).
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    read: usize,
+    look: usize,
+    is_used_up: bool,
 }
 
 /// How full the queue is behind a message.
@@ -136,6 +151,8 @@ impl<T: Transport> Channel<T> {
             transport,
             sender: Sender::new(&config),
             wire: config.wire,
+            reader: config.encoded.then(|| FrameReader::new(config.wire.encoding())),
+            allowance: None,
             deframer: Deframer::new(config.wire.codec().framing()).with_max_frame(config.max_frame),
             pairing: Pairing::new(config.max_handles),
             unpacked: Unpacked::new(),
@@ -325,6 +342,24 @@ impl<T: Transport> Channel<T> {
         received
     }
 
+    /// Has [`recv`](Self::recv) read no more than about that many bytes, whole frames or not, until this is
+    /// called again. Then it returns `WouldBlock`, and [`is_used_up`](Self::is_used_up) tells that there
+    /// may be more: no readiness event follows.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance = Some(Allowance { read: bytes, look: bytes, is_used_up: false });
+    }
+
+    /// Whether the last [`recv`](Self::recv) went no further because no more was [allowed](Self::allow).
+    pub fn is_used_up(&self) -> bool {
+        self.allowance.is_some_and(|allowance| allowance.is_used_up)
+    }
+
+    /// Has users' messages received as they come from here on: see [`ChannelConfig::encoded`]. A channel
+    /// that was taken apart does not know it any more.
+    pub fn receive_encoded(&mut self) {
+        self.reader.get_or_insert_with(|| FrameReader::new(self.wire.encoding()));
+    }
+
     /// An event said that there is something to read: a [short read](ChannelConfig::short_reads)
     /// before it was not the last. If it also said that the peer has closed its end, every read
     /// goes on to the end of the stream from here on.
@@ -364,6 +399,9 @@ impl<T: Transport> Channel<T> {
     pub fn set_recv_wire(&mut self, wire: Wire) {
         self.wire = wire;
         self.deframer.set_framing(wire.codec().framing());
+        if let Some(reader) = &mut self.reader {
+            *reader = FrameReader::new(wire.encoding());
+        }
     }
 
     /// Bytes of messages that are held back or not written yet.
@@ -422,10 +460,19 @@ impl<T: Transport> Channel<T> {
             if let Some(received) = self.take_buffered()? {
                 return Ok(Recv::Message(received));
             }
+            if self.is_used_up() {
+                return Ok(Recv::WouldBlock);
+            }
             self.pairing.drained();
             self.check_unexpected()?;
             // Of a peer that is gone nothing is announced any more.
             if std::mem::take(&mut self.drained) && !self.sender.is_closed() {
+                return Ok(Recv::WouldBlock);
+            }
+            if let Some(allowance) = &mut self.allowance
+                && allowance.read == 0
+            {
+                allowance.is_used_up = true;
                 return Ok(Recv::WouldBlock);
             }
             // Taken, not borrowed: who knows what a transport does.
@@ -435,6 +482,9 @@ impl<T: Transport> Channel<T> {
             }
             let received = self.transport.recv(&mut buffer, &mut self.arrived);
             if let Ok(meta) = &received {
+                if let Some(allowance) = &mut self.allowance {
+                    allowance.read = allowance.read.saturating_sub(meta.bytes);
+                }
                 self.deframer.extend(&buffer[..meta.bytes]);
             }
             BUFFER.set(buffer);
@@ -495,8 +545,20 @@ impl<T: Transport> Channel<T> {
                     Err(_) => return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
                 }
             }
-            let Some(frame) = self.deframer.next_frame()? else { return Ok(None) };
-            if self.wire == Wire::Postcard && Batch::is_one(frame.payload) {
+            let (payload, is_whole) = self.deframer.peek()?;
+            let is_batch = is_whole && self.wire == Wire::Postcard && Batch::is_one(payload);
+            let mut at_once = None;
+            if let Some(reader) = self.reader.as_mut().filter(|_| !is_batch) {
+                at_once = if is_whole { reader.at_once(payload) } else { None };
+                if at_once.is_none() && !look(reader, &mut self.allowance, payload) {
+                    return Ok(None);
+                }
+            }
+            if !is_whole {
+                return Ok(None);
+            }
+            if is_batch {
+                let Some(frame) = self.deframer.next_frame()? else { return Ok(None) };
                 let pairing = &mut self.pairing;
                 let take = |count, into: &mut Vec<_>| {
                     pairing.take_up_to(frame.range, count, into);
@@ -504,22 +566,23 @@ impl<T: Transport> Channel<T> {
                 self.unpacked.open(frame.payload, take, &mut self.taken)?;
                 continue;
             }
-            if self.wire == Wire::Json && BunJson::is_marked(frame.payload) {
+            if self.wire == Wire::Json && BunJson::is_marked(payload) {
                 // A peer that speaks Bun's dialect understands no other. Both have the same framing.
                 self.wire = Wire::BunJson;
                 if self.sender.wire() == Wire::Json {
                     self.sender.set_wire(Wire::BunJson);
                 }
             }
-            let message = match self.wire.codec().decode(frame.payload) {
+            let Some((message, range)) = self.next_message(at_once)? else { return Ok(None) };
+            let message = match message {
                 Err(DecodeError::TooDeep) => {
-                    self.pairing.pass(frame.range);
+                    self.pairing.pass(range);
                     return Err(RecvError::TooDeep);
                 }
                 decoded => decoded?,
             };
             let Message::Handle(mut handle) = message else {
-                self.pairing.pass(frame.range);
+                self.pairing.pass(range);
                 match message {
                     Message::HandleAck => self.answered(Answer::Ack)?,
                     Message::HandleNack => self.answered(Answer::Nack)?,
@@ -530,7 +593,7 @@ impl<T: Transport> Channel<T> {
                 }
                 continue;
             };
-            let found = self.pairing.take(frame.range, 1, &mut self.taken);
+            let found = self.pairing.take(range, 1, &mut self.taken);
             let answer = if found == Found::All { Answer::Ack } else { Answer::Nack };
             if !self.sender.answer(answer) {
                 return Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS });
@@ -549,6 +612,21 @@ impl<T: Transport> Channel<T> {
             let received = ReceivedHandle { kind: handle.kind, key: handle.key, handle: arrived };
             return Ok(Some(Received { message: *handle.message, handle: Some(received) }));
         }
+    }
+
+    /// Takes the next frame, which is whole, and its message: it may be known already.
+    #[expect(clippy::type_complexity, reason = "a message, or why it is none, and its place")]
+    fn next_message(
+        &mut self,
+        known: Option<Message>,
+    ) -> Result<Option<(Result<Message, DecodeError>, Range<u64>)>, FrameError> {
+        if let (Some(reader), None) = (&mut self.reader, &known) {
+            let frame = self.deframer.next_owned()?;
+            return Ok(frame.map(|(payload, range)| (reader.finish(payload), range)));
+        }
+        let frame = self.deframer.next_frame()?;
+        let codec = self.wire.codec();
+        Ok(frame.map(|frame| (known.map_or_else(|| codec.decode(frame.payload), Ok), frame.range)))
     }
 
     /// What the peer sends from here on is of that version, and so is what it is sent.
@@ -575,5 +653,18 @@ impl<T: Transport> Channel<T> {
         let unpacked = std::mem::replace(&mut self.unpacked, Unpacked::new());
         let received = [std::mem::take(&mut self.arrived), std::mem::take(&mut self.taken)];
         self.pairing.discard_all(received.into_iter().flatten().chain(unpacked.into_handles()));
+        self.reader = self.reader.as_ref().map(|_| FrameReader::new(self.wire.encoding()));
     }
+}
+
+/// Looks at what has arrived of a frame, as far as that is allowed; whether it has seen all of it.
+fn look(reader: &mut FrameReader, allowance: &mut Option<Allowance>, arrived: &[u8]) -> bool {
+    let before = reader.looked_at();
+    reader.look(arrived, allowance.map_or(usize::MAX, |allowance| allowance.look));
+    let looked_at = reader.looked_at();
+    if let Some(allowance) = allowance {
+        allowance.look = allowance.look.saturating_sub(looked_at - before);
+        allowance.is_used_up = looked_at < arrived.len();
+    }
+    looked_at == arrived.len()
 }

@@ -1,7 +1,9 @@
 //! What a channel may cost, and what it speaks.
 
 use cluster_proto::native;
-use cluster_proto::{Advanced, BunJson, Codec, DEFAULT_MAX_FRAME, Framing, Json, Postcard};
+use cluster_proto::{
+    Advanced, BunJson, Codec, DEFAULT_MAX_FRAME, Encoding, Framing, Json, Postcard,
+};
 use serde::{Deserialize, Serialize};
 
 /// The encoding of a channel's messages.
@@ -21,6 +23,14 @@ pub enum Wire {
 }
 
 impl Wire {
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Self::Json | Self::BunJson => Encoding::Json,
+            Self::Advanced => Encoding::Advanced,
+            Self::Postcard => Encoding::Postcard,
+        }
+    }
+
     pub(crate) fn codec(self) -> &'static dyn Codec {
         match self {
             Self::Json => &Json,
@@ -76,6 +86,10 @@ pub struct ChannelConfig {
     /// [`Channel::note_readable`](crate::Channel::note_readable) with each event.
     /// Elsewhere it is ignored. Default: false.
     pub short_reads: bool,
+    /// Whether users' messages are received as they came ([`Message::Encoded`](cluster_proto::Message::Encoded)),
+    /// checked but not decoded, and those of the protocol's own have limits of their own: what a peer
+    /// needs that may be hostile. See [`FrameReader`](cluster_proto::FrameReader). Default: false.
+    pub encoded: bool,
 }
 
 impl Default for ChannelConfig {
@@ -89,6 +103,7 @@ impl Default for ChannelConfig {
             max_handles: native::MAX_CONNECTIONS,
             native: false,
             short_reads: false,
+            encoded: false,
         }
     }
 }
@@ -147,6 +162,13 @@ impl ChannelConfig {
     #[must_use]
     pub fn short_reads(mut self, trusted: bool) -> Self {
         self.short_reads = trusted;
+        self
+    }
+
+    /// Sets [`encoded`](Self::encoded).
+    #[must_use]
+    pub fn encoded(mut self, encoded: bool) -> Self {
+        self.encoded = encoded;
         self
     }
 }

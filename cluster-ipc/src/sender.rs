@@ -34,7 +34,7 @@ const RESERVE: usize = 4 << 20;
 
 fn is_users(message: &Message) -> bool {
     match message {
-        Message::User(_) => true,
+        Message::User(_) | Message::Encoded(_) => true,
         Message::Handle(handle) => is_users(&handle.message),
         _ => false,
     }
@@ -44,6 +44,7 @@ fn is_users(message: &Message) -> bool {
 fn about(message: &Message) -> usize {
     match message {
         Message::User(value) => value.as_str().map_or(0, str::len),
+        Message::Encoded(message) => message.encoded_len().unwrap_or(0),
         _ => 0,
     }
 }

@@ -41,8 +41,10 @@ fn primary() -> Result<(), Box<dyn Error>> {
 
     while let Some(event) = primary.next_event()? {
         match event {
-            Event::Message { message, .. } if message["cmd"] == "notifyRequest".into() => {
-                num_reqs.fetch_add(1, Ordering::Relaxed);
+            Event::Message { message, .. } => {
+                if message.value()?["cmd"] == "notifyRequest".into() {
+                    num_reqs.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Event::Listening { address, .. } => println!("listening on {address}"),
             _ => {}

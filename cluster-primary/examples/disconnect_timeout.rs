@@ -33,7 +33,7 @@ fn primary() -> Result<(), Box<dyn Error>> {
                 endless = Some(TcpStream::connect(address.to_string())?);
             }
             // The worker has it.
-            Event::Message { message, .. } if message == "connected".into() => break,
+            Event::Message { message, .. } if message == "connected" => break,
             _ => {}
         }
     }

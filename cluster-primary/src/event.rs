@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::Counted;
-use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value, abstract_name};
+use cluster_proto::{
+    AddressType, Field, HandleKind, ListenQuery, NoAnswer, UserMessage, abstract_name,
+};
 
 use crate::agent::Work;
 use crate::tree::LeftoverProgress;
@@ -81,8 +83,8 @@ pub enum Event<H = OwnedFd> {
     Message {
         /// The worker.
         worker: WorkerId,
-        /// What it said; [`Value::decode`] makes a type of it.
-        message: Value,
+        /// What it said; [`UserMessage::decode`] makes a type of it, [`UserMessage::value`] values.
+        message: UserMessage,
         /// The descriptor that came with it.
         handle: Option<EventHandle<H>>,
     },
@@ -94,8 +96,8 @@ pub enum Event<H = OwnedFd> {
         worker: WorkerId,
         /// By what to answer.
         request: Request,
-        /// What it asks; [`Value::decode`] makes a type of it.
-        body: Value,
+        /// What it asks; [`UserMessage::decode`] makes a type of it.
+        body: UserMessage,
         /// The descriptor that came with it.
         handle: Option<EventHandle<H>>,
     },
@@ -106,8 +108,8 @@ pub enum Event<H = OwnedFd> {
         worker: WorkerId,
         /// Which request.
         request: RequestId,
-        /// The answer; [`Value::decode`] makes a type of it. Or why there is none.
-        answer: Result<Value, NoAnswer>,
+        /// The answer; [`UserMessage::decode`] makes a type of it. Or why there is none.
+        answer: Result<UserMessage, NoAnswer>,
     },
     /// A message was written, or will never be: what Node's callback of `worker.send()` tells.
     Sent {

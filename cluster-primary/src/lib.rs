@@ -99,7 +99,7 @@ pub mod upgrade;
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
-pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
+pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{

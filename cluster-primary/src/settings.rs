@@ -411,9 +411,10 @@ impl std::error::Error for UnknownPlacement {}
 #[serde(default)]
 pub struct Limits {
     /// The longest message from or to a worker, in bytes. Default 64 MiB, as much as may wait for a
-    /// worker. One that is longer costs the worker its channel. While a message is looked at it may
-    /// take some fifty times its length of memory, if it is made for that: where workers are not
-    /// trusted set less. Nor is a longer one sent to a worker.
+    /// worker. One that is longer costs the worker its channel. The primary keeps a message as it came;
+    /// when the program [asks for its values](crate::UserMessage::value) they may take some sixty times its
+    /// length of memory (in `advanced` two hundred), if it is made for that: where workers are not trusted,
+    /// and the program asks, set less. Nor is a longer one sent to a worker.
     pub max_frame: usize,
     /// Bytes that may wait for a worker before [`Pressure::High`](crate::Pressure::High) is
     /// reported. Default 128 KiB, as in Node.

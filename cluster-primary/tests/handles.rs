@@ -45,7 +45,9 @@ fn order(what: &str) -> Object {
 fn next(cluster: &mut Cluster, from: WorkerId) -> (Value, Option<EventHandle>) {
     let message = |e: &Event| matches!(e, Event::Message { worker, .. } if *worker == from);
     match cluster.until("message", message) {
-        Event::Message { message, handle, .. } => (message, handle),
+        Event::Message { message, handle, .. } => {
+            (message.value().expect("it can be decoded"), handle)
+        }
         _ => unreachable!("it was asked for"),
     }
 }

@@ -154,7 +154,7 @@ fn one(arguments: &[&str], outcome: &Outcome) {
 fn until_here(cluster: &mut Cluster, rogue: WorkerId) {
     let here = |e: &Event| {
         matches!(e, Event::Message { worker, message, .. }
-            if *worker == rogue && message.as_str() == Some("still here"))
+            if *worker == rogue && *message == "still here")
     };
     cluster.until("sign of life", here);
 }

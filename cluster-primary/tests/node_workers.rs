@@ -44,7 +44,7 @@ fn messages_are_echoed() {
         else {
             unreachable!()
         };
-        assert_eq!(message, nested.into());
+        assert_eq!(message.value(), Ok(nested.into()));
     }
 }
 
@@ -77,7 +77,7 @@ fn long_messages_arrive_and_ones_that_nest_too_deep_are_lost_alone() {
             else {
                 unreachable!()
             };
-            assert_eq!(message.as_u64(), Some(40 << 20), "the channel is as it was");
+            assert_eq!(message.decode(), Ok(40 << 20), "the channel is as it was");
         }
     }
 }
@@ -99,6 +99,7 @@ fn the_protocols_own_messages_reach_no_program() {
             let Event::Message { message, .. } = cluster.until("message", message) else {
                 unreachable!("it was waited for")
             };
+            let message = message.value().expect("it can be decoded");
             seen.push(message["cmd"].as_str().unwrap_or_default().to_owned());
         }
         assert_eq!(seen, ["NODE_", "mine"]);
@@ -211,7 +212,7 @@ fn inspected_workers_have_ports_of_their_own() {
             let worker = cluster.primary.fork().expect("node is there");
             let message = |e: &Event| matches!(e, Event::Message { worker: w, .. } if *w == worker);
             match cluster.until("message", message) {
-                Event::Message { message, .. } => message,
+                Event::Message { message, .. } => message.value().expect("it can be decoded"),
                 _ => unreachable!("it was asked for"),
             }
         };
@@ -276,9 +277,7 @@ fn structured_clones_go_both_ways() {
         loop {
             let message = |e: &Event| matches!(e, Event::Message { .. } | Event::Exit { .. });
             match cluster.until("message", message) {
-                Event::Message { message, .. } if message.as_str() == Some("all came back") => {
-                    break;
-                }
+                Event::Message { message, .. } if message == "all came back" => break,
                 Event::Message { message, .. } => {
                     cluster.primary.send(worker, message).expect("what came can go");
                 }

@@ -26,7 +26,9 @@ enum Asks {
 fn outcome(cluster: &mut Cluster, of: RequestId) -> Result<Value, NoAnswer> {
     let wanted = |e: &Event| matches!(e, Event::Answered { request, .. } if *request == of);
     match cluster.until("answer", wanted) {
-        Event::Answered { answer, .. } => answer,
+        Event::Answered { answer, .. } => {
+            answer.map(|answer| answer.value().expect("it can be decoded"))
+        }
         _ => unreachable!("it was asked for"),
     }
 }
@@ -36,7 +38,7 @@ fn asked(cluster: &mut Cluster) -> (Request, Value) {
     match cluster.until("request", |e| matches!(e, Event::Request { .. })) {
         Event::Request { worker, request, body, .. } => {
             assert_eq!(request.worker(), worker);
-            (request, body)
+            (request, body.value().expect("it can be decoded"))
         }
         _ => unreachable!("it was asked for"),
     }
@@ -168,6 +170,7 @@ fn a_broadcast_reaches_whoever_is_there() {
     for worker in &workers {
         let from = |e: &Event| matches!(e, Event::Message { worker: w, .. } if w == worker);
         let Event::Message { message, .. } = cluster.until("echo", from) else { unreachable!() };
+        let message = message.value().unwrap();
         assert_eq!(message["echo"].as_str(), Some("Everything"));
     }
     drop(client);
@@ -230,6 +233,7 @@ fn programs_of_nodes_ask_and_answer_by_plain_messages() {
         else {
             unreachable!()
         };
+        let message = message.value().unwrap();
         assert_eq!((message["heard"].as_str(), message["id"].as_u64()), (Some("Ada"), Some(70)));
 
         let request = cluster.primary.request(worker, "exit", LIMIT).unwrap();
@@ -249,6 +253,7 @@ fn an_answer_to_what_was_never_asked_here_is_a_message() {
     else {
         unreachable!()
     };
+    let message = message.value().unwrap();
     assert_eq!(message["cmd"].as_str(), Some("CLUSTER_RESPONSE"));
     assert_eq!(message["id"].as_u64(), Some(99));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cluster_primary::agent::Work;
 use cluster_primary::{
-    Event, LeaveProgress, Settings, Signal, StopBy, Value, WorkerError, WorkerId, WorkerState,
+    Event, LeaveProgress, Settings, Signal, StopBy, WorkerError, WorkerId, WorkerState,
 };
 use support::Cluster;
 
@@ -40,7 +40,7 @@ impl FakeNode {
         settings.node_agent = true;
         let mut cluster = Cluster::with(settings);
         let worker = cluster.fork();
-        let done = |e: &Event| matches!(e, Event::Message { message: Value::String(word), .. } if word == "done");
+        let done = |e: &Event| matches!(e, Event::Message { message, .. } if *message == "done");
         cluster.until("it is done", done);
         (cluster, worker)
     }

@@ -82,7 +82,7 @@ async fn waits_that_are_given_up_lose_nothing() {
     let echoes: Vec<_> = seen
         .iter()
         .filter_map(|event| match event {
-            Event::Message { message, .. } => message["echo"].as_u64(),
+            Event::Message { message, .. } => message.value().ok()?["echo"].as_u64(),
             _ => None,
         })
         .collect();

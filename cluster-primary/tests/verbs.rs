@@ -26,6 +26,7 @@ fn messages_go_both_ways() {
     cluster.primary.send(worker, Object::new().with("hello", 1)).expect("it is connected");
     let heard = cluster.until("echo", |e| matches!(e, Event::Message { .. }));
     let Event::Message { message, handle: None, .. } = heard else { panic!("{heard:?}") };
+    let message = message.value().expect("it can be decoded");
     assert_eq!(message["echo"]["hello"].as_u64(), Some(1));
     // The protocol's own are not a user's to send.
     let own = Object::new().with("cmd", "NODE_CLUSTER");
@@ -40,6 +41,7 @@ fn messages_go_both_ways() {
     for n in 0..2000 {
         let heard = cluster.until("echo", |e| matches!(e, Event::Message { .. }));
         let Event::Message { message, .. } = heard else { unreachable!() };
+        let message = message.value().expect("it can be decoded");
         assert_eq!(message["echo"]["n"].as_u64(), Some(n));
     }
 }

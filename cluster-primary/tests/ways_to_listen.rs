@@ -62,7 +62,7 @@ impl Asking {
         self.cluster.primary.send(worker, order).expect("it is connected");
         let message = |e: &Event| matches!(e, Event::Message { worker: w, .. } if *w == worker);
         match self.cluster.until("answer", message) {
-            Event::Message { message, .. } => message,
+            Event::Message { message, .. } => message.value().expect("it can be decoded"),
             _ => unreachable!("it was asked for"),
         }
     }

@@ -3,8 +3,10 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use cluster_proto::{
-    Advanced, ClusterBody, Codec, Deframer, HandleKind, Json, Message, Object, Postcard, ServerKey,
+    Advanced, ClusterBody, Codec, Deframer, Encoding, FrameReader, HandleKind, Json, Message,
+    Object, Postcard, ServerKey,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -70,6 +72,26 @@ fn decode(c: &mut Criterion) {
     }
 }
 
+/// As `decode`, by what leaves users' messages as they came.
+fn read(c: &mut Criterion) {
+    let mut group = c.benchmark_group("read");
+    let encodings = [Encoding::Json, Encoding::Advanced, Encoding::Postcard];
+    for ((name_of_encoding, codec), encoding) in codecs().into_iter().zip(encodings) {
+        for (name, message) in messages() {
+            let frame = frame(codec, &message);
+            let payload = Bytes::from(payload(codec, &frame));
+            let mut reader = FrameReader::new(encoding);
+            group.throughput(Throughput::Bytes(frame.len() as u64));
+            group.bench_function(BenchmarkId::new(name_of_encoding, name), |b| {
+                b.iter(|| match reader.at_once(black_box(&payload)) {
+                    Some(message) => message,
+                    None => reader.finish(payload.clone()).unwrap(),
+                });
+            });
+        }
+    }
+}
+
 /// A stream of many small frames or few large ones, in reads of 64 KiB as `cluster-ipc` makes them.
 fn deframe(c: &mut Criterion) {
     let mut group = c.benchmark_group("deframe");
@@ -96,5 +118,5 @@ fn deframe(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, encode, decode, deframe);
+criterion_group!(benches, encode, decode, read, deframe);
 criterion_main!(benches);

@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use bytes::Bytes;
+
 pub use state::DeframerState;
 
 /// How frames are told apart.
@@ -51,6 +53,8 @@ pub struct Deframer {
     start: usize,
     /// Bytes behind `start` that are known to hold no newline.
     scanned: usize,
+    /// The next frame, if it is known where it ends: its payload behind `start`, and its whole length.
+    found: Option<(Range<usize>, usize)>,
     /// The place of `buf[start]` in the stream.
     position: u64,
     /// A frame was given out, since room was last made, for which more memory is wanted than is kept
@@ -77,6 +81,7 @@ impl Deframer {
             buf: Vec::new(),
             start: 0,
             scanned: 0,
+            found: None,
             position: 0,
             large: false,
             failed: None,
@@ -94,6 +99,7 @@ impl Deframer {
     pub fn set_framing(&mut self, framing: Framing) {
         self.framing = framing;
         self.scanned = 0;
+        self.found = None;
     }
 
     /// Takes received bytes. After an error they are of no use, and are dropped.
@@ -130,30 +136,81 @@ impl Deframer {
     /// [`FrameError`] for a frame over the limit, as soon as that is known; the stream is of no
     /// use from there on, and the error stays.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        let found = match self.framing {
-            Framing::Line => self.find_line(),
-            Framing::Length => self.find_length(),
-        };
-        let (payload, whole) = match found {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.failed = Some(error.clone());
-                // Nothing behind it can be told apart: none of it is kept.
-                (self.buf, self.start) = (Vec::new(), 0);
-                return Err(error);
+        let Some((payload, range)) = self.take()? else { return Ok(None) };
+        Ok(Some(Frame { payload: &self.buf[payload], range }))
+    }
+
+    /// So much of the next frame's payload as has been received, and whether that is all of it.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame).
+    pub fn peek(&mut self) -> Result<(&[u8], bool), FrameError> {
+        let whole = self.find()?;
+        let payload = match &self.found {
+            Some((payload, _)) => self.start + payload.start..self.start + payload.end,
+            None => {
+                let header = if self.framing == Framing::Length { Framing::HEADER } else { 0 };
+                (self.start + header).min(self.buf.len())..self.buf.len()
             }
         };
+        Ok((&self.buf[payload], whole))
+    }
+
+    /// As [`next_frame`](Self::next_frame), the payload by itself: a long one is not copied.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame).
+    pub fn next_owned(&mut self) -> Result<Option<(Bytes, Range<u64>)>, FrameError> {
+        let Some((payload, range)) = self.take()? else { return Ok(None) };
+        if payload.len() < RETAINED {
+            return Ok(Some((Bytes::copy_from_slice(&self.buf[payload]), range)));
+        }
+        // The memory goes with it; what follows begins anew.
+        let rest = self.buf[self.start..].to_vec();
+        let mut bytes = core::mem::replace(&mut self.buf, rest);
+        self.start = 0;
+        self.large = false;
+        bytes.truncate(payload.end);
+        Ok(Some((Bytes::from(bytes).slice(payload), range)))
+    }
+
+    /// Takes the next frame, if it is there: where its payload lies, and its place in the stream.
+    fn take(&mut self) -> Result<Option<(Range<usize>, Range<u64>)>, FrameError> {
+        self.find()?;
+        let Some((payload, whole)) = self.found.take() else { return Ok(None) };
         let payload = self.start + payload.start..self.start + payload.end;
         let from = self.position;
         self.position += whole as u64;
         self.start += whole;
         self.scanned = 0;
         self.large |= whole > RETAINED;
-        Ok(Some(Frame { payload: &self.buf[payload], range: from..self.position }))
+        Ok(Some((payload, from..self.position)))
+    }
+
+    /// Finds out where the next frame ends, if it is there; whether it is.
+    fn find(&mut self) -> Result<bool, FrameError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.found.is_some() {
+            return Ok(true);
+        }
+        let found = match self.framing {
+            Framing::Line => self.find_line(),
+            Framing::Length => self.find_length(),
+        };
+        match found {
+            Ok(found) => {
+                self.found = found;
+                Ok(self.found.is_some())
+            }
+            Err(error) => {
+                self.failed = Some(error.clone());
+                // Nothing behind it can be told apart: none of it is kept.
+                (self.buf, self.start) = (Vec::new(), 0);
+                Err(error)
+            }
+        }
     }
 
     /// Where the payload lies behind `start`, and how long the whole frame is.

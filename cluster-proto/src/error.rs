@@ -26,6 +26,19 @@ pub enum DecodeError {
     /// A user's message that nests deeper than 127 levels, else as it should be. What follows it can
     /// be read.
     TooDeep,
+    /// A message of the protocol's own that is longer than one needs to be. (Users' messages have the
+    /// frame's limit.)
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+        /// Its length without what its handle goes with, in bytes.
+        length: usize,
+    },
+    /// There are more values in it than were asked for.
+    TooManyValues {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for DecodeError {
@@ -37,6 +50,13 @@ impl fmt::Display for DecodeError {
             }
             Self::NestedHandle => f.write_str("the message wraps a handle too many times"),
             Self::TooDeep => f.write_str("the message nests deeper than 127 levels"),
+            Self::TooLong { limit, length } => write!(
+                f,
+                "a message of the protocol's own has {length} bytes, which is over the limit of {limit}"
+            ),
+            Self::TooManyValues { limit } => {
+                write!(f, "the message holds more than {limit} values")
+            }
         }
     }
 }

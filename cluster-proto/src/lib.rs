@@ -6,6 +6,7 @@
 //! - [`Message`] and its parts: everything that a Node.js cluster says, typed;
 //! - [`Codec`]: messages to bytes and back, as [`Json`] (what Node speaks) or [`Postcard`];
 //! - [`Deframer`]: bytes in any split to frames, with limits;
+//! - [`FrameReader`], [`UserMessage`]: users' messages of a peer that may be hostile, as they came;
 //! - [`Gate`]: what may be sent while a descriptor is un-ACKed;
 //! - [`Value::encode`], [`IntoMessage`]: messages of the application's own types (feature `serde`);
 //! - [`Exchange`], [`Requests`]: requests with answers, on top of messages;
@@ -86,6 +87,8 @@ mod deframe;
 pub mod env;
 mod error;
 mod field;
+#[cfg(all(feature = "json", feature = "advanced", feature = "postcard"))]
+mod frame_reader;
 mod gate;
 #[cfg(feature = "serde")]
 pub mod hex;
@@ -99,11 +102,14 @@ mod request;
 mod rich;
 #[cfg(feature = "serde")]
 mod rich_serde;
+#[cfg(any(feature = "json", feature = "advanced", feature = "postcard"))]
+mod scan;
 mod socket_counts;
 #[cfg(feature = "tagged")]
 mod tagged;
 #[cfg(feature = "serde")]
 mod typed;
+mod user_message;
 mod value;
 #[cfg(feature = "serde")]
 mod value_serde;
@@ -118,6 +124,8 @@ pub use codec::{BunJson, Json};
 pub use deframe::{DEFAULT_MAX_FRAME, Deframer, DeframerState, Frame, FrameError, Framing};
 pub use error::{DecodeError, EncodeError, StateError};
 pub use field::Field;
+#[cfg(all(feature = "json", feature = "advanced", feature = "postcard"))]
+pub use frame_reader::{Encoding, FrameReader, MAX_INTERNAL};
 pub use gate::{FrameClass, Gate, GateOutput, GateState, UnderWay, UnexpectedAnswer};
 pub use key::ServerKey;
 pub use listen::{
@@ -135,6 +143,7 @@ pub use socket_counts::SocketCounts;
 pub use tagged::TaggedError;
 #[cfg(feature = "serde")]
 pub use typed::{IntoMessage, TypeError};
+pub use user_message::UserMessage;
 pub use value::{Number, Object, Value};
 
 #[cfg(all(doctest, feature = "json"))]

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-use crate::{ListenQuery, ListenReply, Object, ServerKey, Value};
+use crate::{ListenQuery, ListenReply, Object, ServerKey, UserMessage, Value};
 
 /// What one frame says.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub enum Message {
     Internal(Object),
     /// A user's message.
     User(Value),
+    /// A user's message that is not decoded: so a [`FrameReader`](crate::FrameReader) has it.
+    Encoded(UserMessage),
 }
 
 impl Message {

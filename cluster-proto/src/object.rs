@@ -52,7 +52,8 @@ impl Message {
         read_message(value, MAX_WRAPS)
     }
 
-    /// The message as the object (or, of a user, the value) that Node would send.
+    /// The message as the object (or, of a user, the value) that Node would send. One that is
+    /// [encoded](Self::Encoded) and cannot be decoded is null.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Cluster(message) => write_cluster(message).into(),
@@ -62,6 +63,7 @@ impl Message {
             Self::SocketList(list) => write_socket_list(list).into(),
             Self::Internal(object) => object.clone().into(),
             Self::User(value) => value.clone(),
+            Self::Encoded(message) => message.value().unwrap_or_default(),
         }
     }
 }

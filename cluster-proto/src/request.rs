@@ -32,24 +32,26 @@ const REQUEST: &str = "CLUSTER_REQUEST";
 const RESPONSE: &str = "CLUSTER_RESPONSE";
 
 /// A user's message, by what it is to requests.
+///
+/// `B` is what a body is: a [`Value`], or a [`UserMessage`](crate::UserMessage) that is not decoded.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Exchange {
+pub enum Exchange<B = Value> {
     /// The peer asks.
     Request {
         /// The asker's number of it, which its answer bears.
         id: u64,
         /// What it asks.
-        body: Value,
+        body: B,
     },
     /// The peer answers.
     Response {
         /// The number of the request.
         id: u64,
         /// The answer, or why there is none.
-        answer: Result<Value, String>,
+        answer: Result<B, String>,
     },
     /// Neither.
-    Message(Value),
+    Message(B),
 }
 
 impl Exchange {
@@ -71,13 +73,22 @@ impl Exchange {
                 let there = |error: &Value| !error.is_null() && !error.is_undefined();
                 let answer = match object.remove("error").filter(there) {
                     None => Ok(object.remove("body").unwrap_or_default()),
-                    Some(Value::String(reason)) => Err(reason),
-                    Some(other) => Err(reason(&other)),
+                    Some(error) => Err(reason(error)),
                 };
                 Self::Response { id, answer }
             }
             None => Self::Message(object.into()),
         }
+    }
+
+    /// The number of that message, and whether it asks: if it is a request or an answer.
+    pub(crate) fn id_of(message: &Value) -> Option<(u64, bool)> {
+        let asks = match message["cmd"].as_str()? {
+            REQUEST => true,
+            RESPONSE => false,
+            _ => return None,
+        };
+        message["id"].as_u64().map(|id| (id, asks))
     }
 
     /// The message that says it.
@@ -96,9 +107,10 @@ impl Exchange {
     }
 }
 
-/// What a program says instead of a string: an `Error`'s message, or an object's.
-fn reason(error: &Value) -> String {
-    let text = match error {
+/// What a program says: a text, or instead of it an `Error`'s message, or an object's.
+pub(crate) fn reason(error: Value) -> String {
+    let text = match &error {
+        Value::String(reason) => Some(reason.as_str()),
         Value::Rich(rich) => match &**rich {
             crate::Rich::Error(error) => error.message.as_ref().and_then(Value::as_str),
             _ => None,

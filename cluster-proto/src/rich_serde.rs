@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt;
 
@@ -176,18 +177,19 @@ impl Serialize for Parts<Vec<&Value>> {
 }
 
 /// Reads [`Parts`], at most `depth` levels of values.
-pub(crate) struct PartsSeed {
+pub(crate) struct PartsSeed<'l> {
     pub(crate) depth: usize,
+    pub(crate) left: &'l Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for PartsSeed {
+impl<'de> DeserializeSeed<'de> for PartsSeed<'_> {
     type Value = Parts<Vec<Value>>;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
         d.deserialize_tuple(4, self)
     }
 }
 
-impl<'de> Visitor<'de> for PartsSeed {
+impl<'de> Visitor<'de> for PartsSeed<'_> {
     type Value = Parts<Vec<Value>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,7 +204,7 @@ impl<'de> Visitor<'de> for PartsSeed {
         // At the last level only what holds nothing may stand.
         let values = match self.depth {
             0 => seq.next_element_seed(NoItems)?,
-            depth => seq.next_element_seed(Items { depth })?,
+            depth => seq.next_element_seed(Items { depth, left: self.left })?,
         };
         Ok(Parts { kind, bytes, texts, values: values.ok_or_else(short)? })
     }

@@ -151,6 +151,16 @@ by_itself!(
     f64,
 );
 
+impl IntoMessage for crate::UserMessage {
+    fn into_message(self) -> Result<Value, EncodeError> {
+        let unreadable = |error: crate::DecodeError| EncodeError::Unsupported {
+            encoding: "a message",
+            what: error.to_string(),
+        };
+        self.into_value().map_err(unreadable)
+    }
+}
+
 impl<T: IntoMessage> IntoMessage for Option<T> {
     fn into_message(self) -> Result<Value, EncodeError> {
         self.map_or(Ok(Value::Null), T::into_message)

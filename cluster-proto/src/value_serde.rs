@@ -5,6 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 
 use serde::de::{
@@ -94,14 +95,15 @@ impl<'de> Deserialize<'de> for Value {
         if d.is_human_readable() {
             d.deserialize_any(Plain)
         } else {
-            Tagged { depth: MAX_DEPTH }.deserialize(d)
+            Tagged::within(&Cell::new(usize::MAX)).deserialize(d)
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_map(Members { depth: MAX_DEPTH })
+        let left = Cell::new(usize::MAX);
+        d.deserialize_map(Members { depth: MAX_DEPTH, left: &left })
     }
 }
 
@@ -159,29 +161,34 @@ impl<'de> Visitor<'de> for Plain {
     }
 }
 
-/// Reads the tagged form, at most `depth` levels of it.
+/// Reads the tagged form, at most `depth` levels of it, and as many values as are `left`.
 #[derive(Clone, Copy)]
-struct Tagged {
+pub(crate) struct Tagged<'l> {
     depth: usize,
+    left: &'l Cell<usize>,
 }
 
-impl Tagged {
+impl<'l> Tagged<'l> {
+    pub(crate) fn within(left: &'l Cell<usize>) -> Self {
+        Self { depth: MAX_DEPTH, left }
+    }
+
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
-            Some(depth) => Ok(Self { depth }),
+            Some(depth) => Ok(Self { depth, ..self }),
             None => Err(E::custom("the value nests too deep")),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Tagged {
+impl<'de> DeserializeSeed<'de> for Tagged<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
         d.deserialize_enum(NAME, VARIANTS, self)
     }
 }
 
-impl<'de> Visitor<'de> for Tagged {
+impl<'de> Visitor<'de> for Tagged<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,6 +197,9 @@ impl<'de> Visitor<'de> for Tagged {
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
         let (tag, content) = data.variant::<u32>()?;
+        let (depth, left) = (self.depth, self.left);
+        let rest = left.get().checked_sub(1);
+        left.set(rest.ok_or_else(|| A::Error::custom("too many values"))?);
         Ok(match tag {
             0 => {
                 content.unit_variant()?;
@@ -200,10 +210,10 @@ impl<'de> Visitor<'de> for Tagged {
             3 => Value::from(content.newtype_variant::<i64>()?),
             4 => Value::from(content.newtype_variant::<f64>()?),
             5 => Value::String(content.newtype_variant()?),
-            6 => Value::Array(content.newtype_variant_seed(Items { depth: self.depth })?),
-            7 => Value::Object(content.newtype_variant_seed(Members { depth: self.depth })?),
+            6 => Value::Array(content.newtype_variant_seed(Items { depth, left })?),
+            7 => Value::Object(content.newtype_variant_seed(Members { depth, left })?),
             8 => {
-                let parts = content.newtype_variant_seed(PartsSeed { depth: self.depth })?;
+                let parts = content.newtype_variant_seed(PartsSeed { depth, left })?;
                 let rich = parts.into_rich();
                 rich.ok_or_else(|| A::Error::custom("a value that JSON has no form for, broken"))?
                     .into()
@@ -213,18 +223,19 @@ impl<'de> Visitor<'de> for Tagged {
     }
 }
 
-pub(crate) struct Items {
+pub(crate) struct Items<'l> {
     pub(crate) depth: usize,
+    pub(crate) left: &'l Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for Items {
+impl<'de> DeserializeSeed<'de> for Items<'_> {
     type Value = Vec<Value>;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Vec<Value>, D::Error> {
         d.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for Items {
+impl<'de> Visitor<'de> for Items<'_> {
     type Value = Vec<Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,7 +243,7 @@ impl<'de> Visitor<'de> for Items {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Value>, A::Error> {
-        let deeper = Tagged { depth: self.depth }.deeper()?;
+        let deeper = Tagged { depth: self.depth, left: self.left }.deeper()?;
         let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(MAX_PREALLOCATED));
         while let Some(item) = seq.next_element_seed(deeper)? {
             items.push(item);
@@ -241,18 +252,19 @@ impl<'de> Visitor<'de> for Items {
     }
 }
 
-struct Members {
+struct Members<'l> {
     depth: usize,
+    left: &'l Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for Members {
+impl<'de> DeserializeSeed<'de> for Members<'_> {
     type Value = Object;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Object, D::Error> {
         d.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for Members<'_> {
     type Value = Object;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,7 +272,7 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let deeper = Tagged { depth: self.depth }.deeper()?;
+        let deeper = Tagged { depth: self.depth, left: self.left }.deeper()?;
         let mut members = Vec::with_capacity(map.size_hint().unwrap_or(0).min(MAX_PREALLOCATED));
         while let Some(name) = map.next_key()? {
             members.push((name, map.next_value_seed(deeper)?));

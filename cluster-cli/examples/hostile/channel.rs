@@ -57,6 +57,20 @@ impl RawChannel {
         self.write(&bytes[sent..])
     }
 
+    /// Reads until that was among what was read.
+    pub(crate) fn read_until(&self, text: &[u8]) -> io::Result<()> {
+        let mut read = Vec::new();
+        let mut buffer = vec![0; 64 << 10];
+        while !read.windows(text.len()).any(|window| window == text) {
+            let (_, length) = recv(&self.0, &mut buffer, RecvFlags::empty())?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            read.extend_from_slice(&buffer[..length]);
+        }
+        Ok(())
+    }
+
     /// Reads, and ignores, everything until the primary closes the channel.
     pub(crate) fn read_to_end(&self) -> Outcome {
         let mut buffer = vec![0; 64 << 10];

@@ -11,6 +11,7 @@
 mod channel;
 mod descriptors;
 mod listeners;
+mod messages;
 mod serve;
 
 use std::error::Error;
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
 /// Carries out an attack; the process ends when it returns.
 fn carry_out(attack: &str, options: &[String]) -> Outcome {
     let channel = RawChannel::open()?;
+    if attack == "messages" {
+        // In the encoding that it is about.
+        return messages::send(&channel, options);
+    }
     channel.say_online()?;
     if let Some(outcome) = descriptors::attack(attack, options, &channel) {
         return outcome;

@@ -26,8 +26,8 @@ impl<W: AsFd> Events<W> {
         Self { to, rest: Vec::new(), lost: 0, failure: None, told_at: None }
     }
 
-    /// Writes a line, its end included, or counts it. Without a reader nothing is done.
-    pub(crate) fn write(&mut self, text: &[u8]) {
+    /// Writes a line, given in parts and with its end, or counts it. Without a reader nothing is done.
+    pub(crate) fn write(&mut self, text: &[&[u8]]) {
         let due = self.told_at.is_none_or(|at| now().duration_since(at) >= AT_MOST_EVERY);
         let goes_on = self.flush() && (!due || self.tell()) && self.flush();
         if !goes_on || !self.begin(text) {
@@ -42,7 +42,7 @@ impl<W: AsFd> Events<W> {
         }
         let what = lost(self.lost, self.failure);
         let told = Object::new().with("type", "warning").with("message", what);
-        let begun = self.begin((line(told) + "\n").as_bytes());
+        let begun = self.begin(&[(line(told) + "\n").as_bytes()]);
         if begun {
             (self.lost, self.told_at) = (0, Some(now()));
         }
@@ -50,17 +50,24 @@ impl<W: AsFd> Events<W> {
     }
 
     /// Writes a line, or begins it and keeps the rest. If not even that is possible, it is not written.
-    fn begin(&mut self, text: &[u8]) -> bool {
-        match write_all(&self.to, text) {
-            Err((written, error)) if may_pass(&self.to, error) => {
-                self.failure = Some(error);
-                if written > 0 {
-                    text[written..].clone_into(&mut self.rest);
+    fn begin(&mut self, text: &[&[u8]]) -> bool {
+        for (at, part) in text.iter().enumerate() {
+            match write_all(&self.to, part) {
+                Err((written, error)) if may_pass(&self.to, error) => {
+                    self.failure = Some(error);
+                    let is_begun = written > 0 || text[..at].iter().any(|part| !part.is_empty());
+                    if is_begun {
+                        self.rest = part[written..].to_vec();
+                        self.rest.extend(text[at + 1..].concat());
+                    }
+                    return is_begun;
                 }
-                written > 0
+                // There is no reader.
+                Err(_) => return true,
+                Ok(()) => {}
             }
-            _ => true,
         }
+        true
     }
 
     /// Writes the rest of the line that was begun; whether it is written.

@@ -17,7 +17,8 @@ use cluster_primary::control::{
 };
 use cluster_primary::supervisor::{self, Config, Happening, Notice, Outcome, State, Supervised};
 use cluster_primary::{
-    Event, Mono, Object, Primary, Request, Settings, Signal, Value, WatchId, WorkerId, scheduling,
+    Event, Mono, Object, Primary, Request, Settings, Signal, UserMessage, WatchId, WorkerId,
+    scheduling,
 };
 
 use crate::args::Run;
@@ -355,20 +356,19 @@ impl Runner {
     }
 
     /// Whether a message has an effect, or a reader.
-    fn hears(&self, message: &Value) -> bool {
+    fn hears(&self, message: &UserMessage) -> bool {
         let config = self.cluster.supervisor().config();
-        let is_sign =
-            config.ready == supervisor::Ready::Message && message.as_str() == Some("ready");
+        let is_sign = config.ready == supervisor::Ready::Message && *message == "ready";
         self.has_listener() || is_sign
     }
 
     /// Says, once for each program, that its messages are read by nothing. (Whoever drives a `cluster
     /// serve` knows whether it listens.)
-    fn mention_unheard(&mut self, worker: WorkerId, message: &Value) {
+    fn mention_unheard(&mut self, worker: WorkerId, message: &UserMessage) {
         if self.kept.is_none() {
             return;
         }
-        let is_ready = message.as_str() == Some("ready");
+        let is_ready = *message == "ready";
         let program = self.cluster.primary().settings().exec.clone();
         if self.unheard.insert(Unheard { program, is_ready }) {
             self.report.unheard(worker, is_ready);

@@ -178,6 +178,8 @@ impl<T: Transport> Channel<T> {
                 waiting,
             ),
             unpacked: Unpacked::from_state(state.unpacked, received),
+            reader: None,
+            allowance: None,
             native: state.native,
             short_reads: state.short_reads,
             drained: state.drained,

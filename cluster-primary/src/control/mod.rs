@@ -41,7 +41,13 @@
 //! Whoever may connect may run programs as this user: the socket's mode is 0600, and a peer of
 //! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
 //! one that does not read is cut off, and the primary goes on. Events that clients have not read yet
-//! wait in memory, up to 256 MiB in total; workers never wait for clients.
+//! wait in memory, up to 256 MiB in total; workers never wait for clients. Of lines that clients have begun
+//! and not ended 72 MiB are kept in total; beyond that, the longest one is an error.
+//!
+//! # A hostile worker
+//! A message that came as JSON is passed on in the words in which it came, and takes no more memory for
+//! that. One that came otherwise is converted if it has up to 16 MiB and 131,072 values; else an `error`
+//! event comes in its place.
 
 mod backlog;
 mod calls;
@@ -52,11 +58,13 @@ mod rpc;
 mod server;
 mod session;
 mod status;
+mod text;
 
 pub use order::{Order, OrderId, Refusal};
-pub use render::{event as event_object, notice as notice_object};
+pub use render::{event as event_object, event_text, notice as notice_object};
 pub use server::{ControlError, ControlServer};
 pub use status::{ReloadFailure, Status, status_object};
+pub use text::Text;
 
 /// Reads a line as the server does, and writes the error if it is one: for fuzzing.
 #[doc(hidden)]

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cluster_proto::{Object, Value};
+use cluster_proto::{DecodeError, Json, Object, UserMessage, Value};
 
+use super::rpc;
+use super::text::Text;
 use crate::supervisor::{Cause, Death, Notice};
 use crate::tree::LeftoverProgress;
 use crate::{
@@ -17,6 +19,8 @@ use crate::{
 
 /// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
 /// no name for.
+///
+/// A message that is too large to be converted is told as an `error`.
 ///
 /// With `tagged` what JSON cannot say of a message is written as
 /// [`Value::to_tagged`] does: for messages of an `advanced` channel.
@@ -34,13 +38,15 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("address", address(at))
             .with("code", errno_name(error))
             .with("message", error.to_string()),
-        Event::Message { worker, message, handle } => {
-            told(about("message", worker), message, handle, tagged)
-        }
+        Event::Message { worker, message, handle } => match converted(message) {
+            Ok(message) => told(about("message", worker), &message, handle, tagged),
+            Err(failure) => failure.event(about("error", worker)),
+        },
         // To whoever hears it here it is a message, which may be answered by one.
-        Event::Request { worker, request, body, handle } => {
-            told(about("message", worker), &request.as_message(body.clone()), handle, tagged)
-        }
+        Event::Request { worker, request, body, handle } => match converted(body) {
+            Ok(body) => told(about("message", worker), &request.as_message(body), handle, tagged),
+            Err(failure) => failure.event(about("error", worker)),
+        },
         Event::Stdio { worker, fd, data } => {
             about("stdio", worker).with("fd", *fd).with("data", STANDARD.encode(data))
         }
@@ -78,6 +84,75 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             .with("instead", Fallback::Handoff.as_str())
             .with("message", format!("{runtime} cannot serve a socket that it is sent")),
         _ => return None,
+    })
+}
+
+/// As [`event`], as JSON. What came as JSON is passed on in the words in which it came, and is not copied if
+/// it is long.
+pub fn event_text(event: &Event, tagged: bool) -> Option<Text> {
+    let of_message = match event {
+        Event::Message { worker, message, handle } if !tagged => {
+            message.to_json().map(|json| (worker, None, json, handle))
+        }
+        Event::Request { worker, request, body, handle } if !tagged => {
+            body.to_json().map(|json| (worker, Some(request.id()), json, handle))
+        }
+        _ => None,
+    };
+    let Some((worker, request, json, handle)) = of_message else {
+        return self::event(event, tagged).map(|object| rpc::text(object).into());
+    };
+    let mut head = format!(r#"{{"type":"message","worker":{worker},"message":"#);
+    let mut tail = String::new();
+    if let Some(id) = request {
+        head.push_str(&format!(r#"{{"cmd":"CLUSTER_REQUEST","id":{id},"body":"#));
+        tail.push('}');
+    }
+    if let Some(handle) = handle {
+        let name = Json::text(&handle.kind.name().into()).unwrap_or_default();
+        tail.push_str(&format!(r#","handle":{name}"#));
+    }
+    tail.push('}');
+    Some(Text::around(head.into_bytes(), json, tail.as_bytes()))
+}
+
+/// Messages that are converted to JSON: the longest, and the most values that one may hold. A tree of these
+/// is made, and a text.
+const MAX_CONVERTED: usize = 16 << 20;
+const MAX_CONVERTED_VALUES: usize = 128 << 10;
+
+/// Why a message is not told.
+enum NotTold {
+    TooLarge,
+    Broken(DecodeError),
+}
+
+impl NotTold {
+    fn event(self, about: Object) -> Object {
+        let (code, message) = match self {
+            Self::TooLarge => (
+                "ERR_IPC_TOO_LARGE",
+                format!(
+                    "a message of its is not shown: it is not JSON, and is converted only up to {} MiB and \
+                     {MAX_CONVERTED_VALUES} values",
+                    MAX_CONVERTED >> 20
+                ),
+            ),
+            Self::Broken(error) => {
+                ("ERR_IPC_BAD_MESSAGE", format!("a message of its cannot be read: {error}"))
+            }
+        };
+        about.with("code", code).with("message", message)
+    }
+}
+
+fn converted(message: &UserMessage) -> Result<Value, NotTold> {
+    if message.encoded_len().is_some_and(|length| length > MAX_CONVERTED) {
+        return Err(NotTold::TooLarge);
+    }
+    message.value_within(MAX_CONVERTED_VALUES).map_err(|error| match error {
+        DecodeError::TooManyValues { .. } => NotTold::TooLarge,
+        error => NotTold::Broken(error),
     })
 }
 

@@ -1,9 +1,10 @@
 //! JSON-RPC 2.0, without I/O: a line to a request, and answers to lines.
 
-use cluster_proto::{DecodeError, Json, Object, Value};
+use cluster_proto::{DecodeError, Encoding, FrameReader, Json, Message, Object, Value};
 use serde::Deserialize;
 
 use super::params::{self, Call};
+use super::text::Text;
 
 /// What a client wants.
 pub(super) struct Request {
@@ -54,6 +55,23 @@ impl Failure {
 /// The longest line, in bytes.
 pub(super) const MAX_LINE: usize = 64 << 20;
 
+/// Bytes of all lines that clients have begun and not ended: one of the longest, and some more.
+pub(super) const MAX_UNFINISHED: usize = MAX_LINE + (8 << 20);
+
+/// Values that a line may hold, of all kinds.
+const MAX_VALUES: usize = 1 << 20;
+
+/// Lines that are shorter are read whatever they hold.
+const COUNTED: usize = 4 << 20;
+
+/// What is answered to a line that is given up because all clients together have begun too much.
+pub(super) fn too_much() -> Failure {
+    Failure::parse(format_args!(
+        "the unfinished lines of all clients together are longer than {MAX_UNFINISHED} bytes, and this \
+         was the longest"
+    ))
+}
+
 /// What is answered to a line that is longer.
 pub(super) fn too_long() -> Failure {
     Failure::parse(format_args!("it is longer than {MAX_LINE} bytes"))
@@ -62,7 +80,7 @@ pub(super) fn too_long() -> Failure {
 /// Reads a line, without its newline.
 pub(super) fn read(line: &[u8]) -> Request {
     let no_request = |failure| Request { id: Some(Value::Null), call: Err(failure) };
-    let value = match Json::value(line) {
+    let value = match parse(line) {
         Ok(value) => value,
         Err(error) => {
             let failure = match error {
@@ -86,6 +104,17 @@ pub(super) fn read(line: &[u8]) -> Request {
         id
     };
     Request { id, call }
+}
+
+/// The values of a line, if they are not so many that their tree would be too large.
+fn parse(line: &[u8]) -> Result<Value, DecodeError> {
+    if line.len() > COUNTED {
+        let mut reader = FrameReader::new(Encoding::Json);
+        if let Message::Encoded(message) = reader.finish(line.to_vec().into())? {
+            return message.value_within(MAX_VALUES);
+        }
+    }
+    Json::value(line)
 }
 
 /// The `id` of a request that could not be read, if it is JSON as far as that goes: one that nests
@@ -127,12 +156,17 @@ fn call(object: &mut Object, id: Option<&Value>) -> Result<Call, Failure> {
 }
 
 fn line(object: Object) -> Vec<u8> {
+    let mut line = text(object);
+    line.push(b'\n');
+    line
+}
+
+/// An object as JSON.
+pub(super) fn text(object: Object) -> Vec<u8> {
     let object = Value::from(object);
     // What JSON has no form for should have been described before; it is better late than lost.
-    let line = Json::text(&object).or_else(|_| Json::text(&object.to_tagged()));
-    let mut line = line.unwrap_or_default();
-    line.push('\n');
-    line.into_bytes()
+    let text = Json::text(&object).or_else(|_| Json::text(&object.to_tagged()));
+    text.unwrap_or_default().into_bytes()
 }
 
 fn head() -> Object {
@@ -157,6 +191,11 @@ pub(super) fn failed(id: Option<&Value>, failure: &Failure) -> Vec<u8> {
 /// An event.
 pub(super) fn notification(params: Object) -> Vec<u8> {
     line(head().with("method", "event").with("params", params))
+}
+
+/// As [`notification`], of an event that is a text already.
+pub(super) fn notification_of(event: Text) -> Text {
+    event.within(br#"{"jsonrpc":"2.0","method":"event","params":"#, b"}\n")
 }
 
 #[cfg(test)]

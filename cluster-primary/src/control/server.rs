@@ -24,6 +24,7 @@ use super::params::Call;
 use super::render;
 use super::rpc::{self, Failure, Request};
 use super::session::{CutOff, Session};
+use super::text::Text;
 use crate::driver::{Clock, Closer, ControlSocket, SocketFile, bounded_calls};
 use crate::supervisor::Notice;
 use crate::{Event, Primary};
@@ -286,6 +287,17 @@ impl ControlServer {
         }
     }
 
+    /// Gives up the longest of the lines that clients have begun, until all of them together are short
+    /// enough.
+    fn limit_unfinished(&mut self) {
+        while self.backlog.unfinished() > rpc::MAX_UNFINISHED {
+            let longest = self.clients.values_mut().max_by_key(|client| client.unfinished());
+            let Some(client) = longest else { return };
+            client.drop_unfinished();
+            client.say(rpc::failed(Some(&Value::Null), &rpc::too_much()));
+        }
+    }
+
     /// Cuts off the client that is furthest behind, if any is.
     fn cut_off_furthest(&mut self, limit: usize) -> bool {
         let behind = self.clients.values_mut().filter(|client| client.is_behind());
@@ -297,10 +309,14 @@ impl ControlServer {
     /// their order.
     pub fn event(&mut self, primary: &Primary, event: &Event) {
         self.answer_disconnects(primary, event);
-        let advanced = Some(Serialization::Advanced);
-        let tagged = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
-            if primary.serialization(*worker) == advanced);
-        if let Some(object) = self.is_listened_to().then(|| render::event(event, tagged)).flatten()
+        if let Event::Message { worker, .. } | Event::Request { worker, .. } = event {
+            // What nobody hears is not looked at.
+            if self.hears_messages() {
+                let tagged = primary.serialization(*worker) == Some(Serialization::Advanced);
+                self.notify_text("message", render::event_text(event, tagged));
+            }
+        } else if self.is_listened_to()
+            && let Some(object) = render::event(event, false)
         {
             self.notify(object);
         }
@@ -324,8 +340,13 @@ impl ControlServer {
 
     fn notify(&mut self, object: Object) {
         let name = object.member("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let line = self.backlog.line(rpc::notification(object));
-        for client in self.clients.values_mut().filter(|client| client.wants(&name)) {
+        self.notify_text(&name, Some(rpc::text(object).into()));
+    }
+
+    fn notify_text(&mut self, name: &str, text: Option<Text>) {
+        let Some(text) = text else { return };
+        let line = self.backlog.line(rpc::notification_of(text));
+        for client in self.clients.values_mut().filter(|client| client.wants(name)) {
             client.share(Arc::clone(&line));
         }
         drop(line);
@@ -417,6 +438,8 @@ impl ControlServer {
     fn serve(&mut self, primary: &mut Primary, id: usize) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let (requests, more) = client.read();
+        self.limit_unfinished();
+        let Some(client) = self.clients.get_mut(&id) else { return };
         if more {
             self.pending.insert(id);
         } else if client.leaving {

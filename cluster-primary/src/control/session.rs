@@ -14,7 +14,7 @@ use cluster_sched::Mono;
 use mio::net::UnixStream;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::backlog::{Backlog, Line};
+use super::backlog::{Backlog, Line, Unfinished};
 use super::params::{EVENTS, USUAL_EVENTS};
 use super::rpc::{self, Request};
 
@@ -79,6 +79,8 @@ pub(super) struct Session {
     searched: usize,
     /// The rest of a line that is too long is passed over.
     skipping: bool,
+    /// What of it is the beginning of a line.
+    unfinished: Unfinished,
     output: Output,
     /// When it must have read more than was written when that was set, if something is queued.
     deadline: Option<(Mono, u64)>,
@@ -106,6 +108,7 @@ impl Session {
             taken: 0,
             searched: 0,
             skipping: false,
+            unfinished: backlog.unfinished_line(),
             output: Output::default(),
             deadline: None,
             cut_off: false,
@@ -177,6 +180,30 @@ impl Session {
 
     /// What is called for, up to a limit; whether there may be more.
     pub(super) fn read(&mut self) -> (Vec<Request>, bool) {
+        let read = self.read_lines();
+        self.count_unfinished();
+        read
+    }
+
+    fn count_unfinished(&mut self) {
+        let is_begun = self.searched == self.input.len();
+        self.unfinished.set(if is_begun { self.input.len() - self.taken } else { 0 });
+    }
+
+    /// Bytes of a line that it has begun.
+    pub(super) fn unfinished(&self) -> usize {
+        self.unfinished.bytes()
+    }
+
+    /// Forgets the line that it has begun, and passes over the rest of it.
+    pub(super) fn drop_unfinished(&mut self) {
+        self.skipping = true;
+        self.input = Vec::new();
+        (self.taken, self.searched) = (0, 0);
+        self.count_unfinished();
+    }
+
+    fn read_lines(&mut self) -> (Vec<Request>, bool) {
         let mut requests = Vec::new();
         let mut lines = 0;
         let mut left = READ_PER_WAKE;
@@ -450,8 +477,7 @@ impl Output {
     fn write(&mut self, stream: &mut UnixStream) -> io::Result<()> {
         let mut left = WRITTEN_PER_WAKE;
         while let Some(line) = self.lines.front().filter(|_| left > 0) {
-            let end = line.len().min(self.begun + WRITTEN_AT_ONCE);
-            match stream.write(&line[self.begun..end]) {
+            match stream.write(line.piece(self.begun, WRITTEN_AT_ONCE)) {
                 Ok(length) => {
                     left = left.saturating_sub(length);
                     self.begun += length;
@@ -476,7 +502,7 @@ impl Output {
     /// All that waits.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.lines.iter().fold(Vec::new(), |mut all, line| {
-            all.extend_from_slice(line);
+            line.parts().iter().for_each(|part| all.extend_from_slice(part));
             all
         });
         bytes.drain(..self.begun);

@@ -27,10 +27,10 @@ use crate::{Event, HandleId, WorkerError, WorkerId};
 
 pub(super) use state::ChildState;
 
-/// Messages and bytes that are taken from one worker before the others have their turn. (Of one
-/// message more bytes may be taken.)
+/// Messages that are taken from one worker, and bytes that are read and looked at, before the others have
+/// their turn: a long message takes many turns.
 const MESSAGES_PER_WAKE: usize = 256;
-const BYTES_PER_WAKE: u64 = 1 << 20;
+const BYTES_PER_WAKE: usize = 256 << 10;
 
 /// Messages that are taken at the most from a worker that has ended.
 const LAST_MESSAGES: usize = 65_536;
@@ -204,7 +204,16 @@ impl Primary {
         }
     }
 
-    fn read_messages(&mut self, now: Duration, worker: WorkerId, most: usize, bytes: u64) -> bool {
+    fn read_messages(
+        &mut self,
+        now: Duration,
+        worker: WorkerId,
+        most: usize,
+        bytes: usize,
+    ) -> bool {
+        let channel = self.children.get_mut(&worker).and_then(|child| child.channel.as_mut());
+        channel.into_iter().for_each(|channel| channel.allow(bytes));
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let mut until = None;
         for _ in 0..most {
             let Some(child) = self.children.get_mut(&worker) else { return false };
@@ -230,6 +239,7 @@ impl Primary {
                 }
             }
             let can_send = channel.can_send();
+            let is_used_up = channel.is_used_up();
             let too_soon = matches!(&received, Ok(Recv::Message(received))
             if answered(&received.message).is_some_and(|seq| {
                 self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
@@ -244,6 +254,7 @@ impl Primary {
                 self.recognise(now, worker);
             }
             match received {
+                Ok(Recv::WouldBlock) if is_used_up => return true,
                 // Nothing can be written to it any more, and this was the last of its words.
                 Ok(Recv::WouldBlock) if !can_send => {
                     self.close_now(now, worker);
@@ -255,7 +266,7 @@ impl Primary {
                     return false;
                 }
                 Ok(Recv::Message(Received {
-                    message: Message::User(message),
+                    message: Message::Encoded(message),
                     handle: None,
                     ..
                 })) => {
@@ -339,7 +350,7 @@ impl Primary {
             // What was written remains to be read; nothing more can be. (Elsewhere it would be lost.)
             let _closed = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
         }
-        self.read_messages(now, worker, LAST_MESSAGES, u64::MAX);
+        self.read_messages(now, worker, LAST_MESSAGES, usize::MAX);
         self.close_agent(now, worker);
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());

@@ -303,7 +303,8 @@ impl Primary {
             .high_water(limits.high_water)
             .queue_limit(limits.queue_limit)
             .native(true)
-            .short_reads(true);
+            .short_reads(true)
+            .encoded(true);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
         channel.keep_unexpected(limits.max_unexpected_handles);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use cluster_ipc::Pressure;
-use cluster_proto::{Exchange, IntoMessage, NoAnswer, Value};
+use cluster_proto::{Exchange, IntoMessage, NoAnswer, UserMessage, Value};
 use serde::{Deserialize, Serialize};
 
 use super::Primary;
@@ -26,6 +26,11 @@ impl Request {
     /// Who asks.
     pub fn worker(&self) -> WorkerId {
         self.worker
+    }
+
+    /// The asker's number of it.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The message as the worker wrote it, with that body: for whoever hands it on as it is.
@@ -149,13 +154,23 @@ impl Primary {
     }
 
     /// A worker's message is told: as what it is.
-    pub(super) fn hear(&mut self, worker: WorkerId, message: Value, handle: Option<EventHandle>) {
-        let event = match Exchange::of(message) {
+    pub(super) fn hear(
+        &mut self,
+        worker: WorkerId,
+        message: UserMessage,
+        handle: Option<EventHandle>,
+    ) {
+        // Somebody else has asked, by a message.
+        let is_strange = |(id, asks): (u64, bool)| !asks && !self.requests.has_begun(id);
+        if message.exchange_id().is_none_or(is_strange) {
+            return self.events.push_back(Event::Message { worker, message, handle });
+        }
+        let event = match message.into_exchange() {
             Exchange::Message(message) => Event::Message { worker, message, handle },
             Exchange::Request { id, body } => {
                 Event::Request { worker, request: Request { worker, id }, body, handle }
             }
-            Exchange::Response { id, answer } if self.requests.has_begun(id) => {
+            Exchange::Response { id, answer } => {
                 // An answer is a message alone.
                 if let Some(handle) = handle {
                     self.discard_handle(worker, handle.handle);
@@ -167,8 +182,6 @@ impl Primary {
                 let answer = answer.map_err(|reason| NoAnswer::Refused { reason });
                 Event::Answered { worker, request: RequestId(id), answer }
             }
-            // Somebody else has asked, by a message.
-            response => Event::Message { worker, message: response.into_message(), handle },
         };
         self.events.push_back(event);
     }

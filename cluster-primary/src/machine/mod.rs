@@ -28,7 +28,7 @@ mod worker;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, native};
+use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, UserMessage, native};
 use cluster_sched::Mono;
 
 pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
@@ -353,6 +353,11 @@ impl Machine {
         lowest_free(self.workers.values().map(|worker| worker.slot))
     }
 
+    fn users_message(&mut self, worker: WorkerId, message: UserMessage, handle: Option<Handle>) {
+        let handle = handle.map(|handle| self.count_socket(worker, handle));
+        self.event(Event::Message { worker, message, handle });
+    }
+
     fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {
         if self.workers.get(&worker).is_none_or(|w| !w.connected) {
             self.let_go(handle);
@@ -360,10 +365,8 @@ impl Machine {
         }
         self.heard(now, worker);
         match message {
-            Message::User(message) => {
-                let handle = handle.map(|handle| self.count_socket(worker, handle));
-                self.event(Event::Message { worker, message, handle });
-            }
+            Message::User(value) => self.users_message(worker, value.into(), handle),
+            Message::Encoded(message) => self.users_message(worker, message, handle),
             Message::Cluster(message) => {
                 self.let_go(handle);
                 self.cluster_message(now, worker, message);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::StopMessage;
-use crate::{Event, ExitStatus, LeaveProgress, Signal, Value, WorkerId};
+use crate::{Event, ExitStatus, LeaveProgress, Signal, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// What the supervisor is told.
@@ -121,7 +121,7 @@ impl Input {
         Some(match *event {
             Event::Online { worker } => Self::Online { worker },
             Event::Listening { worker, .. } => Self::Listening { worker },
-            Event::Message { worker, message: Value::String(ref word), .. } if word == "ready" => {
+            Event::Message { worker, ref message, .. } if *message == "ready" => {
                 Self::SaidReady { worker }
             }
             Event::Unresponsive { worker, .. } => Self::Unresponsive { worker },

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
-    SockName, Value,
+    SockName,
 };
 use cluster_primary::{ConnId, Event, ExitStatus, Mono, ServerId, Settings, WorkerId};
 
@@ -307,7 +307,7 @@ fn told<H>(event: &Event<H>) -> String {
         }
         Event::Message { worker, message, handle, .. } => {
             let handle = handle.as_ref().map_or(String::new(), |h| format!(" with {}", h.kind));
-            format!("message {worker} {}{handle}", Value::as_str(message).unwrap_or("?"))
+            format!("message {worker} {}{handle}", message.as_str().as_deref().unwrap_or("?"))
         }
         Event::Error { worker, error } => format!("error {worker} {}", error.code()),
         Event::Disconnect { worker, exited_after_disconnect } => {

@@ -129,7 +129,7 @@ impl Cluster {
         let message = |e: &Event| matches!(e, Event::Message { worker, .. } if *worker == from);
         match self.until("message", message) {
             Event::Message { message, .. } => match message.as_str() {
-                Some(text) => text.to_owned(),
+                Some(text) => text.into_owned(),
                 None => format!("{message:?}"),
             },
             _ => unreachable!("it was asked for"),

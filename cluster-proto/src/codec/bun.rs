@@ -50,12 +50,15 @@ impl Codec for BunJson {
             Message::Handle(handle) => match &*handle.message {
                 // Bun sends the same frame again, and knows no handle around another.
                 Message::Handle(_) => return self.encode(&handle.message, out),
-                Message::User(_) | Message::HandleAck | Message::HandleNack => {
+                Message::User(_)
+                | Message::Encoded(_)
+                | Message::HandleAck
+                | Message::HandleNack => {
                     return Json.encode(message, out);
                 }
                 own => (own, true),
             },
-            Message::User(_) | Message::HandleAck | Message::HandleNack => {
+            Message::User(_) | Message::Encoded(_) | Message::HandleAck | Message::HandleNack => {
                 return Json.encode(message, out);
             }
             own => (own, false),

@@ -3,13 +3,12 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde::de::IgnoredAny;
-
 use super::{BunJson, Codec, bun, may_be_internal, sendable_value, shortcut};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
 use crate::rich::Rich;
+use crate::scan::{Flaw, JsonScanner};
 use crate::value::{Object, Value};
 
 /// `serialization: 'json'`: every message one JSON text in UTF-8 and a newline.
@@ -57,6 +56,14 @@ impl Codec for Json {
             out.push(b'\n');
             return Ok(());
         }
+        if let Message::Encoded(message) = message
+            && let Some(text) = message.as_json()
+            && !text.contains(&b'\n')
+        {
+            out.extend_from_slice(text);
+            out.push(b'\n');
+            return Ok(());
+        }
         let value = sendable_value(message, ENCODING)?;
         if value.is_undefined() {
             let what = "undefined by itself has no form in it".into();
@@ -85,11 +92,11 @@ pub(super) fn parse(payload: &[u8]) -> Result<Value, DecodeError> {
     let malformed =
         |e: &dyn ToString| DecodeError::Malformed { encoding: ENCODING, what: e.to_string() };
     let failed = |error: serde_json::Error| {
-        // The limit has no name but its words. What is passed over is read whatever its depth.
+        // The limit has no name but its words.
         let limit = error.to_string().contains("recursion limit");
         if limit
             && !may_be_internal(payload)
-            && serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+            && JsonScanner::scan(payload).is_err_and(|flaw| flaw == Flaw::TooDeep)
         {
             DecodeError::TooDeep
         } else {

@@ -25,12 +25,34 @@ use crate::value::{MAX_DEPTH, Value};
 
 #[cfg(feature = "advanced")]
 pub use advanced::Advanced;
+#[cfg(feature = "advanced")]
+pub(crate) use advanced::{
+    head as advanced_head, is_text as advanced_is_text, value as advanced_value,
+};
 #[cfg(feature = "json")]
 pub use bun::BunJson;
 #[cfg(feature = "json")]
 pub use json::Json;
 #[cfg(feature = "postcard")]
 pub use postcard::Postcard;
+#[cfg(feature = "postcard")]
+pub(crate) use postcard::{
+    exchange as postcard_exchange, is_text as postcard_is_text, user as postcard_user,
+    value as postcard_value,
+};
+#[cfg(feature = "json")]
+pub(crate) use shortcut::decode as at_once;
+
+/// What kind of message a long one is, as far as its beginning tells.
+#[cfg(feature = "advanced")]
+pub(crate) enum Head {
+    /// One of the protocol's own.
+    Internal,
+    /// A request, or the answer to one, and where its body lies.
+    Exchange { asks: bool, id: u64, part: crate::user_message::Part, body: core::ops::Range<usize> },
+    /// A user's, or none at all.
+    Other,
+}
 
 /// One encoding of messages.
 pub trait Codec {
@@ -58,6 +80,7 @@ impl Message {
         let levels = crate::value::MAX_DEPTH - MAX_WRAPS;
         match self {
             Self::User(value) => value.nests_within(levels),
+            Self::Encoded(message) => message.value().is_ok_and(|value| value.nests_within(levels)),
             other => other.to_value().nests_within(levels),
         }
     }
@@ -86,16 +109,30 @@ fn sendable_value<'a>(
     check_sendable(message)?;
     let value = match message {
         Message::User(value) => Cow::Borrowed(value),
+        Message::Encoded(message) => Cow::Owned(encoded_value(message, encoding)?),
         other => Cow::Owned(other.to_value()),
     };
     if value.nests_within(MAX_DEPTH) { Ok(value) } else { Err(too_deep(encoding)) }
+}
+
+/// The value of a message that is encoded already, perhaps otherwise.
+#[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
+fn encoded_value(
+    message: &crate::UserMessage,
+    encoding: &'static str,
+) -> Result<crate::Value, EncodeError> {
+    let unreadable = |error: DecodeError| EncodeError::Unsupported {
+        encoding,
+        what: alloc::string::ToString::to_string(&error),
+    };
+    message.value().map_err(unreadable)
 }
 
 /// Whether a frame that is not read may be one of the protocol's own, in Node's encodings: their first
 /// member is their `cmd`, as Node writes them. Beside such a frame a handle may have come, for which its
 /// sender waits to hear.
 #[cfg(any(feature = "json", feature = "advanced"))]
-fn may_be_internal(payload: &[u8]) -> bool {
+pub(crate) fn may_be_internal(payload: &[u8]) -> bool {
     let head = &payload[..payload.len().min(24)];
     head.windows(b"NODE_".len()).any(|bytes| bytes == b"NODE_")
 }

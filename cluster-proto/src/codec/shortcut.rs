@@ -50,7 +50,7 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) -> bool {
 }
 
 /// Reads what Node answers, and what we do.
-pub(super) fn decode(payload: &[u8]) -> Option<Message> {
+pub(crate) fn decode(payload: &[u8]) -> Option<Message> {
     if payload == ACK {
         return Some(Message::HandleAck);
     }

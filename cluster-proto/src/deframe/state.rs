@@ -82,6 +82,7 @@ impl Deframer {
             buf: bytes,
             start: 0,
             scanned: 0,
+            found: None,
             position,
             failed,
             large: false,

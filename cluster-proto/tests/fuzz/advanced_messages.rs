@@ -1,11 +1,13 @@
 //! The body of the fuzz target `advanced_messages`: one frame's payload.
 
-use cluster_proto::{Advanced, Codec, Message, Postcard, Value};
+use cluster_proto::{Advanced, Codec, Encoding, FrameReader, Message, Postcard, Value};
 
 /// Whatever is read is written, and read again as the same; by the other ways to carry it too.
 pub(crate) fn run(data: &[u8]) {
-    let Ok(message) = Advanced.decode(data) else { return };
+    let encoded = FrameReader::new(Encoding::Advanced).finish(data.to_vec().into());
+    let Ok(message) = Advanced.decode(data) else { return assert!(encoded.is_err()) };
     let first = written(&Advanced, &message);
+    assert_eq!(written(&Advanced, &encoded.expect("it is a message")), first);
     let again = Advanced.decode(&first[4..]).expect("what was written can be read");
     // By their bytes, since NaN is not equal to itself.
     assert_eq!(written(&Advanced, &again), first);

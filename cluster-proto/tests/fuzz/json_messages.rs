@@ -1,9 +1,13 @@
 //! The body of the fuzz target `json_messages`: one frame's payload.
 
-use cluster_proto::{BunJson, Codec, DecodeError, Json, Message, Postcard};
+#[path = "agreement.rs"]
+mod agreement;
 
-/// Whatever is read is written, and read again as the same.
+use cluster_proto::{BunJson, Codec, DecodeError, Encoding, Json, Message, Postcard};
+
+/// Whatever is read is written, and read again as the same; and a frame reader reads the same.
 pub(crate) fn run(data: &[u8]) {
+    agreement::check(&Json, Encoding::Json, data, 1 + data.len() % 7);
     let message = match Json.decode(data) {
         Ok(message) => message,
         Err(DecodeError::Malformed { what, .. }) => return assert!(!what.is_empty()),

@@ -2,15 +2,17 @@
 
 use std::mem::discriminant;
 
-use cluster_proto::{Codec, Json, Message, Postcard};
+use cluster_proto::{Codec, Encoding, FrameReader, Json, Message, Postcard};
 
 /// Whatever is read is written, and read again as the same; and on a JSON channel it does not
 /// become a message of another kind.
 pub(crate) fn run(data: &[u8]) {
-    let Ok(message) = Postcard.decode(data) else { return };
+    let encoded = FrameReader::new(Encoding::Postcard).finish(data.to_vec().into());
+    let Ok(message) = Postcard.decode(data) else { return assert!(encoded.is_err()) };
+    // By their bytes, since NaN is not equal to itself.
+    assert_eq!(written(&encoded.expect("it is a message")), written(&message));
     let first = written(&message);
     let again = Postcard.decode(&first[4..]).expect("what was written can be read");
-    // By their bytes, since NaN is not equal to itself.
     assert_eq!(written(&again), first);
 
     let mut line = Vec::new();

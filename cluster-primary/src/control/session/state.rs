@@ -60,12 +60,13 @@ impl Session {
         backlog: &Backlog,
     ) -> Result<Self, StateError> {
         let stream: OwnedFd = arriving.take(state.stream)?;
-        Ok(Self {
+        let mut session = Self {
             stream: UnixStream::from_std(stream.into()),
             unwanted: Vec::new(),
             input: state.input,
             searched: 0,
             skipping: state.skipping,
+            unfinished: backlog.unfinished_line(),
             output: Output::of(&state.output, backlog),
             deadline: None,
             cut_off: state.cut_off,
@@ -76,7 +77,9 @@ impl Session {
             gone: state.gone,
             leaving: state.leaving,
             awaits: state.awaits,
-        })
+        };
+        session.count_unfinished();
+        Ok(session)
     }
 }
 

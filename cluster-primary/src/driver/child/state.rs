@@ -111,6 +111,7 @@ impl Unpacked {
             let put_together = Channel::from_parts(parts);
             let mut channel = put_together
                 .map_err(|no| StateError::Channel { worker: id, error: no.error.clone() })?;
+            channel.receive_encoded();
             // What an earlier read found may be long ago.
             channel.note_readable(false);
             let interest = Interest::READABLE | Interest::WRITABLE;

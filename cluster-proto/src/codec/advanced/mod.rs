@@ -6,13 +6,14 @@ mod tag;
 mod tests;
 mod write;
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Codec, may_be_internal, sendable_value};
+use super::{Codec, Head, may_be_internal, sendable_value};
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
 use crate::message::Message;
+use crate::user_message::Part;
+use crate::value::Value;
 
 /// Node's `serialization: 'advanced'`: V8's structured clone at version 15, as Node 20 to 26 write
 /// and read it, behind four bytes of big-endian length.
@@ -51,14 +52,34 @@ impl Codec for Advanced {
     }
 
     fn decode(&self, payload: &[u8]) -> Result<Message, DecodeError> {
-        let failed = |what: String| {
-            // The frame's length is told beside it, so that what follows can be read whatever this is.
-            if what == read::TOO_DEEP && !may_be_internal(payload) {
-                DecodeError::TooDeep
-            } else {
-                DecodeError::Malformed { encoding: ENCODING, what }
-            }
-        };
-        Message::from_value(read::value(payload).map_err(failed)?)
+        Message::from_value(value(payload, None, usize::MAX)?)
     }
+}
+
+/// Reads a value by itself, if there are no more than that many in it.
+pub(crate) fn value(
+    payload: &[u8],
+    part: Option<Part>,
+    values: usize,
+) -> Result<Value, DecodeError> {
+    read::value(payload, part, values).map_err(|what| {
+        // The frame's length is told beside it, so that what follows can be read whatever this is.
+        if what == read::TOO_DEEP && (part.is_some() || !may_be_internal(payload)) {
+            DecodeError::TooDeep
+        } else if what == read::TOO_MANY {
+            DecodeError::TooManyValues { limit: values }
+        } else {
+            DecodeError::Malformed { encoding: ENCODING, what }
+        }
+    })
+}
+
+/// Whether a payload may be a text by itself.
+pub(crate) fn is_text(payload: &[u8]) -> bool {
+    read::is_text(payload)
+}
+
+/// What kind of message a long payload is.
+pub(crate) fn head(payload: &[u8]) -> Head {
+    read::head(payload)
 }

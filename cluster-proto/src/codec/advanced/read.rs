@@ -6,7 +6,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{OLDEST, VERSION, tag};
+use crate::codec::Head;
 use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use crate::scan::Command;
+use crate::user_message::Part;
 use crate::value::{MAX_DEPTH, Number, Object, Value};
 
 /// As many values of those that take much memory for a byte may stand in any message; beyond these one
@@ -15,29 +18,34 @@ const MANY: usize = 1 << 20;
 
 type Read<T> = Result<T, String>;
 
-/// Reads a frame's payload.
-pub(super) fn value(payload: &[u8]) -> Read<Value> {
-    let mut reader = Reader {
-        bytes: payload,
-        at: 0,
-        version: 0,
-        objects: 0,
-        numbers: Vec::new(),
-        rich_left: MANY + payload.len() / 8,
-    };
-    if reader.byte()? != tag::VERSION {
-        return Err("it does not begin with a version".into());
-    }
-    let version = reader.varint()?;
-    reader.version = version;
-    if !(OLDEST..=VERSION).contains(&version) {
-        return Err(format!("version {version}, and {OLDEST} to {VERSION} can be read"));
+/// Reads a frame's payload, or a part of one, if it holds no more than that many values.
+pub(super) fn value(payload: &[u8], part: Option<Part>, values: usize) -> Read<Value> {
+    let mut reader = Reader::new(payload);
+    reader.values_left = values;
+    match part {
+        Some(Part { version, objects }) => {
+            (reader.version, reader.first_number) = (version, objects);
+        }
+        None => reader.head()?,
     }
     let value = reader.value(MAX_DEPTH)?;
     match reader.bytes.len() - reader.at {
         0 => Ok(value),
         rest => Err(format!("{rest} bytes too many")),
     }
+}
+
+/// Whether a frame's payload may be a text by itself.
+pub(super) fn is_text(payload: &[u8]) -> bool {
+    let mut reader = Reader::new(payload);
+    let tag = reader.head().and_then(|()| reader.tag());
+    matches!(tag, Ok(tag::UTF8_STRING | tag::ONE_BYTE_STRING | tag::TWO_BYTE_STRING))
+}
+
+/// What kind of message it is, by its first members: Node writes a message's `cmd` first.
+pub(super) fn head(payload: &[u8]) -> Head {
+    let mut reader = Reader::new(payload);
+    reader.kind().unwrap_or(Head::Other)
 }
 
 struct Reader<'a> {
@@ -48,11 +56,81 @@ struct Reader<'a> {
     objects: u32,
     /// Which of these each number on the wire means.
     numbers: Vec<u32>,
+    /// What the first object of this is on the wire.
+    first_number: u32,
+    /// How many values may follow.
+    values_left: usize,
     /// How many values may follow that take a hundred times their bytes.
     rich_left: usize,
 }
 
 impl<'a> Reader<'a> {
+    fn new(payload: &'a [u8]) -> Self {
+        Self {
+            bytes: payload,
+            at: 0,
+            version: 0,
+            objects: 0,
+            numbers: Vec::new(),
+            first_number: 0,
+            values_left: usize::MAX,
+            rich_left: MANY + payload.len() / 8,
+        }
+    }
+
+    fn head(&mut self) -> Read<()> {
+        if self.byte()? != tag::VERSION {
+            return Err("it does not begin with a version".into());
+        }
+        self.version = self.varint()?;
+        if !(OLDEST..=VERSION).contains(&self.version) {
+            let version = self.version;
+            return Err(format!("version {version}, and {OLDEST} to {VERSION} can be read"));
+        }
+        Ok(())
+    }
+
+    /// What its first members make of a message.
+    fn kind(&mut self) -> Read<Head> {
+        self.head()?;
+        if self.tag()? != tag::OBJECT || self.short_text()? != b"cmd" {
+            return Ok(Head::Other);
+        }
+        let command = Command::of(self.short_text()?);
+        if command.is_internal() {
+            return Ok(Head::Internal);
+        }
+        // As we write it, and as a program of Node's does that writes it by hand.
+        if command == Command::None || self.short_text()? != b"id" {
+            return Ok(Head::Other);
+        }
+        let id = match self.tag()? {
+            tag::INT32 => Number::from(i64::from(self.int32()?)),
+            tag::UINT32 => Number::from(u64::from(self.varint()?)),
+            tag::DOUBLE => Number::from(self.double()?),
+            _ => return Ok(Head::Other),
+        };
+        let id = id.as_u64().ok_or("no number of a request")?;
+        let is_body = self.short_text()? == b"body";
+        let body = self.at..self.bytes.len().saturating_sub(EXCHANGE_END.len());
+        if !is_body || !self.bytes.ends_with(EXCHANGE_END) || body.is_empty() {
+            return Ok(Head::Other);
+        }
+        let part = Part { version: self.version, objects: 1 };
+        Ok(Head::Exchange { asks: command == Command::Request, id, part, body })
+    }
+
+    /// The bytes of a text that may be ASCII.
+    fn short_text(&mut self) -> Read<&'a [u8]> {
+        match self.tag()? {
+            tag::UTF8_STRING | tag::ONE_BYTE_STRING => {
+                let length = self.varint()?;
+                self.take(length)
+            }
+            _ => Err("something else where a text should be".into()),
+        }
+    }
+
     fn byte(&mut self) -> Read<u8> {
         let byte = self.bytes.get(self.at).copied();
         self.at += 1;
@@ -113,6 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     fn tagged(&mut self, tag: u8, depth: usize) -> Read<Value> {
+        self.values_left = self.values_left.checked_sub(1).ok_or(TOO_MANY)?;
         Ok(match tag {
             tag::NULL => Value::Null,
             tag::TRUE => true.into(),
@@ -140,7 +219,9 @@ impl<'a> Reader<'a> {
             tag::BIG_INT => Rich::BigInt(self.big_int()?),
             tag::REFERENCE => {
                 let number = self.varint()?;
-                let target = usize::try_from(number).ok().and_then(|n| self.numbers.get(n));
+                let own = number.checked_sub(self.first_number);
+                let own = own.and_then(|own| usize::try_from(own).ok());
+                let target = own.and_then(|own| self.numbers.get(own));
                 let target = target.filter(|target| **target < self.objects);
                 let target = target.ok_or_else(|| format!("a reference to nothing ({number})"))?;
                 if self.peek() == Some(tag::ARRAY_BUFFER_VIEW) {
@@ -400,6 +481,12 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// How an object of three members ends.
+const EXCHANGE_END: &[u8] = &[tag::END_OBJECT, 3];
+
+/// What is said of more values than were asked for.
+pub(super) const TOO_MANY: &str = "too many values";
 
 /// What is said of a value that nests deeper than is read.
 pub(super) const TOO_DEEP: &str = "it nests too deep";

@@ -90,7 +90,7 @@ impl Talk {
     fn next_message(&mut self) -> io::Result<Value> {
         loop {
             if let Event::Message { message, .. } = self.next()? {
-                return Ok(message);
+                return message.into_value().map_err(io::Error::other);
             }
         }
     }

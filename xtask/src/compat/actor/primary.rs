@@ -173,7 +173,7 @@ impl Actor {
             Event::Message { worker, message, handle, .. } => {
                 let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
                 let handle = handle.map(|handle| sockets.receive(AnySocket::from(handle.handle)));
-                let message = tagged(&message);
+                let message = tagged(&message.value().unwrap_or_default());
                 note(
                     "message",
                     json!({ "worker": worker.0, "message": message, "handle": handle }),
