@@ -8,6 +8,7 @@ use cluster_ipc::Counted;
 use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value, abstract_name};
 
 use crate::agent::Work;
+use crate::machine::ListenLimit;
 use crate::tree::LeftoverProgress;
 use crate::{
     Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
@@ -49,13 +50,16 @@ pub enum Event<H = OwnedFd> {
         address: Address,
     },
     /// A worker could not listen; it has been told why. (Node's primary says nothing.)
+    #[non_exhaustive]
     ListenFailed {
         /// The worker.
         worker: WorkerId,
         /// Where it wanted to.
         address: Address,
-        /// The system's reason.
+        /// The system's reason; `EMFILE` where one of the [limits](crate::Limits) is reached.
         error: std::io::Error,
+        /// Which limit that is.
+        limit: Option<ListenLimit>,
     },
     /// [`Placement::Kernel`](crate::Placement::Kernel) cannot be had as it was wanted: something
     /// else is done for that server. All goes on; who cares about the difference should be told.

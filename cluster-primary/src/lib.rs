@@ -92,11 +92,11 @@ pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
-pub use driver::{Broadcast, Gone, Primary, Remote, Request, RequestId, WatchId, Worker};
+pub use driver::{Broadcast, Gone, HandOffsPaused, Primary, Remote, Request, RequestId, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
-pub use machine::{AckLatency, WorkerState};
+pub use machine::{AckLatency, ListenLimit, ListenScope, WorkerState};
 pub use placement::{Fallback, PlacementError};
 pub use settings::{
     Affinity, InspectPort, Limits, Placement, Settings, Stdio, UnknownAffinity, UnknownPlacement,

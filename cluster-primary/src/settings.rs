@@ -419,6 +419,15 @@ pub struct Limits {
     pub queue_limit: usize,
     /// Servers that one worker may have. Default 1,024. Beyond, a listen fails with `EMFILE`.
     pub max_servers: usize,
+    /// Server sockets that may be open because workers of one slot asked for them, one worker after the
+    /// other: those of workers that are gone count as long as others serve them, or
+    /// [`Settings::keep_listeners`] keeps them open. Default 1,024; no more than an eighth of the
+    /// descriptors that the process may have. Beyond, listeners that wait for a worker of this slot to come
+    /// back are closed, the oldest first; where there are none, a listen fails with `EMFILE`.
+    pub max_sockets_per_slot: usize,
+    /// Server sockets that may be open in all. Default 8,192; no more than a quarter of the descriptors that
+    /// the process may have. Beyond, as with [`max_sockets_per_slot`](Self::max_sockets_per_slot).
+    pub max_sockets: usize,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
@@ -456,6 +465,8 @@ impl Default for Limits {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,
+            max_sockets_per_slot: 1024,
+            max_sockets: 8192,
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),

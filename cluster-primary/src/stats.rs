@@ -31,6 +31,9 @@ pub struct Stats {
     pub unexpected_handles: u64,
     /// How often accepting rested because the system was out of descriptors or memory.
     pub accept_pauses: u64,
+    /// How often the system began to refuse to pass connections on to workers: too many descriptors of this
+    /// user were in flight between its processes (`ETOOMANYREFS`).
+    pub hand_off_pauses: u64,
 }
 
 impl Stats {

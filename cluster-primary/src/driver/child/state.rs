@@ -143,6 +143,8 @@ impl Unpacked {
             closing: state.closing,
             blocked: state.blocked,
             unread: None,
+            look_again: None,
+            untaken: super::Untaken::default(),
             is_recognised: false,
             sends: state.sends.into(),
         })
