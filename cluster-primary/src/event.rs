@@ -9,6 +9,7 @@ use cluster_proto::{AddressType, Field, HandleKind, ListenQuery, NoAnswer, Value
 
 use crate::agent::Work;
 use crate::machine::ListenLimit;
+use crate::printable::one_line;
 use crate::tree::LeftoverProgress;
 use crate::{
     Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
@@ -311,16 +312,18 @@ impl Address {
     }
 }
 
-/// As one would write it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `/run/app.sock`, `fd 3`.
+/// As one would write it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `/run/app.sock`, `fd 3`. Workers choose it: it
+/// is [printable](crate::printable).
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.address, self.port, self.fd) {
-            (Some(path), Some(..0), _) => match abstract_name(path) {
-                Some(name) => write!(f, "@{name}"),
-                None => f.write_str(path),
+        let address = self.address.as_deref().map(|address| (address, one_line(address)));
+        match (&address, self.port, self.fd) {
+            (Some((path, safe)), Some(..0), _) => match abstract_name(path) {
+                Some(name) => write!(f, "@{}", one_line(name)),
+                None => f.write_str(safe),
             },
-            (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
-            (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
+            (Some((ip, safe)), Some(port), _) if ip.contains(':') => write!(f, "[{safe}]:{port}"),
+            (Some((_, ip)), Some(port), _) => write!(f, "{ip}:{port}"),
             (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
             (_, _, Some(fd @ 0..)) => write!(f, "fd {fd}"),
             _ => f.write_str("an unknown address"),

@@ -74,6 +74,7 @@ mod event;
 mod id;
 pub mod machine;
 mod placement;
+pub mod printable;
 pub mod scheduling;
 mod script;
 mod settings;
@@ -92,7 +93,9 @@ pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, Value};
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
-pub use driver::{Broadcast, Gone, HandOffsPaused, Primary, Remote, Request, RequestId, WatchId, Worker};
+pub use driver::{
+    Broadcast, Gone, HandOffsPaused, Primary, Remote, Request, RequestId, WatchId, Worker,
+};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};

@@ -15,11 +15,7 @@ fn cluster(change: impl FnOnce(&mut Settings)) -> Cluster {
 }
 
 /// A worker asks for these ports; those that it gets.
-fn gets(
-    cluster: &mut Cluster,
-    worker: WorkerId,
-    ports: impl IntoIterator<Item = i32>,
-) -> Vec<i32> {
+fn gets(cluster: &mut Cluster, worker: WorkerId, ports: impl IntoIterator<Item = i32>) -> Vec<i32> {
     let mut got = Vec::new();
     for port in ports {
         let mut lines = cluster.asks(worker, tcp(port));

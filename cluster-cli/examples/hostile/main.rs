@@ -9,6 +9,10 @@
 //! kind has a file of its own beside this one.
 
 mod channel;
+#[cfg(target_os = "linux")]
+mod in_flight;
+mod listens;
+mod names;
 mod serve;
 
 use std::error::Error;
@@ -36,12 +40,24 @@ fn main() -> ExitCode {
 }
 
 /// Carries out an attack; the process ends when it returns.
-fn carry_out(attack: &str, _options: &[String]) -> Outcome {
+fn carry_out(attack: &str, options: &[String]) -> Outcome {
     let channel = RawChannel::open()?;
     channel.say_online()?;
     match attack {
         // The control run: it does nothing until the primary closes the channel.
         "silent" => channel.read_to_end(),
+        "listens" => listens::and_die(&channel),
+        "hoard" => listens::hoard(&channel),
+        "handles" => listens::handles(&channel),
+        #[cfg(target_os = "linux")]
+        "peek" => in_flight::peek(&channel),
+        #[cfg(target_os = "linux")]
+        "own-sockets" => in_flight::own_sockets(&channel, option(options)?.as_ref()),
+        "names" => names::names(&channel, option(options)?),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
+}
+
+fn option(options: &[String]) -> Result<&str, Box<dyn Error>> {
+    Ok(options.first().ok_or("this attack takes an argument")?)
 }

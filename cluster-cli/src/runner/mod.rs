@@ -375,6 +375,9 @@ impl Runner {
                 self.online.insert(worker);
             }
             Event::Listening { .. } => self.cannot_listen = None,
+            Event::ListenFailed { address, error, limit: Some(limit), .. } => {
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}: {limit}"));
+            }
             Event::ListenFailed { address, error, .. } => {
                 let advice = advice(Place::of(&address), &error);
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));

@@ -186,8 +186,7 @@ impl Primary {
             let Some(child) = self.children.get_mut(&worker) else { return false };
             let Some(channel) = &mut child.channel else { return false };
             // The program takes these first; of a worker that has ended everything is read now.
-            if bytes != u64::MAX
-                && self.handles_waiting + self.received.len() >= self.most_handles
+            if bytes != u64::MAX && self.handles_waiting + self.received.len() >= self.most_handles
             {
                 return true;
             }

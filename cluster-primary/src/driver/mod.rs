@@ -55,8 +55,8 @@ pub(crate) use socket_file::SocketFile;
 pub(crate) use state::PrimaryState;
 
 pub use remote::{Gone, Remote};
-pub use stalled::HandOffsPaused;
 pub use requests::{Broadcast, Request, RequestId};
+pub use stalled::HandOffsPaused;
 pub use view::Worker;
 pub use watch::WatchId;
 

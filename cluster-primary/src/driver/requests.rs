@@ -168,7 +168,9 @@ impl Primary {
             // Somebody else has asked, by a message.
             response => Event::Message { worker, message: response.into_message(), handle },
         };
-        if let Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. } = event {
+        if let Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. } =
+            event
+        {
             self.handles_waiting += 1;
         }
         self.events.push_back(event);

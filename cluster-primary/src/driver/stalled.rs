@@ -5,6 +5,7 @@
 //! socket says that it is writable: each attempt makes it say so anew.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -13,11 +14,18 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Primary;
+use super::process::Process;
 use crate::WorkerId;
 use crate::machine::Input;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// No more often is it looked up who has descriptors in flight, as that takes a while.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
+/// Descriptors that are looked at for that, of each worker.
+#[cfg(target_os = "linux")]
+const LOOKED_AT: usize = 1024;
 
 /// Why no descriptors can be passed on to workers now ([`Primary::hand_offs_paused`]).
 #[derive(Debug)]
@@ -27,11 +35,32 @@ pub struct HandOffsPaused {
     pub error: io::Error,
     /// How many descriptors this user's processes may have in flight (`RLIMIT_NOFILE` of this process).
     pub limit: u64,
-    /// Of those in flight, how many at the most this primary has sent to workers which have not read them. The
-    /// others are in sockets of other processes of this user, of its workers perhaps.
-    pub unread: u64,
-    /// The worker that has left most of these unread.
+    /// The worker in whose sockets most descriptors wait unread, and how many: those that it was sent, and those
+    /// that it keeps in flight between sockets of its own. None if that cannot be seen, or no worker has any.
     pub worker: Option<(WorkerId, u64)>,
+}
+
+impl fmt::Display for HandOffsPaused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, limit, worker } = self;
+        if Errno::from_io_error(error) != Some(Errno::TOOMANYREFS) {
+            return write!(f, "the system refuses to pass descriptors on: {error}");
+        }
+        write!(
+            f,
+            "processes of this user have too many descriptors in flight between Unix sockets (ETOOMANYREFS; the \
+             limit is {limit}, which is that of open files)"
+        )?;
+        match worker {
+            Some((worker, count)) => {
+                write!(
+                    f,
+                    "; worker {worker} has most of them that can be seen, {count} unread in its sockets"
+                )
+            }
+            None => f.write_str("; no worker was found to have any"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +71,9 @@ pub(super) struct Stalled {
     error: Option<Errno>,
     again: Option<Mono>,
     pause: Duration,
+    /// The worker with most descriptors in its sockets, when that was last looked up.
+    worker: Option<(WorkerId, u64)>,
+    looked_up: Option<Mono>,
 }
 
 impl Stalled {
@@ -62,14 +94,23 @@ impl Primary {
     /// Why no descriptors can be passed on to workers now, if so: connections wait meanwhile.
     pub fn hand_offs_paused(&self) -> Option<HandOffsPaused> {
         let error = self.stalled.error.filter(|_| !self.stalled.workers.is_empty())?;
-        let counts = self.children.iter().map(|(id, child)| (*id, child.untaken.handles()));
-        let counts: Vec<_> = counts.filter(|(_, handles)| *handles > 0).collect();
-        Some(HandOffsPaused {
-            error: error.into(),
-            limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-            unread: counts.iter().map(|(_, handles)| handles).sum(),
-            worker: counts.into_iter().max_by_key(|(_, handles)| *handles),
-        })
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Some(HandOffsPaused { error: error.into(), limit, worker: self.stalled.worker })
+    }
+
+    /// Looks in which worker's sockets most descriptors wait.
+    fn look_up_holder(&mut self, now: Mono) {
+        if self.stalled.looked_up.is_some_and(|at| now < at + LOOK_UP_EVERY) {
+            return;
+        }
+        self.stalled.looked_up = Some(now);
+        let found = self.children.iter().filter_map(|(id, child)| {
+            let pid = child.process.as_ref().map(Process::pid)?;
+            // What it was sent can be counted without looking.
+            let count = waiting_in_sockets(pid).unwrap_or_else(|| child.untaken.handles());
+            (count > 0).then_some((*id, count))
+        });
+        self.stalled.worker = found.max_by_key(|(_, count)| *count);
     }
 
     /// The system refuses to write to that worker.
@@ -79,6 +120,7 @@ impl Primary {
             self.stalled.pause = FIRST_PAUSE;
             self.hand_off_pauses += 1;
             self.machine.handle_input(now, Input::HandOffsPaused { paused: true });
+            self.look_up_holder(now);
         }
         self.stalled.workers.insert(worker);
         self.stalled.error = Errno::from_io_error(error).or(self.stalled.error);
@@ -139,4 +181,23 @@ impl Primary {
             }
         }
     }
+}
+
+/// How many descriptors wait in a process's Unix sockets, if the system tells (Linux 5.11 and later).
+#[cfg(target_os = "linux")]
+fn waiting_in_sockets(pid: u32) -> Option<u64> {
+    let mut found = None;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.take(LOOKED_AT).flatten() {
+        let Ok(info) = std::fs::read_to_string(entry.path()) else { continue };
+        let count = info.lines().find_map(|line| line.strip_prefix("scm_fds:"));
+        if let Some(count) = count.and_then(|count| count.trim().parse::<u64>().ok()) {
+            *found.get_or_insert(0) += count;
+        }
+    }
+    found
+}
+
+#[cfg(not(target_os = "linux"))]
+fn waiting_in_sockets(_pid: u32) -> Option<u64> {
+    None
 }

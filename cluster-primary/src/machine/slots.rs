@@ -191,13 +191,7 @@ impl Machine {
     }
 
     /// There may be no socket more for a worker that would serve that server.
-    fn refuse_slot(
-        &mut self,
-        id: ServerId,
-        worker: WorkerId,
-        seq: u64,
-        limit: ListenLimit,
-    ) {
+    fn refuse_slot(&mut self, id: ServerId, worker: WorkerId, seq: u64, limit: ListenLimit) {
         let Some(server) = self.servers.get(&id) else { return };
         let (key, address) = (server.key.clone(), server.address.clone());
         if let Some(asking) = self.workers.get_mut(&worker) {
@@ -529,8 +523,8 @@ impl Machine {
             if others == 0 {
                 continue;
             }
-            let silent = !paused
-                && serving.asked_at.is_some_and(|asked| now >= asked + limits.stuck_after);
+            let silent =
+                !paused && serving.asked_at.is_some_and(|asked| now >= asked + limits.stuck_after);
             if silent && waited >= limits.stuck_after {
                 others -= 1;
                 stuck.push((worker, State::Silent));

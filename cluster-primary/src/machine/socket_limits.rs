@@ -45,7 +45,10 @@ impl fmt::Display for ListenLimit {
         match scope {
             ListenScope::Worker => write!(f, "a worker may have {limit} servers at most")?,
             ListenScope::Slot(slot) => {
-                write!(f, "the workers of slot {slot} may have {limit} server sockets open at most")?;
+                write!(
+                    f,
+                    "the workers of slot {slot} may have {limit} server sockets open at most"
+                )?;
             }
             ListenScope::Cluster => {
                 write!(f, "all workers together may have {limit} server sockets open at most")?;
@@ -117,7 +120,9 @@ impl Machine {
         while let Some(limit) = self.reached(slot) {
             let unserved = self.servers.iter().find(|(id, server)| {
                 Some(**id) != of
-                    && server.is_open() && server.workers.is_empty() && server.charged.first() == Some(&slot)
+                    && server.is_open()
+                    && server.workers.is_empty()
+                    && server.charged.first() == Some(&slot)
             });
             let Some((&id, _)) = unserved else { return Err(limit) };
             self.close_unused(now, id);
@@ -131,7 +136,8 @@ impl Machine {
             let limit = set.min(allowed);
             ListenLimit { scope, limit, by_descriptors: allowed < set }
         };
-        let per_slot = limit(ListenScope::Slot(slot), limits.max_sockets_per_slot, (most / 2).max(1));
+        let per_slot =
+            limit(ListenScope::Slot(slot), limits.max_sockets_per_slot, (most / 2).max(1));
         let total = limit(ListenScope::Cluster, limits.max_sockets, most.max(1));
         let of_slot = self.sockets.by_slot.get(&slot).copied().unwrap_or_default();
         [(of_slot, per_slot), (self.sockets.total, total)]
