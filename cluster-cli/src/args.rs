@@ -211,11 +211,12 @@ pub(crate) struct Ordered {
 
 /// Replace every worker of a cluster by a new one, and lose no request.
 ///
-/// A slot at a time (run --batch) the new worker is started first. When it is ready (run --ready) the
-/// old one gets nothing more, finishes its connections and leaves; after the grace period it is sent
-/// SIGTERM, then SIGKILL. If a new worker dies or is not ready in time (run --ready-timeout), the
-/// reload is aborted, and the old ones stay. The configuration file is read anew: what has changed in
-/// it takes effect.
+/// A slot at a time (run --batch) the new worker is started first. When it has been ready (run --ready)
+/// for a second (run --min-ready-time), the old one gets nothing more, finishes its connections and
+/// leaves; after the grace period it is sent SIGTERM, then SIGKILL. If a new worker is not ready in time
+/// (run --ready-timeout), or any new worker dies before the reload is done, the reload is aborted: old
+/// workers that were not replaced yet stay, and the status is 1. The configuration file is read anew:
+/// what has changed in it takes effect.
 ///
 /// On a kept connection a client may send a request just when the worker closes it: clients and proxies
 /// that send such a one again lose nothing.

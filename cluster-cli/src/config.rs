@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use cluster_primary::Settings;
 
 use crate::args::Run;
+use crate::folder;
 use crate::listen::address::At;
 
 impl Run {
@@ -65,6 +66,7 @@ impl Run {
             None => given,
         };
         options.cwd = options.cwd.or(moved);
+        folder::run_by_node(&mut options).map_err(OptionsError::Folder)?;
         options.resolve().map_err(OptionsError::Conflict)
     }
 }
@@ -77,6 +79,8 @@ pub(crate) enum OptionsError {
     File(ConfigError),
     /// They do not go together.
     Conflict(Conflict),
+    /// The program is a folder that Node would not run.
+    Folder(String),
 }
 
 impl fmt::Display for OptionsError {
@@ -84,6 +88,7 @@ impl fmt::Display for OptionsError {
         match self {
             Self::File(error) => error.fmt(f),
             Self::Conflict(conflict) => conflict.fmt(f),
+            Self::Folder(error) => f.write_str(error),
         }
     }
 }
@@ -93,6 +98,7 @@ impl std::error::Error for OptionsError {
         match self {
             Self::File(error) => Some(error),
             Self::Conflict(conflict) => Some(conflict),
+            Self::Folder(_) => None,
         }
     }
 }
@@ -156,8 +162,8 @@ impl Options {
     }
 
     /// Makes relative paths such of that folder.
-    fn move_to(&mut self, folder: &Path) {
-        let join = |path: &mut PathBuf| *path = folder.join(&*path);
+    fn move_to(&mut self, to: &Path) {
+        let join = |path: &mut PathBuf| *path = to.join(&*path);
         self.cwd.iter_mut().for_each(join);
         self.control.iter_mut().for_each(join);
         for address in &mut self.listen {
@@ -170,8 +176,8 @@ impl Options {
         if let Some(program) = self.program.first_mut() {
             let path = PathBuf::from(&*program);
             let is_script = Settings::new(&path).runs_under_node();
-            if is_script || self.exec_path.is_some() || has_slash(&path) {
-                *program = folder.join(path).into();
+            if is_script || self.exec_path.is_some() || folder::is_path(program) {
+                *program = to.join(path).into();
             }
         }
         self.exec_path.iter_mut().filter(|path| has_slash(path)).for_each(join);

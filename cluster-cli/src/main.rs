@@ -7,6 +7,8 @@ mod config;
 mod ctl;
 mod demo;
 mod directory;
+mod ecosystem;
+mod folder;
 mod http;
 mod init;
 mod listen;

@@ -342,7 +342,7 @@ impl Report {
             Notice::Reloaded { generation, replaced } => {
                 info!("reload {generation} is done: {}", workers(*replaced, "replaced"));
             }
-            Notice::ReloadAborted { generation, slot, reason, replaced } => {
+            Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept } => {
                 let lacks = match reason {
                     Failure::NotReady(_) => format!(": {}", lacking(config.ready, true)),
                     _ => String::new(),
@@ -350,8 +350,9 @@ impl Report {
                 error!(
                     slot,
                     "reload {generation} is not done: the new worker of slot {slot} was no good: \
-                     {reason}{lacks}. The old one stays ({})",
-                    workers(*replaced, "replaced before that")
+                     {reason}{}{lacks}. {}",
+                    after_ready(*was_ready),
+                    left_by_reload(*replaced, *kept)
                 );
             }
             Notice::Recycling { worker: id, cause, .. } => {
@@ -618,6 +619,21 @@ fn lacking(ready: Ready, online: bool) -> &'static str {
         Ready::Notify => "it has not said READY=1 to NOTIFY_SOCKET",
         _ => "it has not lived for long enough",
     }
+}
+
+/// When a new worker failed.
+pub(crate) fn after_ready(was_ready: bool) -> &'static str {
+    if was_ready { " after it was ready" } else { "" }
+}
+
+/// How far a reload had come that was aborted.
+pub(crate) fn left_by_reload(replaced: u32, kept: u32) -> String {
+    let kept = match kept {
+        0 => "No old worker is left".into(),
+        1 => "1 old worker stays".into(),
+        kept => format!("{kept} old workers stay"),
+    };
+    format!("{kept}; {}", workers(replaced, "replaced before that"))
 }
 
 /// What a worker does that becomes ready.

@@ -47,6 +47,10 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
         eprintln!("cluster: error: {mistake}");
         return ExitCode::from(USAGE);
     }
+    if let Some(mistake) = tips::missing_variable(&args.options.env) {
+        eprintln!("cluster: error: {mistake}");
+        return ExitCode::from(USAGE);
+    }
     let options = match args.read() {
         Ok(options) => options,
         Err(error) => {
@@ -261,6 +265,7 @@ pub(crate) fn config(options: &Resolved) -> Config {
         config::Ready::Alive => Ready::Alive(ALIVE),
     };
     config.ready_timeout = options.reload.ready_timeout;
+    config.min_ready_time = options.reload.min_ready_time;
     config.batch = options.reload.batch;
     config.stop_signal = options.leaving.stop_signal.0;
     config.stop_message = options.leaving.stop_message.clone().map(|text| StopMessage(text.0));

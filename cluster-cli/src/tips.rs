@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};
 
 use crate::args::Args;
-use crate::config::nearest;
+use crate::config::{Variable, nearest};
 
 /// Commands of PM2 and others.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -96,11 +96,21 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "an option of node's follows --exec-arg: --exec-arg=--inspect",
     ),
     (
-        &["kill-timeout", "timeout", "t", "graceful-timeout", "shutdown-timeout", "stop-timeout"],
+        &["kill-timeout", "graceful-timeout", "shutdown-timeout", "stop-timeout"],
         "--grace is what a worker has for leaving",
+    ),
+    (
+        &["timeout", "t", "worker-timeout"],
+        "--hang-after is how long a worker may leave everything unanswered (with --hang-replace it is \
+         replaced then); --grace is what it has for leaving",
     ),
     (&["wait-ready"], "--ready message waits until a new worker sends 'ready'"),
     (&["listen-timeout"], "--ready-timeout is what a new worker has for getting ready"),
+    (
+        &["min-ready-seconds", "min-healthy-time", "update-monitor", "monitor", "min-uptime"],
+        "--min-ready-time is how long a new worker must have been ready before the old one leaves; \
+         --stable-after, how long before its death counts as no failure",
+    ),
     (&["user", "u"], "--uid is the user of the workers"),
     (&["group", "g"], "--gid is the group of the workers"),
     (
@@ -236,6 +246,25 @@ pub(crate) fn misplaced_value(program: &[OsString], words: &[OsString]) -> Optio
     is_flags.then(|| {
         format!("{value} would be run as the program: the value of --{name} follows an =: --{name}={value}")
     })
+}
+
+/// What is wrong where `--env` is to remove a variable that is not there: it was meant to set one, or to
+/// choose among several sets of variables, as PM2's `--env production` does.
+pub(crate) fn missing_variable(variables: &[Variable]) -> Option<String> {
+    let is_missing = |variable: &&Variable| {
+        variable.value.is_none() && std::env::var_os(&variable.name).is_none()
+    };
+    let name = variables.iter().find(is_missing)?.name.to_string_lossy();
+    let meant = match &*name {
+        "production" | "prod" => "NODE_ENV=production".into(),
+        "development" | "dev" => "NODE_ENV=development".into(),
+        "staging" | "test" => format!("NODE_ENV={name}"),
+        name => format!("{name}=VALUE"),
+    };
+    Some(format!(
+        "--env {name} removes a variable from the workers' environment, and there is none of that name. \
+         --env NAME=VALUE sets one: --env {meant}"
+    ))
 }
 
 fn usage(command: &str) -> Option<clap::builder::StyledStr> {

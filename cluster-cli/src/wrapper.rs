@@ -5,6 +5,7 @@
 //! itself. What the wrapper would start is looked up, so that it can be named.
 
 mod npm;
+mod own;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::config::{Ready, Resolved};
+use crate::ecosystem;
 
 /// How many wrappers may be nested: `npm start` that runs `cross-env … nodemon server.js`.
 const DEPTH: usize = 8;
@@ -32,6 +34,10 @@ enum Kind {
 /// A command that can be a worker, as `cluster run` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Command {
+    /// Options of `cluster run` that were given.
+    options: Vec<String>,
+    /// The package that `npx` would fetch, with its version.
+    package: Option<String>,
     /// The folder of the package, where it is not the current one.
     cwd: Option<String>,
     /// `NAME=value`, for the environment.
@@ -56,7 +62,31 @@ impl Command {
         }
         let mut command = self.with(&shlex::split(text)?);
         command.take_assignments();
+        command.take_exec();
         Some(command)
+    }
+
+    /// A shell's `exec` is not a part of the command.
+    fn take_exec(&mut self) {
+        if let [exec, program, ..] = &self.words[..]
+            && exec == "exec"
+            && !program.starts_with('-')
+        {
+            self.words.remove(0);
+        }
+    }
+
+    /// The name of a package in the place of the program (`tsx@4`), as `npx` takes it: mostly it has a
+    /// program of the same name. Nothing where that cannot be told.
+    fn of_package(mut self) -> Option<Self> {
+        let program = self.words.first_mut()?;
+        if program.contains(['/', ':']) {
+            // A path, or a package of somebody's.
+            return (!program.starts_with('@') && !program.contains(':')).then_some(self);
+        }
+        let name = program.split('@').next().unwrap_or_default().to_owned();
+        self.package = Some(std::mem::replace(program, name));
+        Some(self)
     }
 
     /// Moves the assignments at its beginning to its environment.
@@ -74,8 +104,13 @@ impl Command {
 /// As a command of a shell.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |word: &str| shlex::try_quote(word).map_or_else(|_| word.into(), String::from);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@+%".contains(c);
+        let quoted = |word: &str| match !word.is_empty() && word.chars().all(is_plain) {
+            true => word.to_owned(),
+            false => shlex::try_quote(word).map_or_else(|_| word.into(), String::from),
+        };
         f.write_str("cluster run")?;
+        self.options.iter().try_for_each(|word| write!(f, " {}", quoted(word)))?;
         if let Some(cwd) = &self.cwd {
             write!(f, " --cwd {}", quoted(cwd))?;
         }
@@ -104,6 +139,10 @@ struct Wrapper {
     instead: Option<Command>,
     /// The script of package.json that it runs, as it stands there.
     script: Option<npm::Script>,
+    /// Why there is none.
+    missing: Option<String>,
+    /// What has to be installed before: nothing in particular where package.json lists it.
+    install: Option<String>,
 }
 
 /// What to say about a wrapper.
@@ -116,13 +155,19 @@ pub(crate) enum Complaint {
 
 /// What is wrong with the program of these options, if it is a wrapper.
 pub(crate) fn complaint(options: &Resolved) -> Option<Complaint> {
+    if let Some(error) = ecosystem::error(options) {
+        return Some(Complaint::Error(error));
+    }
     let folder = options.cwd.as_deref().unwrap_or(Path::new("."));
     let command = command(options)?;
     let program = command.words.first()?;
     if !is_manager(&name(program)) && belongs_to_another(program, folder) {
         return None;
     }
-    let wrapper = find(command, folder)?;
+    let mut wrapper = find(command, folder)?;
+    let elsewhere = wrapper.instead.as_ref().is_some_and(|instead| instead.cwd.is_some());
+    let own = own::options(std::env::args_os(), &options.program, elsewhere);
+    wrapper.instead.iter_mut().for_each(|instead| instead.options.clone_from(&own));
     let insists = options.reload.ready == Ready::Alive && options.listening.listen.is_empty();
     Some(match insists {
         true => Complaint::Hint(wrapper.hint()),
@@ -172,31 +217,71 @@ fn command(options: &Resolved) -> Option<Command> {
 
 /// Whether that command is a wrapper; `folder` is where it runs.
 fn find(command: Command, folder: &Path) -> Option<Wrapper> {
-    let Step { name, kind, mut inner, script } = unwrap(&command, folder)?;
-    let (mut kind, mut script) = (kind?, script);
+    let Step { name, kind, mut inner, mut script, mut missing } = unwrap(&command, folder)?;
+    let mut kind = kind?;
     for _ in 0..DEPTH {
         let Some(step) = inner.as_ref().and_then(|inner| unwrap(inner, folder)) else { break };
         if step.kind == Some(Kind::Watcher) {
             kind = Kind::Watcher;
         }
         script = step.script.or(script);
+        missing = step.missing.or(missing);
         inner = step.inner;
     }
     let instead = inner.filter(|inner| !inner.words.is_empty() && unwrap(inner, folder).is_none());
-    let instead = instead.map(|inner| local(inner, folder));
-    Some(Wrapper { name, kind, instead, script })
+    let (instead, install) = match instead {
+        Some(inner) => local(inner, folder, missing.is_some()),
+        None => (None, None),
+    };
+    Some(Wrapper { name, kind, instead, script, missing, install })
 }
 
-/// A program that the package has of its own is named by its path.
-fn local(mut command: Command, folder: &Path) -> Command {
+/// A program that the package has of its own is named by its path. The second is what has to be installed
+/// before that can run. (`guessed`: it may not be a program at all, and counts only if it is there.)
+fn local(mut command: Command, folder: &Path, guessed: bool) -> (Option<Command>, Option<String>) {
     let package = folder.join(command.cwd.as_deref().unwrap_or_default());
-    if let Some(program) = command.words.first_mut() {
-        let bin = format!("node_modules/.bin/{program}");
-        if !program.contains('/') && program != "node" && package.join(&bin).exists() {
-            *program = format!("./{bin}");
-        }
+    let of_package = |name: &str| command.package.clone().unwrap_or_else(|| name.to_owned());
+    if let [node, import, loader, ..] = &command.words[..]
+        && node == "node"
+        && import == "--import"
+        && loader == "tsx"
+    {
+        let here = std::path::absolute(&package).unwrap_or(package);
+        let is_there = here.ancestors().any(|at| at.join("node_modules/tsx").exists());
+        let install = (!is_there).then(|| of_package("tsx"));
+        return (Some(command), install);
     }
-    command
+    let Some(program) = command.words.first() else { return (None, None) };
+    if program.contains('/') || is_node(program) {
+        return (Some(command), None);
+    }
+    let bin = format!("node_modules/.bin/{program}");
+    let is_local = package.join(&bin).exists();
+    let is_there = is_local || on_path(program);
+    if guessed && !is_there {
+        return (None, None);
+    }
+    let install = (!is_there).then(|| command.package.clone().unwrap_or_default());
+    if is_local || !is_there {
+        command.words[0] = format!("./{bin}");
+    }
+    (Some(command), install)
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|at| at.join(program).is_file())
+}
+
+/// How the package in that folder starts, as `cluster run` takes it, if its package.json says so by a plain
+/// command. The folder is the `program`, which has arguments.
+pub(crate) fn start_command(folder: &Path, program: &[OsString]) -> Option<String> {
+    let mut start = find(Command::of(["npm", "start"]), folder)?.instead?;
+    let is_here = folder == Path::new(".");
+    start.cwd = start.cwd.or_else(|| (!is_here).then(|| folder.display().to_string()));
+    start.options = own::options(std::env::args_os(), program, start.cwd.is_some());
+    start.words.extend(program[1..].iter().map(|word| word.to_string_lossy().into_owned()));
+    Some(start.to_string())
 }
 
 /// One wrapper taken off a command.
@@ -207,6 +292,8 @@ struct Step {
     /// What it runs, if that can be told.
     inner: Option<Command>,
     script: Option<npm::Script>,
+    /// Why the script is not known.
+    missing: Option<String>,
 }
 
 /// The name of a program, or of a script that is known under that name.
@@ -226,15 +313,15 @@ fn unwrap(command: &Command, folder: &Path) -> Option<Step> {
     let (program, rest) = command.words.split_first()?;
     let name = name(program);
     let step = |kind, inner: Option<Command>| {
-        Some(Step { name: name.clone(), kind: Some(kind), inner, script: None })
+        Some(Step { name: name.clone(), kind: Some(kind), inner, script: None, missing: None })
     };
     match &*name {
         "npm" | "yarn" | "yarnpkg" | "pnpm" => {
-            let (inner, script) = npm::run(&name, rest, command, folder);
-            Some(Step { name, kind: Some(Kind::Runner), inner, script })
+            let found = npm::run(&name, rest, command, folder);
+            Some(found.step(name))
         }
         "npx" | "pnpx" => {
-            let rest = npm::after_flags(rest).map(|rest| command.with(rest));
+            let rest = npm::after_flags(rest).and_then(|rest| command.with(rest).of_package());
             step(Kind::Runner, rest)
         }
         "corepack" => step(Kind::Runner, Some(command.with(rest))),
@@ -304,9 +391,8 @@ fn node(program: String, command: &Command, rest: &[String], folder: &Path) -> O
             Some(name) => Some(name),
             None => rest.get(at + 1).map(String::as_str),
         };
-        let (inner, script) = npm::script(name?, &[], command, folder);
-        let name = format!("{program} --run");
-        return Some(Step { name, kind: Some(Kind::Runner), inner, script });
+        let found = npm::script(name?, &[], command, folder);
+        return Some(found.step(format!("{program} --run")));
     }
     if let Some(flag) = rest[..options].iter().find(|word| is_watch(word)) {
         let name = flag.split('=').next().unwrap_or_default();
@@ -320,6 +406,7 @@ fn node(program: String, command: &Command, rest: &[String], folder: &Path) -> O
             kind: Some(Kind::Watcher),
             inner: plain.then_some(inner),
             script: None,
+            missing: None,
         });
     }
     let installed = rest.get(options).is_some_and(|script| script.contains("node_modules/"));
@@ -347,15 +434,25 @@ impl Wrapper {
     }
 
     fn instead(&self) -> String {
-        let mut text = match &self.instead {
-            Some(command) => format!("Run the server itself: {command}"),
-            None => "Run the server itself: cluster run FILE".into(),
+        let mut text = match (&self.instead, &self.missing) {
+            (Some(command), _) => format!("Run the server itself: {command}"),
+            (None, Some(missing)) => {
+                format!("Run the server itself (its command is unknown: {missing})")
+            }
+            (None, None) => "Run the server itself: cluster run FILE".into(),
         };
         if let Some(script) = &self.script {
             text.push_str(&format!(" ({script})"));
         }
         if self.kind == Kind::Watcher {
             text.push_str("; after a change, cluster reload replaces the workers");
+        }
+        match self.install.as_deref() {
+            None => {}
+            Some("") => text.push_str("; install the package's dependencies first: npm install"),
+            Some(package) => {
+                text.push_str(&format!("; install it in the package first: npm install {package}"));
+            }
         }
         text
     }

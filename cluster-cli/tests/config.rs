@@ -102,7 +102,7 @@ cluster: error: FILE:1:1: there is no option colour
   | ^^^^^^
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
 give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, replace-disconnected, ready, \
-ready-timeout, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
+ready-timeout, min-ready-time, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
 keep-listeners, socket-mode, socket-owner, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
 affinity, http, http-host, output, log-format, log-level, log-connections, json, control, name, program
 ",
@@ -433,7 +433,10 @@ fn a_check_says_what_is_not_there() {
         ("program = ['sh']\ncwd = 'inside'", None),
         ("program = ['sh']\nlisten = [8000]", None),
         ("program = ['gone.js']", Some("cannot run the script HERE/gone.js: No such file")),
-        ("program = ['inside/']", Some("cannot execute HERE/inside/: Is a directory")),
+        (
+            "program = ['app.js']\nexec-path = './inside'",
+            Some("cannot execute HERE/./inside: Is a directory"),
+        ),
         ("program = ['./gone', 'x']", Some("cannot execute HERE/./gone: No such file")),
         ("program = ['app.js']\nexec-path = 'cluster-no-such-node'", Some("and on PATH?")),
         ("program = ['./app.js']\nexec-path = './app.js'", Some("is not executable: chmod +x")),
@@ -475,6 +478,7 @@ stable-after = "5s"
 replace-disconnected = true
 ready = "listening"
 ready-timeout = "30s"
+min-ready-time = "1s"
 batch = 1
 hang-after = "10s"
 hang-replace = false
@@ -559,6 +563,7 @@ stable-after = 0
 replace-disconnected = false
 ready = "message"
 ready-timeout = 5
+min-ready-time = 0
 batch = 2
 hang-after = 0
 max-memory = 1048576
@@ -613,6 +618,7 @@ stable-after = "0s"
 replace-disconnected = false
 ready = "message"
 ready-timeout = "5s"
+min-ready-time = "0s"
 batch = 2
 hang-after = "0s"
 hang-replace = false
@@ -675,7 +681,7 @@ fn the_command_line_counts_more() {
             "--env",
             "B=1",
             "--env",
-            "C",
+            "XDG_RUNTIME_DIR",
             "b",
             "-v",
         ],
@@ -686,7 +692,7 @@ fn the_command_line_counts_more() {
         "groups = [\"3\", \"4\"]",
         "control = \"/c\"",
         "program = [\"b\", \"-v\"]",
-        "[env]\nB = \"1\"\nC = false\n",
+        "[env]\nB = \"1\"\nXDG_RUNTIME_DIR = false\n",
     ] {
         assert!(said.contains(line), "{line} in {said}");
     }

@@ -61,14 +61,17 @@ fn a_folder_is_no_program() {
     let folder = Folder::new("folder.js");
     let script = folder.0.join("app.js");
     std::fs::create_dir(&script).unwrap();
-    let wanted = format!("cannot run the script {}: Is a directory", script.display());
-    let (status, said) = fail(cluster().arg("run").arg(&script));
+    let (status, said) = fail(cluster().args(["run", "app.js"]).current_dir(&folder.0));
     assert_eq!(status, Some(1));
+    assert!(said.contains("cannot run the script app.js: Is a directory"), "{said}");
+    let wanted = format!("{} is a folder, and has no main file", script.display());
+    let (status, said) = fail(cluster().arg("run").arg(&script));
+    assert_eq!(status, Some(2));
     assert!(said.contains(&wanted), "{said}");
     for options in [&[][..], &["--listen", "127.0.0.1:0"]] {
         let (status, said) = fail(cluster().arg("run").args(options).arg("./").current_dir("/"));
-        assert_eq!(status, Some(1));
-        assert!(said.contains("cannot execute ./: Is a directory"), "{said}");
+        assert_eq!(status, Some(2));
+        assert!(said.contains("./ is a folder, and has no main file"), "{said}");
     }
 }
 
@@ -127,6 +130,11 @@ fn words_of_other_programs_are_told_what_stands_for_them() {
         (&["run", "--daemon", "app.js"][..], "cluster run stays in the foreground"),
         (&["run", "-d", "app.js"], "cluster run stays in the foreground"),
         (&["run", "--watch", "app.js"], "cluster reload replaces the workers"),
+        (&["run", "--timeout", "30", "app.js"], "--hang-after is how long a worker may leave"),
+        (
+            &["run", "--min-ready-seconds", "3", "app.js"],
+            "--min-ready-time is how long a new worker",
+        ),
         (&["run", "-i", "4", "app.js"], "--workers (-n) says how many"),
         (&["run", "--instances=4", "app.js"], "--workers (-n) says how many"),
         (&["run", "--bind", ":80", "app.js"], "--listen opens a socket"),
@@ -316,10 +324,38 @@ fn a_configuration_file_of_pm2_is_recognized() {
             format!("this is {language}, and a configuration file is TOML: docs/from-pm2.md");
         assert!(said.contains(&wanted), "{said}");
     }
+    for name in ["ecosystem.config.js", "process.json"] {
+        let path = folder.0.join(name);
+        for options in [&["run"][..], &["run", "--check"]] {
+            let (status, said) = fail(cluster().args(options).arg(&path));
+            assert_eq!(status, Some(1), "{said}");
+            let wanted = format!("{} is a configuration file of PM2", path.display());
+            assert!(said.contains(&wanted) && said.contains("docs/from-pm2.md"), "{said}");
+            assert!(!said.contains("started"), "{said}");
+        }
+    }
+    // One that only has such a name is a program.
     let Some(node) = support::nodes().into_iter().next() else { return };
-    let path = folder.0.join("ecosystem.config.js");
-    let (_, said) = fail(cluster().args(["run", "--check", "--exec-path"]).arg(node).arg(&path));
-    assert!(said.contains("the program is a configuration file of PM2"), "{said}");
+    let path = folder.file("ecosystem.config.js", "require('./server.js')", 0o644);
+    let (status, said) =
+        fail_quietly(cluster().args(["run", "--check", "--exec-path"]).arg(node).arg(&path));
+    assert_eq!(status, Some(0), "{said}");
+}
+
+/// PM2's `--env production` chooses a set of variables.
+#[test]
+fn a_variable_that_is_to_be_removed_and_is_not_there() {
+    let (status, said) = fail(cluster().args(["run", "--env", "production", "app.js"]));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("--env NAME=VALUE sets one: --env NODE_ENV=production"), "{said}");
+    let (status, said) = fail(cluster().args(["run", "--check", "--env", "NOT_THERE", "sh"]));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("--env NAME=VALUE sets one: --env NOT_THERE=VALUE"), "{said}");
+    let mut there = cluster();
+    there.env("IS_THERE", "1").args(["run", "--check", "--env", "IS_THERE", "sh"]);
+    let checked = there.output().expect("it runs");
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("IS_THERE = false"), "{checked:?}");
 }
 
 /// A look at a file says what a run of it would.

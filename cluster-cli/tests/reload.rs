@@ -82,7 +82,8 @@ fn node_worker(node: &Path, options: &[&str], at: &Path) -> Command {
 fn worker_on(foundation: &str, options: &[&str]) -> Command {
     let mut command = cluster();
     let server = support::example("cluster-examples", foundation);
-    command.args(["run", "-n", "2"]).args(options).arg(server).arg("0.0.0.0:0");
+    command.args(["run", "-n", "2", "--min-ready-time", "0"]).args(options);
+    command.arg(server).arg("0.0.0.0:0");
     command
 }
 

@@ -88,6 +88,50 @@ fn without_the_options_the_program_decides() {
     cluster.end();
 }
 
+/// With the usual umask a group could not connect.
+#[test]
+fn a_group_that_is_named_may_connect() {
+    let folder = Folder::new("socket-group");
+    let (uid, gid) = own();
+    let group = format!(":{gid}");
+    let path = folder.0.join("passed.sock");
+    let cluster = passed(&path, &["--socket-owner", &group]);
+    assert_eq!(found(&path), (0o660, uid, gid));
+    cluster.end();
+    let cluster = passed(&path, &["--socket-owner", &group, "--socket-mode", "0600"]);
+    assert_eq!(found(&path).0, 0o600, "unless another mode is set");
+    cluster.end();
+    let cluster = passed(&path, &["--socket-owner", &uid.to_string()]);
+    assert_eq!(found(&path).0 & 0o020, 0, "no group is named");
+    cluster.end();
+    let Some((cluster, path)) = node_server(&folder, &["--socket-owner", &group]) else { return };
+    assert_eq!(found(&path), (0o660, uid, gid));
+    cluster.end();
+}
+
+/// Node tells the program `EACCES`. The log has the reason.
+#[test]
+fn a_folder_that_does_not_exist_is_named() {
+    let Some(node) = nodes().into_iter().next() else { return };
+    let folder = Folder::new("socket-nowhere");
+    let missing = folder.0.join("not/there");
+    let script = folder.0.join("app.cjs");
+    let text = "require('node:net').createServer().on('error', (error) => { console.log(error.code); \
+                setInterval(() => {}, 1000); }).listen(process.argv[2])";
+    std::fs::write(&script, text).unwrap();
+    let mut command = cluster();
+    command.args(["run", "-n", "1", "--grace", "100ms", "--exec-path"]).arg(node).arg(script);
+    let mut cluster = Cluster::start(command.arg(missing.join("app.sock")));
+    cluster.out.wait_for(1, |line| line.ends_with("EACCES"));
+    let wanted = format!(
+        "No such file or directory (os error 2); the folder {} does not exist",
+        missing.display()
+    );
+    cluster.err.wait_for(1, |l| l.contains("cannot listen on ") && l.ends_with(&wanted));
+    cluster.signal(Signal::TERM);
+    cluster.wait();
+}
+
 /// A socket that was given away, and whose cluster was killed, is replaced by the next one.
 #[test]
 fn root_gives_sockets_away_and_takes_the_place_of_dead_ones() {

@@ -11,6 +11,8 @@ use support::{Cluster, Folder, cluster, get, nodes};
 const PACKAGE: &str = r#"{"scripts": {
     "start": "node server.js",
     "dev": "nodemon server.js",
+    "exec": "exec node server.js",
+    "npx": "npx --yes tsx@4 app.ts",
     "built": "tsc && node dist/main.js"
 }}"#;
 
@@ -88,7 +90,34 @@ fn a_package_manager_fails_at_the_start_and_the_server_is_named() {
             "node --watch",
             "cluster run server.js; after a change",
         ),
-        (&["--listen", "127.0.0.1:0", "npm", "start"], "npm", "cluster run server.js ("),
+        (
+            &["--listen", "127.0.0.1:0", "npm", "start"],
+            "npm",
+            "cluster run --listen 127.0.0.1:0 server.js (",
+        ),
+        // The cluster's own options stay, and what a shell or npx has in front does not.
+        (
+            &["-n", "4", "--grace=3s", "npm", "start"],
+            "npm",
+            "cluster run -n 4 --grace=3s server.js (",
+        ),
+        (
+            &["npm", "run", "exec"],
+            "npm",
+            "cluster run server.js (package.json: \"exec\": \"exec node",
+        ),
+        (
+            &["-n", "2", "npm", "run", "npx"],
+            "npm",
+            "cluster run -n 2 node --import tsx app.ts (package.json: \"npx\": \"npx --yes tsx@4 app.ts\"); \
+             install it in the package first: npm install tsx@4. ",
+        ),
+        (
+            &["npx", "--yes", "no-such-server@14", "start"],
+            "npx",
+            "cluster run ./node_modules/.bin/no-such-server start; install it in the package first: npm \
+             install no-such-server@14. ",
+        ),
         (&["sh", "-c", "npm start"], "npm", "cluster run server.js ("),
     ] {
         let said = run(words);
@@ -101,6 +130,50 @@ fn a_package_manager_fails_at_the_start_and_the_server_is_named() {
         fail(cluster().current_dir(&folder.0).args(["run", "--check", "npm", "start"]));
     assert_eq!(status, Some(1));
     assert!(said.contains("npm cannot be a worker"), "{said}");
+}
+
+/// What is not there is said, and nothing is proposed in its place.
+#[test]
+fn scripts_that_are_not_there_are_named() {
+    let folder = package("missing");
+    let path = folder.0.join("package.json");
+    for (words, name) in [
+        (&["npm", "run", "prod"][..], "prod"),
+        (&["yarn", "prod"], "prod"),
+        (&["node", "--run", "prod"], "prod"),
+    ] {
+        let mut command = cluster();
+        let (status, said) = fail(command.current_dir(&folder.0).arg("run").args(words));
+        assert_eq!(status, Some(1), "{said}");
+        let wanted = format!(
+            "{} has no script {name:?} (it has \"built\", \"dev\", \"exec\", \"npx\", \"start\")",
+            path.display()
+        );
+        assert!(said.contains(&wanted), "{said}");
+        assert!(!said.contains("FILE"), "{said}");
+    }
+    let empty = Folder::new("no-package");
+    let (_, said) = fail(cluster().current_dir(&empty.0).args(["run", "npm", "start"]));
+    assert!(said.contains("there is no package.json in "), "{said}");
+    assert!(!said.contains("FILE"), "{said}");
+}
+
+/// A package in a folder above, and options that name a folder.
+#[test]
+fn the_folder_is_named_once() {
+    let folder = package("folder");
+    let inside = folder.0.join("src");
+    std::fs::create_dir(&inside).expect("a folder");
+    let mut command = cluster();
+    command.current_dir(&folder.0).args(["run", "--cwd", "src", "-n", "3", "npm", "start"]);
+    let (_, said) = fail(&mut command);
+    let wanted = format!("cluster run -n 3 --cwd {} server.js (", folder.0.display());
+    assert!(said.contains(&wanted), "{said}");
+    let mut command = cluster();
+    command.current_dir("/").args(["run", "--cwd"]).arg(&folder.0).args(["npm", "start"]);
+    let (_, said) = fail(&mut command);
+    let wanted = format!("cluster run --cwd {} server.js (", folder.0.display());
+    assert!(said.contains(&wanted), "{said}");
 }
 
 #[test]
@@ -166,7 +239,7 @@ fn one_who_insists_gets_a_hint() {
     let cluster = Cluster::start(command.arg("start"));
     cluster.out.wait_for(1, |line| line == "[0] npm start");
     let hints = cluster.err.wait_for(1, |line| line.starts_with("cluster: hint: npm starts the"));
-    assert!(hints[0].contains("Run the server itself: cluster run server.js"), "{hints:?}");
+    assert!(hints[0].contains("Run the server itself: cluster run -n 1 server.js"), "{hints:?}");
     cluster.end();
 }
 

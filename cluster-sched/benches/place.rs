@@ -90,7 +90,7 @@ impl Bench {
     }
 
     fn accept(&mut self) {
-        let (worker, conn) = self.in_flight.pop_front().expect("somebody has one");
+        let (worker, conn) = self.in_flight.pop_front().expect("a worker has one");
         self.feed(Input::Accepted { worker, conn });
     }
 

@@ -1,6 +1,6 @@
 //! One connection, as the scheduler sees it.
 
-use crate::line::Links;
+use crate::queue::Links;
 use crate::slab::Slab;
 
 /// All connections that are held.
@@ -17,13 +17,13 @@ pub(crate) struct Conn<W> {
 /// Where a connection is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum State<W> {
-    /// In nobody's hands and in no line: it is being decided what becomes of it.
+    /// Neither assigned nor in a queue: it is being placed.
     Loose,
-    /// In the line of those that wait for whoever comes.
+    /// In the queue of those that wait for any worker.
     Waiting,
-    /// In the line of those that wait for this worker.
+    /// In the queue of those that wait for this worker.
     Awaiting { worker: W },
-    /// Refused by all who are present, and in no line. Its timer runs.
+    /// Refused by all present workers, and in no queue. Its timer runs.
     Parked,
     /// On its way to this worker.
     InFlight { worker: W },

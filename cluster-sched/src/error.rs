@@ -1,4 +1,4 @@
-//! What can be wrong with an input.
+//! Errors of inputs.
 
 use core::fmt::{self, Debug, Display};
 
@@ -11,30 +11,30 @@ use core::fmt::{self, Debug, Display};
 pub enum InputError<W, C> {
     /// [`Input::Join`](crate::Input::Join) of a worker that is there already.
     AlreadyJoined {
-        /// Who joined twice.
+        /// The worker.
         worker: W,
     },
     /// [`Input::Retire`](crate::Input::Retire) of a worker that is retired already.
     AlreadyRetired {
-        /// Who was retired twice.
+        /// The worker.
         worker: W,
     },
     /// The input names a worker that never joined or has left.
     UnknownWorker {
-        /// Who is not known.
+        /// The worker.
         worker: W,
     },
     /// [`Input::Arrive`](crate::Input::Arrive) of a connection that is still held.
     AlreadyArrived {
-        /// Which connection.
+        /// The connection.
         conn: C,
     },
     /// An answer for a connection that is not in flight to that worker: answered before, placed
     /// again since, or never assigned.
     NotInFlight {
-        /// Who answered.
+        /// The worker.
         worker: W,
-        /// For which connection.
+        /// The connection.
         conn: C,
     },
     /// [`Input::Join`](crate::Input::Join) or [`Input::Close`](crate::Input::Close) after the

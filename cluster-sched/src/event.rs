@@ -1,4 +1,4 @@
-//! What goes into a scheduler, and what comes out.
+//! A scheduler's inputs and outputs.
 
 /// What the driver tells a [`Scheduler`](crate::Scheduler). `W` names a worker, `C` a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,10 +10,10 @@ pub enum Input<W, C> {
     /// A worker that was retired may join again: what it still has in flight goes on counting
     /// against its window, and the window is the one that it had.
     Join {
-        /// Who joins.
+        /// The worker.
         worker: W,
-        /// Its place among the workers, which a successor inherits: for policies that go by places
-        /// ([`Sticky`](crate::Sticky)). Counted from 0 as a rule; any numbers will do.
+        /// Its slot, which a replacement inherits: for policies that go by slots
+        /// ([`Sticky`](crate::Sticky)). Usually counted from 0; any numbers will do.
         slot: u32,
     },
     /// A worker closed this server but lives on: it gets no new connections, and the answers to its
@@ -21,7 +21,7 @@ pub enum Input<W, C> {
     ///
     /// It remains known until [`Input::Leave`].
     Retire {
-        /// Who is to get nothing more.
+        /// The worker.
         worker: W,
     },
     /// A worker is gone. Its hand-offs in flight are placed again, oldest first, before everything
@@ -31,7 +31,7 @@ pub enum Input<W, C> {
     /// channel is closed. Worker ids should not be used again, since a late answer of the dead
     /// worker cannot be told from one of its successor.
     Leave {
-        /// Who is gone.
+        /// The worker.
         worker: W,
     },
     /// A connection was accepted from the listener.
@@ -39,21 +39,21 @@ pub enum Input<W, C> {
         /// Its name, not in use for another connection that is still held.
         conn: C,
         /// Where it comes from: [`sticky::client_of`](crate::sticky::client_of) its peer's address.
-        /// None if there is no address, or nobody cares.
+        /// None if there is no address, or if no policy uses it.
         client: Option<u32>,
     },
     /// A worker accepted a hand-off: Node's `{ack, accepted: true}`.
     Accepted {
-        /// Who answered.
+        /// The worker.
         worker: W,
-        /// What it accepted.
+        /// The connection.
         conn: C,
     },
     /// A worker refused a hand-off: Node's `{ack, accepted: false}`.
     Refused {
-        /// Who answered.
+        /// The worker.
         worker: W,
-        /// What it refused.
+        /// The connection.
         conn: C,
     },
     /// A hand-off was never made: its worker does not know of it, and will not answer. The connection is
@@ -62,15 +62,15 @@ pub enum Input<W, C> {
     /// For drivers that keep hand-offs back until a worker has answered others. To take several back,
     /// begin with the one that was assigned last, and make the worker's window smaller before.
     TakeBack {
-        /// Who was not asked.
+        /// The worker.
         worker: W,
-        /// About what.
+        /// The connection.
         conn: C,
     },
     /// From now on this worker may have `window` hand-offs in flight. What is already in flight
     /// beyond that stays. Zero pauses the worker.
     Window {
-        /// Whose window changes.
+        /// The worker.
         worker: W,
         /// Hand-offs in flight.
         window: u32,
@@ -81,7 +81,7 @@ pub enum Input<W, C> {
     ///
     /// Of a worker that never says, only the hand-offs in flight are counted.
     Held {
-        /// Whose connections.
+        /// The worker.
         worker: W,
         /// Open connections.
         held: u32,
@@ -105,23 +105,23 @@ pub enum Output<W, C> {
     /// placed again further down the queue, and an answer to this one is an
     /// [`InputError`](crate::InputError).
     Assign {
-        /// What to pass on.
+        /// The connection.
         conn: C,
-        /// To whom.
+        /// The worker.
         worker: W,
     },
-    /// The worker has it: drop the copy. The connection is forgotten.
+    /// The worker has accepted it: close the copy. The connection is forgotten.
     Done {
-        /// What was accepted.
+        /// The connection.
         conn: C,
-        /// By whom.
+        /// The worker.
         worker: W,
     },
-    /// Close the connection: nobody gets it. The connection is forgotten.
+    /// Close the connection: no worker gets it. The connection is forgotten.
     Shed {
-        /// What to close.
+        /// The connection.
         conn: C,
-        /// Why.
+        /// The reason.
         reason: ShedReason,
     },
 }

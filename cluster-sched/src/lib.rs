@@ -1,16 +1,16 @@
-//! Who gets the next connection: the placement half of `node:cluster`, without sockets.
+//! Which worker gets the next connection: the placement half of `node:cluster`, without sockets.
 //!
 //! A primary process accepts connections and hands each to one of its workers. This crate decides to
-//! which, exactly in Node's round-robin order by default, and keeps the books: what waits, what is in
-//! flight, what a dead worker leaves behind, who refused what. There is one [`Scheduler`] per server
+//! which, exactly in Node's round-robin order by default, and keeps account of connections that wait, that are
+//! in flight, that a dead worker leaves behind, and that workers have refused. There is one [`Scheduler`] per server
 //! key (Node's `RoundRobinHandle`).
 //!
 //! **For** primaries, balancers, simulators, anything that deals work items out to workers and awaits
 //! a yes or no for each. **Not** an executor, a queue between threads or a proxy: it passes nothing
-//! on and owns no descriptor. It does no I/O, reads no clock, draws its lots from a seed, and has no
-//! dependencies; worker and connection are two `Copy + Ord` types of yours, the latter `Hash` too.
+//! on and owns no descriptor. It does no I/O, reads no clock, takes its randomness from a seed, and has no
+//! dependencies; worker and connection are two `Copy + Ord` types of yours, the latter also `Hash`.
 //!
-//! # One connection's way
+//! # The path of a connection
 //!
 //! ```text
 //!  listener      driver                                Scheduler                  worker
@@ -29,7 +29,7 @@
 //!     | close copy |<--------------------------------------|                         |
 //! ```
 //!
-//! Refused instead of accepted, it goes to the tail of the line and on to a worker that has not
+//! If it is refused, it goes to the tail of the queue and on to a worker that has not
 //! refused it. Refused by all, it is parked ([`Scheduler::poll_timeout`],
 //! [`Scheduler::handle_timeout`]) and then offered to all again; after
 //! [`Config::max_refusal_rounds`] it is shed. A connection that arrived ends in exactly one
@@ -41,7 +41,7 @@
 //! | --- | --- | --- |
 //! | a worker refuses | it may be asked again at once, and spins if it is alone | not before all have refused and a pause has passed |
 //! | a worker dies | its hand-offs in flight are lost | they are placed again, first |
-//! | the line | without limit | [`Config::max_waiting`], then shed as [`ShedReason::Full`] |
+//! | the queue | without limit | [`Config::max_waiting`], then shed as [`ShedReason::Full`] |
 //! | hand-offs in flight per worker | one | [`Config::window`], one by default |
 //! | the last worker leaves | the server closes | what waits goes on waiting until [`Input::Close`] |
 //! | a worker closes the server and listens again with a hand-off unanswered | it gets a second one | its window holds |
@@ -91,10 +91,10 @@ mod conn;
 mod error;
 mod event;
 pub mod kernel;
-mod line;
 mod member;
 mod parking;
 mod policy;
+mod queue;
 mod refusals;
 mod scheduler;
 mod slab;

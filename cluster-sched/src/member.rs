@@ -1,6 +1,6 @@
 //! One worker, as the scheduler sees it.
 
-use crate::line::Line;
+use crate::queue::Queue;
 
 /// A worker that has joined and not yet left.
 #[derive(Clone, Debug)]
@@ -12,9 +12,9 @@ pub(crate) struct Member {
     pub(crate) window: u32,
     pub(crate) retired: bool,
     /// Unanswered hand-offs, oldest first.
-    pub(crate) in_flight: Line,
+    pub(crate) in_flight: Queue,
     /// Connections that wait for this worker and for no other.
-    pub(crate) awaiting: Line,
+    pub(crate) awaiting: Queue,
     /// What it holds by its own account, once it has given one.
     held: Option<u32>,
 }
@@ -26,8 +26,8 @@ impl Member {
             joined: 0,
             window,
             retired: false,
-            in_flight: Line::new(),
-            awaiting: Line::new(),
+            in_flight: Queue::new(),
+            awaiting: Queue::new(),
             held: None,
         }
     }

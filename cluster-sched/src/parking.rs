@@ -1,4 +1,4 @@
-//! How long a connection that everybody refused is left alone.
+//! Connections that all workers refused, and how long they pause.
 
 use crate::{Config, Mono, PauseState};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ struct Pause {
     until: Option<(Mono, u64)>,
 }
 
-/// What is to become of a connection that everybody refused.
+/// What happens to a connection that all workers refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Its timer runs.

@@ -1,4 +1,4 @@
-//! Who is chosen: the one question that a scheduler leaves to others.
+//! Which worker is chosen: the one question that a scheduler leaves to a policy.
 
 mod least_connections;
 mod name;
@@ -22,7 +22,7 @@ use alloc::boxed::Box;
 /// A policy keeps whatever it needs to know of the workers from what it is told, in this order for
 /// each worker: [`join`](Self::join), then [`ready`](Self::ready) and [`busy`](Self::busy) in turns,
 /// then [`leave`](Self::leave) from either state; and in between, [`load`](Self::load). The
-/// scheduler alone keeps the windows, the refusals and the waiting lines, so a policy is about
+/// scheduler alone keeps the windows, the refusals and the queues, so a policy is about
 /// choice and nothing else.
 ///
 /// What a policy knows beyond that, it brings along: a seed or a table at its making. More to be
@@ -48,7 +48,7 @@ use alloc::boxed::Box;
 ///         standing: &mut dyn FnMut(u32) -> Standing,
 ///     ) -> Choice<u32> {
 ///         let free = |worker: &u32| standing(*worker) == Standing::Free;
-///         self.0.iter().copied().find(free).map_or(Choice::Nobody, Choice::Give)
+///         self.0.iter().copied().find(free).map_or(Choice::Wait, Choice::Give)
 ///     }
 /// }
 /// ```
@@ -73,7 +73,7 @@ pub trait Policy<W, C> {
     /// reports them ([`Input::Held`](crate::Input::Held)), those that it holds. Said whenever that
     /// changes, between `join` and `leave`; zero until it is said.
     fn load(&mut self, worker: W, connections: u32) {
-        let _not_asked_for = (worker, connections);
+        let _ = (worker, connections);
     }
 
     /// Chooses a worker for `conn`, which comes from `client`
@@ -82,8 +82,8 @@ pub trait Policy<W, C> {
     /// `standing` says how a worker stands to this connection, in O(log n). Of a worker that is
     /// ready it is never [`Standing::Busy`].
     ///
-    /// A policy that answers [`Choice::Nobody`] while a free worker exists makes the connection wait
-    /// in the line of all; it is then asked for each such connection whenever a worker becomes
+    /// A policy that answers [`Choice::Wait`] while a free worker exists makes the connection wait
+    /// in the common queue; it is then asked for each such connection whenever a worker becomes
     /// ready. [`Choice::Await`] waits for a particular worker, and costs nothing until that worker
     /// is ready.
     fn pick(
@@ -106,7 +106,7 @@ pub trait Policy<W, C> {
     /// The state may name workers that are not there, and miss some that are: it is a hint, of which
     /// is taken what fits.
     fn resume(&mut self, state: &PolicyState<W>) {
-        let _knows_all_by_now = state;
+        let _ = state;
     }
 }
 
@@ -132,7 +132,7 @@ pub enum Choice<W> {
     /// leaves.
     Await(W),
     /// It waits until a worker is ready.
-    Nobody,
+    Wait,
 }
 
 impl<W, C, P: Policy<W, C> + ?Sized> Policy<W, C> for Box<P> {

@@ -1,9 +1,9 @@
-//! Who has refused what since it was last offered to all.
+//! Which workers have refused which connections since those were last offered to all.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-/// Refusals by the workers that are present, seen from both sides. Empty as long as nobody refuses.
+/// Refusals by the workers that are present, seen from both sides. Empty as long as no worker refuses.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusals<W, C> {
     by_conn: BTreeMap<C, BTreeSet<W>>,
@@ -24,7 +24,7 @@ impl<W: Copy + Ord, C: Copy + Ord> Refusals<W, C> {
         self.by_conn.get(&conn).is_some_and(|workers| workers.contains(&worker))
     }
 
-    /// What some have refused, and who they are.
+    /// The refused connections, each with the workers that have refused it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (C, &BTreeSet<W>)> {
         self.by_conn.iter().map(|(&conn, workers)| (conn, workers))
     }

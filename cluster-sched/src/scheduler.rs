@@ -1,12 +1,12 @@
-//! The machine: four verbs, and what they do to the lines, the members and the pauses.
+//! The machine: four methods, and what they do to queues, members and pauses.
 
 mod placing;
 mod state;
 
 use crate::conn::{Conn, Conns, State};
-use crate::line::{Line, Ticket};
 use crate::member::Member;
 use crate::parking::Parking;
+use crate::queue::{Queue, Ticket};
 use crate::refusals::Refusals;
 use crate::{Config, Input, InputError, Mono, Output, Policy, RoundRobin, ShedReason, Stats};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -17,9 +17,9 @@ use core::hash::Hash;
 ///
 /// `W` names a worker, `C` a connection, `P` chooses. See the [crate](crate) for the whole picture.
 ///
-/// As long as nobody refuses, a connection's way takes O(log n) in the number of workers, whatever
-/// waits; a worker that has refused what waits in front of it walks past it. No memory is taken
-/// but when more is held, or are there, than ever before.
+/// As long as no worker refuses, placing a connection takes O(log n) in the number of workers, however many
+/// wait; a worker that has refused connections at the head of the queue has to walk past them. Memory is allocated
+/// only when there are more connections or workers than ever before.
 #[derive(Clone, Debug)]
 pub struct Scheduler<W, C, P = RoundRobin<W>> {
     policy: P,
@@ -27,17 +27,17 @@ pub struct Scheduler<W, C, P = RoundRobin<W>> {
     members: BTreeMap<W, Member>,
     /// Members that are not retired: those whose refusals count.
     present: usize,
-    /// How often anybody joined.
+    /// How often a worker joined.
     joined: u64,
     /// Every connection that is held.
     conns: Conns<W, C>,
     in_flight: usize,
-    /// How many wait for one worker, and not in `line`.
+    /// How many wait for one worker, and not in `queue`.
     awaiting: usize,
-    /// No connection in it is acceptable to a worker that has room, nor is one in a member's own line
+    /// No connection in it is acceptable to a worker that has room, nor is one in a member's own queue
     /// while that member has room: whatever changes either side matches them at once. Hence an
     /// event concerns only what it changed.
-    line: Line,
+    queue: Queue,
     /// The tickets before the first that was given out and after the last. Neither can overflow: they
     /// move by one per connection.
     tickets: (Ticket, Ticket),
@@ -63,7 +63,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             conns: Conns::new(),
             in_flight: 0,
             awaiting: 0,
-            line: Line::new(),
+            queue: Queue::new(),
             tickets: (-1, 0),
             refusals: Refusals::new(),
             parking: Parking::new(),
@@ -111,7 +111,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             match self.conns[at].state {
                 State::Parked => self.place_or_wait(now, at),
                 // A worker that joined during the pause is to be asked: now the others are too.
-                State::Waiting | State::Awaiting { .. } => self.place_from_line(at),
+                State::Waiting | State::Awaiting { .. } => self.place_from_queue(at),
                 State::InFlight { .. } | State::Loose => {}
             }
         }
@@ -144,11 +144,11 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.conns.len() - self.in_flight
     }
 
-    /// Connections that wait for this worker in particular, and those that wait for whoever is ready,
-    /// without those that are parked: what a larger window of this worker's could be of use for.
+    /// Connections that wait for this worker in particular, and those that wait for any worker,
+    /// without those that are parked: what a larger window of this worker could take.
     #[must_use]
     pub fn waiting_for(&self, worker: W) -> usize {
-        self.line.len() + self.members.get(&worker).map_or(0, |member| member.awaiting.len())
+        self.queue.len() + self.members.get(&worker).map_or(0, |member| member.awaiting.len())
     }
 
     /// This worker's unanswered hand-offs: zero if it is not known.
@@ -205,13 +205,13 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         if load > 0 {
             self.policy.load(worker, load);
         }
-        // Nobody's refusal is everybody's any more.
+        // No connection is refused by all workers any more.
         self.unpark_all();
         if has_room {
             self.policy.ready(worker);
         }
         self.place_again(now, undecided);
-        self.offer_lines_to(worker);
+        self.offer_queues_to(worker);
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             self.forget_member(worker);
         }
         // They belong before all that waits, so they are looked at first, the oldest first. Those
-        // that find nobody enter the lines from the front, the youngest first.
+        // that find no worker enter the queues from the front, the youngest first.
         let mut unplaced = Vec::new();
         while let Some(at) = member.in_flight.pop(&mut self.conns) {
             if self.closed {
@@ -313,7 +313,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let settled = self.settle(worker, conn, false)?;
         self.stats.taken_back += 1;
         // Its worker may be asked after all.
-        let ready = self.tell_policy_of(worker, settled);
+        let ready = self.notify_policy(worker, settled);
         if self.closed {
             self.shed(settled.at, ShedReason::Closed);
         } else if self.refused_by_all(settled.at) {
@@ -322,7 +322,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             self.wait_in_front(settled.at, wait);
         }
         if ready {
-            self.offer_lines_to(worker);
+            self.offer_queues_to(worker);
         }
         Ok(())
     }
@@ -343,7 +343,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         match (had_room, member.has_room()) {
             (false, true) => {
                 self.policy.ready(worker);
-                self.offer_lines_to(worker);
+                self.offer_queues_to(worker);
             }
             (true, false) => self.policy.busy(worker),
             _ => {}
@@ -358,7 +358,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.closed = true;
         self.unpark_all();
         let mut waiting = self.call_back_awaiting();
-        while let Some(at) = self.line.pop(&mut self.conns) {
+        while let Some(at) = self.queue.pop(&mut self.conns) {
             waiting.push(at);
         }
         waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);

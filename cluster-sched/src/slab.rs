@@ -1,4 +1,4 @@
-//! Records by name, in memory that is kept for the next ones.
+//! Records by name, in memory that is reused.
 
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
@@ -12,9 +12,9 @@ pub(crate) const NONE: At = At::MAX;
 /// Records of `V`, each with a name.
 ///
 /// A record is found by its name through a hash table: open addressing, at the most half full, the
-/// next free cell where two want the same. The hash is a fixed one, and nobody ever sees the
-/// table's order, so that what a scheduler does depends on its inputs alone. (The names are the
-/// driver's own: no stranger can choose them so that they meet.)
+/// next free cell where two want the same. The hash function is fixed, and the table's
+/// order is never visible, so that a scheduler's behaviour depends on its inputs alone. (The driver chooses
+/// the names: an attacker cannot choose ones that collide.)
 ///
 /// It takes memory when more is held than ever before, and gives none back.
 #[derive(Clone, Debug)]
@@ -78,13 +78,13 @@ impl<K: Copy + Eq + Hash, V> Slab<K, V> {
         at
     }
 
-    /// Forgets a record. What it was stands there until another takes its place.
+    /// Removes a record. Its value stays until another takes its place.
     pub(crate) fn remove(&mut self, at: At) {
         let Some(mut hole) = self.cell(self.records[at as usize].hash, |other| other == at) else {
             return;
         };
         self.free.push(at);
-        // Whoever was to be found across the hole moves into it.
+        // A record whose search passes the hole moves into it.
         let mask = self.cells.len() - 1;
         let mut cell = hole;
         loop {

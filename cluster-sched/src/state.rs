@@ -17,14 +17,14 @@ pub struct SchedulerState<W, C> {
     pub waiting: Vec<WaitingState<W, C>>,
     /// Connections that all refused, and that wait for their pause to end.
     pub parked: Vec<ConnState<C>>,
-    /// Who has refused what since it was last offered to all.
+    /// Which workers have refused which connection since it was last offered to all of them.
     pub refusals: Vec<RefusedState<W, C>>,
     /// Connections that all refused at some time. Of those whose pause runs, the one whose pause ends
     /// first comes first.
     pub pauses: Vec<PauseState<C>>,
     /// Whether the server is closed.
     pub closed: bool,
-    /// What nobody has polled yet.
+    /// Outputs that have not been polled yet.
     pub outputs: Vec<Output<W, C>>,
     /// What was counted so far.
     pub stats: Stats,
@@ -37,15 +37,15 @@ pub struct SchedulerState<W, C> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct MemberState<W, C> {
-    /// Who it is.
+    /// The worker.
     pub worker: W,
     /// Its place among the workers.
     pub slot: u32,
     /// How many hand-offs it may have in flight.
     pub window: u32,
-    /// Whether it is to be given nothing more.
+    /// Whether it gets no more connections.
     pub retired: bool,
-    /// How many connections it holds by its own account, once it has given one.
+    /// How many connections it reported to hold, if it has reported any.
     pub held: Option<u32>,
     /// Its unanswered hand-offs, the oldest first.
     pub in_flight: Vec<ConnState<C>>,
@@ -56,7 +56,7 @@ pub struct MemberState<W, C> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ConnState<C> {
-    /// Which one.
+    /// The connection.
     pub conn: C,
     /// Where it comes from.
     pub client: Option<u32>,
@@ -67,11 +67,11 @@ pub struct ConnState<C> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct WaitingState<W, C> {
-    /// Which one.
+    /// The connection.
     pub conn: C,
     /// Where it comes from.
     pub client: Option<u32>,
-    /// For whom it waits; none for whoever is ready first.
+    /// The worker that it waits for; none if any worker will do.
     pub worker: Option<W>,
 }
 
@@ -80,9 +80,9 @@ pub struct WaitingState<W, C> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RefusedState<W, C> {
-    /// Which one.
+    /// The connection.
     pub conn: C,
-    /// By whom.
+    /// The workers that have refused it.
     pub workers: Vec<W>,
 }
 
@@ -91,45 +91,45 @@ pub struct RefusedState<W, C> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PauseState<C> {
-    /// Which one.
+    /// The connection.
     pub conn: C,
-    /// How often.
+    /// How many rounds of refusals it has been through.
     pub rounds: u32,
-    /// For how long it is still to be left alone, while its pause runs; zero if it should be over.
+    /// How much of its pause is left, while one runs; zero if it is over.
     pub left: Option<Mono>,
 }
 
-/// Why a state is none that a [`Scheduler`](crate::Scheduler) can be in.
+/// Why a state is not one that a [`Scheduler`](crate::Scheduler) can be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError<W, C> {
     /// A worker is there twice.
     WorkerTwice {
-        /// Who.
+        /// The worker.
         worker: W,
     },
     /// A worker is named that is not there, or is retired.
     UnknownWorker {
-        /// Who is not known.
+        /// The unknown worker.
         worker: W,
     },
     /// A connection is in two places.
     ConnTwice {
-        /// Which one.
+        /// The connection.
         conn: C,
     },
     /// A connection is named that is not held.
     UnknownConn {
-        /// Which one.
+        /// The connection.
         conn: C,
     },
-    /// A connection is where it cannot be: parked without a pause or without a refusal by everybody,
+    /// A connection is where it cannot be: parked without a pause or without a refusal by every worker,
     /// waiting although all refused it, or waiting for anything in a server that is closed.
     Misplaced {
-        /// Which one.
+        /// The connection.
         conn: C,
     },
-    /// The counters do not come to what is there.
+    /// The counters contradict the connections that are held.
     Miscounted,
 }
 
@@ -141,7 +141,9 @@ impl<W: Debug, C: Debug> Display for StateError<W, C> {
             Self::ConnTwice { conn } => write!(f, "connection {conn:?} is in two places"),
             Self::UnknownConn { conn } => write!(f, "connection {conn:?} is not held"),
             Self::Misplaced { conn } => write!(f, "connection {conn:?} is where it cannot be"),
-            Self::Miscounted => f.write_str("the counters do not come to what is there"),
+            Self::Miscounted => {
+                f.write_str("the counters contradict the connections that are held")
+            }
         }
     }
 }

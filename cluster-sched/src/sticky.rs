@@ -1,7 +1,7 @@
 //! Which slot a client belongs to: the table and the hash behind the policy `sticky`, usable alone.
 //!
-//! Two pure functions, with nothing of the scheduler in them, so that whoever places connections
-//! elsewhere (in the kernel, on another machine) sends a client to the same slot:
+//! Two pure functions, with nothing of the scheduler in them, so that another implementation
+//! (in the kernel, on another machine) sends a client to the same slot:
 //!
 //! ```text
 //!  address ──client_of──► client: u32 ──bucket_of (% SIZE)──► bucket ──Buckets──► slot

@@ -1,4 +1,4 @@
-//! A state that is damaged, or made by somebody hostile, is an error or some scheduler's state, and
+//! A state that is damaged, or forged, is an error or some scheduler's state, and
 //! never a panic, neither at once nor later.
 
 #[path = "../../cluster-ipc/tests/support/damage.rs"]

@@ -85,9 +85,9 @@ fn a_ready_worker_is_chosen_if_it_is_eligible<P: Policy<Worker, Conn>>(
         let pair = [only, (only + 1) % 6];
         let picked = pick(&mut policy, conn, |worker| pair.contains(&worker));
         assert!(pair.map(Choice::Give).contains(&picked), "{picked:?}");
-        assert_eq!(pick(&mut policy, conn, |_| false), Choice::Nobody);
+        assert_eq!(pick(&mut policy, conn, |_| false), Choice::Wait);
     }
-    assert_eq!(pick(&mut new(), 0, |_| true), Choice::Nobody);
+    assert_eq!(pick(&mut new(), 0, |_| true), Choice::Wait);
 }
 
 fn a_worker_that_is_busy_or_gone_is_not_chosen<P: Policy<Worker, Conn>>(
@@ -110,7 +110,7 @@ fn a_worker_that_is_busy_or_gone_is_not_chosen<P: Policy<Worker, Conn>>(
         match policy.pick(&conn, client(conn), &mut standing) {
             Choice::Give(worker) => given.insert(worker),
             Choice::Await(worker) => awaited.insert(worker),
-            Choice::Nobody => panic!("somebody is free"),
+            Choice::Wait => panic!("a worker is free"),
         };
     }
     assert_eq!(given, BTreeSet::from([0, 4, 5]));
@@ -182,7 +182,7 @@ fn the_same_inputs_give_the_same_outputs<P: Policy<Worker, Conn>>(
 }
 
 /// Every now and then, by the noise, one of two schedulers is written down, and goes on as another
-/// that is made of that, by another clock, while outputs may be left to be polled. Nobody can tell it
+/// that is made of that, by another clock, while outputs may be left to be polled. It cannot be told
 /// from the first.
 fn a_scheduler_that_is_put_together_goes_on_as_before<P: Policy<Worker, Conn>>(
     name: PolicyName,

@@ -1,5 +1,5 @@
-//! Round-robin is fair: among workers that accept everything, nobody is more than one connection ahead
-//! of anybody else, at any time.
+//! Round-robin is fair: among workers that accept everything, none is ever more than one connection ahead
+//! of another.
 
 use cluster_sched::{Config, Input, Mono, Output, RoundRobin, Scheduler};
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ proptest! {
         }
     }
 
-    /// Workers of any pace, as long as nobody's window is used up: strict rotation.
+    /// Workers of any pace, as long as no window is used up: strict rotation.
     #[test]
     fn while_there_is_room_the_pace_does_not_matter(
         workers in 1..20usize,

@@ -16,7 +16,7 @@ use cluster_sched::sticky::client_of;
 use cluster_sched::{Choice as Chosen, Policy, RoundRobin, Standing, Sticky};
 use proptest::prelude::*;
 
-const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Slots that are on, by their places: each slot's place is its own for good.
 fn places(on: &BTreeSet<u32>) -> Vec<(u32, u32)> {
@@ -63,7 +63,7 @@ fn place_of(verdict: Verdict) -> u32 {
 }
 
 proptest! {
-    /// The program goes round as the policy does when nobody is ever busy; from which slot on is
+    /// The program goes round as the policy does when no worker is ever busy; from which slot on is
     /// chance, for the counter goes on when slots come and go.
     #[test]
     fn in_turns_as_the_policy(rounds in prop::collection::vec((some_slots(), 1..60_usize), 1..6), counted: u64) {
@@ -75,11 +75,11 @@ proptest! {
         for (on, connections) in rounds {
             kernel.write_table(&Table::of(choice, places(&on)).to_bytes(choice));
             let mut policy = all_ready(RoundRobin::new(), &on);
-            let first = place_of(kernel.connects(&program, SOMEBODY)) - 1;
+            let first = place_of(kernel.connects(&program, CLIENT)) - 1;
             while picked(&mut policy, None) != first {}
             for _ in 1..connections {
                 let slot = picked(&mut policy, None);
-                prop_assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Place(slot + 1));
+                prop_assert_eq!(kernel.connects(&program, CLIENT), Verdict::Place(slot + 1));
             }
         }
     }
@@ -110,7 +110,7 @@ proptest! {
         let mut shares = BTreeMap::new();
         for step in 0..steps {
             next.set((u64::from(step) * (1 << 32) / u64::from(steps)) as u32);
-            *shares.entry(place_of(kernel.connects(&program, SOMEBODY)) - 1).or_insert(0) += 1;
+            *shares.entry(place_of(kernel.connects(&program, CLIENT)) - 1).or_insert(0) += 1;
         }
         prop_assert_eq!(shares.keys().copied().collect::<BTreeSet<_>>(), on);
         // The borders between shares lie between two steps.
@@ -124,7 +124,7 @@ proptest! {
             let program = classic(choice, places(&on));
             let of = random % on.len() as u32;
             let expected = on.iter().nth(of as usize).unwrap() + 1;
-            prop_assert_eq!(run_classic(&program, SOMEBODY, random), expected);
+            prop_assert_eq!(run_classic(&program, CLIENT, random), expected);
         }
     }
 
@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_no_first_segment_takes_nobodys_turn() {
+fn a_segment_that_is_not_the_first_takes_no_turn() {
     let choice = Choice::RoundRobin;
     let program = program(choice, MAPS);
     let on = (0..3).map(|slot| (slot, slot + 1));
@@ -148,23 +148,23 @@ fn what_is_no_first_segment_takes_nobodys_turn() {
     for turn in 0..30 {
         for late in [ACK, RST, ACK | FIN, ACK | RST] {
             // But it goes somewhere: it may carry a SYN cookie.
-            assert_eq!(kernel.receives(&program, SOMEBODY, late), Verdict::Place(3));
+            assert_eq!(kernel.receives(&program, CLIENT, late), Verdict::Place(3));
         }
         // With and without the flags of explicit congestion notification.
         let first = if turn % 2 == 0 { SYN } else { SYN | 0xc0 };
-        assert_eq!(kernel.receives(&program, SOMEBODY, first), Verdict::Place(turn % 3 + 1));
+        assert_eq!(kernel.receives(&program, CLIENT, first), Verdict::Place(turn % 3 + 1));
     }
 }
 
 #[test]
-fn nobody_on_is_the_waiting_room_and_a_closed_server_refuses() {
+fn without_slots_the_waiting_room_gets_all_and_a_closed_server_refuses() {
     for &choice in Choice::ALL {
         let program = program(choice, MAPS);
         let mut kernel = Kernel::new(&Table::of(choice, []).to_bytes(choice), || u32::MAX);
-        assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Place(ROOM));
+        assert_eq!(kernel.connects(&program, CLIENT), Verdict::Place(ROOM));
         kernel.write_table(&Table::refusing().to_bytes(choice));
-        assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Refused);
-        assert_eq!(run_classic(&classic(choice, []), SOMEBODY, 5), ROOM);
+        assert_eq!(kernel.connects(&program, CLIENT), Verdict::Refused);
+        assert_eq!(run_classic(&classic(choice, []), CLIENT, 5), ROOM);
     }
 }
 
@@ -174,9 +174,9 @@ fn a_place_without_a_socket_is_the_waiting_room() {
         let program = program(choice, MAPS);
         let mut kernel = Kernel::new(&Table::of(choice, [(0, 1)]).to_bytes(choice), || 7);
         kernel.sockets = BTreeSet::from([ROOM]);
-        assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Place(ROOM));
+        assert_eq!(kernel.connects(&program, CLIENT), Verdict::Place(ROOM));
         kernel.sockets.clear();
-        assert_eq!(kernel.connects(&program, SOMEBODY), Verdict::Undecided);
+        assert_eq!(kernel.connects(&program, CLIENT), Verdict::Undecided);
     }
 }
 
@@ -189,7 +189,7 @@ fn a_torn_table_leads_to_no_place_that_never_was() {
     torn[..4].copy_from_slice(&5_u32.to_ne_bytes());
     let mut kernel = Kernel::new(&torn, || 0);
     let seen: BTreeSet<u32> =
-        (0..10).map(|_| place_of(kernel.connects(&program, SOMEBODY))).collect();
+        (0..10).map(|_| place_of(kernel.connects(&program, CLIENT))).collect();
     assert_eq!(seen, BTreeSet::from([ROOM, 1, 2, 3]));
 }
 

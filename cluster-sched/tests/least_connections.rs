@@ -1,4 +1,4 @@
-//! Least connections: whoever holds the fewest gets the next, and among equals it goes by turns.
+//! Least connections: the worker that holds the fewest gets the next; equals take turns.
 
 use cluster_sched::{Config, Input, LeastConnections, Mono, Output, Scheduler};
 use proptest::prelude::*;
@@ -93,9 +93,9 @@ fn who_comes_back_is_known_to_have_what_it_had() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Whatever happens, nobody who had room held fewer than the one that was chosen.
+    /// Whatever happens, no worker with room held fewer than the one that was chosen.
     #[test]
-    fn nobody_with_room_has_less_to_do(
+    fn no_worker_with_room_holds_fewer(
         workers in 1..9u32,
         window in 1..5u32,
         steps in prop::collection::vec(any::<(u8, u8)>(), 0..300),

@@ -27,7 +27,7 @@ where
                     assert_eq!(reason, ShedReason::Refused);
                     shed += 1;
                 }
-                Output::Done { .. } => unreachable!("nobody accepts"),
+                Output::Done { .. } => unreachable!("no worker accepts"),
             }
         }
         let Some(next) = scheduler.poll_timeout() else { break };

@@ -25,7 +25,7 @@ struct Model {
     memory: BTreeMap<u32, Memory>,
     /// All pauses are equally long, so this is in the order in which they end.
     pauses: VecDeque<(Mono, u32)>,
-    /// Those in a pause that nobody may take.
+    /// Those in a pause, which no worker may take.
     parked: Vec<u32>,
     log: Vec<Output<u32, u32>>,
 }

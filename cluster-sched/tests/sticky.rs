@@ -51,7 +51,7 @@ impl Cluster {
                 }
                 Output::Assign { conn, worker } => self.feed(Input::Accepted { worker, conn }),
                 Output::Done { worker, .. } => served = Some(worker),
-                Output::Shed { .. } => panic!("somebody takes it"),
+                Output::Shed { .. } => panic!("a worker takes it"),
             }
         }
         served.expect("it is served")
@@ -120,7 +120,7 @@ fn few_clients_move_when_a_slot_goes_and_they_come_back_with_it() {
     assert!(moved(&between) < CLIENTS as usize / 100, "{}", moved(&between));
     cluster.feed(Input::Join { worker: 2, slot: 2 });
     assert_eq!(cluster.serve_all(), before);
-    // One more takes a ninth, and hardly anybody changes places otherwise.
+    // One more takes a ninth, and hardly any other client moves.
     cluster.feed(Input::Join { worker: 8, slot: 8 });
     let more = cluster.serve_all();
     let changed = before.iter().filter(|&(client, worker)| more[client] != *worker).count();
@@ -193,14 +193,14 @@ fn what_a_worker_refuses_goes_to_one_other_and_the_client_stays() {
     let second = cluster.serve(1);
     assert_ne!(second, home);
     assert_eq!([cluster.serve(1), cluster.serve(1)], [second; 2]);
-    // Whoever it is, it is not one for all.
+    // Different clients get different workers.
     let seconds: BTreeSet<u32> = (0..200).map(|client| cluster.serve(client)).collect();
     assert_eq!(seconds.len(), 3);
     cluster.refusers.clear();
     assert_eq!(cluster.serve(1), home);
 }
 
-/// Unix-domain clients have no address: they wait for nobody in particular, and are dealt out evenly.
+/// Unix-domain clients have no address: they wait for any worker, and are distributed evenly.
 #[test]
 fn without_an_address_it_is_round_robin() {
     let mut sticky = Scheduler::new(PolicyName::Sticky.build(0), Config::default());

@@ -78,12 +78,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn answer(stream: &mut Tracked<Stream>, words: &[u8]) -> bool {
     match stream.read(&mut [0; 1024]) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-        // Whoever leaves early, or does not read, harms nobody else.
+        // A client that leaves early, or does not read, affects no other.
         Ok(asked) if asked > 0 => {
-            let _written = stream.write(words);
-            // As HTTP servers do that close: the client need not wait for whoever else holds the
+            let _ = stream.write(words);
+            // As HTTP servers do that close: the client need not wait for other processes that hold the
             // connection, such as a primary that is about to let go of it.
-            let _ended = rustix::net::shutdown(&**stream, rustix::net::Shutdown::Write);
+            let _ = rustix::net::shutdown(&**stream, rustix::net::Shutdown::Write);
         }
         _ => {}
     }

@@ -54,7 +54,7 @@ async fn alone(port: u16, words: &'static [u8]) -> Result<(), Box<dyn Error>> {
     let line = format!("{{\"type\":\"listening\",\"address\":{{\"port\":{port}}}}}\n");
     io::stdout().write_all(line.as_bytes())?;
     thread::spawn(|| {
-        let _over = io::stdin().read(&mut [0]);
+        let _ = io::stdin().read(&mut [0]);
         process::exit(0);
     });
     loop {
@@ -64,11 +64,11 @@ async fn alone(port: u16, words: &'static [u8]) -> Result<(), Box<dyn Error>> {
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) {
-    // Whoever leaves early, or does not read, harms nobody else.
+    // A client that leaves early, or does not read, affects no other.
     if stream.read(&mut [0; 1024]).await.is_ok_and(|asked| asked > 0)
         && stream.write_all(words).await.is_ok()
     {
         // As HTTP servers do that close.
-        let _ended = stream.shutdown().await;
+        let _ = stream.shutdown().await;
     }
 }

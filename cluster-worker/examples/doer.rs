@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         if let Some(answer) = obey(&mut doer, received)? {
             // One that is to disconnect has nothing more to say.
-            let _sent = doer.worker.send(answer);
+            let _ = doer.worker.send(answer);
         }
     }
     Ok(())
@@ -109,7 +109,7 @@ fn obey(doer: &mut Doer, received: Received) -> Answer {
                     thread::spawn(move || {
                         let mut buf = [0; 100];
                         while let Ok(Some((_, from))) = socket.recv_from(&mut buf) {
-                            let _sent = socket.send_to(id.to_string().as_bytes(), from);
+                            let _ = socket.send_to(id.to_string().as_bytes(), from);
                         }
                     });
                     Object::new().with("port", port).into()
@@ -158,7 +158,7 @@ fn obey(doer: &mut Doer, received: Received) -> Answer {
                 while poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).is_ok() {
                     let Ok((length, from)) = socket.recv_from(&mut buf) else { continue };
                     let heard = [b"heard ", &buf[..length]].concat();
-                    let _sent = socket.send_to(&heard, from);
+                    let _ = socket.send_to(&heard, from);
                 }
             });
             "receiving".into()
@@ -273,7 +273,7 @@ where
     thread::spawn(move || {
         while let Ok(Some(mut connection)) = listener.accept_tracked() {
             // A client that hangs up early is its own affair.
-            let _gone = writeln!(connection, "{worker}");
+            let _ = writeln!(connection, "{worker}");
         }
     });
     told.into()

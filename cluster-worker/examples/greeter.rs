@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let port = listener.local_addr()?.port();
     worker.send(Object::new().with("worker", worker.id()).with("port", port))?;
 
-    // Ends when the worker is disconnected, by the primary or by anybody here, and the connections
+    // Ends when the worker is disconnected, by the primary or in this process, and the connections
     // that were open by then have ended.
     while let Some(connection) = listener.accept_tracked()? {
         thread::spawn(move || {

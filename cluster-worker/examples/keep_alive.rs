@@ -37,7 +37,7 @@ macro_rules! connection {
                 Ok(Box::new(self.try_clone()?))
             }
             fn shut(&self, how: Shutdown) {
-                let _gone = self.shutdown(how);
+                let _ = self.shutdown(how);
             }
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 (&mut &*self).read(buffer)
@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ender = (worker.clone(), idle.clone());
     thread::spawn(move || {
         let (worker, idle) = ender;
-        let _broken = worker.wait_disconnecting();
+        let _ = worker.wait_disconnecting();
         idle.end();
     });
     if Path::new(&address).is_absolute() {

@@ -88,7 +88,7 @@ fn remove_variables() {
         return;
     }
     for name in WORKER_VARIABLES {
-        // SAFETY: this is the process's only thread, and it is here: nobody else reads or writes
+        // SAFETY: this is the process's only thread, and it is here: no other thread reads or writes
         // the environment.
         unsafe { std::env::remove_var(name) };
     }

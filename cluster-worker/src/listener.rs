@@ -48,10 +48,10 @@ impl<S: From<OwnedFd>> Listener<S> {
     /// A disconnect closes the listener at once and is done when all tracked connections have
     /// ended; so after `None` the program can end. Who has to end connections for that learns of it
     /// by [`Worker::wait_disconnecting`](crate::Worker::wait_disconnecting). Do not wait here in a
-    /// thread that keeps tracked connections which nobody else ends.
+    /// thread that keeps tracked connections that no other thread ends.
     ///
     /// The connection is in blocking mode. The primary has been told that it is taken, and will
-    /// give it to nobody else.
+    /// not give it to another worker.
     ///
     /// # Errors
     /// An [`io::Error`] if no connection could be accepted from a socket that the primary shares,

@@ -33,7 +33,7 @@ pub struct MessageHandle {
     /// not block.
     pub handle: OwnedFd,
     /// Keep it as long as the connection is open: until it is dropped the primary counts the
-    /// connection among its server's. `None` where nobody counts.
+    /// connection among its server's. `None` where connections are not counted.
     pub counted: Option<Counted>,
 }
 

@@ -44,7 +44,7 @@ impl<S> Tracked<S> {
         Self { unbegun, ..Self::new(stream, shared, server) }
     }
 
-    /// One that nobody waits for.
+    /// One that `disconnect` does not wait for.
     #[cfg(feature = "tokio")]
     pub(crate) fn alone(stream: S) -> Self {
         Self { stream, unbegun: None, _guard: None }
@@ -59,7 +59,7 @@ impl<S> Tracked<S> {
         Ok(Tracked { stream: make(self.stream)?, unbegun: self.unbegun, _guard: self._guard })
     }
 
-    /// The stream, which nobody waits for any more.
+    /// The stream, which `disconnect` does not wait for any more.
     pub fn into_inner(self) -> S {
         self.stream
     }

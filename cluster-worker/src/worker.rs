@@ -367,7 +367,7 @@ impl Worker {
     /// listeners, waits for tracked connections to end, tells the primary and has it acknowledged,
     /// and closes the channel.
     ///
-    /// Whoever calls it while holding a [`Tracked`](crate::Tracked) connection waits for ever.
+    /// Calling it while holding a [`Tracked`](crate::Tracked) connection waits for ever.
     ///
     /// # Errors
     /// An [`io::Error`] if the operating system would not wait.

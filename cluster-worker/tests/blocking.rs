@@ -174,7 +174,7 @@ fn a_connection_that_crosses_the_disconnect_is_refused() {
 }
 
 #[test]
-fn messages_that_nobody_receives_are_counted() {
+fn messages_that_are_not_received_are_counted() {
     let (mut primary, worker) = start(&Options::new().message_limit(2));
     for n in 0..5 {
         primary.send(n);
@@ -304,7 +304,7 @@ fn a_shared_socket_that_cannot_accept_is_an_error_each_time() {
 }
 
 #[test]
-fn descriptors_that_nobody_wants_are_closed_and_counted() {
+fn descriptors_without_a_use_are_closed_and_counted() {
     let (mut primary, worker) = start(&Options::new());
     assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
     assert_eq!(worker.unexpected_handles(), 0);
@@ -422,7 +422,7 @@ fn a_corked_channel_is_written_when_there_is_enough_and_at_the_end() {
     assert_eq!(texts(), ["a", "b"]);
     worker.send("c").unwrap();
     assert_eq!(texts(), [""; 0], "the first one holds on");
-    // Whoever does something else is not kept waiting by it.
+    // Threads that do something else are not kept waiting by it.
     assert!(matches!(worker.recv_timeout(Duration::ZERO), Ok(None)));
     assert_eq!(texts(), ["c"]);
     // No more than so much waits.

@@ -118,7 +118,7 @@ fn who_looks_when_there_is_room_again_hears_that_all_is_written() {
         match lp.worker.next_event() {
             Some(Event::Drained) => break,
             Some(other) => panic!("{other:?}"),
-            None => assert!(!lp.worker.is_flushed(), "all is written, and nobody was told"),
+            None => assert!(!lp.worker.is_flushed(), "all is written, and the loop was not told"),
         }
     }
 }
@@ -164,7 +164,7 @@ fn few_connections_are_accepted_before_they_are_seen() {
         clients.push(primary.connect(keys[ready % 2]));
         lp.worker.process().unwrap();
         primary.channel.flush().unwrap();
-        assert_eq!(arrived(&mut primary), 0, "none is accepted that nobody has asked for");
+        assert_eq!(arrived(&mut primary), 0, "none is accepted that was not asked for");
         ready += 1;
     }
     for seen in 1..=40 {

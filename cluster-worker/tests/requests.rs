@@ -101,7 +101,7 @@ fn threads_that_ask_at_once_each_have_their_own_answer() {
 fn a_request_has_one_outcome() {
     let (mut primary, worker) = start();
     let patience = Duration::from_millis(20);
-    match worker.request::<u8>("anybody?", patience) {
+    match worker.request::<u8>("is there an answer?", patience) {
         Err(RequestError::NoAnswer(NoAnswer::TimedOut { after })) => assert_eq!(after, patience),
         other => panic!("{other:?}"),
     }
@@ -173,7 +173,7 @@ fn what_the_primary_asks_is_answered_or_refused_and_never_left() {
     }
 
     ask(&mut primary, 4, "four");
-    // Whoever receives it so cannot answer.
+    // A receiver that takes it like this cannot answer.
     assert_eq!(worker.recv().unwrap(), Some("four".into()));
     let (id, said) = outcome(&mut primary);
     assert!(id == 4 && said.is_err(), "{said:?}");
@@ -241,7 +241,7 @@ fn an_event_loop_is_told_what_became_of_its_requests() {
     let fourth = worker.request("in between", LIMIT).unwrap();
     worker.flush();
     for said in ["gone", "in between"] {
-        // (And the one that nobody waits for any more.)
+        // (And the one that is not waited for any more.)
         let (id, body) = loop {
             let (id, body) = asked(&mut primary);
             if body.as_str() != Some("never") {

@@ -112,7 +112,7 @@ async fn a_lent_listener_is_waited_for_by_the_runtime() {
     let (_primary, listener, address) = lend(primary, &worker, "127.0.0.1:0".into()).await;
     assert_eq!(listener.local_addr().unwrap(), address);
     for _ in 0..3 {
-        // One that comes while somebody waits, and two that wait for somebody.
+        // One that comes while a task waits, and two that come before.
         let (accepted, client) =
             tokio::join!(soon(listener.accept()), tokio::net::TcpStream::connect(address));
         let (client, (mut stream, peer)) = (client.unwrap(), accepted.unwrap());
@@ -126,7 +126,7 @@ async fn a_lent_listener_is_waited_for_by_the_runtime() {
     }
 }
 
-/// Of several tasks each accepts, and whoever is dropped takes none along.
+/// Of several tasks each accepts, and one that is dropped takes none along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_accept_and_give_up() {
     let (primary, worker) = start();
@@ -225,7 +225,7 @@ async fn who_was_full_waits_again_for_what_comes() {
         assert!(polled.is_pending(), "it has one");
         tokio::task::yield_now().await;
     }
-    // Another worker takes what waits, then there is room here, and then somebody comes.
+    // Another worker takes what waits, then there is room here, and then a client comes.
     drop(other.accept().unwrap());
     let accepts = async {
         let accepted = soon(second).await;
@@ -254,7 +254,7 @@ async fn a_worker_leaves_of_its_own_will() {
     assert_eq!(worker.exited_after_disconnect(), Some(true));
 }
 
-/// While connections are finished nobody can connect any more, and nothing spins.
+/// While connections are finished no client can connect any more, and nothing spins.
 #[tokio::test]
 async fn a_disconnect_closes_a_lent_listener_at_once() {
     let (primary, worker) = start();
@@ -288,7 +288,7 @@ async fn messages_come_as_a_stream_and_go_by_a_sink() {
     let (primary, worker) = start();
     let mut messages = worker.messages();
     let (primary, ()) = meanwhile(primary, |primary| {
-        // As many as a socket holds, for nobody flushes here later.
+        // As many as a socket holds, for nothing is flushed here later.
         for n in 0..200 {
             primary.send(n);
         }
@@ -360,7 +360,7 @@ async fn a_listen_that_is_refused_is_an_error_and_one_that_is_dropped_is_closed(
     });
     let (primary, ()) = meanwhile(primary, |primary| primary.refuse_listen(98)).await;
     assert_eq!(soon(refused).await.unwrap().unwrap_err().errno(), Some(98));
-    // Nobody waits for the answer any more: the server is closed when it comes.
+    // No task waits for the answer any more: the server is closed when it comes.
     drop(tokio::time::timeout(std::time::Duration::ZERO, worker.listen_unix("/key")).await);
     let (_primary, closes) = meanwhile(primary, |primary| {
         primary.answer_listen("key");
@@ -402,8 +402,8 @@ fn exchanged(primary: &mut Primary) -> Exchange {
 async fn requests_are_awaited_and_one_that_is_given_up_is_forgotten() {
     let (primary, worker) = start();
     let given_up = worker.request::<u8>("never mind", LIMIT);
-    tokio::time::timeout(Duration::from_millis(10), given_up).await.expect_err("nobody answers");
-    let overdue = worker.request::<u8>("anybody?", Duration::from_millis(10)).await;
+    tokio::time::timeout(Duration::from_millis(10), given_up).await.expect_err("no answer comes");
+    let overdue = worker.request::<u8>("is there an answer?", Duration::from_millis(10)).await;
     assert!(matches!(overdue, Err(RequestError::NoAnswer(NoAnswer::TimedOut { .. }))));
     let asking = tokio::spawn({
         let worker = worker.clone();
@@ -473,7 +473,7 @@ async fn a_shutdown_does_not_wait_for_ever_for_who_says_nothing() {
     let (_primary, (_client, _)) = meanwhile(primary, |primary| primary.connect("key")).await;
     let _stream = soon(listener.accept()).await.unwrap();
     worker.start_disconnect();
-    // Also of whoever waits anew each time.
+    // Also of a task that waits anew each time.
     soon(async {
         while tokio::time::timeout(Duration::from_millis(10), worker.shutdown()).await.is_err() {}
     })

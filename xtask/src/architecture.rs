@@ -1,4 +1,5 @@
-//! Holds `ARCHITECTURE.md` and `docs/node-cluster.md` to the tests that they name.
+//! Checks that the tests exist that `ARCHITECTURE.md`, `docs/invariants.md` and
+//! `docs/node-cluster.md` name.
 
 use std::path::Path;
 
@@ -11,13 +12,15 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn the_tests_that_it_names_exist() {
-    let text = read("ARCHITECTURE.md");
-    let named: Vec<_> =
-        text.split('`').filter(|s| s.contains("/tests/") && s.ends_with(".rs")).collect();
-    assert!(named.len() > 20, "{named:?}");
-    for name in named {
-        assert!(root().join(name).is_file(), "ARCHITECTURE.md names {name}, which is not there");
+fn the_tests_that_the_pages_name_exist() {
+    for (page, at_least) in [("ARCHITECTURE.md", 10), ("docs/invariants.md", 80)] {
+        let text = read(page);
+        let named: Vec<_> =
+            text.split('`').filter(|s| s.contains("/tests/") && s.ends_with(".rs")).collect();
+        assert!(named.len() > at_least, "{page}: {named:?}");
+        for name in named {
+            assert!(root().join(name).is_file(), "{page} names {name}, which does not exist");
+        }
     }
 }
 

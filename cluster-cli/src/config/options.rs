@@ -58,8 +58,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", help_heading = WORKERS)]
     pub(crate) cwd: Option<PathBuf>,
 
-    /// A variable for the workers, or the NAME alone of one that they shall not have; may be given
-    /// several times. In a file: a table [env] with NAME = "value", or NAME = false
+    /// A variable for the workers, or the NAME alone of one that is to be removed from their environment;
+    /// may be given several times. In a file: a table [env] with NAME = "value", or NAME = false
     #[arg(
         long,
         value_name = "NAME=VALUE",
@@ -160,6 +160,12 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready_timeout: Option<Period<1>>,
 
+    /// How long a new worker must have been ready before the old one leaves: if it dies sooner, the
+    /// reload is aborted, and the old one stays. 0: the old one leaves at once [default: 1s]
+    #[arg(long, value_name = "DURATION", help_heading = RELOAD)]
+    #[serde(deserialize_with = "written::one")]
+    pub(crate) min_ready_time: Option<Period>,
+
     /// How many slots are reloaded at a time [default: 1]
     #[arg(long, value_name = "N", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
@@ -227,14 +233,14 @@ pub(crate) struct Options {
     pub(crate) keep_listeners: Option<bool>,
 
     /// The permissions of the files of Unix-domain sockets that the cluster opens, in octal, such as
-    /// 0660; to connect takes the permission to write [default: as the umask says, and what the program
-    /// asks for (writableAll)]
+    /// 0660; to connect takes the permission to write [default: 0660 if --socket-owner names a group;
+    /// otherwise as the umask says, and what the program asks for (writableAll)]
     #[arg(long, value_name = "MODE", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_mode: Option<SocketMode>,
 
-    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers
-    /// [default: the primary's user and group]
+    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers. A group that is named
+    /// may connect, unless --socket-mode says otherwise [default: the primary's user and group]
     #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_owner: Option<SocketOwner>,
@@ -427,7 +433,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) name: Option<Name>,
 
-    /// The program and its arguments
+    /// The program and its arguments. Of a folder (.) Node.js runs the main file
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     #[serde(deserialize_with = "texts")]
     pub(crate) program: Vec<OsString>,
@@ -451,7 +457,7 @@ impl Options {
         each! {
             workers exec_path exec_arg cwd env serialization policy placement give_way
             backoff_first backoff_max max_failures failure_period stable_after replace_disconnected
-            ready ready_timeout batch
+            ready ready_timeout min_ready_time batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners socket_mode socket_owner demo_listen node_agent stop_signal stop_message drain_timeout grace
             kill_after keep_detached drain_delay uid gid groups no_new_privs

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster_primary::{
@@ -97,6 +97,8 @@ pub(crate) struct Reload {
     pub(crate) ready: Ready,
     #[serde(serialize_with = "shown::period")]
     pub(crate) ready_timeout: Duration,
+    #[serde(serialize_with = "shown::period")]
+    pub(crate) min_ready_time: Duration,
     pub(crate) batch: u32,
 }
 
@@ -362,6 +364,7 @@ impl Options {
                 None => Ready::default(),
             },
             ready_timeout: given.ready_timeout.map_or(seconds(30), |p| p.0),
+            min_ready_time: given.min_ready_time.map_or(seconds(1), |p| p.0),
             batch: given.batch.map_or(1, Count::number),
         };
         let hang_after = given.hang_after.map_or(seconds(10), |p| p.0);
@@ -379,7 +382,11 @@ impl Options {
         let listening = Listening {
             listen: given.listen,
             keep_listeners: given.keep_listeners.unwrap_or(true),
-            socket_mode: given.socket_mode,
+            // The usual umask would not let the group connect that is named.
+            socket_mode: given.socket_mode.or_else(|| {
+                let group = given.socket_owner.as_ref().and_then(|owner| owner.group.as_ref());
+                group.map(|_| SocketMode::OWNER_AND_GROUP)
+            }),
             socket_owner: given.socket_owner,
             demo_listen: is_demo.then(|| given.demo_listen.unwrap_or(DEMO_LISTEN)),
         };
@@ -525,15 +532,6 @@ impl Resolved {
                  before it: cluster run {word} … {}",
                 self.program[0].to_string_lossy()
             ));
-        }
-        let name =
-            self.program.first().and_then(|program| Path::new(program).file_name()?.to_str());
-        if name.is_some_and(|name| name.starts_with("ecosystem.config.")) {
-            hints.push(
-                "the program is a configuration file of PM2, and is run as a program here: \
-                 docs/from-pm2.md has what stands for it in a configuration file (--config)"
-                    .into(),
-            );
         }
         let options = read::names();
         let names = self.env.iter().filter_map(|variable| variable.name.to_str());

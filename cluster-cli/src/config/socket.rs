@@ -10,6 +10,11 @@ use super::written::{Written, wanted};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketMode(pub(crate) u32);
 
+impl SocketMode {
+    /// The owner and the group may connect.
+    pub(crate) const OWNER_AND_GROUP: Self = Self(0o660);
+}
+
 impl Written for SocketMode {
     fn takes() -> String {
         "permissions in octal, such as \"0660\" (owner and group may connect)".into()

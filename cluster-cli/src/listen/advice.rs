@@ -1,5 +1,6 @@
 //! What can be done where something cannot be listened on.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -32,7 +33,22 @@ impl<'a> Place<'a> {
 }
 
 /// The end of a sentence that says what went wrong; empty if there is nothing to add.
-pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
+pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> Cow<'static, str> {
+    match (place, error.kind()) {
+        (Place::Path(path), ErrorKind::NotFound) => missing_folder(path).into(),
+        _ => general(place, error).into(),
+    }
+}
+
+fn missing_folder(path: &Path) -> String {
+    let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    match folder.filter(|folder| !folder.exists()) {
+        Some(folder) => format!("; the folder {} does not exist", folder.display()),
+        None => "; is there such a folder?".into(),
+    }
+}
+
+fn general(place: Place<'_>, error: &io::Error) -> &'static str {
     match (place, error.kind()) {
         (Place::Path(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
             "; what is there is no socket of this user's: move it away, or choose another path"
@@ -49,7 +65,6 @@ pub(crate) fn advice(place: Place<'_>, error: &io::Error) -> &'static str {
         (Place::Port(1..1024), ErrorKind::PermissionDenied) => {
             "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
         }
-        (Place::Path(_), ErrorKind::NotFound) => "; is there such a folder?",
         (
             Place::Path(_) | Place::Abstract,
             ErrorKind::InvalidInput | ErrorKind::InvalidFilename,

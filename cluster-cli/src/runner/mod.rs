@@ -28,7 +28,7 @@ use crate::init::Init;
 use crate::listen::Sockets;
 use crate::listen::advice::{Place, advice};
 use crate::place;
-use crate::report::Report;
+use crate::report::{Report, after_ready, left_by_reload};
 use crate::signals::{Signals, Stopped};
 use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
@@ -412,12 +412,14 @@ impl Runner {
                     .with("frozen", frozen);
                 self.answer_reloads(|| Ok(answer.clone().into()));
             }
-            Notice::ReloadAborted { slot, reason, .. } => {
+            Notice::ReloadAborted { slot, reason, was_ready, replaced, kept, .. } => {
                 self.go_back();
+                let reason = format!("{reason}{}", after_ready(was_ready));
                 self.reload_failed(format!("the new worker of slot {slot} failed: {reason}"));
                 let why = format!(
-                    "the reload is not done: the new worker of slot {slot} was no good: {reason}. The \
-                     old one stays; what the new one wrote is in the cluster's log"
+                    "the reload is not done: the new worker of slot {slot} was no good: {reason}. {}; \
+                     what the new one wrote is in the cluster's log",
+                    left_by_reload(replaced, kept)
                 );
                 self.answer_reloads(|| Err(Refusal::new("ERR_RELOAD_ABORTED", &why)));
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Command;
+use super::{Command, Kind, Step};
 
 /// A script of package.json.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +24,27 @@ impl fmt::Display for Script {
     }
 }
 
+/// What a package manager runs.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The command, if it is a plain one.
+    pub(super) inner: Option<Command>,
+    pub(super) script: Option<Script>,
+    /// Why there is no such script.
+    pub(super) missing: Option<String>,
+}
+
+impl Found {
+    fn command(inner: Option<Command>) -> Self {
+        Self { inner, ..Self::default() }
+    }
+
+    pub(super) fn step(self, name: String) -> Step {
+        let Self { inner, script, missing } = self;
+        Step { name, kind: Some(Kind::Runner), inner, script, missing }
+    }
+}
+
 /// The nearest package.json, and how its folder is named from `folder`.
 fn package(folder: &Path) -> Option<(Value, Option<String>)> {
     let here = std::path::absolute(folder).ok()?;
@@ -34,27 +55,26 @@ fn package(folder: &Path) -> Option<(Value, Option<String>)> {
 }
 
 /// What `npm`, `yarn` or `pnpm` runs with those words, if it can be told.
-pub(super) fn run(
-    manager: &str,
-    words: &[String],
-    command: &Command,
-    folder: &Path,
-) -> (Option<Command>, Option<Script>) {
-    const NONE: (Option<Command>, Option<Script>) = (None, None);
+pub(super) fn run(manager: &str, words: &[String], command: &Command, folder: &Path) -> Found {
     let Some((verb, rest)) = after_flags(words).and_then(<[String]>::split_first) else {
-        return NONE;
+        return Found::default();
     };
     match (manager, &**verb) {
         (_, "start" | "stop" | "test" | "restart") => script(verb, rest, command, folder),
         (_, "run" | "run-script") => match after_flags(rest).and_then(<[String]>::split_first) {
             Some((name, rest)) => script(name, rest, command, folder),
-            None => NONE,
+            None => Found::default(),
         },
-        (_, "exec" | "dlx") => (after_flags(rest).map(|rest| command.with(rest)), None),
-        ("npm", _) => NONE,
+        (_, "exec" | "dlx") => {
+            Found::command(after_flags(rest).and_then(|rest| command.with(rest).of_package()))
+        }
+        ("npm", _) => Found::default(),
         // Of these the name of a script, or of a program, is enough.
         _ => match script(verb, rest, command, folder) {
-            (None, None) => (Some(command.with(&words[words.len() - rest.len() - 1..])), None),
+            Found { inner: None, script: None, missing } => {
+                let program = command.with(&words[words.len() - rest.len() - 1..]);
+                Found { inner: Some(program), script: None, missing }
+            }
             found => found,
         },
     }
@@ -62,29 +82,45 @@ pub(super) fn run(
 
 /// What is behind the options that have no value; nothing if there is another one.
 pub(super) fn after_flags(words: &[String]) -> Option<&[String]> {
-    const FLAGS: [&str; 8] =
-        ["-s", "--silent", "-q", "--quiet", "-y", "--yes", "--if-present", "--"];
+    const FLAGS: [&str; 12] = [
+        "-s",
+        "--silent",
+        "-q",
+        "--quiet",
+        "-y",
+        "--yes",
+        "--no",
+        "--no-install",
+        "--offline",
+        "--prefer-offline",
+        "--if-present",
+        "--",
+    ];
     let count = words.iter().take_while(|word| FLAGS.iter().any(|flag| word == flag)).count();
     let rest = &words[count..];
     rest.first().filter(|word| !word.starts_with('-')).map(|_| rest)
 }
 
 /// What the script of that name runs, with these words behind it.
-pub(super) fn script(
-    name: &str,
-    rest: &[String],
-    command: &Command,
-    folder: &Path,
-) -> (Option<Command>, Option<Script>) {
+pub(super) fn script(name: &str, rest: &[String], command: &Command, folder: &Path) -> Found {
     let at = folder.join(command.cwd.as_deref().map_or(PathBuf::new(), PathBuf::from));
-    let Some((package, elsewhere)) = package(&at) else { return (None, None) };
+    let here = std::path::absolute(&at).unwrap_or_else(|_| at.clone());
+    let Some((package, elsewhere)) = package(&at) else {
+        let missing =
+            format!("there is no package.json in {}, nor in a folder above it", here.display());
+        return Found { missing: Some(missing), ..Found::default() };
+    };
+    let place = elsewhere.clone().map_or(here, PathBuf::from);
     let mut command = command.clone();
     command.cwd = elsewhere.or(command.cwd);
     let scripts = &package["scripts"];
     let Some(text) = scripts[name].as_str() else {
         // npm's own default.
-        let default = name == "start" && at.join("server.js").is_file();
-        return (default.then(|| command.with(&["node".into(), "server.js".into()])), None);
+        if name == "start" && at.join("server.js").is_file() {
+            return Found::command(Some(command.with(&["node".into(), "server.js".into()])));
+        }
+        let missing = no_script(name, scripts, &place);
+        return Found { missing: Some(missing), ..Found::default() };
     };
     let has_pre = scripts[format!("pre{name}")].is_string();
     let script = Script { name: name.into(), text: text.into(), has_pre };
@@ -98,5 +134,18 @@ pub(super) fn script(
         command.words.extend(rest.cloned());
         command
     });
-    (inner, Some(script))
+    Found { inner, script: Some(script), missing: None }
+}
+
+fn no_script(name: &str, scripts: &Value, place: &Path) -> String {
+    let names: Vec<_> = scripts.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+    let there = match &names[..] {
+        [] => "it has none".into(),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+            format!("it has {}", names.join(", "))
+        }
+    };
+    let file: PathBuf = place.join("package.json").components().collect();
+    format!("{} has no script {name:?} ({there})", file.display())
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::support::{Cluster, PATIENCE, cluster, eventually, example, now};
+use crate::support::{Cluster, PATIENCE, cluster, eventually, example, no_trial, now};
 
 /// Where the server is.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub fn tcp(cluster: &Cluster) -> Target {
 pub fn rust_worker(options: &[&str], at: &str) -> Command {
     let mut command = cluster();
     let worker = example("cluster-worker", "keep_alive");
-    command.args(["run", "-n", "2"]).args(options).arg(worker).arg(at);
+    command.args(["run", "-n", "2"]).args(options).args(no_trial(options)).arg(worker).arg(at);
     command
 }
 

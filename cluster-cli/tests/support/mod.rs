@@ -312,10 +312,19 @@ pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).canonicalize().expect(name)
 }
 
+/// What has an old worker leave as soon as the new one is ready, unless the options say when: so tests of
+/// other things are not made longer.
+pub fn no_trial(options: &[&str]) -> &'static [&'static str] {
+    match options.contains(&"--min-ready-time") {
+        true => &[],
+        false => &["--min-ready-time", "0"],
+    }
+}
+
 /// `cluster run`, of a script under that Node.js, its port 8000 replaced by one that is free.
 pub fn run_script(node: &Path, script: &Path, options: &[&str]) -> Command {
     let mut command = cluster();
-    command.arg("run").args(options).arg("--exec-path").arg(node);
+    command.arg("run").args(options).args(no_trial(options)).arg("--exec-path").arg(node);
     command.arg("--exec-arg=--require").arg("--exec-arg").arg(file("testdata/js/free-port.cjs"));
     command.arg(script);
     command

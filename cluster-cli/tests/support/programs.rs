@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::Signal;
 
-use crate::support::{Cluster, assert_gone, cluster, file, get_path, nodes};
+use crate::support::{Cluster, assert_gone, cluster, file, get_path, no_trial, nodes};
 
 pub fn program(name: &str) -> PathBuf {
     file("cluster-cli/tests/programs").join(name)
@@ -26,7 +26,7 @@ pub fn each_node(test: impl Fn(&Path)) {
 /// `cluster run` of a program, with its arguments, under that Node.js.
 pub fn run_node(node: &Path, options: &[&str], words: &[&str]) -> Command {
     let mut command = cluster();
-    command.arg("run").args(options).arg("--exec-path").arg(node);
+    command.arg("run").args(options).args(no_trial(options)).arg("--exec-path").arg(node);
     command.arg(program(words[0])).args(&words[1..]);
     command
 }

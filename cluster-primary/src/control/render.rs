@@ -128,11 +128,15 @@ pub fn notice(notice: &Notice) -> Object {
         Notice::Reloaded { generation, replaced } => {
             typed("reloaded").with("generation", *generation).with("replaced", *replaced)
         }
-        Notice::ReloadAborted { generation, slot, reason, replaced } => typed("reloadAborted")
-            .with("generation", *generation)
-            .with("slot", *slot)
-            .with("reason", reason.to_string())
-            .with("replaced", *replaced),
+        Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept } => {
+            typed("reloadAborted")
+                .with("generation", *generation)
+                .with("slot", *slot)
+                .with("reason", reason.to_string())
+                .with("wasReady", *was_ready)
+                .with("replaced", *replaced)
+                .with("kept", *kept)
+        }
         Notice::Recycling { slot, worker, cause } => {
             let object = about("recycling", *slot, *worker);
             match *cause {

@@ -166,8 +166,6 @@ fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result
         Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, access) => {
             net::bind(&fd, &address)?;
         }
-        // What Node's programs are told of a folder that is not there.
-        Err(Errno::NOENT) => return Err(Errno::ACCESS),
         bound => bound?,
     }
     let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);

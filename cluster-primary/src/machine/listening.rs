@@ -78,6 +78,10 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
     }
 }
 
+/// Negated, as libuv has them; the numbers are the same on every Unix.
+const ENOENT: i32 = -2;
+const EACCES: i32 = -13;
+
 impl Machine {
     pub(super) fn query_server(
         &mut self,
@@ -279,7 +283,9 @@ impl Machine {
             return;
         }
         let data = Default::default();
-        let reply = ListenReply { errno: Some(errno), key, data, sockname: None };
+        // Node reports a missing folder as `EACCES` to the program. The event has the true reason.
+        let told = if errno == ENOENT { EACCES } else { errno };
+        let reply = ListenReply { errno: Some(told), key, data, sockname: None };
         self.say(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
         let error = std::io::Error::from_raw_os_error(errno.wrapping_neg());
         self.event(Event::ListenFailed { worker, address, error, limit });

@@ -122,15 +122,8 @@ impl Supervisor {
         self.tell(Notice::Ready { slot, worker });
         // As long as somebody is ready, nobody's patience is at its end.
         self.slots.values_mut().for_each(Slot::be_patient);
-        if let Some(reload) = &mut self.reload {
-            reload.empty.remove(&slot);
-        }
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        if place.successor == Some(worker) {
-            place.successor = None;
-            let predecessor = place.worker.replace(worker);
-            self.has_succeeded(now, slot, predecessor);
-        }
+        self.succeed_if_vacant(now, slot);
+        self.end_trials(now);
     }
 
     /// Looks at those whose readiness depends on the time.
@@ -162,6 +155,10 @@ impl Supervisor {
                     member.called_slow = true;
                 }
                 self.tell(Notice::Slow { slot, worker, after });
+                if self.is_on_trial(slot) {
+                    let failure = Failure::NotReady(after);
+                    self.abort_reload(now, slot, failure, false);
+                }
             }
         }
     }

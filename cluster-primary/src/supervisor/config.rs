@@ -22,6 +22,12 @@ pub struct Config {
     /// How long a successor may take to become ready before it is given up, and its predecessor
     /// kept. Default 30 s. (A worker that succeeds nobody is waited for without end.)
     pub ready_timeout: Duration,
+    /// How long a successor must have been ready before it takes over, and its predecessor is asked to
+    /// leave. One that dies before that is given up, and its predecessor kept. Default 1 s; 0: it takes
+    /// over as soon as it is ready. (Where there is no predecessor any more, it takes over at once;
+    /// a reload is not done before every new worker has been ready for so long.)
+    #[serde(skip_serializing_if = "is_min_ready_time")]
+    pub min_ready_time: Duration,
     /// How many slots change hands at a time. Default 1.
     pub batch: u32,
     /// The signal that asks a worker to stop, if its program handles it
@@ -73,6 +79,12 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
+const MIN_READY_TIME: Duration = Duration::from_secs(1);
+
+fn is_min_ready_time(value: &Duration) -> bool {
+    *value == MIN_READY_TIME
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -80,6 +92,7 @@ impl Default for Config {
             keep: true,
             ready: Ready::Listening,
             ready_timeout: Duration::from_secs(30),
+            min_ready_time: MIN_READY_TIME,
             batch: 1,
             stop_signal: Some(Signal::TERM),
             stop_message: None,

@@ -6,7 +6,7 @@ use cluster_sched::Mono;
 
 use super::config::Config;
 use super::io::{Death, Failure, Notice, Outcome};
-use super::slot::{Leave, Member, Stage, Step};
+use super::slot::{Leave, Member, Slot, Stage, Step};
 use super::{Outage, Supervisor};
 use crate::{ExitStatus, WorkerId};
 
@@ -60,6 +60,7 @@ impl Supervisor {
         if place.successor.is_none() && !place.forking {
             self.slots.remove(&slot);
             self.changing.remove(&slot);
+            self.forget_trial(slot);
             self.config.workers = self.config.workers.saturating_sub(1);
             self.tell(Notice::Left { slot, worker });
         }
@@ -69,6 +70,8 @@ impl Supervisor {
     fn lost(&mut self, now: Mono, worker: WorkerId, member: &Member, failure: Failure) {
         let slot = member.slot;
         let keeps = self.runs() && self.config.keep;
+        let is_new = self.reload.as_ref().is_some_and(|r| r.generation == member.generation);
+        let on_trial = self.is_on_trial(slot);
         let Some(place) = self.slots.get_mut(&slot) else { return };
         let died = matches!(failure, Failure::Died(_));
         let death = Death {
@@ -80,7 +83,12 @@ impl Supervisor {
         };
         if place.successor == Some(worker) {
             place.successor = None;
+            let (reason, was_ready) = (death.failure.clone(), death.was_ready);
             self.succession_failed(now, slot, death);
+            // Also where it was to succeed its predecessor for another reason.
+            if is_new {
+                self.abort_reload(now, slot, reason, was_ready);
+            }
             return;
         }
         if place.worker != Some(worker) {
@@ -93,6 +101,7 @@ impl Supervisor {
         if member.ready_at.is_some() && died {
             self.counts.deaths += 1;
         }
+        let (reason, was_ready) = (death.failure.clone(), death.was_ready);
         let since = |at: Mono| now.saturating_sub(at);
         let stable = match member.ready_at {
             Some(at) => since(at) >= self.config.stable_after,
@@ -106,6 +115,22 @@ impl Supervisor {
             self.fork_again(now, death, Duration::ZERO);
         } else {
             self.failed(now, death);
+        }
+        // One that disconnects voluntarily after its trial may do so by design.
+        if is_new && (died || on_trial) {
+            self.abort_reload(now, slot, reason, was_ready);
+        }
+        if self.runs() {
+            self.succeed_if_vacant(now, slot);
+            self.try_vacant(slot);
+        }
+    }
+
+    /// A slot has become vacant. Its next worker is one of the reload's, if one is under way.
+    fn try_vacant(&mut self, slot: u32) {
+        let vacant = |place: &Slot| place.worker.is_none() && place.successor.is_none();
+        if self.slots.get(&slot).is_some_and(|place| vacant(place) && !place.forking) {
+            self.put_on_trial(slot);
         }
     }
 
@@ -143,10 +168,10 @@ impl Supervisor {
         let Some(place) = self.slots.get_mut(&death.slot) else { return };
         let pause = place.pause(death.was_ready, &self.config);
         let pause = if pause.is_zero() { pause } else { self.lots.about(pause) };
-        let (slot, reason) = (death.slot, death.failure.clone());
+        let (slot, reason, was_ready) = (death.slot, death.failure.clone(), death.was_ready);
         self.fork_again(now, death, pause);
-        if self.reload.as_ref().is_some_and(|reload| reload.empty.contains(&slot)) {
-            self.abort_reload(now, slot, reason);
+        if self.is_on_trial(slot) {
+            self.abort_reload(now, slot, reason, was_ready);
         }
     }
 

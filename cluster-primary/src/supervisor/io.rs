@@ -264,16 +264,22 @@ pub enum Notice {
         /// How many workers were replaced.
         replaced: u32,
     },
-    /// A successor could not be had: the workers that are there are kept.
+    /// A new worker failed: those that have not been replaced yet are kept.
     ReloadAborted {
         /// The reload's number.
         generation: u64,
-        /// The slot whose successor it was.
+        /// The slot of the worker that failed.
         slot: u32,
         /// Why.
         reason: Failure,
+        /// It had been ready.
+        #[serde(default)]
+        was_ready: bool,
         /// How many workers had been replaced by then.
         replaced: u32,
+        /// How many slots still have a worker from before the reload.
+        #[serde(default)]
+        kept: u32,
     },
     /// A worker is to be replaced though nobody asked for it.
     Recycling {

@@ -39,6 +39,13 @@
 //! has the slot of the one that it replaces, and finds its number in its environment
 //! (`CLUSTER_SLOT`).
 //!
+//! # Successors
+//! A successor takes over, and its predecessor is asked to leave, once it has been ready for
+//! [`Config::min_ready_time`]. Until then both serve; one that dies sooner has failed, and its
+//! predecessor stays. While a reload is under way, the death of any worker that it has started aborts
+//! it: workers that were not replaced yet stay. Where one had been replaced, its successor's successor
+//! is forked like that of any other worker that dies.
+//!
 //! # What counts as a failure
 //! A worker that dies before it was ready has failed to start. One that dies within
 //! [`Config::stable_after`] of that has failed as well, but is replaced at once the first time. One
@@ -120,9 +127,10 @@ struct Outage {
 struct Reload {
     generation: u64,
     replaced: u32,
-    /// Slots that had no worker when it began: their next ones are to get ready, too.
-    #[serde(default)]
-    empty: BTreeSet<u32>,
+    /// Slots whose new worker succeeds no other, as the slot was vacant: it must have been ready for
+    /// [`Config::min_ready_time`], too, before the reload is done.
+    #[serde(default, rename = "empty")]
+    on_trial: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -205,6 +213,7 @@ impl Supervisor {
             self.end(now, Outcome::AsAsked);
         }
         self.notice_readiness(now);
+        self.end_trials(now);
         self.recycle_the_old(now);
         self.leave_timeouts(now);
         self.escalate_overdue(now);
@@ -227,7 +236,7 @@ impl Supervisor {
             _ => None,
         };
         let forks = self.slots.values().filter_map(|slot| slot.due);
-        let members = self.members.values().filter_map(|member| self.member_due(member));
+        let members = self.members.iter().filter_map(|(&id, member)| self.member_due(id, member));
         forks.chain(members).chain(drained).chain(self.measure_at).min()
     }
 
@@ -278,7 +287,7 @@ impl Supervisor {
     }
 
     /// When a worker's life wants the time.
-    fn member_due(&self, member: &Member) -> Option<Mono> {
+    fn member_due(&self, worker: WorkerId, member: &Member) -> Option<Mono> {
         match member.stage {
             Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
             Stage::Starting => {
@@ -290,15 +299,20 @@ impl Supervisor {
                 let late = kept.then(|| member.born + self.config.ready_timeout);
                 alive.into_iter().chain(late).min()
             }
-            Stage::Ready if !self.may_recycle(member) => None,
-            Stage::Ready if member.silent && self.config.replace_unresponsive => {
-                Some(member.not_before)
-            }
             Stage::Ready => {
-                let age = member.recycle.age?;
-                Some((member.born + age).max(member.not_before))
+                let recycled = self.recycle_due(member).filter(|_| self.may_recycle(member));
+                self.trial_due(worker, member).into_iter().chain(recycled).min()
             }
         }
+    }
+
+    /// When a worker is to be recycled, if nothing else happens.
+    fn recycle_due(&self, member: &Member) -> Option<Mono> {
+        if member.silent && self.config.replace_unresponsive {
+            return Some(member.not_before);
+        }
+        let age = member.recycle.age?;
+        Some((member.born + age).max(member.not_before))
     }
 
     /// Does whatever can be done now.

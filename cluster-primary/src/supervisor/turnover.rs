@@ -19,9 +19,9 @@ impl Supervisor {
         self.generation += 1;
         let generation = self.generation;
         let replaced = self.reload.take().map_or(0, |reload| reload.replaced);
-        let empty = |place: &Slot| place.worker.is_none() && place.successor.is_none();
-        let empty = self.slots.iter().filter(|(_, place)| empty(place)).map(|(&slot, _)| slot);
-        self.reload = Some(Reload { generation, replaced, empty: empty.collect() });
+        let vacant = |place: &Slot| place.worker.is_none() && place.successor.is_none();
+        let vacant = self.slots.iter().filter(|(_, place)| vacant(place)).map(|(&slot, _)| slot);
+        self.reload = Some(Reload { generation, replaced, on_trial: vacant.collect() });
         self.unsettled = true;
         self.tell(Notice::ReloadBegan { generation });
         self.todo.retain(|(_, why)| *why != Why::Reload);
@@ -68,8 +68,71 @@ impl Supervisor {
         }
     }
 
-    /// A successor is ready and has taken over.
-    pub(super) fn has_succeeded(&mut self, now: Mono, slot: u32, predecessor: Option<WorkerId>) {
+    /// When a worker that is on trial has been ready for long enough: a successor, or a new worker in a
+    /// slot that was vacant during a reload.
+    pub(super) fn trial_due(&self, worker: WorkerId, member: &Member) -> Option<Mono> {
+        let ready_at = member.ready_at.filter(|_| member.stage == Stage::Ready)?;
+        let place = self.slots.get(&member.slot)?;
+        let fills = place.worker == Some(worker) && self.is_on_trial(member.slot);
+        let on_trial = fills || place.successor == Some(worker);
+        on_trial.then(|| ready_at + self.config.min_ready_time)
+    }
+
+    pub(super) fn is_on_trial(&self, slot: u32) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.on_trial.contains(&slot))
+    }
+
+    /// Workers that have been ready for long enough are not on trial any more: successors take over.
+    pub(super) fn end_trials(&mut self, now: Mono) {
+        let is_over = |worker: WorkerId, member: &Member| {
+            self.trial_due(worker, member).is_some_and(|at| at <= now)
+        };
+        let over = self.members.iter().filter(|(id, member)| is_over(**id, member));
+        for (worker, slot) in over.map(|(&id, member)| (id, member.slot)).collect::<Vec<_>>() {
+            if self.slots.get(&slot).is_some_and(|place| place.successor == Some(worker)) {
+                self.take_over(now, slot);
+            } else {
+                self.forget_trial(slot);
+            }
+        }
+    }
+
+    pub(super) fn forget_trial(&mut self, slot: u32) {
+        if let Some(reload) = &mut self.reload {
+            reload.on_trial.remove(&slot);
+        }
+    }
+
+    /// A slot's worker has died, or its successor is ready: where both is so, the successor takes over at
+    /// once. A reload waits for the end of its trial all the same.
+    pub(super) fn succeed_if_vacant(&mut self, now: Mono, slot: u32) {
+        let Some(place) = self.slots.get(&slot).filter(|place| place.worker.is_none()) else {
+            return;
+        };
+        let successor = place.successor.and_then(|worker| self.members.get(&worker));
+        if successor.is_some_and(|member| member.stage == Stage::Ready) {
+            self.take_over(now, slot);
+            self.put_on_trial(slot);
+        }
+    }
+
+    /// A slot is vacant during a reload: it is not done before the slot's next worker has been ready for
+    /// long enough.
+    pub(super) fn put_on_trial(&mut self, slot: u32) {
+        if let Some(reload) = &mut self.reload {
+            reload.on_trial.insert(slot);
+        }
+    }
+
+    fn take_over(&mut self, now: Mono, slot: u32) {
+        let Some(place) = self.slots.get_mut(&slot) else { return };
+        let Some(worker) = place.successor.take() else { return };
+        let predecessor = place.worker.replace(worker);
+        self.has_succeeded(now, slot, predecessor);
+    }
+
+    /// A successor has taken over.
+    fn has_succeeded(&mut self, now: Mono, slot: u32, predecessor: Option<WorkerId>) {
         let Some(place) = self.slots.get_mut(&slot) else { return };
         place.restarts += 1;
         place.forgive();
@@ -107,10 +170,14 @@ impl Supervisor {
         self.succession_failed(now, slot, death);
     }
 
-    /// Sends a successor away that is not ready.
+    /// Sends a successor away.
     fn dismiss_successor(&mut self, now: Mono, slot: u32) {
         let Some(place) = self.slots.get_mut(&slot) else { return };
-        if let Some(worker) = place.successor.take() {
+        let Some(worker) = place.successor.take() else { return };
+        let serves = self.members.get(&worker).is_some_and(|member| member.stage == Stage::Ready);
+        if serves {
+            self.ask_to_leave(now, worker);
+        } else {
             self.leaves(now, worker, Step::Kill, self.config.kill_after);
             self.terminate(worker);
         }
@@ -123,10 +190,14 @@ impl Supervisor {
             return;
         }
         self.remember(death.clone());
-        self.counts.boot_failures += 1;
+        if death.was_ready {
+            self.counts.deaths += u64::from(matches!(death.failure, Failure::Died(_)));
+        } else {
+            self.counts.boot_failures += 1;
+        }
         let reason = death.failure.clone();
         match change.map(|change| change.why) {
-            Some(Why::Reload) => self.abort_reload(now, slot, reason),
+            Some(Why::Reload) => self.abort_reload(now, slot, reason, death.was_ready),
             Some(Why::Recycle(_)) => {
                 let not_before = now + self.config.backoff_max;
                 let place = self.slots.get(&slot);
@@ -144,7 +215,8 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn abort_reload(&mut self, now: Mono, slot: u32, reason: Failure) {
+    /// The new worker of that slot has failed. `was_ready`: after it had been ready.
+    pub(super) fn abort_reload(&mut self, now: Mono, slot: u32, reason: Failure, was_ready: bool) {
         let Some(Reload { generation, replaced, .. }) = self.reload.take() else { return };
         self.counts.reloads_aborted += 1;
         self.todo.retain(|(_, why)| *why != Why::Reload);
@@ -163,15 +235,21 @@ impl Supervisor {
             }
             self.changing.remove(&other);
         }
-        self.tell(Notice::ReloadAborted { generation, slot, reason, replaced });
+        let is_old = |worker: WorkerId| {
+            let member = self.members.get(&worker);
+            member.is_some_and(|member| member.generation < generation)
+        };
+        let kept = self.slots.values().filter(|place| place.worker.is_some_and(is_old)).count();
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        self.tell(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
     }
 
     pub(super) fn finish_reload(&mut self) {
         let is_reload = |why: Why| why == Why::Reload;
         let waits = self.todo.iter().any(|(_, why)| is_reload(*why));
         let goes_on = self.changing.values().any(|change| is_reload(change.why));
-        let empty = self.reload.as_ref().is_some_and(|reload| !reload.empty.is_empty());
-        if waits || goes_on || empty {
+        let on_trial = self.reload.as_ref().is_some_and(|reload| !reload.on_trial.is_empty());
+        if waits || goes_on || on_trial {
             return;
         }
         if let Some(Reload { generation, replaced, .. }) = self.reload.take() {
@@ -194,9 +272,7 @@ impl Supervisor {
         while have(self) > workers {
             let Some((slot, place)) = self.slots.pop_last() else { break };
             self.changing.remove(&slot);
-            if let Some(reload) = &mut self.reload {
-                reload.empty.remove(&slot);
-            }
+            self.forget_trial(slot);
             for worker in [place.worker, place.successor].into_iter().flatten() {
                 self.ask_to_leave(now, worker);
             }

@@ -7,9 +7,9 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Choice {
-    /// `rr`: in turns.
+    /// `rr`: in rotation.
     RoundRobin,
-    /// `random`: by lot.
+    /// `random`: at random.
     Random,
     /// `sticky`: by the client's address.
     Sticky,

@@ -63,7 +63,7 @@ const SCORE: u32 = 1;
 const PLACE: u32 = 2;
 
 /// The program for a group of sockets whose places are in the order in which they began to listen:
-/// by lot among the slots that are on (each with its place, in any order), or by the client's
+/// at random among the slots that are on (each with its place, in any order), or by the client's
 /// address. Without any slot everything goes to the [`ROOM`]. It is attached anew when that changes.
 #[must_use]
 pub fn classic(choice: Choice, on: impl IntoIterator<Item = (u32, u32)>) -> Vec<ClassicInsn> {
@@ -126,7 +126,7 @@ fn by_lot(on: &[(u32, u32)]) -> Vec<ClassicInsn> {
 fn by_client(on: &[(u32, u32)]) -> Vec<ClassicInsn> {
     let mut program = client_hash();
     program.push(op(ST, CLIENT));
-    // Nobody's number is below that of the first, even if that one is zero.
+    // The first slot's score replaces this one, even if that is zero.
     program.extend([op(LD_IMM, 0), op(ST, SCORE)]);
     program.extend([op(LD_IMM, on[0].1), op(ST, PLACE)]);
     for &(slot, place) in on {

@@ -79,9 +79,9 @@ pub fn program(choice: Choice, maps: Maps<i32>) -> Vec<Insn> {
 /// The index is that of the connection before, plus one.
 ///
 /// The kernel asks for each segment that belongs to no connection it knows of, and not only a first
-/// one is such: a last one can come when its connection is forgotten. That takes nobody's turn, or
-/// about one connection in ten thousand would find that the turn before it was nobody's. Whoever
-/// looks at it, it is refused; or taken, if it carries a SYN cookie, and so it goes to anybody.
+/// one is such: a last one can come when its connection is forgotten. It takes no slot's turn, or
+/// about one connection in ten thousand would find that the turn before it was used up. Whichever
+/// socket it reaches, it is refused; or accepted, if it carries a SYN cookie, and then any slot may get it.
 fn in_turns(a: &mut Assembler, counter: i32) {
     let (turn, done) = (a.label(), a.label());
     a.register(MOV, R1, R6);

@@ -1,4 +1,4 @@
-//! What the program reads: who gets connections now.
+//! The table that the program reads: which slots get connections now.
 
 use super::Choice;
 use crate::sticky::{Buckets, SIZE};
@@ -45,7 +45,7 @@ impl Table {
         Self { entries }
     }
 
-    /// The server is closed: whoever connects is refused, as if nobody listened.
+    /// The server is closed: clients are refused, as if no socket listened.
     #[must_use]
     pub const fn refusing() -> Self {
         Self { entries: Vec::new() }

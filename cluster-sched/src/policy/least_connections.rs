@@ -1,4 +1,4 @@
-//! Where there is least to do.
+//! The worker with the fewest connections.
 
 use super::roster::{Roster, Seat};
 use crate::{Choice, Policy, PolicyState, Standing};
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 ///
 /// What counts is [`load`](Policy::load): unanswered hand-offs, and what a worker reports that it
 /// holds. Of workers that report nothing (Node's do not) only the hand-offs are known: with a window
-/// of one every worker that is ready has none, and this is round-robin by who was chosen last.
+/// of one every ready worker has none, and the policy is round-robin by least recent choice.
 ///
 /// A worker that has just joined holds nothing, and gets all connections until it has caught up.
 ///
@@ -171,7 +171,7 @@ impl<W: Copy + Ord, C> Policy<W, C> for LeastConnections<W> {
         standing: &mut dyn FnMut(W) -> Standing,
     ) -> Choice<W> {
         let choice = self.choose(|worker| standing(worker) == Standing::Free);
-        choice.map_or(Choice::Nobody, Choice::Give)
+        choice.map_or(Choice::Wait, Choice::Give)
     }
 
     /// All workers, the one that was not chosen for longest coming first.

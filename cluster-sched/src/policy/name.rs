@@ -48,7 +48,7 @@ impl PolicyName {
         }
     }
 
-    /// Makes the policy. Those that draw no lots ignore `seed`.
+    /// Makes the policy. Those without randomness ignore `seed`.
     #[must_use]
     pub fn build<W, C>(self, seed: u64) -> BoxedPolicy<W, C>
     where

@@ -1,10 +1,10 @@
-//! By lot.
+//! A random worker.
 
 use crate::{Choice, Policy, PolicyState, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// A worker by lot, each eligible one as likely as the others.
+/// A random worker; all eligible ones are equally likely.
 ///
 /// The same seed and the same inputs give the same choices. Not for secrets: the generator is
 /// SplitMix64. Choosing is O(1), but O(n) for a connection that was refused; to find a worker that
@@ -34,7 +34,7 @@ impl<W: Copy + Ord> Random<W> {
         }
     }
 
-    /// One of `choices`, by lot.
+    /// A random one of `choices`.
     fn draw(state: &mut u64, choices: &[W]) -> Option<W> {
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = *state;
@@ -51,7 +51,7 @@ impl<W: Copy + Ord> Random<W> {
         if free(worker) {
             return Some(worker);
         }
-        // Drawing once more among the rest keeps the lot even, whoever was drawn first.
+        // Drawing once more among the rest keeps all of them equally likely.
         let rest: Vec<W> = self.ready.iter().copied().filter(|&worker| free(worker)).collect();
         Self::draw(&mut self.state, &rest)
     }
@@ -85,10 +85,10 @@ impl<W: Copy + Ord, C> Policy<W, C> for Random<W> {
         standing: &mut dyn FnMut(W) -> Standing,
     ) -> Choice<W> {
         let choice = self.choose(|worker| standing(worker) == Standing::Free);
-        choice.map_or(Choice::Nobody, Choice::Give)
+        choice.map_or(Choice::Wait, Choice::Give)
     }
 
-    /// How far the generator has come, and the ready workers in the order that the lots go by.
+    /// How far the generator has come, and the ready workers in the order by which they are drawn.
     fn state(&self) -> PolicyState<W> {
         PolicyState { order: self.ready.clone(), numbers: [self.state].into() }
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lot_is_even_whoever_is_excluded() {
+    fn all_are_equally_likely_whichever_is_excluded() {
         let mut policy = with_workers(1, 5);
         let mut count = [0; 5];
         for _ in 0..40_000 {

@@ -109,7 +109,7 @@ impl<W: Copy + Ord, C> Policy<W, C> for RoundRobin<W> {
                 self.queue_up(seat);
                 Choice::Give(worker)
             }
-            None => Choice::Nobody,
+            None => Choice::Wait,
         }
     }
 
@@ -173,16 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_from_the_middle_leaves_no_gap() {
+    fn a_worker_that_leaves_from_the_middle_leaves_no_gap() {
         let mut policy = with_workers(0..4);
         for gone in [1, 3, 0] {
             Policy::<u8, ()>::leave(&mut policy, gone);
         }
         assert_eq!(next(&mut policy), Choice::Give(2));
         Policy::<u8, ()>::leave(&mut policy, 2);
-        assert_eq!(next(&mut policy), Choice::Nobody);
+        assert_eq!(next(&mut policy), Choice::Wait);
         Policy::<u8, ()>::join(&mut policy, 5, 0);
-        assert_eq!(next(&mut policy), Choice::Nobody);
+        assert_eq!(next(&mut policy), Choice::Wait);
         Policy::<u8, ()>::ready(&mut policy, 5);
         assert_eq!(next(&mut policy), Choice::Give(5));
     }

@@ -8,18 +8,18 @@ use alloc::vec::Vec;
 
 /// The worker at the slot that the client's address belongs to ([`Buckets`]).
 ///
-/// - As long as the same slots are there, a client's connections go to the same slot, whoever works
-///   there: a successor inherits its predecessor's clients. When a slot comes or goes, few clients
+/// - As long as the same slots are there, a client's connections go to the same slot, whichever worker
+///   has it: a replacement inherits its predecessor's clients. When a slot comes or goes, few clients
 ///   move that need not.
 /// - If the worker has no room in its window, its clients' connections *wait for it*, even while others are
 ///   free. So a worker that is stuck keeps its clients waiting, and if enough of them wait to use
-///   up [`Config::max_waiting`](crate::Config::max_waiting), everybody's.
+///   up [`Config::max_waiting`](crate::Config::max_waiting), all other clients wait as well.
 /// - If it refuses a connection, that one goes to the slot of the next bucket that is another's, and
 ///   so on around the table: to one worker for one client, to all the others for all of a worker's
 ///   clients. The client's next connection is offered to its own worker again.
 /// - If it leaves, its clients belong to the slots that are left, and so do those that wait.
 /// - Connections without a client ([`Input::Arrive`](crate::Input::Arrive)), those of Unix-domain
-///   sockets say, are dealt out in turns, and wait for nobody in particular.
+///   sockets for example, are distributed in rotation, and wait for any worker.
 ///
 /// Of two workers at one slot the one that joined last has the clients; while it refuses one, or if
 /// there are more than [`SIZE`] slots, workers that have no clients of their own are asked in turns.
@@ -28,17 +28,17 @@ use alloc::vec::Vec;
 /// the first choice after a worker joined or left.
 #[derive(Clone, Debug)]
 pub struct Sticky<W> {
-    /// Who works at a slot, in the order in which they joined.
+    /// The workers of each slot, in the order in which they joined.
     staff: BTreeMap<(u32, u64), W>,
     /// Where in `staff` a worker is.
     posts: BTreeMap<W, (u32, u64)>,
     joined: u64,
     buckets: Buckets,
-    /// Who has the clients, at the places of `buckets`.
+    /// The worker that has the clients, by the places of `buckets`.
     hosts: Vec<W>,
     /// `staff` has changed since `buckets` were made.
     outdated: bool,
-    /// For whoever has no client, or whose workers all refuse.
+    /// For connections without a client, and for those that the client's workers refuse.
     turns: RoundRobin<W>,
 }
 
@@ -201,7 +201,7 @@ mod tests {
             seconds.insert(worker);
         }
         assert_eq!(seconds.len(), 3);
-        assert_eq!(pick(&mut policy, 0, [Barred; 4]), Choice::Nobody);
+        assert_eq!(pick(&mut policy, 0, [Barred; 4]), Choice::Wait);
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         Policy::<u8, ()>::leave(&mut policy, 1);
         assert_eq!(pick(&mut policy, 9, [Free; 4]), Choice::Give(0));
         Policy::<u8, ()>::leave(&mut policy, 0);
-        assert_eq!(pick(&mut policy, 9, [Free; 4]), Choice::Nobody);
+        assert_eq!(pick(&mut policy, 9, [Free; 4]), Choice::Wait);
     }
 
     #[test]
@@ -221,6 +221,6 @@ mod tests {
         let mut policy = with_workers(&[(0, 0), (1, 1), (2, 2)]);
         let order = [(); 4].map(|()| policy.pick(&(), None, &mut |_| Free));
         assert_eq!(order, [0, 1, 2, 0].map(Choice::Give));
-        assert_eq!(policy.pick(&(), None, &mut |_| Barred), Choice::Nobody);
+        assert_eq!(policy.pick(&(), None, &mut |_| Barred), Choice::Wait);
     }
 }

@@ -1,16 +1,16 @@
-//! What the inputs have in common: connections find workers, and workers connections.
+//! Matching connections with workers: what the inputs have in common.
 
 use super::Scheduler;
 use crate::conn::{Conns, State};
-use crate::line::{Line, Ticket};
 use crate::member::Member;
 use crate::parking::Verdict;
+use crate::queue::{Queue, Ticket};
 use crate::slab::At;
 use crate::{Choice, InputError, Mono, Output, Policy, ShedReason, Standing};
 use alloc::vec::Vec;
 use core::hash::Hash;
 
-/// For whom a connection waits; none for whoever is ready first.
+/// The worker that a connection waits for; none if any worker will do.
 type Wait<W> = Option<W>;
 
 /// What an answer has changed.
@@ -26,8 +26,8 @@ pub(super) struct Settled {
 
 /// A connection looks for a worker.
 impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
-    /// Hands `at`, which is in nobody's hands and in no line, to a worker, if one is found; else says
-    /// for whom it is to wait.
+    /// Assigns `at`, which is neither assigned nor in a queue, to a worker, if one is found; otherwise
+    /// returns the worker that it has to wait for.
     pub(super) fn place(&mut self, at: At) -> Result<(), Wait<W>> {
         let Self { policy, members, refusals, conns, .. } = self;
         let (conn, client) = (conns.key(at), conns[at].client);
@@ -45,7 +45,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
                 assert!(busy, "the policy waits for a worker that is not busy");
                 return Err(Some(worker));
             }
-            Choice::Nobody => return Err(None),
+            Choice::Wait => return Err(None),
         };
         let chosen = members.get_mut(&worker).filter(|member| member.has_room());
         let member = chosen.filter(|_| !refusals.contains(worker, conn));
@@ -63,10 +63,10 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     }
 
     /// Looks once more for a worker for `at`, which waits.
-    pub(super) fn place_from_line(&mut self, at: At) {
-        self.step_out(at);
+    pub(super) fn place_from_queue(&mut self, at: At) {
+        self.dequeue(at);
         if let Err(wait) = self.place(at) {
-            self.step_in(at, wait, Line::insert);
+            self.enqueue(at, wait, Queue::insert);
         }
     }
 
@@ -74,17 +74,17 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     pub(super) fn wait(&mut self, at: At, wait: Wait<W>) {
         self.conns[at].links.ticket = self.tickets.1;
         self.tickets.1 += 1;
-        self.step_in(at, wait, Line::push_back);
+        self.enqueue(at, wait, Queue::push_back);
     }
 
     /// Puts `at` before all that waits.
     pub(super) fn wait_in_front(&mut self, at: At, wait: Wait<W>) {
         self.conns[at].links.ticket = self.tickets.0;
         self.tickets.0 -= 1;
-        self.step_in(at, wait, Line::push_front);
+        self.enqueue(at, wait, Queue::push_front);
     }
 
-    /// `at` came back, and is in nobody's hands.
+    /// `at` came back, and is not assigned.
     pub(super) fn place_or_wait(&mut self, now: Mono, at: At) {
         if self.refused_by_all(at) {
             self.park(now, at);
@@ -93,7 +93,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         }
     }
 
-    fn step_in(&mut self, at: At, wait: Wait<W>, enter: fn(&mut Line, &mut Conns<W, C>, At)) {
+    fn enqueue(&mut self, at: At, wait: Wait<W>, enter: fn(&mut Queue, &mut Conns<W, C>, At)) {
         match wait.and_then(|worker| Some((worker, self.members.get_mut(&worker)?))) {
             Some((worker, member)) => {
                 enter(&mut member.awaiting, &mut self.conns, at);
@@ -101,16 +101,16 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
                 self.awaiting += 1;
             }
             None => {
-                enter(&mut self.line, &mut self.conns, at);
+                enter(&mut self.queue, &mut self.conns, at);
                 self.conns[at].state = State::Waiting;
             }
         }
     }
 
-    /// Takes `at` out of the line in which it stands.
-    fn step_out(&mut self, at: At) {
+    /// Takes `at` out of the queue in which it stands.
+    fn dequeue(&mut self, at: At) {
         match self.conns[at].state {
-            State::Waiting => self.line.remove(&mut self.conns, at),
+            State::Waiting => self.queue.remove(&mut self.conns, at),
             State::Awaiting { worker } => {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.awaiting.remove(&mut self.conns, at);
@@ -151,13 +151,13 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
 
     /// After an answer of the worker's: it may take another.
     pub(super) fn go_on(&mut self, worker: W, settled: Settled) {
-        if self.tell_policy_of(worker, settled) {
-            self.offer_lines_to(worker);
+        if self.notify_policy(worker, settled) {
+            self.offer_queues_to(worker);
         }
     }
 
     /// Whether the worker has become ready.
-    pub(super) fn tell_policy_of(&mut self, worker: W, settled: Settled) -> bool {
+    pub(super) fn notify_policy(&mut self, worker: W, settled: Settled) -> bool {
         if settled.present {
             self.policy.load(worker, settled.load);
         }
@@ -171,22 +171,22 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.members.get(&worker).is_some_and(Member::has_room)
     }
 
-    /// `worker` has become ready: of those that wait for it and those that wait for anybody it takes
-    /// the first that it has not refused, and so on while it has room.
-    pub(super) fn offer_lines_to(&mut self, worker: W) {
-        if self.awaiting == 0 && self.line.first().is_none() {
+    /// `worker` has become ready: of the connections that wait for it, and of those that wait for any worker,
+    /// it takes the first that it has not refused, and so on while it has room.
+    pub(super) fn offer_queues_to(&mut self, worker: W) {
+        if self.awaiting == 0 && self.queue.first().is_none() {
             return;
         }
-        let mut any = self.line.first();
+        let mut any = self.queue.first();
         let mut own = self.members.get(&worker).and_then(|member| member.awaiting.first());
         while self.has_room(worker) {
             let ticket = |at: Option<At>| at.map_or(Ticket::MAX, |at| self.conns[at].links.ticket);
             let next = if ticket(own) < ticket(any) { &mut own } else { &mut any };
             let Some(at) = *next else { break };
-            *next = Line::behind(&self.conns, at);
+            *next = Queue::behind(&self.conns, at);
             // `place` would find that out too, but only after asking the policy.
             if !self.refusals.contains(worker, self.conns.key(at)) {
-                self.place_from_line(at);
+                self.place_from_queue(at);
             }
         }
     }
@@ -201,7 +201,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.refusals.forget_worker(worker);
     }
 
-    /// Takes all that wait for one worker out of its line, in the order of their tickets: with other
+    /// Takes all that wait for one worker out of its queue, in the order of their tickets: with other
     /// workers there, they may have another to wait for.
     pub(super) fn call_back_awaiting(&mut self) -> Vec<At> {
         let mut called_back = Vec::new();
@@ -225,7 +225,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             if self.refused_by_all(at) {
                 self.park(now, at);
             } else if let Err(wait) = self.place(at) {
-                self.step_in(at, wait, Line::insert);
+                self.enqueue(at, wait, Queue::insert);
             }
         }
     }
@@ -233,7 +233,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     /// One worker fewer is present: what waited for that one alone has been refused by all now.
     pub(super) fn park_the_refused(&mut self, now: Mono) {
         if self.present == 0 {
-            // Whoever comes next is asked at once.
+            // The next worker to join is asked at once.
             self.unpark_all();
             return;
         }
@@ -243,17 +243,17 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             waiting.filter(|&at| matches!(self.conns[at].state, State::Waiting)).collect();
         waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
         for at in waiting {
-            self.step_out(at);
+            self.dequeue(at);
             self.park(now, at);
         }
     }
 
     pub(super) fn refused_by_all(&self, at: At) -> bool {
-        // Without workers nobody has refused it.
+        // Without workers there is no refusal.
         self.present > 0 && self.refusals.count(self.conns.key(at)) == self.present
     }
 
-    /// All who are present refused `at`, and it is not in the line.
+    /// All present workers refused `at`, and it is in no queue.
     pub(super) fn park(&mut self, now: Mono, at: At) {
         match self.parking.enter(now, self.conns.key(at), &self.config) {
             Verdict::Park => self.conns[at].state = State::Parked,
@@ -261,21 +261,21 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         }
     }
 
-    /// Puts everything that is parked back into the line. What was refused stays refused, and the
+    /// Puts everything that is parked back into the queue. What was refused stays refused, and the
     /// timers go on.
     pub(super) fn unpark_all(&mut self) {
-        let Self { parking, conns, line, tickets, .. } = self;
+        let Self { parking, conns, queue, tickets, .. } = self;
         for at in parking.paused().filter_map(|conn| conns.find(conn)).collect::<Vec<_>>() {
             if matches!(conns[at].state, State::Parked) {
                 conns[at].state = State::Waiting;
                 conns[at].links.ticket = tickets.1;
                 tickets.1 += 1;
-                line.push_back(conns, at);
+                queue.push_back(conns, at);
             }
         }
     }
 
-    /// Gives up `at`, which is in nobody's hands and in no line.
+    /// Sheds `at`, which is neither assigned nor in a queue.
     pub(super) fn shed(&mut self, at: At, reason: ShedReason) {
         let conn = self.conns.key(at);
         self.forget(at);

@@ -2,8 +2,8 @@
 
 use super::Scheduler;
 use crate::conn::{Conn, State};
-use crate::line::Line;
 use crate::member::Member;
+use crate::queue::Queue;
 use crate::slab::At;
 use crate::state::{
     ConnState, MemberState, PauseState, RefusedState, SchedulerState, StateError, WaitingState,
@@ -12,7 +12,7 @@ use crate::{Config, Mono, Policy};
 use alloc::vec::Vec;
 use core::hash::Hash;
 
-/// More than anybody has ever counted.
+/// More than a counter ever reaches.
 const MAX_COUNT: u64 = 1 << 62;
 
 impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
@@ -29,8 +29,8 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             held: member.held(),
             in_flight: self.walk(&member.in_flight).map(|at| self.conn_state(at)).collect(),
         });
-        let lines = self.members.values().map(|member| &member.awaiting).chain([&self.line]);
-        let mut waiting: Vec<At> = lines.flat_map(|line| self.walk(line)).collect();
+        let queues = self.members.values().map(|member| &member.awaiting).chain([&self.queue]);
+        let mut waiting: Vec<At> = queues.flat_map(|queue| self.walk(queue)).collect();
         waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
         let waiting = waiting.into_iter().map(|at| WaitingState {
             conn: self.conns.key(at),
@@ -63,7 +63,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     /// [taken](Self::state) from would have done.
     ///
     /// `policy` must be new, and of the same kind as the other's. If its make or `config` have changed
-    /// meanwhile, that holds for what is decided from here on: windows, and who waits for whom, stay
+    /// meanwhile, that holds for what is decided from here on: windows, and which connection waits for which worker, stay
     /// as they are.
     ///
     /// ```
@@ -131,8 +131,8 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         Ok(scheduler)
     }
 
-    fn walk(&self, line: &Line) -> impl Iterator<Item = At> {
-        core::iter::successors(line.first(), |&at| Line::behind(&self.conns, at))
+    fn walk(&self, queue: &Queue) -> impl Iterator<Item = At> {
+        core::iter::successors(queue.first(), |&at| Queue::behind(&self.conns, at))
     }
 
     fn conn_state(&self, at: At) -> ConnState<C> {
@@ -196,7 +196,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         if present { Ok(()) } else { Err(StateError::UnknownWorker { worker }) }
     }
 
-    /// Whoever waits can be placed some time.
+    /// Every waiting connection can be placed some time.
     fn check_places(&self) -> Result<(), StateError<W, C>> {
         for (conn, at) in self.conns.iter() {
             let right = match self.conns[at].state {
@@ -225,7 +225,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         if possible && sum == Some(stats.arrived) { Ok(()) } else { Err(StateError::Miscounted) }
     }
 
-    /// Tells a new policy of all who are there, in the order in which they joined.
+    /// Tells a new policy of all workers, in the order in which they joined.
     fn tell_policy(&mut self) {
         let Self { members, policy, .. } = self;
         let mut present: Vec<_> = members.iter().filter(|(_, member)| !member.retired).collect();

@@ -66,7 +66,7 @@ fn what_is_taken_back_goes_to_who_has_room_or_before_all_that_waits() {
     let mut s = rr(Config::default().with_window(3), 0..2);
     arrive(&mut s, "abcdefg");
     drain(&mut s);
-    // Nobody has room for `e` and `c`, which come before `g` now.
+    // No worker has room for `e` and `c`, which come before `g` now.
     feed(&mut s, [Window { worker: 0, window: 1 }]);
     feed(&mut s, ['e', 'c'].map(|conn| TakeBack { worker: 0, conn }));
     assert_eq!(drain(&mut s), []);
@@ -79,7 +79,7 @@ fn what_is_taken_back_goes_to_who_has_room_or_before_all_that_waits() {
         Assign { conn: 'e', worker: 1 },
     ];
     assert_eq!(drain(&mut s), order);
-    // It was no refusal: who was not asked may be asked.
+    // It was not a refusal: a worker that was not asked may be asked.
     feed(&mut s, [Window { worker: 0, window: 9 }, TakeBack { worker: 1, conn: 'e' }]);
     assert_eq!(drain(&mut s), ['g', 'e'].map(|conn| Assign { conn, worker: 0 }));
     assert_eq!((s.stats().taken_back, s.stats().refusals), (3, 0));

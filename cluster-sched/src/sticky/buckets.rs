@@ -37,7 +37,7 @@ pub const fn bucket_of(client: u32) -> usize {
 pub struct Buckets {
     /// In ascending order.
     slots: Vec<u32>,
-    /// For each bucket, the place in `slots` of who has it. Empty if there are no slots. (Places of
+    /// For each bucket, the place in `slots` of the slot that has it. Empty if there are no slots. (Places of
     /// those that have a bucket are below `SIZE`, and fit.)
     places: Vec<u16>,
 }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_two_buckets_more_than_another() {
+    fn no_slot_has_two_buckets_more_than_another() {
         for count in [1, 2, 3, 5, 8, 64, 401, 10_000] {
             let shares = shares(&Buckets::new(0..count));
             assert_eq!(shares.len(), count as usize);
@@ -229,7 +229,7 @@ mod tests {
         assert!(heirs.values().all(|share| (even * 8 / 10..even * 12 / 10).contains(share)));
     }
 
-    /// Whoever computes the table elsewhere must come to this.
+    /// Another implementation must produce this table.
     #[test]
     fn fixed_vectors() {
         let first = |buckets: Buckets| buckets.iter().take(12).collect::<Vec<_>>();

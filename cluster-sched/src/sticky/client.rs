@@ -14,7 +14,7 @@ pub(crate) const SECOND: u32 = 0xC2B2_AE35;
 ///
 /// An IPv4 client has the same hash on a dual-stack socket, where its address is `::ffff:a.b.c.d`.
 ///
-/// It is no secret and has no key: who owns many addresses can choose those of one slot.
+/// It is no secret and has no key: a client that owns many addresses can choose those of one slot.
 ///
 /// # The arithmetic
 ///
@@ -76,7 +76,7 @@ mod tests {
         client_of(address.parse().unwrap())
     }
 
-    /// Whoever computes it elsewhere must come to these.
+    /// Another implementation must produce these values.
     #[test]
     fn fixed_vectors() {
         for (address, hash) in [

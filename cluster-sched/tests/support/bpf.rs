@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
     Place(u32),
     /// The kernel chooses by itself.
     Undecided,
-    /// Nobody has it.
+    /// No slot has it.
     Refused,
 }
 

@@ -62,7 +62,7 @@ pub fn run_with<P: Policy<Worker, Conn>>(name: PolicyName, policy: P, bytes: &[u
     run.finish()
 }
 
-/// Bits 0 and 7 are the policy; in between are two bits each for the window, the line's limit and the
+/// Bits 0 and 7 are the policy; in between are two bits each for the window, the queue's limit and the
 /// rounds.
 fn config(first: u8) -> Config {
     let bits = |shift: u8| usize::from(first >> shift & 3);
@@ -451,7 +451,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
         assert_eq!((stats.done, stats.shed()), (self.done, self.shed));
         assert_eq!(stats.arrived, self.done + self.shed + self.held.len() as u64);
 
-        // Nobody idles while something waits that it has not refused; but for clients that stick,
+        // No worker idles while a connection waits that it has not refused; except for sticky clients,
         // who have one worker to wait for.
         let present: BTreeMap<u32, Worker> =
             present.clone().map(|(&worker, _)| (slot(worker), worker)).collect();

@@ -111,7 +111,7 @@ impl Core {
     ///
     /// A loop is given all that is there before it waits again, but of what it is given it may die.
     /// A thread may go on with one for as long as it likes, and a task may never come back: the others
-    /// are somebody else's then.
+    /// belong to other threads then.
     fn may_take(&self) -> usize {
         if !matches!(self.front, Front::Loop(_)) {
             return 1;

@@ -170,7 +170,7 @@ impl Core {
                 Err(_) => {
                     self.link.blocked = true;
                     self.link.again_at = self.clock.deadline(FLUSH_PAUSE);
-                    // Whoever waits for events waits no longer than that.
+                    // The wait for events ends no later than that.
                     self.changed = true;
                     return;
                 }
@@ -184,7 +184,7 @@ impl Core {
                 continue;
             }
             // What is held, here or behind a descriptor that is not acknowledged yet, is not
-            // written: nobody may go on who waits for it.
+            // written: threads that wait for it may not go on.
             if !self.link.held.is_empty() || channel.queued_bytes() > 0 {
                 self.link.blocked = true;
                 if self.link.given_up {
@@ -197,7 +197,7 @@ impl Core {
                 self.front.tell(News::Drained);
                 self.changed = true;
             }
-            // Whoever waits for what was accepted to be written can go on.
+            // Threads that wait for acknowledgements to be written can go on.
             self.changed |= std::mem::take(&mut self.link.blocked);
             // All is written: what the closing still waits for is the peer's answers.
             if !self.link.closing {

@@ -25,11 +25,11 @@ pub(crate) struct InboundHandle {
     pub(crate) key: Option<String>,
 }
 
-/// A question about connections, asked by whoever waits for its answer.
+/// A question about connections, whose answer a thread waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) waiting: usize,
-    /// How many answers there were since somebody waits.
+    /// How many answers came since a thread began to wait.
     pub(crate) answers: u64,
     /// The last answer.
     pub(crate) count: u64,
@@ -47,7 +47,7 @@ impl Core {
         if is_internal(&value) {
             return Err(SendError::Encode(EncodeError::Reserved));
         }
-        // Nobody asks for a report.
+        // No report was asked for.
         let handle = handle.map(|mut handle| {
             handle.token = None;
             handle
@@ -98,7 +98,7 @@ impl Core {
         Some(inbound)
     }
 
-    /// A descriptor that nobody wants.
+    /// A descriptor without a use.
     pub(crate) fn refuse_handle(&mut self, handle: Option<InboundHandle>) {
         let Some(InboundHandle { fd, key, .. }) = handle else { return };
         self.unexpected += 1;

@@ -173,7 +173,7 @@ impl Core {
     ///
     /// It learns of a disconnect when that is done: then it can let `main` return. Before, the
     /// process would go while connections are open, or under the primary's acknowledgement, and a
-    /// Node primary dies of having nobody to write it to.
+    /// Node primary dies if it cannot write it.
     pub(crate) fn has_ended(&self, id: ServerId) -> bool {
         let Some(server) = self.servers.get(&id) else { return true };
         let over = matches!(server.stage, Stage::Closed | Stage::Failed(_));
@@ -185,7 +185,7 @@ impl Core {
     pub(crate) fn forget(&mut self, id: ServerId) {
         self.input(Input::CloseServer(id));
         if let Some(server) = self.servers.remove(&id) {
-            // Accepted, and yet nobody is left to see them.
+            // Accepted, but no application is left to see them.
             for _ in server.taken.iter().filter(|taken| taken.tracked) {
                 self.input(Input::Ended(id));
             }

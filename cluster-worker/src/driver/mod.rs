@@ -54,7 +54,7 @@ const BYTES: u64 = 1 << 20;
 /// How long a thread that need not wait goes on without looking whether anything has come.
 const OVERDUE: Duration = Duration::from_millis(10);
 
-/// What waits for events; whoever waits has it.
+/// The poller; the thread that waits has taken it.
 #[derive(Debug)]
 pub(crate) struct Poller {
     pub(crate) poll: Poll,
@@ -112,7 +112,7 @@ pub(crate) struct Core {
     pub(crate) corks: usize,
     /// The application was told to wait until all is written.
     draining: bool,
-    /// The questions about connections to which somebody waits for an answer.
+    /// Questions about connections whose answers a thread waits for.
     pub(crate) sockets: BTreeMap<(String, bool), Asked>,
     asking: requests::Asking,
 }
@@ -175,7 +175,7 @@ impl Core {
         self.went |= went;
     }
 
-    /// What has changed since somebody asked.
+    /// What has changed since that was last asked.
     pub(crate) fn take_changed(&mut self) -> Changed {
         let went = std::mem::take(&mut self.went);
         Changed { came: std::mem::take(&mut self.changed), went }
@@ -232,7 +232,7 @@ impl Core {
         Some(until.flatten().min()?.saturating_sub(self.clock.mono()))
     }
 
-    /// Whether nobody has looked for long whether anything has come.
+    /// Whether events have not been looked for in a long time.
     pub(crate) fn is_overdue(&self) -> bool {
         self.clock.mono() >= self.absorbed_at + OVERDUE
     }

@@ -34,7 +34,7 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         if identity(&self.path) == Some(self.identity) {
-            let _gone = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -118,14 +118,14 @@ fn abstract_address(_name: &str) -> Result<SocketAddrUnix, Errno> {
     Err(Errno::INVAL)
 }
 
-/// What everybody may do with a socket's file, as bits of its mode.
+/// What all users may do with a socket's file, as bits of its mode.
 pub(super) fn access(query: &ListenQuery) -> u32 {
     let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
     let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
     readable | writable
 }
 
-/// Gives everybody that access. A Node primary leaves it to the workers if they share the socket;
+/// Gives all users that access. A Node primary leaves it to the workers if they share the socket;
 /// where it is given already nothing is changed, for a worker may not be the file's owner.
 pub(super) fn open_to_all(path: &str, access: u32) -> Result<(), Errno> {
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);

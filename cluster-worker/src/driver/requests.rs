@@ -17,7 +17,7 @@ const TOO_MANY: &str = "more messages wait for the worker than it takes";
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     requests: Requests,
-    /// Answers that nobody has taken yet. Whoever asked takes it, or gives the request up.
+    /// Answers that have not been taken yet. The caller takes its answer, or gives the request up.
     answers: BTreeMap<u64, Result<Value, NoAnswer>>,
     /// For an event loop: in their order, and behind how many messages.
     told: VecDeque<Told>,
@@ -44,7 +44,7 @@ impl Core {
             self.asking.requests.end(id, ());
             return Err(error);
         }
-        // Whoever waits for events has to wait no longer than that.
+        // The wait for events has to end no later than that.
         self.changed = true;
         Ok(id)
     }
@@ -61,7 +61,7 @@ impl Core {
         Some((told.id, told.answer))
     }
 
-    /// Nobody waits for that request's answer any more.
+    /// No caller waits for that request's answer any more.
     pub(crate) fn give_up_request(&mut self, id: u64) {
         self.asking.requests.end(id, ());
         self.asking.answers.remove(&id);

@@ -30,7 +30,7 @@ pub(crate) struct Server {
     pub(crate) local: Option<SocketAddr>,
     /// The socket, if the primary lent one, or it is the worker's own.
     pub(crate) lent: Option<Lent>,
-    /// What everybody may do with the socket's file (`readableAll`, `writableAll`), as bits of its
+    /// What all users may do with the socket's file (`readableAll`, `writableAll`), as bits of its
     /// mode.
     pub(crate) access: u32,
     /// The file of a socket of the worker's own.

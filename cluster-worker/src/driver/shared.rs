@@ -1,6 +1,6 @@
 //! One core for many threads, without a thread of its own.
 //!
-//! Whichever thread has to wait and finds nobody waiting for events does so, for all: the leader.
+//! A thread that has to wait while no other waits for events does so for all: the leader.
 //! The others wait until it has something to tell, or leaves the place to one of them.
 
 use std::io;
@@ -94,7 +94,7 @@ impl Shared {
         taken
     }
 
-    /// Sends something: it is written at once, or, while somebody [corks](Core::corks), when there
+    /// Sends something: it is written at once, or, while it is [corked](Core::corks), when there
     /// is enough of it.
     pub(crate) fn send<T>(&self, send: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.core.lock();
@@ -106,11 +106,11 @@ impl Shared {
         result
     }
 
-    /// Wakes whoever may wait for what has changed.
+    /// Wakes the threads that may wait for what has changed.
     pub(super) fn publish(&self, mut core: MutexGuard<'_, Core>) {
-        let _changed = self.announce(&mut core);
+        let _ = self.announce(&mut core);
         drop(core);
-        // Whoever is woken may look at once.
+        // A woken thread may look at once.
         #[cfg(feature = "tokio")]
         self.tasks.wake(_changed);
     }
@@ -136,7 +136,7 @@ impl Shared {
     ) -> io::Result<Option<T>> {
         let mut core = self.core.lock();
         let deadline = timeout.and_then(|timeout| core.clock.deadline(timeout));
-        // Whoever always finds what it waits for would never hear the primary.
+        // A thread that always finds what it waits for would never read from the primary.
         if core.is_overdue()
             && let Some(poller) = core.poller.take()
         {
@@ -173,14 +173,14 @@ impl Shared {
         };
         self.announce(&mut core);
         if core.poller.is_some() {
-            // Somebody else is to lead now.
+            // Another thread is to lead now.
             self.followers.notify_one();
         }
         result
     }
 }
 
-/// A question about connections that were sent away, as long as somebody waits for its answer.
+/// A question about connections that were sent away, as long as a thread waits for its answer.
 pub(crate) struct Question<'a> {
     shared: &'a Shared,
     asked: (String, bool),

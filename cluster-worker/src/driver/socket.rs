@@ -89,7 +89,7 @@ impl Lent {
 /// What says that the listener, or this process, cannot accept: `EMFILE`, `ENFILE`, `ENOBUFS`,
 /// `ENOMEM`, `EINVAL` of a listener that was shut down, and the like. What waits there still waits.
 pub(crate) fn accept(listener: &OwnedFd, blocking: bool) -> Result<Option<OwnedFd>, Errno> {
-    // Linux makes the socket first, and then sees that nobody waits: to ask costs a tenth.
+    // Linux makes the socket first, and then sees that the queue is empty: asking first costs a tenth.
     first_alive(
         || if waits(listener) { accept_once(listener, blocking) } else { Err(Errno::AGAIN) },
     )

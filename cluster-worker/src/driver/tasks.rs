@@ -1,5 +1,5 @@
 //! One core for the tasks of a runtime: one of them [takes](Shared::turn) what comes, and wakes those
-//! that wait. Whoever is woken looks for itself, under the core's lock.
+//! that wait. A task that is woken looks for itself, under the core's lock.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{Changed, Core, Shared};
 use crate::machine::State;
 
-/// Whom to wake. Each waits by a future that is forgotten when it is dropped.
+/// The tasks to wake. Each waits by a future that is forgotten when it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     /// Who waits for anything.
@@ -26,7 +26,7 @@ pub(super) struct Tasks {
     /// Connections on which nothing was said yet, and who waits until there is none.
     unbegun: AtomicUsize,
     begun: Notify,
-    /// Until when that is waited for, once somebody has begun to.
+    /// Until when that is waited for, once a task has begun to.
     patience: OnceLock<Instant>,
 }
 
@@ -104,8 +104,8 @@ impl Shared {
         }
     }
 
-    /// Waits until something was said on every connection, but no longer than that from when somebody first
-    /// waited: whoever comes later, or again, has the rest of it.
+    /// Waits until something was said on every connection, but no longer than that since the first
+    /// task waited: later ones have the rest of that time.
     pub(crate) async fn begun(&self, most: Duration) {
         let until = *self.tasks.patience.get_or_init(|| Instant::now() + most);
         let begun = async {
@@ -117,7 +117,7 @@ impl Shared {
                 change.await;
             }
         };
-        let _in_time = tokio::time::timeout_at(until, begun).await;
+        let _ = tokio::time::timeout_at(until, begun).await;
     }
 
     /// The result of `check`, if it has one; else the task is woken when it may.
@@ -165,7 +165,7 @@ impl Shared {
         core.flush();
         let over = core.machine.state() == State::Disconnected;
         let patience = core.patience(None);
-        // Whoever looks for itself need not be woken.
+        // A task that is about to look need not be woken.
         let changed = core.take_changed();
         drop(core);
         self.tasks.wake(changed);

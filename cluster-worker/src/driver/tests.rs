@@ -40,7 +40,7 @@ fn waiter(shared: &Arc<Shared>, done: impl Fn(&Core) -> bool + Send + 'static) -
         let _ = went_on.send(());
     });
     has_checked.recv_timeout(LIMIT).unwrap();
-    shared.with(|core| assert!(core.poller.is_none(), "somebody leads"));
+    shared.with(|core| assert!(core.poller.is_none(), "there is a leader"));
     has_gone_on
 }
 

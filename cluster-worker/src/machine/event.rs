@@ -122,11 +122,11 @@ pub enum Output {
         server: ServerId,
         /// The socket.
         handle: HandleId,
-        /// The query's port: a socket that is bound to another one has lost it to somebody else.
+        /// The query's port: a socket that is bound to another one has lost it to another one.
         port: Option<u16>,
         /// The length of the accept queue.
         backlog: i32,
-        /// Whether it is a UDP socket, on which nobody listens.
+        /// Whether it is a UDP socket, which does not listen.
         udp: bool,
     },
     /// The server listens.

@@ -87,7 +87,7 @@ pub struct Machine {
     output: VecDeque<Output>,
 }
 
-/// Whoever waits for an answer from the primary.
+/// What waits for an answer from the primary.
 #[derive(Debug)]
 enum Awaited {
     Listen(ServerId),
@@ -232,7 +232,7 @@ impl Machine {
     fn tell(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
         let seq = self.seq;
         self.seq += 1;
-        // Without a channel there is nobody to tell.
+        // Without a channel the primary cannot be told.
         if self.phase != Phase::Closed {
             self.output.push_back(Output::Send(Message::cluster(seq, ack, body)));
         }
@@ -602,7 +602,7 @@ impl Machine {
         self.awaited.insert(seq, Awaited::ExitedAfterDisconnect);
     }
 
-    /// Whoever goes so does not say it, and is an orphan.
+    /// A worker that leaves like this does not say so, and is an orphan.
     fn close_at_once(&mut self) {
         if self.is_connected() {
             self.close_channel();
@@ -625,7 +625,7 @@ impl Machine {
         self.keys.clear();
         self.opened.clear();
         for (id, server) in std::mem::take(&mut self.servers) {
-            // Nobody can be told any more: the primary, if it lives, places them again itself.
+            // The primary cannot be told any more: it, if it lives, places them again itself.
             for (_, handle) in server.queue {
                 self.output.push_back(Output::CloseHandle(handle));
             }

@@ -10,7 +10,7 @@ use super::HandleId;
 pub(super) struct Server {
     pub(super) query: Box<ListenQuery>,
     pub(super) stage: Stage,
-    /// Connections that came and nobody has taken, with the `seq` that they are answered by.
+    /// Connections that came and have not been taken, with the `seq` that they are answered by.
     pub(super) queue: VecDeque<(u64, HandleId)>,
     max_connections: Option<usize>,
     /// What the primary gave with its answer.

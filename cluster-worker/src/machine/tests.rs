@@ -178,7 +178,7 @@ fn a_connection_is_accepted_when_it_is_taken_and_not_before() {
 }
 
 #[test]
-fn a_connection_for_nobody_is_refused_at_once() {
+fn a_connection_for_an_unknown_server_is_refused_at_once() {
     let mut worker = Worker::new(Config::default());
     let outputs = worker.connect(A);
     assert_eq!(bodies(&outputs), [ClusterBody::Accepted(false)]);

@@ -48,7 +48,7 @@ struct Shares {
     opened: Opened,
 }
 
-/// What somebody who waits for a connection learns.
+/// What a task that waits for a connection learns.
 enum News {
     Accepted(io::Result<Option<OwnedFd>>),
     /// It is to look anew what it waits for.
@@ -66,7 +66,7 @@ impl Shares {
         Ok(Self { local, path, opened })
     }
 
-    /// The next connection. Whoever drops this before it is done has taken none.
+    /// The next connection. Dropping this future before it is done takes none.
     async fn accept(&self) -> io::Result<Tracked<OwnedFd>> {
         let Opened { shared, server } = &self.opened;
         let server = *server;
@@ -153,12 +153,12 @@ impl Listener<TcpStream> {
     /// As [`tokio::net::TcpListener::accept`]: waits for the next connection. A disconnect waits until
     /// the connection is dropped.
     ///
-    /// The primary has been told that it is taken, and will give it to nobody else.
+    /// The primary has been told that it is taken, and will not give it to another worker.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotConnected`] once the worker is disconnected, whose connections have ended
     /// then; or what the system says that has no descriptor or memory for a connection of a socket that
-    /// is shared: whoever goes on after that should pause first.
+    /// is shared: pause before going on after that.
     pub async fn accept(&self) -> io::Result<(Tracked<TcpStream>, SocketAddr)> {
         loop {
             let shares = match &self.from {

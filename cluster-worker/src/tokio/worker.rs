@@ -26,7 +26,7 @@ use crate::setup::Options;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// This process's worker (`cluster.worker`), for programs on tokio. A handle: clone it. The worker stays
-/// until it is disconnected, whoever holds one.
+/// until it is disconnected, whichever task holds one.
 ///
 /// When the primary is gone the process exits at once, with 0, as a Node worker does; see
 /// [`Options::exit_when_orphaned`].
@@ -66,7 +66,7 @@ impl Worker {
         let shared = Shared::new(Core::new(id, channel, options, Front::Tasks)?);
         let slot = shared.with(|core| core.slot);
         let descriptor = shared.with(|core| core.poll_descriptor())?;
-        // Without a timer it would fail later, and where nobody sees it.
+        // Without a timer it would fail later, where the failure is not seen.
         drop(tokio::time::sleep(Duration::ZERO));
         tokio::spawn(drive(socket::waited_for(descriptor)?, Arc::clone(&shared)));
         Ok(Self { shared, id, slot, first_word: options.first_word })
@@ -127,7 +127,7 @@ impl Worker {
     ) -> Result<Opened, ListenError> {
         let open = |core: &mut Core| core.serve(query, kind, max_connections, exclusive);
         let server = self.shared.with(open);
-        // From here on it is closed if nobody waits any more.
+        // From here on it is closed if no task waits any more.
         let opened = Opened { shared: Arc::clone(&self.shared), server };
         self.shared.when(|core| core.opened(server)).await?;
         Ok(opened)
@@ -266,7 +266,7 @@ impl Worker {
     /// waits until it is done: closes all listeners, whose [`accept`](Listener::accept) ends, waits for
     /// tracked connections to end, tells the primary and has it acknowledged, and closes the channel.
     ///
-    /// Whoever awaits it while holding a [`Tracked`](crate::Tracked) connection waits for ever. If the
+    /// Awaiting it while holding a [`Tracked`](crate::Tracked) connection waits for ever. If the
     /// future is dropped, the disconnect goes on.
     pub async fn disconnect(&self) {
         self.start_disconnect();
@@ -341,7 +341,7 @@ impl Drop for Opened {
     }
 }
 
-/// A request whose answer somebody waits for.
+/// A request whose answer a task waits for.
 struct Asked<'a> {
     id: u64,
     shared: &'a Shared,
@@ -372,14 +372,14 @@ async fn drive(source: Waited, shared: Arc<Shared>) {
             // Others have their turn, though there is more to do.
             Some(Duration::ZERO) => tokio::task::yield_now().await,
             Some(patience) => {
-                let _in_time = tokio::time::timeout(patience, readable).await;
+                let _ = tokio::time::timeout(patience, readable).await;
             }
             None => readable.await,
         }
     }
 }
 
-/// The worker of [`worker`], once somebody has asked.
+/// The worker of [`worker`], once it has been asked for.
 static WORKER: Mutex<Option<Option<Worker>>> = Mutex::new(None);
 
 /// This process's worker, if a primary has started it. The first call starts it, on the runtime that

@@ -58,7 +58,7 @@ impl Primary {
 
 impl Drop for Primary {
     fn drop(&mut self) {
-        // Fails if nobody is left, and that is well.
+        // Fails if no process is left, and that is right.
         let _ = kill_process_group(self.group(), Signal::KILL);
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);

@@ -17,9 +17,9 @@ const PAGE: &str = "docs/apps.md";
 const INTRODUCTION: &str = "\
 # Real applications
 
-`cargo xtask apps` installs packages from npm and runs an ordinary program of each (`xtask/apps`) under `cluster run -n 2`. Two
-`cluster reload`s follow under load, then SIGTERM to `cluster run`. Each program has something that keeps it alive (an interval, a
-pool of threads or connections) and a SIGTERM handler that does the framework's documented shutdown and then an asynchronous clean-up.
+`cargo xtask apps` installs packages from npm and runs a typical program for each (`xtask/apps`) under `cluster run -n 2`. It performs two
+`cluster reload`s under load, and then sends SIGTERM to `cluster run`. Each program has something that keeps it alive (an interval, a pool
+of threads or connections) and a SIGTERM handler that does the framework's documented shutdown and then an asynchronous clean-up.
 
 ```console
 $ cargo xtask apps                                          # every app, placement handoff
@@ -28,19 +28,19 @@ $ cargo xtask apps --only express,ws --node 26              # replaces these row
 $ cargo xtask apps --check --only express,nest,ws,http2,undici --node 26    # what CI runs: fails at any fault
 ```
 
-The Nodes are those that `CLUSTER_TEST_NODES` names (separated as `PATH` is), else the one on `PATH`. Packages are installed by npm
-below `target/apps`; where there is no prebuilt binary of `better-sqlite3`, npm compiles it, which takes minutes and needs a C++ compiler.
+The Node versions are those that `CLUSTER_TEST_NODES` names (separated as in `PATH`), or the one on `PATH`. Packages are installed by npm
+below `target/apps`. If there is no prebuilt binary of `better-sqlite3`, npm compiles it, which takes minutes and needs a C++ compiler.
 
 | column | meaning |
 | --- | --- |
 | reload per worker | the duration of both reloads, divided by the number of workers they replaced |
 | lost, fresh | requests lost by 4 clients that open a connection for each request: refused, reset, cut off, or answered with an error |
-| lost, kept | the same of 4 clients that keep their connections and never pause. *Retried* are requests whose kept connection was already closed when they arrived (the server's kernel refused the data, or an HTTP/2 GOAWAY excluded the stream); any client sends those again, and they are not lost |
+| lost, kept | the same for 4 clients that keep their connections and never pause. *Retried* are requests whose kept connection was already closed when they arrived (the server's kernel refused the data, or an HTTP/2 GOAWAY excluded the stream); every client repeats those, and they do not count as lost |
 | handler run, clean-up finished | workers in which the SIGTERM handler started, and in which its clean-up finished; of all workers, including those that the final stop ended |
 | exit status | of `cluster run` at the end: 3 means that workers were killed after the grace period |
 
-For `ws` and `socket.io` a request is a message that is echoed, on a WebSocket connection. A kept client has to be closed by the
-program's handler (`ws`: close code 1001); then it connects again and repeats its message (*retried*).
+For `ws` and `socket.io` a request is a message that is echoed on a WebSocket connection. The program's handler has to close the connections
+of kept clients (`ws`: close code 1001); such a client then connects again and repeats its message (*retried*).
 
 ";
 

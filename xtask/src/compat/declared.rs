@@ -23,7 +23,7 @@ impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Primary => "the primary",
-            Self::Any => "anybody",
+            Self::Any => "any process",
         })
     }
 }
@@ -33,7 +33,8 @@ pub(super) const COMMUTING: &[Commuting] = &[
     Commuting {
         by: By::Primary,
         pair: ["disconnect", "exit"],
-        because: "the channel's end and the process's come by different ways; Node's page says so",
+        because: "the end of the channel and the end of the process are noticed independently; \
+                  Node's documentation says so",
     },
     Commuting {
         by: By::Primary,
@@ -43,23 +44,26 @@ pub(super) const COMMUTING: &[Commuting] = &[
     Commuting {
         by: By::Primary,
         pair: ["disconnected", "disconnect"],
-        because: "Node calls back when its list of workers is empty, which `disconnect()` makes it \
-                  early; ours waits for every worker's `disconnect`",
+        because: "Node calls back when its list of workers is empty, which can be early because \
+                  `disconnect()` empties it; ours waits for every worker's `disconnect`",
     },
     Commuting {
         by: By::Any,
         pair: ["send", "message"],
-        because: "a message is written whenever the system takes it, whatever comes the other way",
+        because: "a message is written when the system accepts it, independently of what arrives \
+                  from the other side",
     },
     Commuting {
         by: By::Primary,
         pair: ["send", "online"],
-        because: "a message is written whenever the system takes it, whatever comes the other way",
+        because: "a message is written when the system accepts it, independently of what arrives \
+                  from the other side",
     },
     Commuting {
         by: By::Any,
         pair: ["sendHandle", "message"],
-        because: "a message is written whenever the system takes it, whatever comes the other way",
+        because: "a message is written when the system accepts it, independently of what arrives \
+                  from the other side",
     },
 ];
 
@@ -98,12 +102,13 @@ pub(super) const UNPLAYED: &[Unplayed] = &[
     Unplayed {
         worker: Side::Deno,
         scenarios: &["a-listener-down", "descriptors-at-once", "messages-behind-a-descriptor"],
-        because: "Deno cannot listen on a `net.Server` that it is sent: its worker dies of `EINVAL`",
+        because: "Deno cannot listen on a `net.Server` that it is sent: its worker dies of \
+                  `EINVAL`",
     },
     Unplayed {
         worker: Side::Deno,
         scenarios: &["datagrams", "datagrams-6", "datagrams-of-another-family"],
-        because: "Deno binds UDP sockets itself, and shares none with other workers",
+        because: "Deno binds UDP sockets itself and does not share them between workers",
     },
 ];
 
@@ -159,8 +164,8 @@ impl fmt::Display for Where {
         match self {
             Self::RustWorkers => f.write_str("Rust workers"),
             Self::DenoWorkers => f.write_str("Deno workers"),
-            Self::Before(major) => write!(f, "compared with a Node before {major}"),
-            Self::All => f.write_str("wherever one side is Rust"),
+            Self::Before(major) => write!(f, "compared with Node versions before {major}"),
+            Self::All => f.write_str("all pairs with Rust"),
         }
     }
 }
@@ -188,16 +193,17 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         scenarios: &["worker-kills-itself"],
         shows: Where::RustWorkers,
         edits: &[Edit::Without("disconnect")],
-        because: "`Worker::kill` ends the process where it is called, and does not return; Node's \
-                  goes through the event loop once more, with a `disconnect` event",
+        because: "`Worker::kill` ends the process at once and does not return; Node's runs the \
+                  event loop once more, with a `disconnect` event",
     },
     Difference {
         id: "orphans-are-silent",
         scenarios: &["primary-closes-channel", "worker-closes-channel", "primary-goes-first"],
         shows: Where::RustWorkers,
         edits: &[Edit::Without("disconnect")],
-        because: "a worker whose channel closes exits at once, unless `Options::exit_when_orphaned` \
-                  says that it shall not: then `recv` returns `None`, which is Node's event",
+        because: "a worker whose channel closes exits at once, unless \
+                  `Options::exit_when_orphaned` is off: then `recv` returns `None`, which \
+                  corresponds to Node's event",
     },
     Difference {
         id: "exclusive-servers-close",
@@ -209,8 +215,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
             Edit::Without(r#"close {"id":"one"} -> null"#),
             Edit::Without(r#"close {"id":"two"} -> null"#),
         ],
-        because: "a worker that disconnects closes its own servers too, and ends; Node's are served \
-                  on by a worker that nobody can reach any more",
+        because: "a worker that disconnects closes its own servers too, and exits; a Node worker \
+                  continues to serve them, although the primary can no longer reach it",
     },
     Difference {
         id: "family-of-the-address",
@@ -236,7 +242,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
                 r#"listening {"address":"127.0.0.1","addressType":"udp4","port":"port 2","worker":1}"#,
             ),
         ],
-        because: "`UdpOptions` has the family of the address that it is given; a `dgram.Socket` has one before \
+        because: "`UdpOptions` takes the family from the address; a `dgram.Socket` has one before \
                   it is bound",
     },
     Difference {
@@ -257,8 +263,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
                 r#"send {"message":{"cmd":"NODE_UNHEARD_OF"}} -> {"error":"ERR_INVALID_ARG_VALUE"}"#,
             ),
         ],
-        because: "`Worker::send` refuses a message that only the protocol may send; Node sends it, and it \
-                  reaches no program",
+        because: "`Worker::send` refuses messages that are reserved for the protocol; Node sends \
+                  them, and no program receives them",
     },
     Difference {
         id: "retry-shares",
@@ -275,8 +281,9 @@ pub(super) const DIFFERENCES: &[Difference] = &[
                 r#"listening {"address":"HOST","addressType":4,"port":"port 1","worker":1}"#,
             ),
         ],
-        because: "a worker whose listen failed may listen once more where another does by now; \
-                  Node 20 and 22 count the failure, and refuse for ever; Node 24 and later do as we do",
+        because: "a worker whose listen failed may try again, and shares the server if another \
+                  worker has it by then; Node 20 and 22 remember the failure and refuse forever; \
+                  Node 24 and later behave as we do",
     },
     Difference {
         id: "shared-failure-is-told",
@@ -295,7 +302,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
             Edit::Replace(r#""ConnectionRefused""#, r#""worker 2, s\n""#),
         ],
         because: "Node's primary does not notice that a shared TCP socket could not be bound (the \
-                  worker does), and lends it to the next who asks; ours notices, and tries again",
+                  worker does), and gives the same socket to the next worker; ours notices, and \
+                  tries again",
     },
 ];
 

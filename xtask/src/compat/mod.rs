@@ -105,7 +105,7 @@ fn list() -> String {
         let policies: Vec<_> = scenario.policies.iter().map(Policy::to_string).collect();
         list += &format!("| {} | {} |\n", scenario.name, policies.join(", "));
     }
-    list += "\n| whose order means nothing | noted by | because |\n| --- | --- | --- |\n";
+    list += "\n| order that is not compared | noted by | because |\n| --- | --- | --- |\n";
     for Commuting { by, pair: [one, other], because } in COMMUTING {
         list += &format!("| `{one}`, `{other}` | {by} | {because} |\n");
     }
@@ -113,7 +113,7 @@ fn list() -> String {
     for Difference { id, scenarios, shows, because, .. } in DIFFERENCES {
         list += &format!("| `{id}` | {} | {shows} | {because} |\n", scenarios.join(", "));
     }
-    list += "\n| not played | with | because |\n| --- | --- | --- |\n";
+    list += "\n| not run | with | because |\n| --- | --- | --- |\n";
     for Unplayed { worker, scenarios, because } in UNPLAYED {
         list += &format!("| {} | {worker} workers | {because} |\n", scenarios.join(", "));
     }

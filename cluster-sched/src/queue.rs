@@ -1,23 +1,23 @@
-//! Lines of connections: those that wait, and those on their way to a worker.
+//! Queues of connections: those that wait, and those in flight to a worker.
 
 use crate::conn::Conns;
 use crate::slab::{At, NONE};
 
-/// A connection's place among all that wait, in whatever line. Lower is nearer to the front.
+/// A connection's position among all that wait, in whichever queue. Lower is nearer to the front.
 pub(crate) type Ticket = i64;
 
-/// Connections one behind the other. A connection is in one line at the most.
+/// A linked list of connections. A connection is in one queue at the most.
 ///
-/// The links are in the connections' own records, so that it takes no memory, and whoever stands
-/// in the middle can go at once: a worker that has refused the first takes a later one.
+/// The links are in the connections' own records, so that it takes no memory, and a connection
+/// in the middle is removed in O(1): a worker that has refused the first takes a later one.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct Queue {
     first: At,
     last: At,
     len: usize,
 }
 
-/// Who stands before and behind, and the ticket.
+/// The neighbours, and the ticket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {
     before: At,
@@ -29,7 +29,7 @@ impl Links {
     pub(crate) const NEW: Self = Self { before: NONE, behind: NONE, ticket: 0 };
 }
 
-impl Line {
+impl Queue {
     pub(crate) const fn new() -> Self {
         Self { first: NONE, last: NONE, len: 0 }
     }
@@ -42,7 +42,7 @@ impl Line {
         (self.first != NONE).then_some(self.first)
     }
 
-    /// Who stands behind `at`, in its line.
+    /// The connection behind `at`, in its queue.
     pub(crate) fn behind<W, C>(conns: &Conns<W, C>, at: At) -> Option<At> {
         let behind = conns[at].links.behind;
         (behind != NONE).then_some(behind)
@@ -56,7 +56,7 @@ impl Line {
         self.enter(conns, at, NONE, self.first);
     }
 
-    /// Lets `at` in where its ticket belongs. Looks for the place from the back.
+    /// Inserts `at` where its ticket belongs. Searches from the back.
     pub(crate) fn insert<W, C>(&mut self, conns: &mut Conns<W, C>, at: At) {
         let ticket = conns[at].links.ticket;
         let (mut before, mut behind) = (self.last, NONE);
@@ -75,7 +75,7 @@ impl Line {
         self.len += 1;
     }
 
-    /// Takes out `at`, which must stand in this line.
+    /// Removes `at`, which must be in this queue.
     pub(crate) fn remove<W, C>(&mut self, conns: &mut Conns<W, C>, at: At) {
         let Links { before, behind, .. } = conns[at].links;
         *self.link_behind(conns, before) = behind;
@@ -89,12 +89,12 @@ impl Line {
         Some(first)
     }
 
-    /// What says who stands behind `at`, or who is the first.
+    /// The link to the connection behind `at`, or to the first one.
     fn link_behind<'a, W, C>(&'a mut self, conns: &'a mut Conns<W, C>, at: At) -> &'a mut At {
         if at == NONE { &mut self.first } else { &mut conns[at].links.behind }
     }
 
-    /// What says who stands before `at`, or who is the last.
+    /// The link to the connection before `at`, or to the last one.
     fn link_before<'a, W, C>(&'a mut self, conns: &'a mut Conns<W, C>, at: At) -> &'a mut At {
         if at == NONE { &mut self.last } else { &mut conns[at].links.before }
     }
@@ -112,54 +112,54 @@ mod tests {
         (conns, places)
     }
 
-    fn serve(mut line: Line, conns: &mut Conns<u8, char>) -> String {
-        core::iter::from_fn(|| line.pop(conns).map(|at| conns.key(at))).collect()
+    fn serve(mut queue: Queue, conns: &mut Conns<u8, char>) -> String {
+        core::iter::from_fn(|| queue.pop(conns).map(|at| conns.key(at))).collect()
     }
 
     #[test]
     fn the_front_is_served_before_the_tail() {
         let (mut conns, at) = conns("abcd");
-        let mut line = Line::new();
-        line.push_back(&mut conns, at[1]);
-        line.push_back(&mut conns, at[2]);
-        line.push_front(&mut conns, at[0]);
-        line.push_back(&mut conns, at[3]);
-        assert_eq!(line.len(), 4);
-        line.remove(&mut conns, at[2]);
-        assert_eq!(serve(line, &mut conns), "abd");
+        let mut queue = Queue::new();
+        queue.push_back(&mut conns, at[1]);
+        queue.push_back(&mut conns, at[2]);
+        queue.push_front(&mut conns, at[0]);
+        queue.push_back(&mut conns, at[3]);
+        assert_eq!(queue.len(), 4);
+        queue.remove(&mut conns, at[2]);
+        assert_eq!(serve(queue, &mut conns), "abd");
     }
 
     #[test]
-    fn the_line_can_be_walked_without_serving_it() {
+    fn a_queue_can_be_walked_without_serving_it() {
         let (mut conns, at) = conns("ab");
-        let mut line = Line::new();
-        assert_eq!(line.first(), None);
-        at.iter().for_each(|&at| line.push_back(&mut conns, at));
-        assert_eq!(line.first(), Some(at[0]));
-        assert_eq!(Line::behind(&conns, at[0]), Some(at[1]));
-        assert_eq!(Line::behind(&conns, at[1]), None);
+        let mut queue = Queue::new();
+        assert_eq!(queue.first(), None);
+        at.iter().for_each(|&at| queue.push_back(&mut conns, at));
+        assert_eq!(queue.first(), Some(at[0]));
+        assert_eq!(Queue::behind(&conns, at[0]), Some(at[1]));
+        assert_eq!(Queue::behind(&conns, at[1]), None);
     }
 
     #[test]
-    fn a_ticket_says_where_to_stand() {
+    fn a_ticket_decides_the_position() {
         let (mut conns, at) = conns("abcde");
-        let mut line = Line::new();
+        let mut queue = Queue::new();
         for (place, ticket) in [(2, 3), (0, -1), (4, 9), (1, 2), (3, 5)] {
             conns[at[place]].links.ticket = ticket;
-            line.insert(&mut conns, at[place]);
+            queue.insert(&mut conns, at[place]);
         }
-        assert_eq!(serve(line, &mut conns), "abcde");
+        assert_eq!(serve(queue, &mut conns), "abcde");
     }
 
     #[test]
-    fn the_last_to_go_leaves_nothing() {
+    fn a_queue_that_was_emptied_can_be_used_again() {
         let (mut conns, at) = conns("ab");
-        let mut line = Line::new();
-        line.push_front(&mut conns, at[0]);
-        line.push_front(&mut conns, at[1]);
-        line.remove(&mut conns, at[0]);
-        line.remove(&mut conns, at[1]);
-        line.push_back(&mut conns, at[0]);
-        assert_eq!(serve(line, &mut conns), "a");
+        let mut queue = Queue::new();
+        queue.push_front(&mut conns, at[0]);
+        queue.push_front(&mut conns, at[1]);
+        queue.remove(&mut conns, at[0]);
+        queue.remove(&mut conns, at[1]);
+        queue.push_back(&mut conns, at[0]);
+        assert_eq!(serve(queue, &mut conns), "a");
     }
 }
