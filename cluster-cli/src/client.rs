@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster_primary::proto::Json;
-use cluster_primary::{Object, Value};
+use cluster_primary::{Object, Value, printable};
 
 use crate::args::Whose;
 use crate::place;
@@ -181,7 +181,7 @@ impl Client {
     }
 }
 
-/// JSON on one line.
+/// JSON on one line, which a terminal can be shown.
 pub(crate) fn line(value: &Value) -> String {
-    Json::text(value).unwrap_or_default()
+    printable::json(&Json::text(value).unwrap_or_default()).into_owned()
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use cluster_primary::printable::{self, one_line};
 use cluster_primary::proto::{Json, abstract_name};
 use cluster_primary::{Object, Value};
 
@@ -41,7 +42,7 @@ pub(crate) fn ctl(args: Ctl) -> ExitCode {
 pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
     match trouble {
         Trouble::Said(what) | Trouble::Unreadable(what) => {
-            eprintln!("cluster {verb}: {what}");
+            eprintln!("cluster {verb}: {}", printable::lines(&what));
             ExitCode::from(FAILED)
         }
         Trouble::Usage(what) => {
@@ -54,7 +55,7 @@ pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
 }
 
 pub(crate) fn print(text: &str) -> Result<(), Trouble> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    match writeln!(io::stdout().lock(), "{}", printable::lines(text)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Trouble::Unheard),
         Err(error) => Err(trouble(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
@@ -165,7 +166,9 @@ fn describe(order: &Order, result: &Value) -> String {
             result["version"].as_str().unwrap_or_default(),
             line(&result["protocol"])
         ),
-        _ => serde_json::to_string_pretty(result).unwrap_or_default(),
+        _ => {
+            printable::json(&serde_json::to_string_pretty(result).unwrap_or_default()).into_owned()
+        }
     }
 }
 
@@ -173,11 +176,11 @@ fn address(at: &Value) -> String {
     let port = at["port"].as_i64();
     match (at["address"].as_str(), port, at["fd"].as_i64()) {
         (Some(path), Some(..0), _) => match abstract_name(path) {
-            Some(name) => format!("@{name}"),
-            None => path.into(),
+            Some(name) => format!("@{}", one_line(name)),
+            None => one_line(path).into_owned(),
         },
-        (Some(ip), Some(port), _) if ip.contains(':') => format!("[{ip}]:{port}"),
-        (Some(ip), Some(port), _) => format!("{ip}:{port}"),
+        (Some(ip), Some(port), _) if ip.contains(':') => format!("[{}]:{port}", one_line(ip)),
+        (Some(ip), Some(port), _) => format!("{}:{port}", one_line(ip)),
         (None, Some(port), _) => format!("*:{port}"),
         (_, _, Some(fd)) => format!("fd {fd}"),
         _ => "?".into(),
@@ -230,7 +233,7 @@ fn tell(event: &Value, pids: &mut BTreeMap<u64, String>) -> String {
             let text = String::from_utf8_lossy(&data.unwrap_or_default()).into_owned();
             format!("{}: {}", line(&event["fd"]), line(&text.trim_end().into()))
         }
-        "error" => event["message"].as_str().unwrap_or_default().into(),
+        "error" => one_line(event["message"].as_str().unwrap_or_default()).into_owned(),
         "exit" => match event["signal"].as_str() {
             Some(signal) => format!("signal {signal}"),
             None => format!("code {}", line(&event["code"])),

@@ -136,7 +136,7 @@ mod tests {
     fn text_says_what_it_always_said() {
         let text = logged(LogFormat::Text, LogLevel::Info, false, a_few);
         let wanted = "cluster: worker 3 (pid 77) started\ncluster: worker 3 died\n\
-                      cluster: warning: something \"odd\"\nhappened\ncluster: error: too bad\n";
+                      cluster: warning: something \"odd\"\n  happened\ncluster: error: too bad\n";
         assert_eq!(text, wanted);
     }
 

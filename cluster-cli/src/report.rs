@@ -1,5 +1,6 @@
 //! Says what happens: as a log for people and those who gather logs, or in JSON for machines.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,7 +14,7 @@ use cluster_primary::control::{event_text, notice_object};
 use cluster_primary::proto::Json;
 use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::tree::LeftoverProgress;
-use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId};
+use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId, printable};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
@@ -32,6 +33,8 @@ struct Parts {
     known: RefCell<BTreeMap<WorkerId, Known>>,
     /// Why workers started without an agent, as far as that has been logged.
     no_agent: RefCell<BTreeSet<String>>,
+    /// Workers that have reached a limit of listeners, which was logged.
+    limited: RefCell<BTreeSet<WorkerId>>,
     /// What workers write, if it comes by way of us.
     output: Option<Output>,
     /// The last to go: whatever was said is to be written.
@@ -56,6 +59,7 @@ impl Report {
             events: RefCell::new(Events::new(io::stdout())),
             known: RefCell::default(),
             no_agent: RefCell::default(),
+            limited: RefCell::default(),
             output,
             logs,
         }))
@@ -67,7 +71,11 @@ impl Report {
             let advanced = matches!(event, Event::Message { worker, .. } | Event::Request { worker, .. }
                 if primary.serialization(*worker) == Some(Serialization::Advanced));
             if let Some(text) = event_text(event, advanced) {
-                let [head, message, tail] = text.parts();
+                let safe = text.parts().map(|part| match String::from_utf8_lossy(part) {
+                    Cow::Borrowed(part) => printable::json(part),
+                    Cow::Owned(part) => Cow::Owned(printable::json(&part).into_owned()),
+                });
+                let [head, message, tail] = safe.each_ref().map(|part| part.as_bytes());
                 self.0.events.borrow_mut().write(&[head, message, tail, b"\n"]);
             }
             return;
@@ -119,7 +127,8 @@ impl Report {
 
     /// An event, as a line of JSON.
     fn print(&self, object: Object) {
-        let line = Json::text(&Value::from(object)).unwrap_or_default() + "\n";
+        let text = Json::text(&Value::from(object)).unwrap_or_default();
+        let line = printable::json(&text).into_owned() + "\n";
         self.0.events.borrow_mut().write(&[line.as_bytes()]);
     }
 
@@ -151,7 +160,22 @@ impl Report {
                 let (slot, worker, pid) = self.about(*id);
                 info!(target: LIFE, slot, worker, pid, "{} listens on {address}", name(id));
             }
-            Event::ListenFailed { worker: id, address, error } => {
+            Event::ListenFailed { worker: id, address, error, limit: Some(limit), .. } => {
+                // It may try without end.
+                if !self.0.limited.borrow_mut().insert(*id) {
+                    return;
+                }
+                let (slot, worker, pid) = self.about(*id);
+                error!(
+                    slot,
+                    worker,
+                    pid,
+                    "{} cannot listen on {address}: {error}: {limit}. More failures of this kind are not \
+                     logged for this worker",
+                    name(id)
+                );
+            }
+            Event::ListenFailed { worker: id, address, error, .. } => {
                 let (slot, worker, pid) = self.about(*id);
                 let advice = advice(Place::of(address), error);
                 error!(
@@ -246,6 +270,7 @@ impl Report {
                 if let (Some(output), Some(author)) = (&self.0.output, self.author(*id)) {
                     output.ended(author);
                 }
+                self.0.limited.borrow_mut().remove(id);
                 let (slot, worker, pid) = self.about(*id);
                 if *exited_after_disconnect && matches!(status.code(), Some(1..)) {
                     // No failure, as it was asked to leave; but its shutdown may not have gone well.

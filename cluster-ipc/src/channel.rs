@@ -19,6 +19,7 @@ use crate::sender::{Answer, MAX_ANSWERS, Sender};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::unpack::Unpacked;
+use crate::written::Written;
 
 pub(crate) use state::MAX_COUNT;
 pub use state::{ChannelState, Parts, PartsError};
@@ -433,6 +434,11 @@ impl<T: Transport> Channel<T> {
     /// Whether [`send`](Self::send) can do anything but return [`SendError::Closed`].
     pub fn can_send(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    /// How much was written so far.
+    pub fn written(&self) -> Written {
+        self.sender.written()
     }
 
     /// What went wrong so far.

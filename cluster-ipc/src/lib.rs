@@ -98,6 +98,7 @@ pub mod tokio;
 mod transport;
 mod unix;
 mod unpack;
+mod written;
 
 pub use cluster_proto as proto;
 
@@ -114,6 +115,7 @@ pub use pairing::{Found, Pairing, TooManyHandles};
 pub use socket::Socket;
 pub use socket_path::shortest_path;
 pub use transport::{RecvMeta, Transport};
+pub use written::Written;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -20,6 +20,7 @@ use crate::outgoing::{HandleAnswer, Outgoing};
 use crate::queue::{Item, Queue};
 use crate::straddle::Straddle;
 use crate::transport::Transport;
+use crate::written::Written;
 
 use frame::{Carried, Frame, HandleFrame, wrap};
 
@@ -75,6 +76,7 @@ pub(crate) struct Sender<H> {
     arrived: Option<u64>,
     /// What a frame of connections is made in.
     frame: Vec<u8>,
+    written: Written,
     closed: bool,
 }
 
@@ -102,6 +104,7 @@ impl<H> Sender<H> {
             undelivered: 0,
             arrived: None,
             frame: Vec::new(),
+            written: Written::default(),
             closed: false,
         }
     }
@@ -217,6 +220,7 @@ impl<H> Sender<H> {
         self.frame.clear();
         write_connections(key.as_str(), self.queue.connections(count), &mut self.frame);
         let written = transport.send(&self.frame, &handles[..count])?;
+        self.written.count(written, count);
         self.arrived = Some(last);
         self.queue.wrote_connections(count, &self.frame[written..]);
         self.queued = self.queued - count * CONNECTION + (self.frame.len() - written);
@@ -410,6 +414,7 @@ impl<H> Sender<H> {
                 _ => {}
             }
             self.queue_answers();
+            let mut handles = 0;
             let sent = match self.queue.front() {
                 None | Some((Item::Wire(_) | Item::Mark(_), _)) => return Ok(Flush::Done),
                 Some((Item::Connections(..), _)) => {
@@ -426,10 +431,14 @@ impl<H> Sender<H> {
                     }
                     match &frame.carried {
                         Carried::Shared(handle) if written == 0 => {
+                            handles = 1;
                             transport.send(&frame.bytes, &[&**handle])
                         }
                         Carried::Lent(number) if written == 0 => match lend(*number) {
-                            Some(handle) => transport.send(&frame.bytes, &[handle]),
+                            Some(handle) => {
+                                handles = 1;
+                                transport.send(&frame.bytes, &[handle])
+                            }
                             None => Err(io::ErrorKind::NotFound.into()),
                         },
                         _ => transport.send(&frame.bytes[written..], &[]),
@@ -438,7 +447,10 @@ impl<H> Sender<H> {
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.wrote(bytes),
+                Ok(bytes) => {
+                    self.written.count(bytes, handles);
+                    self.wrote(bytes);
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Flush::Blocked),
                     io::ErrorKind::Interrupted => {}
@@ -494,6 +506,10 @@ impl<H> Sender<H> {
 
     pub(crate) fn poll_report(&mut self) -> Option<HandleAnswer> {
         self.reports.pop_front()
+    }
+
+    pub(crate) fn written(&self) -> Written {
+        self.written
     }
 
     pub(crate) fn undelivered(&self) -> u64 {

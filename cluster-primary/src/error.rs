@@ -304,6 +304,14 @@ pub enum WorkerError {
         /// Why.
         what: String,
     },
+    /// It does not read the descriptors that are sent to it; its channel is closed for that. Those of one
+    /// worker must not use up what all may have in flight.
+    LeavesUnread {
+        /// How many it has not read, at the most.
+        handles: u64,
+        /// It has answered for some of these all the same. Else it has read nothing for ten seconds.
+        answered: bool,
+    },
 }
 
 impl WorkerError {
@@ -316,6 +324,7 @@ impl WorkerError {
             Self::Agent { .. } => "ERR_AGENT",
             Self::BlocksPrimary { .. } => "ERR_BLOCKS_PRIMARY",
             Self::Send { .. } => "ERR_IPC_SEND",
+            Self::LeavesUnread { .. } => "ERR_IPC_UNREAD",
         }
     }
 }
@@ -340,6 +349,16 @@ impl fmt::Display for WorkerError {
                  SO_LINGER do that, and listeners that are made blocking"
             ),
             Self::Send { what } => write!(f, "a message could not be sent: {what}"),
+            Self::LeavesUnread { handles, answered } => {
+                write!(
+                    f,
+                    "its channel was closed: it left up to {handles} descriptors unread, and {}",
+                    match answered {
+                        true => "answered for connections that it had not read",
+                        false => "read nothing for ten seconds",
+                    }
+                )
+            }
         }
     }
 }

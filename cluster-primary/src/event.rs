@@ -10,6 +10,8 @@ use cluster_proto::{
 };
 
 use crate::agent::Work;
+use crate::machine::ListenLimit;
+use crate::printable::one_line;
 use crate::tree::LeftoverProgress;
 use crate::{
     Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
@@ -51,13 +53,16 @@ pub enum Event<H = OwnedFd> {
         address: Address,
     },
     /// A worker could not listen; it has been told why. (Node's primary says nothing.)
+    #[non_exhaustive]
     ListenFailed {
         /// The worker.
         worker: WorkerId,
         /// Where it wanted to.
         address: Address,
-        /// The system's reason.
+        /// The system's reason; `EMFILE` where one of the [limits](crate::Limits) is reached.
         error: std::io::Error,
+        /// Which limit that is.
+        limit: Option<ListenLimit>,
     },
     /// [`Placement::Kernel`](crate::Placement::Kernel) cannot be had as it was wanted: something
     /// else is done for that server. All goes on; who cares about the difference should be told.
@@ -309,16 +314,18 @@ impl Address {
     }
 }
 
-/// As one would write it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `/run/app.sock`, `fd 3`.
+/// As one would write it: `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `/run/app.sock`, `fd 3`. Workers choose it: it
+/// is [printable](crate::printable).
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.address, self.port, self.fd) {
-            (Some(path), Some(..0), _) => match abstract_name(path) {
-                Some(name) => write!(f, "@{name}"),
-                None => f.write_str(path),
+        let address = self.address.as_deref().map(|address| (address, one_line(address)));
+        match (&address, self.port, self.fd) {
+            (Some((path, safe)), Some(..0), _) => match abstract_name(path) {
+                Some(name) => write!(f, "@{}", one_line(name)),
+                None => f.write_str(safe),
             },
-            (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
-            (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
+            (Some((ip, safe)), Some(port), _) if ip.contains(':') => write!(f, "[{safe}]:{port}"),
+            (Some((_, ip)), Some(port), _) => write!(f, "{ip}:{port}"),
             (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
             (_, _, Some(fd @ 0..)) => write!(f, "fd {fd}"),
             _ => f.write_str("an unknown address"),

@@ -426,6 +426,15 @@ pub struct Limits {
     /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
     /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
     pub max_unexpected_handles: u64,
+    /// Server sockets that may be open because workers of one slot asked for them, one worker after the
+    /// other: those of workers that are gone count as long as others serve them, or
+    /// [`Settings::keep_listeners`] keeps them open. Default 1,024; no more than an eighth of the
+    /// descriptors that the process may have. Beyond, listeners that wait for a worker of this slot to come
+    /// back are closed, the oldest first; where there are none, a listen fails with `EMFILE`.
+    pub max_sockets_per_slot: usize,
+    /// Server sockets that may be open in all. Default 8,192; no more than a quarter of the descriptors that
+    /// the process may have. Beyond, as with [`max_sockets_per_slot`](Self::max_sockets_per_slot).
+    pub max_sockets: usize,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
     pub max_waiting: usize,
@@ -464,6 +473,8 @@ impl Default for Limits {
             queue_limit: 64 << 20,
             max_servers: 1024,
             max_unexpected_handles: 64,
+            max_sockets_per_slot: 1024,
+            max_sockets: 8192,
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),

@@ -40,6 +40,9 @@ pub struct Stats {
     pub longest_blocked_call: Duration,
     /// How long the primary worked, at the most, between two waits for something to do.
     pub longest_wake: Duration,
+    /// How often the system began to refuse to pass connections on to workers: too many descriptors of this
+    /// user were in flight between its processes (`ETOOMANYREFS`).
+    pub hand_off_pauses: u64,
 }
 
 impl Stats {

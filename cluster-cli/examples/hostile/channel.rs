@@ -71,6 +71,25 @@ impl RawChannel {
         Ok(())
     }
 
+    /// Reads lines, as long as `each` wants more of them and there are any. Descriptors that come are ignored.
+    pub(crate) fn each_line(&self, mut each: impl FnMut(&str) -> bool) -> Outcome {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        loop {
+            match recv(&self.0, &mut byte, RecvFlags::empty()) {
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(()),
+                Ok(_) if byte == *b"\n" => {
+                    if !each(&String::from_utf8_lossy(&line)) {
+                        return Ok(());
+                    }
+                    line.clear();
+                }
+                Ok(_) => line.extend(byte),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
     /// Reads, and ignores, everything until the primary closes the channel.
     pub(crate) fn read_to_end(&self) -> Outcome {
         let mut buffer = vec![0; 64 << 10];

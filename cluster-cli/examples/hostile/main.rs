@@ -12,6 +12,10 @@ mod channel;
 mod descriptors;
 mod listeners;
 mod messages;
+#[cfg(target_os = "linux")]
+mod in_flight;
+mod listens;
+mod names;
 mod serve;
 
 use std::error::Error;
@@ -53,6 +57,18 @@ fn carry_out(attack: &str, options: &[String]) -> Outcome {
         // The control run: it does nothing until the primary closes the channel.
         "silent" => channel.read_to_end(),
         "blocking-listener" => listeners::blocking(&channel),
+        "listens" => listens::and_die(&channel),
+        "hoard" => listens::hoard(&channel),
+        "handles" => listens::handles(&channel),
+        #[cfg(target_os = "linux")]
+        "peek" => in_flight::peek(&channel),
+        #[cfg(target_os = "linux")]
+        "own-sockets" => in_flight::own_sockets(&channel, option(options)?.as_ref()),
+        "names" => names::names(&channel, option(options)?),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
+}
+
+fn option(options: &[String]) -> Result<&str, Box<dyn Error>> {
+    Ok(options.first().ok_or("this attack takes an argument")?)
 }

@@ -111,6 +111,11 @@ fn totals(text: &mut Text, status: &Status) {
             totals.accept_pauses,
         ),
         (
+            "cluster_hand_off_pauses_total",
+            "Times that the system began to refuse to pass connections on to workers.",
+            totals.hand_off_pauses,
+        ),
+        (
             "cluster_unexpected_handles_total",
             "Descriptors that workers sent and nobody asked for.",
             totals.unexpected_handles,

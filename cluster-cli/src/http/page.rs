@@ -6,7 +6,7 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// What the browser lets the page do: run that one script, of which this is the hash, look as that
 /// one style says, and ask this server.
 pub(super) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-3xa2K/5Jw0C08+O7yXtS6DVdHa5l1a4sLhicfzcehI4='; \
+    script-src 'sha256-omnwlBIl1dteNjTJcseVnuG0jlwifBbJWlhrDgk8aS0='; \
     style-src 'sha256-fuJeGAR3ZXA1sgrh2HfomZlSsPVybHrabXD8wvGvADQ='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cluster_primary::{Object, Value, proto};
+use cluster_primary::{Object, Value, printable, proto};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -41,7 +41,12 @@ where
             word if self.colours => write!(writer, "\x1b[1;{colour}m{word}\x1b[0m ")?,
             word => write!(writer, "{word} ")?,
         }
-        writeln!(writer, "{}", told.message)
+        // What begins a line is ours, whatever a message quotes.
+        for (nth, line) in printable::lines(&told.message).split('\n').enumerate() {
+            let indent = if nth > 0 && !line.starts_with("  ") { "  " } else { "" };
+            writeln!(writer, "{indent}{line}")?;
+        }
+        Ok(())
     }
 }
 
@@ -77,7 +82,8 @@ pub(super) fn begun(level: &str) -> Object {
 }
 
 pub(super) fn line(object: Object) -> String {
-    proto::Json::text(&Value::from(object)).unwrap_or_default()
+    let text = proto::Json::text(&Value::from(object)).unwrap_or_default();
+    printable::json(&text).into_owned()
 }
 
 /// What an event has to say.

@@ -395,6 +395,9 @@ impl Runner {
             | Event::Request { worker, handle: Some(handle), .. } => {
                 self.cluster.primary_mut().refuse_handle(worker, handle);
             }
+            Event::ListenFailed { address, error, limit: Some(limit), .. } => {
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}: {limit}"));
+            }
             Event::ListenFailed { address, error, .. } => {
                 let advice = advice(Place::of(&address), &error);
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));

@@ -18,6 +18,7 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(60);
 #[serde(default)]
 pub(crate) struct Counts {
     pauses: u64,
+    hand_off_pauses: u64,
     shed: Shed,
 }
 
@@ -58,7 +59,8 @@ impl Shed {
 impl From<Stats> for Counts {
     fn from(stats: Stats) -> Self {
         let Stats { shed_full: full, shed_refused: refused, shed_closed: closed, .. } = stats;
-        Self { pauses: stats.accept_pauses, shed: Shed { full, refused, closed } }
+        let hand_off_pauses = stats.hand_off_pauses;
+        Self { pauses: stats.accept_pauses, hand_off_pauses, shed: Shed { full, refused, closed } }
     }
 }
 
@@ -70,6 +72,7 @@ pub(crate) struct Warned {
     /// Pauses of the control socket and of `--http`, all in all.
     other_pauses: u64,
     pauses_at: Option<Mono>,
+    hand_offs_at: Option<Mono>,
     shed_at: Option<Mono>,
 }
 
@@ -96,6 +99,14 @@ impl Warnings {
         Some(new)
     }
 
+    /// The same of hand-offs.
+    fn hand_off_pauses(&mut self, now: Mono, counts: Counts) -> Option<u64> {
+        let new = counts.hand_off_pauses.saturating_sub(self.0.counts.hand_off_pauses);
+        take_turn(&mut self.0.hand_offs_at, now, new > 0)?;
+        self.0.counts.hand_off_pauses = counts.hand_off_pauses;
+        Some(new)
+    }
+
     /// The same of connections that were closed.
     fn shed(&mut self, now: Mono, counts: Counts) -> Option<Shed> {
         let new = counts.shed.since(self.0.counts.shed);
@@ -106,15 +117,16 @@ impl Warnings {
 
     /// When there is something to warn of that was not due yet.
     fn poll_timeout(&self, counts: Counts) -> Option<Mono> {
-        let Warned { counts: before, pauses_at, shed_at, .. } = self.0;
+        let Warned { counts: before, pauses_at, hand_offs_at, shed_at, .. } = self.0;
         let pauses = pauses_at.filter(|_| counts.pauses > before.pauses);
         let shed = shed_at.filter(|_| counts.shed != before.shed);
-        pauses.into_iter().chain(shed).min()
+        let hand_offs = hand_offs_at.filter(|_| counts.hand_off_pauses > before.hand_off_pauses);
+        pauses.into_iter().chain(hand_offs).chain(shed).min()
     }
 
     /// Nothing comes any more: what is left is due.
     fn end(&mut self) {
-        (self.0.pauses_at, self.0.shed_at) = (None, None);
+        (self.0.pauses_at, self.0.hand_offs_at, self.0.shed_at) = (None, None, None);
     }
 }
 
@@ -159,6 +171,18 @@ impl Runner {
                 "accepting connections paused {times}; clients wait in the kernel's queue: {why}"
             ));
         }
+        if let Some(pauses) = self.warnings.hand_off_pauses(now, counts) {
+            let times = if pauses == 1 { "once".into() } else { format!("{pauses} times") };
+            let why = match self.cluster.primary().hand_offs_paused() {
+                Some(paused) => paused.to_string(),
+                None => "processes of this user had too many descriptors in flight between Unix sockets \
+                         (ETOOMANYREFS)"
+                    .into(),
+            };
+            self.report.warning(&format!(
+                "handing connections to workers paused {times}; they wait: {why}"
+            ));
+        }
         if let Some(shed) = self.warnings.shed(now, counts) {
             let connections = match shed.all() {
                 1 => "1 connection was".into(),
@@ -189,7 +213,7 @@ mod tests {
     }
 
     fn counts(pauses: u64, refused: u64) -> Counts {
-        Counts { pauses, shed: Shed { refused, ..Shed::default() } }
+        Counts { pauses, shed: Shed { refused, ..Shed::default() }, ..Counts::default() }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::ExitCode;
 
+use cluster_primary::printable::one_line;
 use cluster_primary::proto::abstract_name;
 use cluster_primary::{Object, Value};
 use serde::{Deserialize, Deserializer};
@@ -39,6 +40,10 @@ pub(crate) struct Status {
     /// Whether somebody takes connections.
     #[serde(deserialize_with = "known")]
     pub(crate) ready: bool,
+    /// Why no connection can be accepted now.
+    pub(crate) accepting_paused: Option<String>,
+    /// Why no connection can be handed to a worker now.
+    pub(crate) hand_offs_paused: Option<String>,
     /// How many workers it keeps.
     pub(crate) wanted: Option<u32>,
     /// Of the running workers: the number of the last reload that completed.
@@ -265,14 +270,16 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.address.as_deref(), self.port, self.fd) {
             (Some(path), Some(..0), _) => match abstract_name(path) {
-                Some(name) => write!(f, "@{name}"),
-                None => write!(f, "{path}"),
+                Some(name) => write!(f, "@{}", one_line(name)),
+                None => f.write_str(&one_line(path)),
             },
-            (Some(ip), Some(port), _) if ip.contains(':') => write!(f, "[{ip}]:{port}"),
-            (Some(ip), Some(port), _) => write!(f, "{ip}:{port}"),
+            (Some(ip), Some(port), _) if ip.contains(':') => {
+                write!(f, "[{}]:{port}", one_line(ip))
+            }
+            (Some(ip), Some(port), _) => write!(f, "{}:{port}", one_line(ip)),
             (None, Some(port @ 0..), _) => write!(f, "*:{port}"),
             (_, _, Some(fd)) => write!(f, "fd {fd}"),
-            (Some(path), None, None) => write!(f, "{path}"),
+            (Some(path), None, None) => f.write_str(&one_line(path)),
             _ => write!(f, "?"),
         }
     }
@@ -306,6 +313,7 @@ pub(crate) struct Totals {
     pub(crate) shed_closed: Option<u64>,
     pub(crate) shed_refused: Option<u64>,
     pub(crate) accept_pauses: Option<u64>,
+    pub(crate) hand_off_pauses: Option<u64>,
     pub(crate) unexpected_handles: Option<u64>,
     /// Calls of the primary that a peer made block.
     pub(crate) interrupted_calls: Option<u64>,
@@ -377,10 +385,18 @@ impl Status {
             State::Draining => "draining: workers finish their connections and leave".into(),
             State::Stopping => "stopping".into(),
             State::GaveUp => "gave up: workers died too often".into(),
-            _ if self.ready => return None,
+            _ if self.ready => return self.paused(),
             _ => format!("{}, {}", self.state.as_str(), self.readiness()),
         };
         Some(why)
+    }
+
+    /// Why connections wait though workers are ready, if so.
+    pub(crate) fn paused(&self) -> Option<String> {
+        let accepting = self.accepting_paused.as_ref().map(|why| ("accepting connections", why));
+        let hand_offs = self.hand_offs_paused.as_ref().map(|why| ("handing over connections", why));
+        let (what, why) = accepting.or(hand_offs)?;
+        Some(format!("{what} is paused: {}", one_line(why)))
     }
 
     /// Where its workers listen.

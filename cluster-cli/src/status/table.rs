@@ -129,6 +129,9 @@ fn head(status: &Status) -> Vec<String> {
         let text = format!("the last reload failed{ago}: {}", failure.reason);
         lines.extend(wrapped(text.split_whitespace().map(str::to_owned).collect(), " "));
     }
+    if let Some(why) = status.paused() {
+        lines.extend(wrapped(why.split_whitespace().map(str::to_owned).collect(), " "));
+    }
     lines.extend(wrapped(totals(status), ", "));
 
     let primary = &status.primary;
@@ -174,6 +177,7 @@ fn totals(status: &Status) -> Vec<String> {
         (totals.reloads_failed, "failed reload"),
         (totals.upgrades, "upgrade"),
         (totals.accept_pauses, "pause for want of descriptors"),
+        (totals.hand_off_pauses, "pause of hand-offs"),
         (totals.unexpected_handles, "unexpected descriptor"),
         (totals.interrupted_calls, "interrupted call"),
     ];
@@ -189,7 +193,11 @@ fn plural(n: u64, what: &str) -> String {
     match what.split_once(' ') {
         Some((
             noun,
-            rest @ ("to start" | "recycled" | "found stuck" | "for want of descriptors"),
+            rest @ ("to start"
+            | "recycled"
+            | "found stuck"
+            | "for want of descriptors"
+            | "of hand-offs"),
         )) => {
             format!("{} {rest}", many(n, noun))
         }

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use cluster_primary::printable::one_line;
 use cluster_primary::{Mono, Settings};
 use sd_notify::NotifyState;
 
@@ -139,7 +140,8 @@ impl Systemd {
         // An older one is of no use any more.
         self.unsent.retain(|text| !text.starts_with("STATUS="));
         // A line is a field.
-        self.say(&[NotifyState::Status(&status.replace('\n', " "))])?;
+        let line = status.replace('\n', " ");
+        self.say(&[NotifyState::Status(&one_line(&line))])?;
         status.clone_into(&mut self.status);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Draws the screen.
 
+use cluster_primary::printable::one_line;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -25,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     .areas(frame.area());
     let Some(status) = &screen.status else {
         let why = match &screen.trouble {
-            Some(why) => Line::from(why.as_str()).red(),
+            Some(why) => Line::from(one_line(why).into_owned()).red(),
             None => Line::from("connecting…"),
         };
         frame.render_widget(Paragraph::new(why).wrap(ratatui::widgets::Wrap { trim: true }), head);
@@ -75,7 +76,13 @@ fn draw_head(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: Rect
         primary.open_descriptors.map(|open| many(open, "descriptor")),
     ];
     let third = match &screen.trouble {
-        Some(why) => Line::from(format!("not reached, tried again: {why}")).red().bold(),
+        Some(why) => {
+            let why = one_line(why);
+            Line::from(format!("not reached, tried again: {why}")).red().bold()
+        }
+        None if status.paused().is_some() => {
+            Line::from(status.paused().unwrap_or_default()).red().bold()
+        }
         None => Line::from(third.into_iter().flatten().collect::<Vec<_>>().join(", ")),
     };
     let lines = vec![
@@ -163,7 +170,7 @@ fn draw_workers(frame: &mut Frame<'_>, status: &Status, screen: &Screen, area: R
 fn vacancy(slot: &Vacant) -> String {
     let mut items = vec![format!("{:>5} vacant", slot.slot)];
     items.extend(slot.failures.filter(|n| *n > 0).map(|n| many(n, "failure")));
-    items.extend(slot.last_death.clone());
+    items.extend(slot.last_death.as_deref().map(|death| one_line(death).into_owned()));
     items.extend(slot.retry_in_ms.map(|ms| format!("again in {}", time(ms))));
     items.join(", ")
 }
@@ -172,7 +179,7 @@ fn draw_foot(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     let mut line = vec![Span::raw(KEYS).dim()];
     if let Some(message) = &screen.message {
         line.push(Span::raw("  "));
-        line.push(Span::raw(message.as_str()).bold());
+        line.push(Span::raw(one_line(message).into_owned()).bold());
     }
     frame.render_widget(Line::from(line), area);
 }
@@ -301,6 +308,18 @@ mod tests {
         assert!(lines(&never, 80, 24)[0].contains("connecting"));
         never.lost("no cluster is found".into());
         assert!(lines(&never, 80, 24)[0].contains("no cluster is found"));
+    }
+
+    #[test]
+    fn what_workers_have_named_is_escaped() {
+        let mut screen = screen();
+        let mut status = full();
+        status.vacant[0].last_death = Some("cannot listen on /\u{1b}[2J\u{202e}x".into());
+        status.hand_offs_paused = Some("worker \u{9b}2J has most".into());
+        screen.heard(status);
+        let shown = lines(&screen, 130, 20).join("\n");
+        assert!(shown.contains(r"/\u{1b}[2J\u{202e}x"), "{shown}");
+        assert!(shown.contains(r"handing over connections is paused: worker \u{9b}2J"), "{shown}");
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl UnderAttack {
     #[track_caller]
     pub fn of(cluster: Cluster) -> Self {
         let address = cluster.listening(1);
+        Self::at(cluster, address)
+    }
+
+    /// Probes the worker of that cluster that listens there.
+    pub fn at(cluster: Cluster, address: SocketAddr) -> Self {
         Self { cluster, address, prober: Prober::start(address) }
     }
 

@@ -127,6 +127,7 @@ impl<H> Sender<H> {
             undelivered: state.undelivered,
             arrived: state.arrived,
             frame: Vec::new(),
+            written: Default::default(),
             closed: state.closed,
         }
     }

@@ -34,10 +34,13 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
         Event::Listening { worker, address: at } => {
             about("listening", worker).with("address", address(at))
         }
-        Event::ListenFailed { worker, address: at, error } => about("listenFailed", worker)
+        Event::ListenFailed { worker, address: at, error, limit } => about("listenFailed", worker)
             .with("address", address(at))
             .with("code", errno_name(error))
-            .with("message", error.to_string()),
+            .with(
+                "message",
+                limit.map_or_else(|| error.to_string(), |limit| format!("{error}: {limit}")),
+            ),
         Event::Message { worker, message, handle } => match converted(message) {
             Ok(message) => told(about("message", worker), &message, handle, tagged),
             Err(failure) => failure.event(about("error", worker)),

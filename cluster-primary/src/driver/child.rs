@@ -21,6 +21,7 @@ use super::bound::{self, Call};
 use super::process::Process;
 use super::send::{Sends, tokens};
 use super::tokens::Source;
+use super::untaken::Untaken;
 use super::{runtime, unread};
 use crate::machine::{Handle, Input};
 use crate::{Event, HandleId, WorkerError, WorkerId};
@@ -47,9 +48,6 @@ const LAST_CHUNKS: usize = 16;
 const READ_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long writing rests when the system refuses.
-const FLUSH_PAUSE: Duration = Duration::from_millis(10);
-
 /// What the driver holds of one worker.
 pub(super) struct Child {
     channel: Option<Channel>,
@@ -64,6 +62,10 @@ pub(super) struct Child {
     pub(super) blocked: bool,
     /// What a handle waits for is not read yet.
     unread: Option<Unread>,
+    /// It holds descriptors that it has not read, and too many of them: when that is looked at again.
+    pub(super) look_again: Option<Unread>,
+    /// Descriptors that it may have left unread.
+    pub(super) untaken: Untaken,
     /// What runtime its program is has been looked at.
     is_recognised: bool,
     /// How often it made a call of the primary block.
@@ -76,7 +78,7 @@ pub(super) struct Child {
 
 /// When it is looked again whether a worker has read what it was sent.
 #[derive(Clone, Copy, Debug)]
-struct Unread {
+pub(super) struct Unread {
     at: Mono,
     pause: Duration,
 }
@@ -107,6 +109,8 @@ impl Child {
             closing: false,
             blocked: false,
             unread: None,
+            look_again: None,
+            untaken: Untaken::default(),
             is_recognised: false,
             interrupted: 0,
             unwanted: 0,
@@ -218,6 +222,11 @@ impl Primary {
         for _ in 0..most {
             let Some(child) = self.children.get_mut(&worker) else { return false };
             let Some(channel) = &mut child.channel else { return false };
+            // The program takes these first; of a worker that has ended everything is read now.
+            if bytes != u64::MAX && self.handles_waiting + self.received.len() >= self.most_handles
+            {
+                return true;
+            }
             let received = channel.received_bytes();
             if received >= *until.get_or_insert(received.saturating_add(bytes)) {
                 return true;
@@ -319,6 +328,7 @@ impl Primary {
         let Some(mut channel) = child.channel.take() else { return };
         let _gone = self.poll.registry().deregister(&mut channel);
         self.tokens.forget(Source::Channel(worker));
+        self.stalled.forget(worker);
         self.unexpected_handles += channel.stats().unexpected_handles;
         // Its peer sees the end at once, and what is still in it may take long to close.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
@@ -381,6 +391,7 @@ impl Primary {
                 self.departed.insert(worker, child.serialization);
             }
             self.unflushed.remove(&worker);
+            self.stalled.forget(worker);
             self.without_agent.remove(&worker);
         }
     }
@@ -451,6 +462,9 @@ impl Primary {
         self.gathering_since = None;
         let workers = self.unflushed.take();
         for &worker in &workers {
+            if self.stalled.has(worker) || self.holds_back(worker) {
+                continue;
+            }
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
             let (machine, conns) = (&self.machine, &self.conns);
@@ -469,6 +483,7 @@ impl Primary {
                 channel.note_all_read();
                 flushed = channel.flush_with(lend);
             }
+            child.untaken.note(channel.written());
             while let Some(mark) = channel.poll_mark() {
                 child.sends.reached(worker, mark);
             }
@@ -491,14 +506,20 @@ impl Primary {
                     }
                 }
                 // Too many descriptors in flight, say: nothing is lost.
-                Err(_) => {
-                    self.refused.insert(worker);
-                    let at = self.clock.now() + FLUSH_PAUSE;
-                    self.flush_again = Some(self.flush_again.map_or(at, |other| other.min(at)));
-                }
+                Err(error) => self.stall(worker, &error),
             }
         }
         self.unflushed.give_back(workers);
+    }
+
+    /// It is looked again later whether a worker has read what it has.
+    pub(super) fn look_later(&mut self, worker: WorkerId) {
+        let now = self.clock.now();
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let next = Unread::again(child.look_again, now);
+        child.look_again = Some(next);
+        self.refused.insert(worker);
+        self.flush_again = Some(self.flush_again.map_or(next.at, |other| other.min(next.at)));
     }
 }
 

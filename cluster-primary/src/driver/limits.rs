@@ -53,6 +53,16 @@ pub(super) fn for_hand_offs() -> usize {
     part(4)
 }
 
+/// How many of them server sockets may take.
+pub(super) fn for_sockets() -> usize {
+    part(4)
+}
+
+/// How many of them may be descriptors that workers sent with messages which the program has not taken.
+pub(super) fn for_messages() -> usize {
+    part(16).max(1)
+}
+
 fn part(of: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / of).unwrap_or(usize::MAX)

@@ -28,10 +28,12 @@ mod signals;
 mod socket_file;
 mod sorted;
 mod spawn;
+mod stalled;
 mod state;
 mod tokens;
 mod tree;
 mod unread;
+mod untaken;
 pub mod usage;
 mod view;
 mod watch;
@@ -60,6 +62,7 @@ pub use call_timer::{Bounded, bounded_calls};
 pub use closer::PausedClosing;
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
+pub use stalled::HandOffsPaused;
 pub use view::Worker;
 pub use watch::WatchId;
 
@@ -76,6 +79,7 @@ use process::Process;
 use remote::Calls;
 use serve::{Closing, Listener};
 use sorted::Sorted;
+use stalled::Stalled;
 use tokens::{Source, Tokens};
 use tree::Trees;
 
@@ -83,6 +87,9 @@ use tree::Trees;
 pub(crate) fn duplicate(number: RawFd) -> Option<OwnedFd> {
     inherited::duplicate(number).ok()
 }
+
+/// Descriptors of a worker's that may wait for the rest of their message.
+const MAX_HANDLES: usize = 16;
 
 /// Readiness that one wake can bring.
 const EVENTS: usize = 256;
@@ -145,8 +152,10 @@ pub struct Primary {
     /// Workers to whom the user has sent something since the last turn, so that what follows may
     /// wait for more of it.
     sent_to: Sorted<WorkerId>,
-    /// Workers for whom the system refused to write (too many descriptors in flight, say), and
-    /// when that is tried again.
+    /// Workers to whom the system refuses to pass anything on.
+    stalled: Stalled,
+    hand_off_pauses: u64,
+    /// Workers to whom nothing is written before they have read what they have, and when that is looked at again.
     refused: Sorted<WorkerId>,
     flush_again: Option<Mono>,
     /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
@@ -155,6 +164,11 @@ pub struct Primary {
     accept_pauses: u64,
     /// Why accepting paused last.
     accept_error: Option<Errno>,
+    /// Why nothing can be accepted now.
+    accept_refused: Option<Errno>,
+    /// Descriptors in events that were not taken, and how many there may be before workers are not read.
+    handles_waiting: usize,
+    most_handles: usize,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
     /// Closes what others made and nobody wants.
@@ -193,6 +207,7 @@ impl Primary {
         let mut machine = Machine::new(settings, seed);
         machine.limit_descriptors(limits::for_hand_offs());
         machine.limit_held(limits::for_connections());
+        machine.limit_sockets(limits::for_sockets());
         Ok(Self {
             machine,
             poll,
@@ -225,12 +240,17 @@ impl Primary {
             unflushed: Sorted::default(),
             gathering_since: None,
             sent_to: Sorted::default(),
+            stalled: Stalled::default(),
+            hand_off_pauses: 0,
             refused: Sorted::default(),
             flush_again: None,
             full_wake: false,
             descriptor_limit,
             accept_pauses: 0,
             accept_error: None,
+            accept_refused: None,
+            handles_waiting: 0,
+            most_handles: limits::for_messages(),
             unexpected_handles: 0,
             closer: Closer::default(),
             blocking: Blocking::default(),
@@ -304,7 +324,9 @@ impl Primary {
             .queue_limit(limits.queue_limit)
             .native(true)
             .short_reads(true)
-            .encoded(true);
+            .encoded(true)
+            // A message of a worker's carries one.
+            .max_handles(MAX_HANDLES);
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
         channel.keep_unexpected(limits.max_unexpected_handles);
@@ -435,6 +457,7 @@ impl Primary {
         let open = self.children.values().map(Child::unexpected_handles).sum::<u64>();
         Stats {
             accept_pauses: self.accept_pauses,
+            hand_off_pauses: self.hand_off_pauses,
             unexpected_handles: self.unexpected_handles + open,
             interrupted_calls: self.blocking.calls.interrupted,
             longest_blocked_call: self.blocking.calls.longest,
@@ -447,6 +470,12 @@ impl Primary {
     /// since this process began to execute its program.
     pub fn accept_error(&self) -> Option<io::Error> {
         self.accept_error.map(io::Error::from)
+    }
+
+    /// Why no connection can be accepted now, for want of descriptors or of memory, if so: clients wait in the
+    /// kernel's queue.
+    pub fn accepting_paused(&self) -> Option<io::Error> {
+        self.accept_refused.map(io::Error::from)
     }
 
     /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.
@@ -627,6 +656,12 @@ impl Primary {
         if event.is_none() {
             self.departed.clear();
         }
+        if let Some(
+            Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. },
+        ) = event
+        {
+            self.handles_waiting -= 1;
+        }
         self.disconnects_told += u64::from(matches!(event, Some(Event::Disconnected)));
         event
     }
@@ -650,7 +685,8 @@ impl Primary {
         let requests = self.requests.poll_timeout();
         let trees = self.trees.poll_timeout();
         let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again, trees];
-        let at = due.into_iter().flatten().min()?;
+        let due = due.into_iter().chain([self.stalled.again()]);
+        let at = due.flatten().min()?;
         Some(self.clock.until(at))
     }
 
@@ -674,7 +710,8 @@ impl Primary {
         for event in &self.ready {
             if let Some(source) = self.tokens.source(event.token()) {
                 if let Source::Channel(worker) = source {
-                    if event.is_writable() {
+                    // To be refused makes it writable, too.
+                    if event.is_writable() && !self.stalled.has(worker) {
                         self.unflushed.insert(worker);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -696,6 +733,7 @@ impl Primary {
             self.service(now, *source);
         }
         self.pending.give_back(sources);
+        self.retry_stalled(now);
         self.close_due(now);
         // An answer that has just come is in time.
         self.end_overdue_requests(now);

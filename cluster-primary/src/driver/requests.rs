@@ -183,6 +183,11 @@ impl Primary {
                 Event::Answered { worker, request: RequestId(id), answer }
             }
         };
+        if let Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. } =
+            event
+        {
+            self.handles_waiting += 1;
+        }
         self.events.push_back(event);
     }
 

@@ -77,11 +77,14 @@ impl Primary {
         let fd = Arc::clone(&listener.fd);
         for nth in 0..self.machine.room(server).min(ACCEPTS_PER_WAKE) {
             if nth < ASKED_PER_WAKE && !listen::waits(&fd) {
-                return false;
+                return self.still_refused(now, server);
             }
             match self.accept_one(&fd) {
-                Ok((connection, client)) => self.take(now, server, connection, client),
-                Err(Errno::WOULDBLOCK) => return false,
+                Ok((connection, client)) => {
+                    self.accept_refused = None;
+                    self.take(now, server, connection, client);
+                }
+                Err(Errno::WOULDBLOCK) => return self.still_refused(now, server),
                 // It blocked. Whether a connection waits is asked anew.
                 Err(Errno::INTR) => return true,
                 Err(errno) if failed_before(errno) => {}
@@ -89,15 +92,33 @@ impl Primary {
                 Err(errno) => {
                     self.accept_pauses += 1;
                     self.accept_error = Some(errno);
-                    let pause = self.machine.settings().limits.accept_pause;
-                    if let Some(listener) = self.listeners.get_mut(&server) {
-                        listener.paused_until = Some(now + pause);
-                    }
+                    self.accept_refused = Some(errno).filter(|errno| is_shortage(*errno));
+                    self.rest(now, server);
                     return true;
                 }
             }
         }
         true
+    }
+
+    fn rest(&mut self, now: Mono, server: ServerId) {
+        let pause = self.machine.settings().limits.accept_pause;
+        if let Some(listener) = self.listeners.get_mut(&server) {
+            listener.paused_until = Some(now + pause);
+        }
+    }
+
+    /// No client waits. If the last one could not be accepted: whether the next could not be, either.
+    fn still_refused(&mut self, now: Mono, server: ServerId) -> bool {
+        if self.accept_refused.is_none() {
+            return false;
+        }
+        let Some(listener) = self.listeners.get(&server) else { return false };
+        self.accept_refused = rustix::io::fcntl_dupfd_cloexec(&listener.fd, 0).err();
+        if self.accept_refused.is_some() {
+            self.rest(now, server);
+        }
+        self.accept_refused.is_some()
     }
 
     /// Does what the machine wants.
@@ -370,8 +391,8 @@ impl Primary {
             Event::Fork { worker, pid } => Event::Fork { worker, pid },
             Event::Online { worker } => Event::Online { worker },
             Event::Listening { worker, address } => Event::Listening { worker, address },
-            Event::ListenFailed { worker, address, error } => {
-                Event::ListenFailed { worker, address, error }
+            Event::ListenFailed { worker, address, error, limit } => {
+                Event::ListenFailed { worker, address, error, limit }
             }
             Event::Request { worker, request, body, .. } => {
                 // The machine knows only messages.

@@ -16,6 +16,7 @@ use super::kernel::{Group, GroupState};
 use super::remote::Calls;
 use super::serve::{Closing, Listener, ListenerState};
 use super::sorted::Sorted;
+use super::stalled::Stalled;
 use super::tokens::{Source, Tokens};
 use super::tree::{Trees, TreesState};
 use super::{Clock, Closer, EVENTS, Primary, limits};
@@ -53,6 +54,8 @@ pub(crate) struct PrimaryState {
     disconnects_told: u64,
     descriptor_limit: (Option<u64>, Option<u64>),
     accept_pauses: u64,
+    #[serde(default)]
+    hand_off_pauses: u64,
     unexpected_handles: u64,
     #[serde(default, skip_serializing_if = "Blocking::is_empty")]
     blocking: Blocking,
@@ -151,6 +154,7 @@ impl Primary {
             disconnects_told: self.disconnects_told,
             descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
             accept_pauses: self.accept_pauses,
+            hand_off_pauses: self.hand_off_pauses,
             unexpected_handles: self.unexpected_handles,
             blocking: self.blocking,
         })
@@ -214,6 +218,7 @@ impl Primary {
         limits::raise_again(descriptor_limit);
         machine.limit_descriptors(limits::for_hand_offs());
         machine.limit_held(limits::for_connections());
+        machine.limit_sockets(limits::for_sockets());
         machine.lose_counted();
         if let Some(folder) = &mut agent_folder {
             folder.own();
@@ -259,12 +264,17 @@ impl Primary {
             unflushed,
             gathering_since: None,
             sent_to: Sorted::default(),
+            stalled: Stalled::default(),
+            hand_off_pauses: state.hand_off_pauses,
             refused: Sorted::default(),
             flush_again: None,
             full_wake: true,
             descriptor_limit,
             accept_pauses: state.accept_pauses,
             accept_error: None,
+            accept_refused: None,
+            handles_waiting: 0,
+            most_handles: limits::for_messages(),
             unexpected_handles: state.unexpected_handles,
             closer: Closer::default(),
             blocking: state.blocking,

@@ -4,9 +4,15 @@ use std::os::fd::AsFd;
 
 /// Whether nothing is left in a Unix stream socket of what was written to it; `None` where the system
 /// does not tell.
+pub(super) fn is_all_read(socket: impl AsFd) -> Option<bool> {
+    memory(socket).map(|unread| unread == 0)
+}
+
+/// How much of the kernel's memory holds what was written to a Unix stream socket and not read; `None` where the
+/// system does not tell.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "rustix has no function for this request")]
-pub(super) fn is_all_read(socket: impl AsFd) -> Option<bool> {
+pub(super) fn memory(socket: impl AsFd) -> Option<u64> {
     use std::ffi::c_int;
 
     use rustix::ioctl::{Getter, Opcode, ioctl};
@@ -14,11 +20,11 @@ pub(super) fn is_all_read(socket: impl AsFd) -> Option<bool> {
     const OUTQ: Opcode = libc::TIOCOUTQ as Opcode;
     // SAFETY: the request writes an `int` to its argument, and does nothing else.
     let unread: c_int = unsafe { ioctl(socket, Getter::<OUTQ, c_int>::new()) }.ok()?;
-    Some(unread == 0)
+    u64::try_from(unread).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_all_read(_socket: impl AsFd) -> Option<bool> {
+pub(super) fn memory(_socket: impl AsFd) -> Option<u64> {
     None
 }
 

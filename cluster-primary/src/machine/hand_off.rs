@@ -104,7 +104,7 @@ impl Machine {
     }
 
     /// How large a window may be.
-    fn window_limit(&self) -> u32 {
+    pub(crate) fn window_limit(&self) -> u32 {
         let share = self.descriptors / self.workers.len().max(1);
         self.settings.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
     }

@@ -72,6 +72,10 @@ impl Machine {
 
     pub(super) fn look_after_workers(&mut self, now: Mono) {
         let Some(limit) = self.settings.limits.unresponsive_after else { return };
+        if self.hand_offs_paused {
+            self.look_after = Some(now + (limit / LOOKS).max(SHORTEST_LOOK));
+            return;
+        }
         if self.look_after.is_some_and(|at| now < at) {
             return;
         }
@@ -101,6 +105,19 @@ impl Machine {
         }
         for (worker, silent_for) in silent {
             self.fell_silent(now, worker, silent_for);
+        }
+    }
+
+    /// See [`Input::HandOffsPaused`](super::Input::HandOffsPaused). Afterwards each worker has its whole time again.
+    pub(super) fn pause_hand_offs(&mut self, now: Mono, paused: bool) {
+        self.hand_offs_paused = paused;
+        for worker in self.workers.values_mut() {
+            if let Some(heard_at) = &mut worker.health.heard_at {
+                *heard_at = now;
+            }
+            if let Some(asked_at) = &mut worker.asked_at {
+                *asked_at = now;
+            }
         }
     }
 

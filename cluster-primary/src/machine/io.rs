@@ -148,6 +148,12 @@ pub enum Input {
         /// The server.
         server: ServerId,
     },
+    /// The system has begun to refuse to pass descriptors on to workers (`ETOOMANYREFS`), or passes them on
+    /// again. What workers do not answer meanwhile is not their fault.
+    HandOffsPaused {
+        /// Whether it refuses.
+        paused: bool,
+    },
     /// A connection was accepted.
     Accepted {
         /// The server.

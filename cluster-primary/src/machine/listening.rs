@@ -8,7 +8,7 @@ use cluster_sched::{BoxedPolicy, Config, Input as Place, Mono};
 use super::io::{Bound, Output, SendHandle};
 use super::server::{Phase, Server};
 use super::slots::Slots;
-use super::{LAST_CONNECTIONS, Machine};
+use super::{LAST_CONNECTIONS, ListenLimit, ListenScope, Machine};
 use crate::event::Address;
 use crate::{ConnId, Event, Placement, ServerId, WorkerId};
 
@@ -111,15 +111,23 @@ impl Machine {
             self.reply_failure(worker, seq, none, address, errno);
             return;
         }
-        if asking.servers.len() >= self.settings.limits.max_servers {
-            self.reply_failure(worker, seq, key, Address::of(&query), TOO_MANY);
+        let (limit, slot) = (self.settings.limits.max_servers, asking.slot);
+        if asking.servers.len() >= limit {
+            let limit = ListenLimit { scope: ListenScope::Worker, limit, by_descriptors: false };
+            self.reply_limit(worker, seq, key, Address::of(&query), limit);
             return;
         }
         let shared_by_others =
             self.keys.get(&key).copied().filter(|id| !self.has_worker(*id, worker));
         let id = match shared_by_others {
             Some(id) => id,
-            None => self.open_server(worker, &key, &query),
+            None => {
+                if let Err(limit) = self.room_for_socket(now, slot, None) {
+                    self.reply_limit(worker, seq, key, Address::of(&query), limit);
+                    return;
+                }
+                self.open_server(worker, &key, &query)
+            }
         };
         if self.must_be_sent_socket(worker, id) {
             self.reply_failure(worker, seq, key, Address::of(&query), NOT_SUPPORTED);
@@ -177,6 +185,7 @@ impl Machine {
         self.servers
             .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
         self.keys.entry(key.clone()).or_insert(id);
+        self.charge_socket(id, self.slot_of(worker).unwrap_or_default());
         let query = Box::new(query.clone());
         self.output.push_back(match choice {
             Some(choice) => {
@@ -222,6 +231,7 @@ impl Machine {
             }
             Err(errno) => {
                 let address = server.address.clone();
+                self.release_sockets(id);
                 self.servers.remove(&id);
                 // Gives other workers a chance to try again.
                 if self.keys.get(&key) == Some(&id) {
@@ -245,6 +255,30 @@ impl Machine {
         address: Address,
         errno: i32,
     ) {
+        self.refuse_listen(worker, seq, key, address, errno, None);
+    }
+
+    /// The worker has as many servers, or its slot or the cluster as many sockets, as there may be.
+    pub(super) fn reply_limit(
+        &mut self,
+        worker: WorkerId,
+        seq: u64,
+        key: ServerKey,
+        address: Address,
+        limit: ListenLimit,
+    ) {
+        self.refuse_listen(worker, seq, key, address, TOO_MANY, Some(limit));
+    }
+
+    fn refuse_listen(
+        &mut self,
+        worker: WorkerId,
+        seq: u64,
+        key: ServerKey,
+        address: Address,
+        errno: i32,
+        limit: Option<ListenLimit>,
+    ) {
         if self.workers.get(&worker).is_none_or(|w| !w.may_listen()) {
             return;
         }
@@ -254,7 +288,7 @@ impl Machine {
         let reply = ListenReply { errno: Some(told), key, data, sockname: None };
         self.say(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
         let error = std::io::Error::from_raw_os_error(errno.wrapping_neg());
-        self.event(Event::ListenFailed { worker, address, error });
+        self.event(Event::ListenFailed { worker, address, error, limit });
     }
 
     fn join(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
@@ -268,7 +302,7 @@ impl Machine {
             return;
         }
         if server.slots.is_some() {
-            return self.join_slot(id, worker, seq);
+            return self.join_slot(now, id, worker, seq);
         }
         let errno = server.shared.then_some(0);
         let sockname = if server.shared { None } else { bound.sockname.clone() };
@@ -348,7 +382,7 @@ impl Machine {
         }
     }
 
-    fn close_unused(&mut self, now: Mono, id: ServerId) {
+    pub(super) fn close_unused(&mut self, now: Mono, id: ServerId) {
         if !self.servers.get(&id).is_some_and(|s| s.is_open() && s.workers.is_empty()) {
             return;
         }
@@ -357,6 +391,7 @@ impl Machine {
             server.phase = Phase::Closing;
         }
         self.close_socket(id, false);
+        self.release_sockets(id);
         self.place_input(now, id, Place::Close);
     }
 
@@ -389,6 +424,7 @@ impl Machine {
             && let Phase::Draining { closed } = &mut server.phase
         {
             *closed = true;
+            self.release_sockets(id);
             self.place(now, id);
         }
     }

@@ -19,6 +19,7 @@ mod listening;
 mod probing;
 mod server;
 mod slots;
+mod socket_limits;
 mod sockets;
 mod state;
 mod vacating;
@@ -33,12 +34,14 @@ use cluster_sched::Mono;
 
 pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
 pub use latency::AckLatency;
+pub use socket_limits::{ListenLimit, ListenScope};
 pub use state::MachineState;
 pub use worker::WorkerState;
 
 use crate::event::Address;
 use crate::{ConnId, Event, HandleId, Placement, PolicyName, ServerId, Settings, Stats, WorkerId};
 use server::Server;
+use socket_limits::OpenSockets;
 use vacating::Vacating;
 use worker::Worker;
 
@@ -70,6 +73,9 @@ pub struct Machine {
     most_held: usize,
     /// How many are.
     held: usize,
+    sockets: OpenSockets,
+    /// The system passes no descriptors on: no worker can be judged by what it leaves unanswered.
+    hand_offs_paused: bool,
     /// Workers that are about to disconnect, each with the number of its slot, and when it may at the
     /// earliest.
     settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
@@ -103,6 +109,8 @@ impl Machine {
             descriptors: usize::MAX,
             most_held: usize::MAX,
             held: 0,
+            sockets: OpenSockets::new(),
+            hand_offs_paused: false,
             settling: BTreeMap::new(),
             vacating: Vec::new(),
             look_after: None,
@@ -138,6 +146,7 @@ impl Machine {
             Input::Exited { worker, status } => self.exited(now, worker, status),
             Input::Bound { server, result } => self.bound(now, server, result),
             Input::Closed { server } => self.closed(now, server),
+            Input::HandOffsPaused { paused } => self.pause_hand_offs(now, paused),
             Input::FellBack { server, instead, reason } => self.fell_back(server, instead, reason),
             Input::SlotOpened { server, slot, result } => {
                 self.slot_opened(now, server, slot, result);

@@ -24,6 +24,8 @@ pub(super) struct Server {
     pub(super) data: Value,
     pub(super) phase: Phase,
     pub(super) workers: BTreeSet<WorkerId>,
+    /// The slots to which its open sockets are charged; the first is that of the worker that opened it.
+    pub(super) charged: Vec<u32>,
     /// Unused if it is shared; of one with slots for what is rescued.
     pub(super) sched: Scheduler<WorkerId, ConnId, BoxedPolicy<WorkerId, ConnId>>,
 }
@@ -57,6 +59,7 @@ impl Server {
             data: Value::Null,
             phase: Phase::Binding { waiting: Vec::new() },
             workers: BTreeSet::new(),
+            charged: Vec::new(),
             sched: Scheduler::new(policy, config),
         }
     }
@@ -68,6 +71,15 @@ impl Server {
             address.port = Some(name.port.into());
         }
         address
+    }
+
+    /// Whether the driver holds sockets of it, or is about to.
+    pub(super) fn holds_sockets(&self) -> bool {
+        match self.phase {
+            Phase::Binding { .. } | Phase::Open { .. } => true,
+            Phase::Draining { closed } => !closed,
+            Phase::Closing => false,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -18,7 +18,7 @@ use cluster_sched::{Input as Place, Mono};
 use super::io::{Output, Queue, SendHandle};
 use super::server::{Phase, Server};
 use super::vacating::Attempt;
-use super::{Machine, worker};
+use super::{ListenLimit, Machine, worker};
 use crate::event::Address;
 use crate::{Event, Fallback, Placement, PolicyName, ServerId, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,16 @@ impl Slots {
         self.slots.values().map(|slot| slot.rest).chain([self.alert_until])
     }
 
+    /// Whose turns the sockets of workers have.
+    pub(super) fn turns(&self) -> impl Iterator<Item = u32> {
+        self.slots.values().map(|slot| slot.turn)
+    }
+
+    /// Whether there is a socket of that number.
+    fn has_socket(&self, number: u32) -> bool {
+        self.slots.contains_key(&number)
+    }
+
     /// How many are on.
     fn on(&self) -> usize {
         self.slots.values().filter(|slot| slot.is_on()).count()
@@ -154,9 +164,16 @@ impl Machine {
     }
 
     /// A worker that serves a server with slots gets the socket of its own.
-    pub(super) fn join_slot(&mut self, id: ServerId, worker: WorkerId, seq: u64) {
+    pub(super) fn join_slot(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
         let Some(asking) = self.workers.get(&worker) else { return };
         let (number, turn) = (asking.seat, asking.slot);
+        let slots = self.servers.get(&id).and_then(|server| server.slots.as_ref());
+        if !slots.is_some_and(|slots| slots.has_socket(number)) {
+            if let Err(limit) = self.room_for_socket(now, turn, Some(id)) {
+                return self.refuse_slot(id, worker, seq, limit);
+            }
+            self.charge_socket(id, turn);
+        }
         let Some(server) = self.servers.get_mut(&id) else { return };
         let Some(slots) = &mut server.slots else { return };
         server.workers.insert(worker);
@@ -171,6 +188,16 @@ impl Machine {
         };
         slots.slots.insert(number, slot);
         self.output.push_back(Output::OpenSlot { server: id, slot: number });
+    }
+
+    /// There may be no socket more for a worker that would serve that server.
+    fn refuse_slot(&mut self, id: ServerId, worker: WorkerId, seq: u64, limit: ListenLimit) {
+        let Some(server) = self.servers.get(&id) else { return };
+        let (key, address) = (server.key.clone(), server.address.clone());
+        if let Some(asking) = self.workers.get_mut(&worker) {
+            asking.servers.remove(&id);
+        }
+        self.reply_limit(worker, seq, key, address, limit);
     }
 
     pub(super) fn slot_opened(
@@ -465,7 +492,7 @@ impl Machine {
 
     /// Workers that leave what comes to their slots waiting while others could take it.
     fn find_stuck(&mut self, now: Mono, id: ServerId, queues: &[Queue]) -> Vec<(WorkerId, State)> {
-        let limits = self.settings.limits;
+        let (limits, paused) = (self.settings.limits, self.hand_offs_paused);
         // Clients that stick are not to be moved for having many neighbours.
         let sticks = self.settings.policy == PolicyName::Sticky;
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else {
@@ -496,7 +523,8 @@ impl Machine {
             if others == 0 {
                 continue;
             }
-            let silent = serving.asked_at.is_some_and(|asked| now >= asked + limits.stuck_after);
+            let silent =
+                !paused && serving.asked_at.is_some_and(|asked| now >= asked + limits.stuck_after);
             if silent && waited >= limits.stuck_after {
                 others -= 1;
                 stuck.push((worker, State::Silent));

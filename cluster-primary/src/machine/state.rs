@@ -53,6 +53,8 @@ struct ServerState {
     data: Value,
     phase: Phase,
     workers: BTreeSet<WorkerId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    charged: Vec<u32>,
     sched: SchedulerState<WorkerId, ConnId>,
 }
 
@@ -118,6 +120,8 @@ impl Machine {
         machine.disconnects = state.disconnects;
         machine.stats = state.stats;
         machine.check_hand_offs()?;
+        machine.charge_uncharged();
+        machine.count_sockets();
         let waiting = machine.servers.values().map(|server| server.sched.waiting());
         let under_way =
             machine.workers.values().map(|worker| worker.in_flight.len() + worker.reserve.len());
@@ -142,8 +146,22 @@ impl Machine {
             data: state.data,
             phase: state.phase,
             workers: state.workers,
+            charged: state.charged,
             sched: sched.map_err(of)?,
         })
+    }
+
+    /// An older version has not noted to whom sockets are charged: then it is to one of those that serve the
+    /// server.
+    fn charge_uncharged(&mut self) {
+        for server in self.servers.values_mut() {
+            if server.holds_sockets() && server.charged.is_empty() {
+                let mut slots = server.workers.iter().filter_map(|id| self.workers.get(id));
+                let opener = slots.next().map_or(0, |worker| worker.slot);
+                server.charged.push(opener);
+                server.charged.extend(server.slots.iter().flat_map(Slots::turns));
+            }
+        }
     }
 
     /// What is on its way to a worker is so in its server's books, and nothing else is.
@@ -207,6 +225,7 @@ impl Server {
             data: self.data.clone(),
             phase: self.phase.clone(),
             workers: self.workers.clone(),
+            charged: self.charged.clone(),
             sched: self.sched.state(now),
         }
     }

@@ -301,7 +301,7 @@ fn told<H>(event: &Event<H>) -> String {
         Event::Fork { worker, .. } => format!("fork {worker}"),
         Event::Online { worker } => format!("online {worker}"),
         Event::Listening { worker, address, .. } => format!("listening {worker} {address}"),
-        Event::ListenFailed { worker, address, error } => {
+        Event::ListenFailed { worker, address, error, .. } => {
             let errno = error.raw_os_error().unwrap_or_default();
             format!("listen failed {worker} {address} errno {errno}")
         }

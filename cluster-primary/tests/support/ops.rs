@@ -132,6 +132,12 @@ fn settings(flags: u8) -> Settings {
     };
     settings.limits.max_servers = if flags & 4 == 0 { 3 } else { 100 };
     settings.limits.max_waiting = if flags & 8 == 0 { 4 } else { 512 };
+    if flags & 0x40 != 0 {
+        settings.limits.max_sockets = 5;
+    }
+    if flags & 0x80 != 0 {
+        settings.limits.max_sockets_per_slot = 2;
+    }
     settings
 }
 
@@ -997,6 +1003,13 @@ impl World {
             let Some(state) = self.machine.worker(*id) else { continue };
             assert_eq!((state.connected, state.dead), (worker.connected, worker.exited));
         }
+        // Sockets of slots are counted as well.
+        let closing = self.closing.values().filter(|wanted| **wanted).count();
+        let sockets = self.binding.len() + self.open.len() + closing;
+        let counted = self.machine.open_sockets();
+        let by_slots = self.settings.placement == Placement::Kernel;
+        assert!(counted == sockets || (by_slots && counted > sockets), "{counted}, not {sockets}");
+        assert!(counted <= self.settings.limits.max_sockets, "{counted} are too many");
         // Whoever asked waits for a socket that is being made.
         assert!(
             self.asked.iter().all(|(w, _)| self.workers[w].leaving)
@@ -1025,6 +1038,7 @@ impl World {
         self.check();
         assert!(self.machine.is_empty());
         assert!(self.open.is_empty(), "{:?} are left", self.open);
+        assert_eq!(self.machine.open_sockets(), 0);
         assert!(self.handles.is_empty(), "{:?} are left", self.handles);
         for (conn, place) in &self.conns {
             assert_eq!(*place, Place::Gone, "{conn:?} is left");

@@ -144,6 +144,8 @@ impl Unpacked {
             closing: state.closing,
             blocked: state.blocked,
             unread: None,
+            look_again: None,
+            untaken: super::Untaken::default(),
             is_recognised: false,
             interrupted: 0,
             unwanted: 0,

@@ -1,0 +1,203 @@
+//! Workers to whom the system refuses to pass anything on.
+//!
+//! A process that is not root may have only so many descriptors in flight between Unix sockets, counted over all
+//! processes of its user (`ETOOMANYREFS`). Writing is then tried again at growing intervals, and not whenever the
+//! socket says that it is writable: each attempt makes it say so anew.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use cluster_sched::Mono;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use super::Primary;
+use super::process::Process;
+use crate::WorkerId;
+use crate::machine::Input;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// No more often is it looked up who has descriptors in flight, as that takes a while.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
+/// Descriptors that are looked at for that, of each worker.
+#[cfg(target_os = "linux")]
+const LOOKED_AT: usize = 1024;
+
+/// Why no descriptors can be passed on to workers now ([`Primary::hand_offs_paused`]).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HandOffsPaused {
+    /// The system's error: `ETOOMANYREFS` where this user has too many descriptors in flight.
+    pub error: io::Error,
+    /// How many descriptors this user's processes may have in flight (`RLIMIT_NOFILE` of this process).
+    pub limit: u64,
+    /// The worker in whose sockets most descriptors wait unread, and how many: those that it was sent, and those
+    /// that it keeps in flight between sockets of its own. None if that cannot be seen, or no worker has any.
+    pub worker: Option<(WorkerId, u64)>,
+}
+
+impl fmt::Display for HandOffsPaused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, limit, worker } = self;
+        if Errno::from_io_error(error) != Some(Errno::TOOMANYREFS) {
+            return write!(f, "the system refuses to pass descriptors on: {error}");
+        }
+        write!(
+            f,
+            "processes of this user have too many descriptors in flight between Unix sockets (ETOOMANYREFS; the \
+             limit is {limit}, which is that of open files)"
+        )?;
+        match worker {
+            Some((worker, count)) => {
+                write!(
+                    f,
+                    "; worker {worker} has most of them that can be seen, {count} unread in its sockets"
+                )
+            }
+            None => f.write_str("; no worker was found to have any"),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stalled {
+    workers: BTreeSet<WorkerId>,
+    /// The machine knows.
+    active: bool,
+    error: Option<Errno>,
+    again: Option<Mono>,
+    pause: Duration,
+    /// The worker with most descriptors in its sockets, when that was last looked up.
+    worker: Option<(WorkerId, u64)>,
+    looked_up: Option<Mono>,
+}
+
+impl Stalled {
+    pub(super) fn has(&self, worker: WorkerId) -> bool {
+        self.workers.contains(&worker)
+    }
+
+    pub(super) fn again(&self) -> Option<Mono> {
+        self.again
+    }
+
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+    }
+}
+
+impl Primary {
+    /// Why no descriptors can be passed on to workers now, if so: connections wait meanwhile.
+    pub fn hand_offs_paused(&self) -> Option<HandOffsPaused> {
+        let error = self.stalled.error.filter(|_| !self.stalled.workers.is_empty())?;
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Some(HandOffsPaused { error: error.into(), limit, worker: self.stalled.worker })
+    }
+
+    /// Looks in which worker's sockets most descriptors wait.
+    fn look_up_holder(&mut self, now: Mono) {
+        if self.stalled.looked_up.is_some_and(|at| now < at + LOOK_UP_EVERY) {
+            return;
+        }
+        self.stalled.looked_up = Some(now);
+        let found = self.children.iter().filter_map(|(id, child)| {
+            let pid = child.process.as_ref().map(Process::pid)?;
+            // What it was sent can be counted without looking.
+            let count = waiting_in_sockets(pid).unwrap_or_else(|| child.untaken.handles());
+            (count > 0).then_some((*id, count))
+        });
+        self.stalled.worker = found.max_by_key(|(_, count)| *count);
+    }
+
+    /// The system refuses to write to that worker.
+    pub(super) fn stall(&mut self, worker: WorkerId, error: &io::Error) {
+        let now = self.clock.now();
+        if !std::mem::replace(&mut self.stalled.active, true) {
+            self.stalled.pause = FIRST_PAUSE;
+            self.hand_off_pauses += 1;
+            self.machine.handle_input(now, Input::HandOffsPaused { paused: true });
+            self.look_up_holder(now);
+        }
+        self.stalled.workers.insert(worker);
+        self.stalled.error = Errno::from_io_error(error).or(self.stalled.error);
+        let again = now + self.stalled.pause;
+        self.stalled.again.get_or_insert(again);
+    }
+
+    /// Whoever was refused is tried again, if that is due; the next pause is longer.
+    pub(super) fn retry_stalled(&mut self, now: Mono) {
+        if self.stalled.again.is_none_or(|at| at > now) {
+            return;
+        }
+        self.stalled.again = None;
+        self.stalled.pause = (self.stalled.pause * 2).min(LONGEST_PAUSE);
+        let before = std::mem::take(&mut self.stalled.workers);
+        for worker in &before {
+            self.unflushed.insert(*worker);
+        }
+        self.settle();
+        if self.stalled.workers.is_empty() {
+            self.stalled.active = false;
+            self.machine.handle_input(now, Input::HandOffsPaused { paused: false });
+        }
+    }
+
+    /// How many descriptors a worker may leave unread. All of them together stay below what may be in flight.
+    fn allowed_untaken(&self) -> u64 {
+        4 * u64::from(self.machine.window_limit()).max(2)
+    }
+
+    /// Whether nothing is to be written to that worker now, as it leaves unread what it has.
+    pub(super) fn holds_back(&mut self, worker: WorkerId) -> bool {
+        use super::untaken::Verdict;
+
+        let allowed = self.allowed_untaken();
+        if !self.children.get(&worker).is_some_and(|child| child.untaken.is_much(allowed)) {
+            return false;
+        }
+        let now = self.clock.now();
+        let in_flight = self.machine.worker(worker).map_or(0, |state| u64::from(state.in_flight));
+        let Some(child) = self.children.get_mut(&worker) else { return false };
+        let unread = child.channel().and_then(|channel| super::unread::memory(&*channel));
+        // Where the system does not tell nothing can be held against it.
+        let unread = unread.unwrap_or(0);
+        // One more may be a listener, or a user's: they are answered one after the other.
+        match child.untaken.look(now, unread, in_flight + 1, allowed) {
+            Verdict::Write => {
+                child.look_again = None;
+                false
+            }
+            Verdict::Hold => {
+                self.look_later(worker);
+                true
+            }
+            Verdict::Close { handles, answered } => {
+                self.fail_channel(worker, crate::WorkerError::LeavesUnread { handles, answered });
+                true
+            }
+        }
+    }
+}
+
+/// How many descriptors wait in a process's Unix sockets, if the system tells (Linux 5.11 and later).
+#[cfg(target_os = "linux")]
+fn waiting_in_sockets(pid: u32) -> Option<u64> {
+    let mut found = None;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.take(LOOKED_AT).flatten() {
+        let Ok(info) = std::fs::read_to_string(entry.path()) else { continue };
+        let count = info.lines().find_map(|line| line.strip_prefix("scm_fds:"));
+        if let Some(count) = count.and_then(|count| count.trim().parse::<u64>().ok()) {
+            *found.get_or_insert(0) += count;
+        }
+    }
+    found
+}
+
+#[cfg(not(target_os = "linux"))]
+fn waiting_in_sockets(_pid: u32) -> Option<u64> {
+    None
+}
