@@ -3,12 +3,22 @@
 #[cfg(target_os = "linux")]
 mod affinity;
 mod agent;
+mod aside;
 #[cfg(target_os = "linux")]
 mod becoming;
 mod before_exec;
+#[cfg(target_os = "linux")]
+mod binder;
+#[cfg(not(target_os = "linux"))]
+#[path = "binder/elsewhere.rs"]
+mod binder;
 mod child;
 mod clock;
 mod control_socket;
+#[cfg(target_os = "linux")]
+mod credentials;
+mod exec;
+mod fork;
 mod inherited;
 mod inspect;
 mod kernel;
@@ -18,6 +28,7 @@ mod process;
 mod program;
 mod remote;
 mod requests;
+mod rights;
 mod runtime;
 mod send;
 mod serve;
@@ -25,6 +36,7 @@ mod signals;
 mod socket_file;
 mod sorted;
 mod spawn;
+mod starting;
 mod state;
 mod tokens;
 mod tree;
@@ -45,7 +57,7 @@ use cluster_proto::Requests;
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::io::Errno;
-use rustix::process::Rlimit;
+use rustix::process::{Pid, Rlimit};
 
 pub(crate) use clock::Clock;
 pub(crate) use control_socket::{ControlSocket, is_trusted, peer_pid};
@@ -63,10 +75,12 @@ use crate::{
     Settings, Signal, Stats, WorkerId,
 };
 use agent::{AgentFolder, Prepared};
+use binder::Binder;
 use child::Child;
 use kernel::Group;
 use process::Process;
 use remote::Calls;
+use rights::Rights;
 use serve::{Closing, Listener};
 use sorted::Sorted;
 use tokens::{Source, Tokens};
@@ -112,6 +126,8 @@ pub struct Primary {
     groups: BTreeMap<ServerId, Group>,
     /// Servers that wait for descriptors before they close.
     closing: BTreeMap<ServerId, Closing>,
+    /// Children that make sockets with workers' rights.
+    binder: Binder,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, OwnedFd>,
@@ -198,6 +214,7 @@ impl Primary {
             without_agent: BTreeSet::new(),
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
+            binder: Binder::default(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -297,30 +314,32 @@ impl Primary {
 
         let id = self.machine.next_worker();
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());
-        let mut agent = self.prepare_agent(&settings, id, &env);
+        let first_line = program::survey(&settings, &env)?;
+        let mut agent = self.prepare_agent(&settings, id, &env, first_line);
         let limit = self.descriptor_limit;
         let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
             Err(error) => {
-                // Its channel closes with this call, and at that it exits; it is waited for here,
-                // lest it stay a zombie.
-                child::abandon(spawned.pid);
+                fork::abandon(spawned.pid);
                 return Err(ForkError::Resources { what: "process descriptor", error });
             }
         };
         let pid = spawned.pid;
-        self.children.insert(id, Child::new(channel, process, settings.serialization));
+        let rights = Rights::of(&settings);
+        self.children.insert(id, Child::new(channel, process, settings.serialization, rights));
         let mut pipes = spawned.pipes.into_iter();
         let added = pipes
             .try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe))
-            .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)));
+            .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)))
+            .and_then(|()| spawned.start.map_or(Ok(()), |start| self.add_start(id, start)));
         if let Err(error) = added {
             self.children.remove(&id);
-            child::abandon(pid);
+            fork::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
         self.input(Input::Forked { worker: id, pid, slot: Some(slot) });
         self.follow_tree(id, pid, &settings);
         Ok(id)
@@ -329,9 +348,10 @@ impl Primary {
     fn watch_worker(
         &mut self,
         id: WorkerId,
-        pid: u32,
+        pid: Pid,
         channel: &mut Channel,
     ) -> io::Result<Process> {
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
         let registry = self.poll.registry();
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
@@ -344,12 +364,13 @@ impl Primary {
         settings: &Settings,
         worker: WorkerId,
         env: &[(OsString, Option<OsString>)],
+        first_line: Vec<OsString>,
     ) -> Option<Prepared> {
         if !settings.node_agent {
             return None;
         }
         let first = spawn::first_free(settings);
-        match Prepared::new(settings, env, first, &mut self.agent_folder) {
+        match Prepared::new(settings, env, first, first_line, &mut self.agent_folder) {
             Ok(None) => {
                 self.without_agent.insert(worker);
                 None
@@ -629,14 +650,17 @@ impl Primary {
         let closing = self.closing.values().map(|closing| closing.again).min();
         let requests = self.requests.poll_timeout();
         let trees = self.trees.poll_timeout();
+        let (binder, starts) = (self.binder.poll_timeout(), self.starts_due());
         let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again, trees];
-        let at = due.into_iter().flatten().min()?;
+        let due = due.into_iter().chain([binder, starts]);
+        let at = due.flatten().min()?;
         Some(self.clock.until(at))
     }
 
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
         let over = self.machine.is_empty() && self.closing.is_empty() && self.trees.is_idle();
+        let over = over && self.binder.is_idle();
         over && !self.calls.has_remotes()
     }
 
@@ -676,6 +700,8 @@ impl Primary {
         }
         self.pending.give_back(sources);
         self.close_due(now);
+        self.end_late_jobs(now);
+        self.end_late_starts(now);
         // An answer that has just come is in time.
         self.end_overdue_requests(now);
         self.machine.handle_timeout(self.clock.now());
@@ -710,6 +736,18 @@ impl Primary {
             Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
             Source::Agent(worker) => self.read_agent(now, worker),
             Source::Listener(server) => self.accept(now, server),
+            Source::Start(worker) => {
+                self.read_start(worker);
+                false
+            }
+            Source::Binder(id) => {
+                self.read_binder(id);
+                false
+            }
+            Source::BinderEnd(id) => {
+                self.reap_binder(id);
+                false
+            }
             Source::Watched(id) => {
                 self.readable.insert(id);
                 false
