@@ -8,7 +8,10 @@
 //! Attacks write to the channel themselves, without `cluster-worker`, so that they can send anything. Each
 //! kind has a file of its own beside this one.
 
+mod asking;
 mod channel;
+mod paths;
+mod privileges;
 mod serve;
 
 use std::error::Error;
@@ -36,12 +39,15 @@ fn main() -> ExitCode {
 }
 
 /// Carries out an attack; the process ends when it returns.
-fn carry_out(attack: &str, _options: &[String]) -> Outcome {
+fn carry_out(attack: &str, options: &[String]) -> Outcome {
     let channel = RawChannel::open()?;
     channel.say_online()?;
     match attack {
         // The control run: it does nothing until the primary closes the channel.
         "silent" => channel.read_to_end(),
+        "listens" => asking::listen_on_each(channel, options),
+        "paths" => paths::swap(channel, options),
+        "privileges" => privileges::tell(channel),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
 }

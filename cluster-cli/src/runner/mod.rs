@@ -376,7 +376,8 @@ impl Runner {
             }
             Event::Listening { .. } => self.cannot_listen = None,
             Event::ListenFailed { address, error, .. } => {
-                let advice = advice(Place::of(&address), &error);
+                let settings = self.cluster.primary().settings();
+                let advice = advice(Place::of(&address, settings), &error);
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
             }
             _ => {}
