@@ -59,8 +59,8 @@ fn a_worker_of_another_user_has_none_of_roots() {
     }
     let stage = Stage::new("dropped-capabilities");
     for options in [&[][..], &["--inh-caps=+net_bind_service,+net_raw"]] {
-        let run = setpriv(options, &stage.run(&[], "privileges", &[]));
-        let cluster = Cluster::start(&mut { run });
+        let mut run = setpriv(options, &stage.run(&[], "privileges", &[]));
+        let cluster = Cluster::start(&mut run);
         assert_none(&cluster);
         let said = cluster.out.all();
         let has = |what: &str| said.iter().any(|line| line.ends_with(what));
@@ -90,7 +90,7 @@ fn ambient_capabilities_stay_with_the_primary() {
     ];
     for keeps in [false, true] {
         let mut run = Command::new(&program);
-        run.args(["run", "-n", "2", "--ready", "online"]);
+        run.args(["run", "-n", "2", "--ready", "online", "--grace", "1s"]);
         run.args(keeps.then_some("--keep-capabilities"));
         run.arg(&stage.program).args(["privileges", "127.0.0.1:0"]);
         run.env("XDG_RUNTIME_DIR", &runtime.0);

@@ -16,7 +16,7 @@ use hostile::UnderAttack;
 use rustix::process::Signal;
 use support::{Cluster, eventually};
 
-/// How often the worker tries. Before sockets were made with its own rights some ten tries sufficed.
+/// How often the worker tries.
 const TRIES: &str = "400";
 
 /// Mode, owner and group.
@@ -48,12 +48,9 @@ fn a_worker_that_swaps_paths_changes_and_removes_nothing_of_roots() {
     std::fs::create_dir(&secrets).unwrap();
     open_to_all(&secrets);
     let precious = stage.folder.file("secrets/precious", "secret", 0o600);
-    let attack = stage.run(
-        &[],
-        "paths",
-        &[own.to_str().unwrap(), precious.to_str().unwrap(), TRIES],
-    );
-    let trial = UnderAttack::of(Cluster::start(&mut { attack }));
+    let arguments = [own.to_str().unwrap(), precious.to_str().unwrap(), TRIES];
+    let mut attack = stage.run(&[], "paths", &arguments);
+    let trial = UnderAttack::of(Cluster::start(&mut attack));
     let line = trial.cluster.out.wait_for(1, |line| line.contains("tried "))[0].clone();
     assert!(!line.contains(": 0 sockets"), "it never came to a socket: {line}");
     assert_eq!(found(&precious), (0o600, 0, 0), "{line}");

@@ -36,8 +36,8 @@ fn privileged_ports_are_refused_unless_they_are_granted() {
     let (tcp, udp) = (format!("tcp:{port}"), format!("udp:{port}"));
     for placement in ["handoff", "shared", "kernel"] {
         let options = ["--placement", placement];
-        let attack = stage.run(&options, "listens", &[&tcp, &udp, "tcp:0", "udp:0"]);
-        let cluster = Cluster::start(&mut { attack });
+        let mut attack = stage.run(&options, "listens", &[&tcp, &udp, "tcp:0", "udp:0"]);
+        let cluster = Cluster::start(&mut attack);
         cluster.out.wait_for(1, |line| line.contains("asked for all"));
         let said = cluster.out.all();
         let has = |what: &str| said.iter().any(|line| line.ends_with(what));

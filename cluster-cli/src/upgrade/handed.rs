@@ -31,6 +31,8 @@ pub(crate) struct Handed {
     pub(crate) version: String,
     /// The program that wrote it, to go back to.
     pub(crate) program: Option<RawFd>,
+    /// The program that is executed, if its interpreter has to read it.
+    pub(crate) executed: Option<RawFd>,
     /// Where programs are taken from: that of an image that was gone back to has no place of its own.
     pub(crate) path: Option<Hex>,
     /// Upgrades so far, without this one.
@@ -188,7 +190,8 @@ impl Handed {
         let sockets = self.sockets.iter().map(|socket| socket.descriptor);
         let sockets = sockets.chain(self.sockets.iter().filter_map(|socket| socket.folder));
         let notify = self.notify.iter().map(|(descriptor, _)| *descriptor);
-        parts.chain(sockets).chain(notify).chain(self.http).chain(self.program)
+        let programs = self.program.into_iter().chain(self.executed);
+        parts.chain(sockets).chain(notify).chain(self.http).chain(programs)
     }
 }
 

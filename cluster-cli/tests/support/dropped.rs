@@ -48,7 +48,8 @@ impl Stage {
     pub fn run(&self, options: &[&str], attack: &str, arguments: &[&str]) -> Command {
         let mut command = cluster();
         command.args(["run", "-n", "2", "--ready", "online"]);
-        command.args(["--uid", "65534", "--gid", "65534"]).args(options);
+        // Attacks do not leave when they are asked to.
+        command.args(["--grace", "1s", "--uid", "65534", "--gid", "65534"]).args(options);
         command.arg(&self.program).args([attack, "127.0.0.1:0"]).args(arguments);
         command
     }

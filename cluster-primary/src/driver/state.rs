@@ -99,6 +99,8 @@ impl Primary {
         if let Some(folder) = &mut self.agent_folder {
             folder.keep();
         }
+        // Its children are the other's.
+        self.binder = Binder::default();
     }
 
     /// What is to be written of it.
