@@ -55,7 +55,11 @@ fn a_worker_that_swaps_paths_changes_and_removes_nothing_of_roots() {
     assert!(!line.contains(": 0 sockets"), "it never came to a socket: {line}");
     assert_eq!(found(&precious), (0o600, 0, 0), "{line}");
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "secret");
-    assert_eq!(std::fs::read_dir(&secrets).unwrap().count(), 1, "nothing was added to root's folder");
+    assert_eq!(
+        std::fs::read_dir(&secrets).unwrap().count(),
+        1,
+        "nothing was added to root's folder"
+    );
     assert_no_socket_of_root(&stage.folder.0);
     let cluster = trial.survived();
     cluster.end();
@@ -79,7 +83,8 @@ fn a_worker_gets_a_socket_where_its_user_could_make_one_and_nowhere_else() {
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
     let at = |path: &Path| format!("unix:{}", path.display());
     let (mine, theirs) = (own.join("mine"), roots.join("theirs"));
-    let asked = [at(&mine), at(&theirs), at(&precious), at(&dead), "abstract:cluster-rights".into()];
+    let asked =
+        [at(&mine), at(&theirs), at(&precious), at(&dead), "abstract:cluster-rights".into()];
     let arguments: Vec<_> = asked.iter().map(String::as_str).collect();
     for placement in ["handoff", "shared", "kernel"] {
         let mut run = stage.run(&["--placement", placement], "listens", &arguments);

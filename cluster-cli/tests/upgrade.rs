@@ -313,14 +313,15 @@ fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {
     replace(&program, &other);
     let (upgraded, said) = tell(&["upgrade"], &name);
     assert!(upgraded, "{said}");
-    assert!(!marker.exists() && !evil.exists(), "the other program took its place, and was not run");
+    assert!(
+        !marker.exists() && !evil.exists(),
+        "the other program took its place, and was not run"
+    );
     replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
     let (upgraded, said) = tell(&["upgrade"], &name);
     assert!(upgraded, "{said}");
     assert_eq!(comm(), before.0, "it is called as ever");
-    eventually("no descriptor is left open", || {
-        (cluster.descriptors() <= before.1).then_some(())
-    });
+    eventually("no descriptor is left open", || (cluster.descriptors() <= before.1).then_some(()));
     assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
     cluster.end();
 }

@@ -25,9 +25,7 @@ fn script(folder: &Folder, text: &str) -> PathBuf {
 
 /// Why it was not started.
 fn not_started(cluster: &mut Cluster, id: WorkerId) -> String {
-    let failed = |e: &Event| {
-        matches!(e, Event::Error { worker, error: WorkerError::Start { .. } } if *worker == id)
-    };
+    let failed = |e: &Event| matches!(e, Event::Error { worker, error: WorkerError::Start { .. } } if *worker == id);
     let Event::Error { error, .. } = cluster.until("an error", failed) else { unreachable!() };
     error.to_string()
 }

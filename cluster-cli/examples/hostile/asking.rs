@@ -39,7 +39,9 @@ impl Asking {
         let mut query = match kind {
             "unix" => json!({"address": place, "port": -1, "addressType": -1}),
             "abstract" => json!({"address": format!("\0{place}"), "port": -1, "addressType": -1}),
-            "tcp" => json!({"address": "127.0.0.1", "port": place.parse::<u16>()?, "addressType": 4}),
+            "tcp" => {
+                json!({"address": "127.0.0.1", "port": place.parse::<u16>()?, "addressType": 4})
+            }
             "udp" => {
                 json!({"address": "127.0.0.1", "port": place.parse::<u16>()?, "addressType": "udp4"})
             }

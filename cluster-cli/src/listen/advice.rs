@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use cluster_primary::{Address, Settings};
 use cluster_primary::proto::abstract_name;
+use cluster_primary::{Address, Settings};
 use rustix::io::Errno;
 
 use super::unix;

@@ -80,8 +80,12 @@ fn name(path: &Path) -> &Path {
 fn identity(folder: &OwnedFd, path: &Path) -> io::Result<Option<Identity>> {
     let found = statat(folder, name(path), AtFlags::SYMLINK_NOFOLLOW)?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ by system")]
-    let identity =
-        (found.st_dev as u64, found.st_ino as u64, found.st_mtime as i64, found.st_mtime_nsec as i64);
+    let identity = (
+        found.st_dev as u64,
+        found.st_ino as u64,
+        found.st_mtime as i64,
+        found.st_mtime_nsec as i64,
+    );
     let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
     Ok(is_socket.then_some(identity))
 }

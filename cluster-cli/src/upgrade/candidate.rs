@@ -43,8 +43,8 @@ impl Candidate {
         let readable = file.try_clone();
         let mut start = [0; 2];
         // One that cannot be read is no script either: its interpreter could not.
-        let is_script = readable
-            .is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start == *b"#!");
+        let is_script =
+            readable.is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start == *b"#!");
         let as_opened = content(&file)?;
         Ok(Self { file, is_script, as_opened })
     }
@@ -135,11 +135,7 @@ pub(super) fn execute(number: RawFd, arguments: &Texts, variables: &Texts) -> io
     }
     // SAFETY: as above; the path ends with a zero byte.
     unsafe {
-        libc::execve(
-            path.as_ptr().cast(),
-            arguments.pointers.as_ptr(),
-            variables.pointers.as_ptr(),
-        )
+        libc::execve(path.as_ptr().cast(), arguments.pointers.as_ptr(), variables.pointers.as_ptr())
     };
     io::Error::last_os_error()
 }

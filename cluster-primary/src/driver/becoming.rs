@@ -28,8 +28,7 @@ pub(super) struct Becoming {
 impl Becoming {
     pub(super) fn new(settings: &Settings, slot: u32) -> Result<Self, ForkError> {
         let cpus = settings.affinity.as_ref().map(|affinity| affinity::cpus(affinity, slot));
-        let no =
-            |errno| super::spawn::failure(settings, Step::Affinity, settings.program(), errno);
+        let no = |errno| super::spawn::failure(settings, Step::Affinity, settings.program(), errno);
         Ok(Self {
             cpus: cpus.transpose().map_err(no)?,
             waits: scheduling::gives_way(),

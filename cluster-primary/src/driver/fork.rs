@@ -26,9 +26,8 @@ pub(super) unsafe fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     // It cannot fail with a set that was in force.
     let _ = before.thread_set_mask();
     match forked? {
-        ForkResult::Parent { child } => Pid::from_raw(child.as_raw()).ok_or_else(|| {
-            io::Error::other("the system made a child without a number")
-        }),
+        ForkResult::Parent { child } => Pid::from_raw(child.as_raw())
+            .ok_or_else(|| io::Error::other("the system made a child without a number")),
         ForkResult::Child => unreachable!("it has exited"),
     }
 }

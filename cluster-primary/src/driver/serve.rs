@@ -256,8 +256,7 @@ impl Primary {
     ) {
         if let Some(rights) = self.listens_as(worker, query) {
             let (query, replace) = (Box::new(query.clone()), None);
-            return self
-                .delegate(Purpose::Server { server, query, shared, replace }, rights);
+            return self.delegate(Purpose::Server { server, query, shared, replace }, rights);
         }
         let access = self.machine.settings().socket_access;
         let bound = listen::bind(query, shared, &self.lent, &access);

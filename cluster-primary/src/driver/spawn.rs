@@ -132,11 +132,7 @@ fn start(
 
 /// The command line without the program: `exec_argv… exec args…` of an interpreter, or `args…`; behind a
 /// launcher all of it.
-fn arguments(
-    settings: &Settings,
-    inspect: Option<u16>,
-    agent: Option<&Prepared>,
-) -> Vec<OsString> {
+fn arguments(settings: &Settings, inspect: Option<u16>, agent: Option<&Prepared>) -> Vec<OsString> {
     let mut words: Vec<OsString> = settings.launcher.iter().skip(1).cloned().collect();
     // The last one counts.
     let inspect = inspect.map(|port| OsString::from(format!("--inspect-port={port}")));

@@ -143,7 +143,8 @@ impl Primary {
             return;
         }
         let is_late = |start: &Start| start.deadline <= now;
-        let late = self.children.iter().filter(|(_, child)| child.start.as_ref().is_some_and(is_late));
+        let late =
+            self.children.iter().filter(|(_, child)| child.start.as_ref().is_some_and(is_late));
         for worker in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             // It may just have made it.
             self.read_start(worker);

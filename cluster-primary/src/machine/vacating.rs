@@ -53,11 +53,7 @@ fn unknown() -> WorkerId {
 }
 
 impl Attempt {
-    pub(super) fn first(
-        mut query: Box<ListenQuery>,
-        choice: Choice,
-        worker: WorkerId,
-    ) -> Self {
+    pub(super) fn first(mut query: Box<ListenQuery>, choice: Choice, worker: WorkerId) -> Self {
         // It is the server's; a socket needs none.
         query.data = Value::Null;
         Self { query, choice, at: None, until: None, worker }

@@ -37,14 +37,30 @@ const ANSWER: i32 = 3;
 
 /// What the child is to do, made ready.
 pub(super) enum Recipe {
-    Tcp { addresses: Addresses, bits: u32, backlog: Option<i32> },
-    Udp { addresses: Addresses, bits: u32 },
+    Tcp {
+        addresses: Addresses,
+        bits: u32,
+        backlog: Option<i32>,
+    },
+    Udp {
+        addresses: Addresses,
+        bits: u32,
+    },
     /// The sockets that a group begins with.
-    Group { addresses: Addresses, options: GroupOptions },
+    Group {
+        addresses: Addresses,
+        options: GroupOptions,
+    },
     /// One more of them.
-    Slot { address: SocketAddr, options: GroupOptions },
+    Slot {
+        address: SocketAddr,
+        options: GroupOptions,
+    },
     Path(PathRecipe),
-    Abstract { name: SocketAddrUnix, backlog: Option<i32> },
+    Abstract {
+        name: SocketAddrUnix,
+        backlog: Option<i32>,
+    },
     /// Remove files of sockets.
     Remove(Vec<(CString, Identity)>),
 }
@@ -172,7 +188,8 @@ impl PathRecipe {
     fn replace(&self, fd: &OwnedFd) -> Result<(), Failure> {
         let (file, found) = find(&self.path)?;
         let is_ours = is_socket(&found) && found.st_uid == geteuid().as_raw();
-        let is_dead = || self.replace == Some(identity(&found)) || is_ours && is_dead(&self.address);
+        let is_dead =
+            || self.replace == Some(identity(&found)) || is_ours && is_dead(&self.address);
         if !is_dead() || !remove(&self.path, identity(&found)) {
             return Err(Failure { errno: Errno::ADDRINUSE, in_the_way: Some(file) });
         }

@@ -198,10 +198,9 @@ impl Primary {
                 let access = self.machine.settings().socket_access;
                 Recipe::of(query, *shared, &access, *replace)?
             }
-            Purpose::Group { query, .. } => Recipe::Group {
-                addresses: Addresses::of(query)?,
-                options: GroupOptions::of(query),
-            },
+            Purpose::Group { query, .. } => {
+                Recipe::Group { addresses: Addresses::of(query)?, options: GroupOptions::of(query) }
+            }
             Purpose::Slot { server, slot } => {
                 let group = self.groups.get(server).ok_or(Errno::BADF)?;
                 match group.needs_socket(*slot)? {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::super::agent::{AgentPipes, AgentPipesState};
 use super::super::process::Process;
 use super::super::rights::Rights;
-use super::super::starting::{Start, StartState};
 use super::super::send::SendsState;
+use super::super::starting::{Start, StartState};
 use super::super::tokens::{Source, Tokens};
 use super::Child;
 use crate::WorkerId;
@@ -104,7 +104,8 @@ impl ChildState {
         let pipes = pipes.collect::<Result<_, StateError>>()?;
         let agent = self.agent.take().map(|agent| AgentPipes::from_state(agent, arriving));
         let agent = agent.transpose()?;
-        let start = self.start.take().map(|start| Start::from_state(start, arriving)).transpose()?;
+        let start =
+            self.start.take().map(|start| Start::from_state(start, arriving)).transpose()?;
         Ok(Unpacked { state: self, channel, pipes, agent, start })
     }
 }

@@ -104,9 +104,10 @@ impl Primary {
         slot: u32,
         socket: Result<Option<OwnedFd>, Errno>,
     ) {
-        let opened = self.groups.get_mut(&server).map(|group| {
-            (group.choice(), socket.and_then(|socket| group.slot_with(slot, socket)))
-        });
+        let opened = self
+            .groups
+            .get_mut(&server)
+            .map(|group| (group.choice(), socket.and_then(|socket| group.slot_with(slot, socket))));
         self.take_slot(server, slot, opened);
     }
 
