@@ -87,7 +87,7 @@ impl Report {
             };
             self.know(primary, worker, pid);
         }
-        self.log(event);
+        self.log(primary, event);
         if let Event::Exit { worker, .. } = event
             && let Some(known) = self.0.known.borrow_mut().get_mut(worker)
         {
@@ -142,7 +142,7 @@ impl Report {
         (author.and_then(|author| author.slot), worker.0, author.map(|author| author.pid))
     }
 
-    fn log(&self, event: &Event) {
+    fn log(&self, primary: &Primary, event: &Event) {
         let name = |worker: &WorkerId| match self.author(*worker) {
             Some(author) => format!("worker {worker} (pid {})", author.pid),
             None => format!("worker {worker}"),
@@ -177,7 +177,7 @@ impl Report {
             }
             Event::ListenFailed { worker: id, address, error, .. } => {
                 let (slot, worker, pid) = self.about(*id);
-                let advice = advice(Place::of(address), error);
+                let advice = advice(Place::of(address, primary.settings()), error);
                 error!(
                     slot,
                     worker,

@@ -34,6 +34,7 @@ fn options(handed: &Handed) -> io::Result<Resolved> {
 
 /// Goes on. If that cannot be, the image before is executed again.
 pub(crate) fn resume(mut args: Run, inherited: Inherited) -> ExitCode {
+    upgrade::restore_name();
     args.directory = Directory::take_up(inherited.handed.directory.as_ref());
     let options = match options(&inherited.handed) {
         Ok(options) => options,

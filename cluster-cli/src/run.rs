@@ -233,6 +233,9 @@ pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     settings.gid = options.privileges.gid.as_ref().map(|group| group.id);
     let groups: Vec<_> = options.privileges.groups.iter().map(|group| group.id).collect();
     settings.groups = (!groups.is_empty()).then_some(groups);
+    settings.listen_as_worker = true;
+    settings.privileged_ports = options.privileged_ports();
+    settings.keep_capabilities = options.privileges.keep_capabilities;
     settings.no_new_privs = options.privileges.no_new_privs;
     settings.affinity = match options.privileges.affinity {
         config::Affinity::Free => None,

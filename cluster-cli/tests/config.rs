@@ -103,7 +103,7 @@ cluster: error: FILE:1:1: there is no option colour
   = there are workers, exec-path, exec-arg, cwd, env, serialization, policy, placement, \
 give-way, backoff-first, backoff-max, max-failures, failure-period, stable-after, replace-disconnected, ready, \
 ready-timeout, min-ready-time, batch, hang-after, hang-replace, max-memory, max-age, max-connections, recycle-jitter, listen, \
-keep-listeners, socket-mode, socket-owner, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, no-new-privs, \
+keep-listeners, socket-mode, socket-owner, demo-listen, node-agent, stop-signal, stop-message, drain-timeout, grace, kill-after, keep-detached, drain-delay, uid, gid, groups, privileged-ports, keep-capabilities, no-new-privs, \
 affinity, http, http-host, output, log-format, log-level, log-connections, json, control, name, program
 ",
     );
@@ -492,6 +492,7 @@ grace = "10s"
 kill-after = "5s"
 keep-detached = false
 drain-delay = "0s"
+keep-capabilities = false
 no-new-privs = false
 affinity = "false"
 output = "prefix"
@@ -584,6 +585,8 @@ keep-detached = true
 drain-delay = "5s"
 uid = 0
 groups = ["root", 5]
+privileged-ports = [80, 443]
+keep-capabilities = true
 no-new-privs = true
 affinity = true
 http = "0.0.0.0:9090"
@@ -641,6 +644,8 @@ drain-delay = "5s"
 uid = "0"
 gid = "0"
 groups = ["root", "5"]
+privileged-ports = [80, 443]
+keep-capabilities = true
 no-new-privs = true
 affinity = "slot"
 http = "0.0.0.0:9090"

@@ -145,7 +145,7 @@ fn a_program_that_is_no_good_is_found_out_and_the_old_one_goes_on() {
     for (text, why) in [
         ("#!/bin/sh\necho it is broken\nexit 3\n", "it is broken"),
         ("#!/nowhere/at/all\n", "No such file"),
-        ("not a program", "not found"),
+        ("not a program", "it is no program for this system"),
     ] {
         let bad = folder.0.join("bad");
         std::fs::write(&bad, text).unwrap();
@@ -243,6 +243,85 @@ fn a_program_that_is_another_is_not_gone_over_to() {
     std::fs::remove_file(&program).unwrap();
     let (good, said) = tell(&["upgrade"], &name);
     assert!(!good && said.contains("cannot execute ") && said.contains("No such file"), "{said}");
+    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    cluster.end();
+}
+
+/// What is executed is what was tried, and no shell.
+#[test]
+fn a_program_that_misbehaves_in_its_trial_is_not_gone_over_to() {
+    let name = name("misbehaves");
+    let folder = Folder::new("misbehaves");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    cluster.listening(1);
+    let (other, marker) = (folder.0.join("other"), folder.0.join("marker"));
+    let real = env!("CARGO_BIN_EXE_cluster");
+    let good = "echo 'cluster: this program can go on'";
+    let pid = folder.0.join("pid");
+    let (touched, left) = (marker.display(), pid.display());
+    let own = program.display();
+    for (text, wanted) in [
+        // A shell would run it.
+        (format!("touch '{touched}'\n{good}\n"), "it is no program for this system"),
+        (format!("#!/bin/sh\n'{real}' \"$@\"\n"), "it was started as a child by another program"),
+        (
+            format!("#!/bin/sh\nsleep 600 >/dev/null 2>&1 &\necho $! >'{left}'\n{good}\n"),
+            "it left processes behind",
+        ),
+        (format!("#!/bin/sh\necho '# more' >>'{own}'\n{good}\n"), "was changed during its trial"),
+    ] {
+        std::fs::write(&other, &text).unwrap();
+        replace(&program, &other);
+        let (upgraded, said) = tell(&["upgrade"], &name);
+        assert!(!upgraded && said.contains(wanted), "{text}: {said}");
+    }
+    assert!(!marker.exists(), "a shell has run what is no program");
+    let left: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    eventually("what was left behind has ended", || {
+        matches!(support::state(left), None | Some('Z')).then_some(())
+    });
+    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    cluster.end();
+}
+
+/// A script that makes itself `cluster` is one, whatever it does to its path meanwhile.
+#[test]
+fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {
+    let name = name("swapped");
+    let folder = Folder::new("swapped");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    cluster.listening(1);
+    let comm = || std::fs::read_to_string(format!("/proc/{}/comm", cluster.pid())).unwrap();
+    let before = (comm(), cluster.descriptors());
+    let (other, evil, marker) =
+        (folder.0.join("other"), folder.0.join("evil"), folder.0.join("marker"));
+    std::fs::write(&evil, format!("#!/bin/sh\ntouch '{}'\n", marker.display())).unwrap();
+    std::fs::set_permissions(&evil, PermissionsExt::from_mode(0o755)).unwrap();
+    let text = format!(
+        "#!/bin/sh\nmv '{}' '{}' 2>/dev/null\nexec '{}' \"$@\"\n",
+        evil.display(),
+        program.display(),
+        env!("CARGO_BIN_EXE_cluster"),
+    );
+    std::fs::write(&other, text).unwrap();
+    replace(&program, &other);
+    let (upgraded, said) = tell(&["upgrade"], &name);
+    assert!(upgraded, "{said}");
+    assert!(
+        !marker.exists() && !evil.exists(),
+        "the other program took its place, and was not run"
+    );
+    replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
+    let (upgraded, said) = tell(&["upgrade"], &name);
+    assert!(upgraded, "{said}");
+    assert_eq!(comm(), before.0, "it is called as ever");
+    eventually("no descriptor is left open", || (cluster.descriptors() <= before.1).then_some(()));
     assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
     cluster.end();
 }

@@ -299,6 +299,13 @@ pub enum WorkerError {
         /// The system call.
         call: &'static str,
     },
+    /// Its process was forked and does not execute its program: it could not, or took longer than
+    /// [`Limits::start_timeout`](crate::Limits::start_timeout). That it ends follows. (What fails at once
+    /// is a [`ForkError`].)
+    Start {
+        /// Why.
+        what: String,
+    },
     /// A message to it could not be sent.
     Send {
         /// Why.
@@ -323,6 +330,7 @@ impl WorkerError {
             Self::StrayAck { .. } => "ERR_IPC_STRAY_ACK",
             Self::Agent { .. } => "ERR_AGENT",
             Self::BlocksPrimary { .. } => "ERR_BLOCKS_PRIMARY",
+            Self::Start { .. } => "ERR_START",
             Self::Send { .. } => "ERR_IPC_SEND",
             Self::LeavesUnread { .. } => "ERR_IPC_UNREAD",
         }
@@ -333,6 +341,7 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel { what } => write!(f, "its channel was closed: {what}"),
+            Self::Start { what } => write!(f, "it was not started: {what}"),
             Self::Agent { what } => write!(f, "it goes on without its agent: {what}"),
             Self::TooDeep => {
                 f.write_str("a message of its nests deeper than 127 levels, and is lost")

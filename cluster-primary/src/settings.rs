@@ -58,6 +58,10 @@ pub struct Settings {
     /// The supplementary groups that the worker is in (`setgroups(2)`). Default: none where a `uid`
     /// or `gid` is set, if that is permitted, as in Node; else the primary's. On Linux only.
     pub groups: Option<Vec<u32>>,
+    /// Whether the worker keeps the primary's ambient and inheritable capabilities, as Node's workers
+    /// do (systemd's `AmbientCapabilities=` sets them). Without, a worker that does not run as root has
+    /// no capability but what the file of its program gives it. On Linux only. Default: yes.
+    pub keep_capabilities: bool,
     /// Whether the worker, and whatever it starts, can have no more privileges than it is given
     /// (`PR_SET_NO_NEW_PRIVS`): executing `sudo`, say, gives it none. On Linux only. Default: no.
     pub no_new_privs: bool,
@@ -98,6 +102,19 @@ pub struct Settings {
     /// Whether each connection that a worker took from the primary is told as
     /// [`Event::Taken`](crate::Event::Taken): for whoever looks for one that was lost. Default: no.
     pub report_connections: bool,
+    /// Whether the sockets that a worker asks for are made with the worker's rights where it has another
+    /// `uid`, `gid` or other `groups` than the primary: a child process that has taken them on binds the
+    /// socket and returns it, and removes the file of a Unix-domain socket when its server closes. So a
+    /// worker gets no path and no port that its own user could not have. On Linux only.
+    ///
+    /// Default: no, as in Node, where the primary makes them with its own rights: a primary that runs as
+    /// root then creates, changes and removes files of sockets wherever a worker says, and binds any
+    /// port. Set it unless the workers are trusted with that.
+    pub listen_as_worker: bool,
+    /// Ports that the primary binds with its own rights for workers that ask for them, although
+    /// [`listen_as_worker`](Self::listen_as_worker) is set: those below 1024 that workers of another
+    /// user need. Default: none.
+    pub privileged_ports: Vec<u16>,
     /// Whose the files of Unix-domain sockets are that workers listen on, and who may connect to them.
     /// Sockets that are open already keep theirs. Default: as the system makes them.
     pub socket_access: SocketAccess,
@@ -121,6 +138,7 @@ impl Default for Settings {
             uid: None,
             gid: None,
             groups: None,
+            keep_capabilities: true,
             no_new_privs: false,
             affinity: None,
             die_with_primary: false,
@@ -135,6 +153,8 @@ impl Default for Settings {
             policy: PolicyName::RoundRobin,
             keep_listeners: false,
             report_connections: false,
+            listen_as_worker: false,
+            privileged_ports: Vec::new(),
             socket_access: SocketAccess::default(),
             limits: Limits::default(),
         }
@@ -447,6 +467,11 @@ pub struct Limits {
     pub max_window: u32,
     /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
     pub accept_pause: Duration,
+    /// How long a worker may take until it executes its program: on a file system that does not answer
+    /// that never happens. Beyond, it is killed, and
+    /// [`WorkerError::Start`](crate::WorkerError::Start) says why. Default 30 s.
+    #[serde(skip_serializing_if = "is_usual_start")]
+    pub start_timeout: Duration,
     /// How often the accept queues of [`Placement::Kernel`] are looked at while anything waits
     /// there; ten times as rarely while nothing does. Default 100 ms.
     pub queue_watch: Duration,
@@ -465,6 +490,14 @@ pub struct Limits {
     pub unresponsive_after: Option<Duration>,
 }
 
+/// [`Limits::start_timeout`] unless it is set.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is as ever is written down as by earlier versions.
+fn is_usual_start(timeout: &Duration) -> bool {
+    *timeout == START_TIMEOUT
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -478,6 +511,7 @@ impl Default for Limits {
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),
+            start_timeout: START_TIMEOUT,
             queue_watch: Duration::from_millis(100),
             stuck_after: Duration::from_secs(1),
             unresponsive_after: None,

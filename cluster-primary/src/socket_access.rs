@@ -1,10 +1,10 @@
 //! Who may connect to Unix-domain sockets: the owner and the mode of their files.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Gid, Mode, RawMode, Stat, Uid, fchmod};
+use rustix::fs::{CWD, FileType, Gid, Mode, RawMode, Stat, Uid, fchmod};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +43,19 @@ impl SocketAccess {
     /// # Errors
     /// If it is something else than that, or may not be changed.
     pub fn apply(&self, path: &Path) -> io::Result<()> {
+        self.apply_in(CWD, path)
+    }
+
+    /// As [`apply`](Self::apply), of a file with that name in a folder that is held open: whatever is done
+    /// to the path that leads there.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub fn apply_in(&self, folder: impl AsFd, name: &Path) -> io::Result<()> {
         if self.is_default() {
             return Ok(());
         }
-        let (file, _) = own_socket(path)?;
+        let (file, _) = own_socket(folder.as_fd(), name)?;
         // The mode first: who gives a file away may not change it any more.
         if let Some(mode) = self.permissions() {
             file.set_mode(mode)?;
@@ -63,7 +72,7 @@ impl SocketAccess {
 
     /// Adds permissions to those that the file of a socket has that was just bound.
     pub(crate) fn add(path: &Path, permissions: u32) -> io::Result<()> {
-        let (file, found) = own_socket(path)?;
+        let (file, found) = own_socket(CWD, path)?;
         let more = Mode::from_raw_mode((permissions & PERMISSIONS) as RawMode);
         Ok(file.set_mode(Mode::from_raw_mode(found.st_mode) | more)?)
     }
@@ -75,8 +84,11 @@ impl SocketAccess {
 }
 
 /// The file at that path, if it is a socket's, and this user's.
-fn own_socket(path: &Path) -> rustix::io::Result<(sys::File, Stat)> {
-    let file = sys::File::find(path)?;
+fn own_socket<'a>(
+    folder: BorrowedFd<'a>,
+    path: &Path,
+) -> rustix::io::Result<(sys::File<'a>, Stat)> {
+    let file = sys::File::find(folder, path)?;
     let found = file.stat()?;
     let is_own = FileType::from_raw_mode(found.st_mode) == FileType::Socket
         && found.st_uid == rustix::process::geteuid().as_raw();
@@ -85,19 +97,21 @@ fn own_socket(path: &Path) -> rustix::io::Result<(sys::File, Stat)> {
 
 #[cfg(target_os = "linux")]
 mod sys {
-    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::marker::PhantomData;
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
     use std::path::Path;
 
-    use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fstat, open};
+    use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fstat, openat};
     use rustix::io::Result;
 
     /// The file itself, whatever stands at its path later.
-    pub(super) struct File(OwnedFd);
+    pub(super) struct File<'a>(OwnedFd, PhantomData<BorrowedFd<'a>>);
 
-    impl File {
-        pub(super) fn find(path: &Path) -> Result<Self> {
+    impl<'a> File<'a> {
+        pub(super) fn find(folder: BorrowedFd<'a>, path: &Path) -> Result<Self> {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            open(path, flags, Mode::empty()).map(Self)
+            let file = openat(folder, path, flags, Mode::empty())?;
+            Ok(Self(file, PhantomData))
         }
 
         pub(super) fn stat(&self) -> Result<Stat> {
@@ -117,29 +131,30 @@ mod sys {
 
 #[cfg(not(target_os = "linux"))]
 mod sys {
+    use std::os::fd::BorrowedFd;
     use std::path::{Path, PathBuf};
 
-    use rustix::fs::{AtFlags, CWD, Gid, Mode, Stat, Uid, chmodat, chownat, statat};
+    use rustix::fs::{AtFlags, Gid, Mode, Stat, Uid, chmodat, chownat, statat};
     use rustix::io::Result;
 
     /// The file at that path; no link is followed.
-    pub(super) struct File(PathBuf);
+    pub(super) struct File<'a>(BorrowedFd<'a>, PathBuf);
 
-    impl File {
-        pub(super) fn find(path: &Path) -> Result<Self> {
-            Ok(Self(path.to_owned()))
+    impl<'a> File<'a> {
+        pub(super) fn find(folder: BorrowedFd<'a>, path: &Path) -> Result<Self> {
+            Ok(Self(folder, path.to_owned()))
         }
 
         pub(super) fn stat(&self) -> Result<Stat> {
-            statat(CWD, &self.0, AtFlags::SYMLINK_NOFOLLOW)
+            statat(self.0, &self.1, AtFlags::SYMLINK_NOFOLLOW)
         }
 
         pub(super) fn set_mode(&self, mode: Mode) -> Result<()> {
-            chmodat(CWD, &self.0, mode, AtFlags::SYMLINK_NOFOLLOW)
+            chmodat(self.0, &self.1, mode, AtFlags::SYMLINK_NOFOLLOW)
         }
 
         pub(super) fn set_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> Result<()> {
-            chownat(CWD, &self.0, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            chownat(self.0, &self.1, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
         }
     }
 }

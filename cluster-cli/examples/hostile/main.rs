@@ -8,6 +8,7 @@
 //! Attacks write to the channel themselves, without `cluster-worker`, so that they can send anything. Each
 //! kind has a file of its own beside this one.
 
+mod asking;
 mod channel;
 mod descriptors;
 mod listeners;
@@ -16,7 +17,10 @@ mod messages;
 mod in_flight;
 mod listens;
 mod names;
+mod paths;
+mod privileges;
 mod serve;
+mod stops;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -31,8 +35,13 @@ fn main() -> ExitCode {
         eprintln!("usage: hostile ATTACK ADDRESS [OPTION…]");
         return ExitCode::FAILURE;
     };
-    let is_first = std::env::var("CLUSTER_SLOT").is_ok_and(|slot| slot == "1");
-    let outcome = if is_first { carry_out(attack, options) } else { serve::http(address) };
+    let slot = std::env::var("CLUSTER_SLOT").unwrap_or_default();
+    let outcome = match (slot.as_str(), attack.as_str()) {
+        ("1", attack) => carry_out(attack, options),
+        // Those that come later are stopped, and must not have connections by then.
+        (slot, "stops") if slot != "0" => carry_out("silent", &[]),
+        _ => serve::http(address),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +74,10 @@ fn carry_out(attack: &str, options: &[String]) -> Outcome {
         #[cfg(target_os = "linux")]
         "own-sockets" => in_flight::own_sockets(&channel, option(options)?.as_ref()),
         "names" => names::names(&channel, option(options)?),
+        "asks" => asking::listen_on_each(channel, options),
+        "paths" => paths::swap(channel, options),
+        "stops" => stops::stop_all(channel),
+        "privileges" => privileges::tell(channel),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
 }

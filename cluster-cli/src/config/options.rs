@@ -340,6 +340,26 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::list")]
     pub(crate) groups: Vec<Group>,
 
+    /// Ports below 1024 that workers of another user (--uid, --gid, --groups) may listen on, with commas
+    /// between them. Their sockets are otherwise made with the rights of that user, on Linux; ports of
+    /// --listen are granted anyway [default: none]
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', help_heading = PRIVILEGES)]
+    #[serde(deserialize_with = "written::list")]
+    pub(crate) privileged_ports: Vec<Count<1, 65_535>>,
+
+    /// Workers keep the primary's ambient capabilities (AmbientCapabilities= of a unit; Linux only)
+    /// [default: false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        help_heading = PRIVILEGES
+    )]
+    pub(crate) keep_capabilities: Option<bool>,
+
     /// Workers cannot gain privileges by what they execute (no_new_privs; Linux only)
     /// [default: false]
     #[arg(
@@ -461,7 +481,7 @@ impl Options {
             ready ready_timeout min_ready_time batch
             hang_after hang_replace max_memory max_age max_connections recycle_jitter listen
             keep_listeners socket_mode socket_owner demo_listen node_agent stop_signal stop_message drain_timeout grace
-            kill_after keep_detached drain_delay uid gid groups no_new_privs
+            kill_after keep_detached drain_delay uid gid groups privileged_ports keep_capabilities no_new_privs
             affinity http http_host output log_format log_level log_connections json control name program
         }
     }

@@ -26,6 +26,7 @@ use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use crate::http::{AllowedHost, HttpAddress};
+use crate::listen::address::At;
 
 /// What `cluster run` does, in whole. As TOML it can be read again, to the same effect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -168,6 +169,9 @@ pub(crate) struct Privileges {
     pub(crate) gid: Option<Group>,
     #[serde(serialize_with = "shown::list", skip_serializing_if = "Vec::is_empty")]
     pub(crate) groups: Vec<Group>,
+    #[serde(serialize_with = "shown::numbers", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) privileged_ports: Vec<Count<1, 65_535>>,
+    pub(crate) keep_capabilities: bool,
     pub(crate) no_new_privs: bool,
     #[serde(serialize_with = "shown::choice")]
     pub(crate) affinity: Affinity,
@@ -239,6 +243,8 @@ pub(crate) enum Conflict {
     ControlAndName,
     /// A user whose group is not known.
     NoGroup { uid: u32 },
+    /// Ports that are granted to workers that have them anyway.
+    PrivilegedPorts,
     /// A program whose name is empty.
     EmptyProgram,
     /// An interpreter, or arguments for one, and no program.
@@ -293,6 +299,10 @@ impl fmt::Display for Conflict {
             Self::NoGroup { uid } => write!(
                 f,
                 "--uid {uid}: the system knows no such user, nor its group: say which by --gid"
+            ),
+            Self::PrivilegedPorts => f.write_str(
+                "--privileged-ports has no effect without --uid, --gid or --groups: it lets workers of \
+                 another user listen on these ports",
             ),
             Self::EmptyProgram => {
                 f.write_str("the program's name is empty: is it a variable that is not set?")
@@ -422,9 +432,16 @@ impl Options {
             },
             uid: given.uid,
             groups: given.groups,
+            privileged_ports: given.privileged_ports,
+            keep_capabilities: given.keep_capabilities.unwrap_or(false),
             no_new_privs: given.no_new_privs.unwrap_or(false),
             affinity: given.affinity.map(|one| one.0).unwrap_or_default(),
         };
+        let other_user =
+            privileges.uid.is_some() || privileges.gid.is_some() || !privileges.groups.is_empty();
+        if !privileges.privileged_ports.is_empty() && !other_user {
+            return Err(Conflict::PrivilegedPorts);
+        }
         if !given.http_host.is_empty() && given.http.is_none() {
             return Err(Conflict::HttpHostWithoutHttp);
         }
@@ -555,6 +572,16 @@ impl Resolved {
             || OFTEN_THEIRS.iter().any(|our| word == *our)
                 && self.listening.listen.is_empty()
                 && is_script()
+    }
+
+    /// Ports that workers may listen on whoever they run as.
+    pub(crate) fn privileged_ports(&self) -> Vec<u16> {
+        let granted = self.privileges.privileged_ports.iter().map(|port| port.number());
+        let listened = self.listening.listen.iter().filter_map(|at| match at.0.at {
+            At::Tcp(_, port) | At::Everywhere(port) => Some(port),
+            At::Unix(_) | At::Number(_) | At::Named(_) => None,
+        });
+        granted.chain(listened).filter(|port| *port != 0).collect()
     }
 
     /// As a file that says the same.

@@ -9,6 +9,7 @@ use cluster_primary::PolicyName;
 use serde::ser::Serializer;
 
 use super::choice::{Choice, name_of};
+use super::count::Count;
 use super::period::Period;
 use super::size::Size;
 
@@ -26,6 +27,14 @@ pub(super) fn some<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Resul
 
 pub(super) fn list<T: Display, S: Serializer>(values: &[T], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(values.iter().map(ToString::to_string))
+}
+
+/// A list of numbers, without quotes.
+pub(super) fn numbers<const LEAST: u64, const MOST: u64, S: Serializer>(
+    values: &[Count<LEAST, MOST>],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(|count| count.0))
 }
 
 /// What is not UTF-8 cannot be said in TOML.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use cluster_primary::Address;
 use cluster_primary::proto::abstract_name;
+use cluster_primary::{Address, Settings};
 use rustix::io::Errno;
 
 use super::unix;
@@ -15,14 +15,27 @@ use super::unix;
 pub(crate) enum Place<'a> {
     Port(u16),
     Path(&'a Path),
+    /// One that is bound with the rights of the workers' user.
+    WorkerPort(u16),
+    WorkerPath(&'a Path),
     /// In Linux's abstract namespace.
     Abstract,
     Descriptor,
 }
 
 impl<'a> Place<'a> {
-    /// Where a worker wanted to.
-    pub(crate) fn of(address: &'a Address) -> Self {
+    /// Where a worker wanted to, under these settings.
+    pub(crate) fn of(address: &'a Address, settings: &Settings) -> Self {
+        let other_user =
+            settings.uid.is_some() || settings.gid.is_some() || settings.groups.is_some();
+        match Self::of_address(address) {
+            Self::Port(port) if settings.listen_as_worker && other_user => Self::WorkerPort(port),
+            Self::Path(path) if settings.listen_as_worker && other_user => Self::WorkerPath(path),
+            place => place,
+        }
+    }
+
+    fn of_address(address: &'a Address) -> Self {
         match (&address.address, address.port) {
             (Some(path), Some(..0)) if abstract_name(path).is_some() => Self::Abstract,
             (Some(path), Some(..0)) => Self::Path(Path::new(path)),
@@ -49,7 +62,26 @@ fn missing_folder(path: &Path) -> String {
 }
 
 fn general(place: Place<'_>, error: &io::Error) -> &'static str {
+    let errno = Errno::from_io_error(error);
     match (place, error.kind()) {
+        (Place::WorkerPort(_) | Place::WorkerPath(_), _)
+            if matches!(errno, Some(Errno::TIMEDOUT | Errno::CANCELED)) =>
+        {
+            "; sockets are made by a process of the workers' user (--uid), which was stopped or killed \
+             before it was done: by another process of that user?"
+        }
+        (Place::WorkerPort(1..1024), ErrorKind::PermissionDenied) => {
+            "; it is bound with the rights of the workers' user: --privileged-ports lets workers listen \
+             on such a port"
+        }
+        (Place::WorkerPath(_), ErrorKind::PermissionDenied) => {
+            "; it is made with the rights of the workers' user: may that user write in the folder? (--listen \
+             unix:PATH opens a socket with the primary's)"
+        }
+        (Place::WorkerPath(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
+            "; what is there is no socket of the workers' user, or of --socket-owner: move it away, or \
+             choose another path"
+        }
         (Place::Path(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
             "; what is there is no socket of this user's: move it away, or choose another path"
         }
@@ -57,7 +89,7 @@ fn general(place: Place<'_>, error: &io::Error) -> &'static str {
             "; another program listens there (ss -lp names it): stop it, or choose another address"
         }
         (_, ErrorKind::AddrNotAvailable) => "; this machine has not that address",
-        (Place::Path(_), _) if Errno::from_io_error(error) == Some(Errno::PERM) => {
+        (Place::Path(_) | Place::WorkerPath(_), _) if errno == Some(Errno::PERM) => {
             "; to give the socket away (--socket-owner) takes root, or CAP_CHOWN; one's own groups need \
              neither"
         }
@@ -66,10 +98,10 @@ fn general(place: Place<'_>, error: &io::Error) -> &'static str {
             "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
         }
         (
-            Place::Path(_) | Place::Abstract,
+            Place::Path(_) | Place::WorkerPath(_) | Place::Abstract,
             ErrorKind::InvalidInput | ErrorKind::InvalidFilename,
         ) => "; the path of a socket has room for about a hundred bytes",
-        (Place::Port(_), _) if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
+        (Place::Port(_) | Place::WorkerPort(_), _) if errno == Some(Errno::AFNOSUPPORT) => {
             "; this system has no addresses of that family (IPv6, perhaps)"
         }
         _ => exhausted(error),
@@ -102,6 +134,12 @@ mod tests {
         assert_eq!(advice(Place::Port(8000), &denied), "");
         let said = advice(Place::Path(Path::new("/x")), &denied);
         assert!(said.contains("write in that folder"), "{said}");
+        let said = advice(Place::WorkerPort(80), &denied);
+        assert!(said.contains("--privileged-ports"), "{said}");
+        let said = advice(Place::WorkerPath(Path::new("/x")), &denied);
+        assert!(said.contains("that user write"), "{said}");
+        let said = advice(Place::WorkerPort(8000), &Errno::TIMEDOUT.into());
+        assert!(said.contains("stopped or killed"), "{said}");
         let said = advice(Place::Port(8000), &Errno::MFILE.into());
         assert!(said.contains("ulimit -n"), "{said}");
     }
@@ -114,13 +152,20 @@ mod tests {
             address_type: None,
             fd,
         };
-        assert!(matches!(Place::of(&address(None, Some(80), None)), Place::Port(80)));
-        assert!(matches!(Place::of(&address(Some("/x"), Some(-1), None)), Place::Path(_)));
+        let mut settings = Settings::new("app");
+        let port = address(None, Some(80), None);
+        let path = address(Some("/x"), Some(-1), None);
+        assert!(matches!(Place::of(&port, &settings), Place::Port(80)));
+        assert!(matches!(Place::of(&path, &settings), Place::Path(_)));
+        settings.uid = Some(1);
+        settings.listen_as_worker = true;
+        assert!(matches!(Place::of(&port, &settings), Place::WorkerPort(80)));
+        assert!(matches!(Place::of(&path, &settings), Place::WorkerPath(_)));
         let abstract_address = address(Some("/app/\0x"), Some(-1), None);
-        let abstract_name = Place::of(&abstract_address);
+        let abstract_name = Place::of(&abstract_address, &settings);
         assert!(matches!(abstract_name, Place::Abstract));
         let said = advice(abstract_name, &Errno::ADDRINUSE.into());
         assert!(said.contains("another program listens there"), "{said}");
-        assert!(matches!(Place::of(&address(None, None, Some(7))), Place::Descriptor));
+        assert!(matches!(Place::of(&address(None, None, Some(7)), &settings), Place::Descriptor));
     }
 }

@@ -23,7 +23,7 @@ use cluster_primary::{Settings, SocketAccess, Stdio};
 pub(crate) use address::Listen;
 pub(crate) use open::OpenError;
 
-use unix::SocketFile;
+pub(crate) use unix::SocketFile;
 
 /// How many sockets are passed.
 const LISTEN_FDS: &str = "LISTEN_FDS";
@@ -48,10 +48,17 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// One that is open already, with its file, if it has one.
-    pub(crate) fn open_already(name: String, at: String, fd: OwnedFd, path: Option<&Path>) -> Self {
-        // One whose file is gone has nothing to remove.
-        let file = path.and_then(|path| SocketFile::new(path).ok());
+    pub(crate) fn open_already(
+        name: String,
+        at: String,
+        fd: OwnedFd,
+        file: Option<SocketFile>,
+    ) -> Self {
         Self { name, at, fd: Arc::new(fd), file }
+    }
+
+    pub(crate) fn file(&self) -> Option<&SocketFile> {
+        self.file.as_ref()
     }
 
     /// Its file, if it made one.

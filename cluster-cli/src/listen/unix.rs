@@ -1,46 +1,93 @@
 //! Unix-domain sockets and their files.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cluster_primary::SocketAccess;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, open, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// The file of a socket that was bound here. Dropping it removes it, unless something else is there
 /// by now.
+///
+/// Its folder is held open: one of the workers' user may be swapped for a link at any time, and nothing
+/// that a link leads to is changed or removed.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
+    folder: OwnedFd,
     identity: Identity,
 }
 
-type Identity = (u64, u64, i64, i64);
+/// Device, inode, and the time of the last modification, for inodes are used again.
+pub(crate) type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.into(), identity: identity(path)? })
+    fn bound(path: &Path, folder: OwnedFd) -> io::Result<Self> {
+        let identity = identity(&folder, path)?.ok_or(Errno::INVAL)?;
+        Ok(Self { path: path.into(), folder, identity })
+    }
+
+    /// The file of that name in the folder, as it was known before.
+    pub(crate) fn known(path: &Path, folder: OwnedFd, identity: Identity) -> Self {
+        Self { path: path.into(), folder, identity }
+    }
+
+    /// The file that stands at that path now.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        Self::bound(path, folder(path)?)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    pub(crate) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            let _gone = std::fs::remove_file(&self.path);
+        if identity(&self.folder, &self.path).is_ok_and(|found| found == Some(self.identity)) {
+            // Where it cannot be removed it is replaced by the next one.
+            let _ = unlinkat(&self.folder, name(&self.path), AtFlags::empty());
         }
     }
 }
 
-/// Device, inode, and when it was made, for inodes are used again.
-fn identity(path: &Path) -> io::Result<Identity> {
-    let found = std::fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
+/// The folder of a file.
+fn folder(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    #[cfg(target_os = "linux")]
+    let flags = flags | OFlags::PATH;
+    open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())
+}
+
+fn name(path: &Path) -> &Path {
+    path.file_name().map_or(path, Path::new)
+}
+
+/// `None` if it is no socket.
+fn identity(folder: &OwnedFd, path: &Path) -> io::Result<Option<Identity>> {
+    let found = statat(folder, name(path), AtFlags::SYMLINK_NOFOLLOW)?;
+    #[allow(clippy::unnecessary_cast, reason = "the types differ by system")]
+    let identity = (
+        found.st_dev as u64,
+        found.st_ino as u64,
+        found.st_mtime as i64,
+        found.st_mtime_nsec as i64,
+    );
+    let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
+    Ok(is_socket.then_some(identity))
 }
 
 /// Binds a socket, which does not listen yet; its file has that owner and mode. What somebody left there
@@ -50,12 +97,13 @@ pub(super) fn bind(path: &Path, access: &SocketAccess) -> io::Result<(OwnedFd, S
     let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     access.before_bind(&fd);
+    let folder = folder(path)?;
     match net::bind(&fd, &address) {
-        Err(Errno::ADDRINUSE) if remove_stale(path, access) => net::bind(&fd, &address)?,
+        Err(Errno::ADDRINUSE) if remove_stale(&folder, path, access) => net::bind(&fd, &address)?,
         bound => bound?,
     }
-    let file = SocketFile::new(path)?;
-    access.apply(path)?;
+    let file = SocketFile::bound(path, folder)?;
+    access.apply_in(&file.folder, name(path))?;
     Ok((fd, file))
 }
 
@@ -73,13 +121,13 @@ pub(super) fn is_our_socket(path: &Path, access: &SocketAccess) -> bool {
 }
 
 /// Removes a socket of ours on which nobody listens any more; whether it is gone.
-fn remove_stale(path: &Path, access: &SocketAccess) -> bool {
+fn remove_stale(folder: &OwnedFd, path: &Path, access: &SocketAccess) -> bool {
     // Before the question, so that what is removed is what was asked.
-    let Ok(before) = identity(path) else { return false };
+    let Ok(Some(before)) = identity(folder, path) else { return false };
     is_our_socket(path, access)
         && is_refused(path) == Ok(true)
-        && identity(path).is_ok_and(|now| now == before)
-        && std::fs::remove_file(path).is_ok()
+        && identity(folder, path).is_ok_and(|now| now == Some(before))
+        && unlinkat(folder, name(path), AtFlags::empty()).is_ok()
 }
 
 fn is_refused(path: &Path) -> Result<bool, Errno> {

@@ -399,7 +399,8 @@ impl Runner {
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}: {limit}"));
             }
             Event::ListenFailed { address, error, .. } => {
-                let advice = advice(Place::of(&address), &error);
+                let settings = self.cluster.primary().settings();
+                let advice = advice(Place::of(&address, settings), &error);
                 self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
             }
             _ => {}

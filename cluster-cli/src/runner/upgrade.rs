@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_primary::control::{ControlServer, Order, OrderId, Refusal};
@@ -22,7 +23,7 @@ use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
 use crate::systemd::reader::NotifyReader;
 use crate::upgrade::{
-    self, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
+    self, Candidate, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
 };
 
 /// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
@@ -65,9 +66,14 @@ impl Runner {
             _ => return no("the cluster is ending"),
         }
         self.take_all();
-        let (handed, _kept) = self.handed(None)?;
+        let path = self.upgrades.program.path.clone();
+        let program = Candidate::open(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot execute {}: {error}", path.display()))
+        })?;
+        let program = Rc::new(program);
+        let (handed, _kept) = self.handed(None, &program)?;
         let paused = self.cluster.primary().pause_closing();
-        let trial = Trial::begin(&self.upgrades.program, &handed, self.cluster.now())?;
+        let trial = Trial::begin(&path, program, &handed, self.cluster.now())?;
         drop(paused);
         let watch = self.cluster.primary_mut().watch(trial.as_raw_fd())?;
         self.upgrades.trial = Some((trial, watch));
@@ -93,10 +99,11 @@ impl Runner {
         self.cluster.primary_mut().take_ready(*watch);
         let Some(verdict) = trial.poll(now) else { return };
         self.cluster.primary_mut().unwatch(*watch);
+        let program = trial.program();
         self.upgrades.trial = None;
         match verdict {
             Verdict::Good => {
-                let error = self.hand_over();
+                let error = self.hand_over(&program);
                 self.not_upgraded(&error.to_string());
             }
             Verdict::Bad(why) => self.not_upgraded(&format!("the new program is no good: {why}")),
@@ -122,17 +129,17 @@ impl Runner {
     }
 
     /// Executes the program. It returns only if that could not be.
-    fn hand_over(&mut self) -> io::Error {
+    fn hand_over(&mut self, program: &Candidate) -> io::Error {
         // A signal that comes from here on is for the next image.
         let error = match upgrade::hold_signals() {
-            Ok(()) => self.hand_over_held(),
+            Ok(()) => self.hand_over_held(program),
             Err(error) => return error,
         };
         let _released = upgrade::release_signals();
         error
     }
 
-    fn hand_over_held(&mut self) -> io::Error {
+    fn hand_over_held(&mut self, program: &Candidate) -> io::Error {
         // One that came before is for this one.
         for asked in self.signals.rest() {
             if asked != Asked::Upgrade {
@@ -156,9 +163,9 @@ impl Runner {
         self.report.finish(LAST_WORDS);
         // The next image sees to that itself.
         scheduling::give_way_no_more();
-        let ready = self.finish_closing().and_then(|()| self.handed(http.as_ref()));
+        let ready = self.finish_closing().and_then(|()| self.handed(http.as_ref(), program));
         let error = match ready {
-            Ok((handed, _kept)) => upgrade::hand_over(&self.upgrades.program, &handed),
+            Ok((handed, _kept)) => upgrade::hand_over(program, &handed),
             Err(error) => error,
         };
         // Nothing has happened.
@@ -195,7 +202,11 @@ impl Runner {
 
     /// All that is to be handed over, with the descriptors that are made for it, which are to live as
     /// long.
-    fn handed(&mut self, http: Option<&OwnedFd>) -> io::Result<(Handed, Vec<OwnedFd>)> {
+    fn handed(
+        &mut self,
+        http: Option<&OwnedFd>,
+        program: &Candidate,
+    ) -> io::Result<(Handed, Vec<OwnedFd>)> {
         let part = |frozen: cluster_primary::Frozen| {
             let descriptors = frozen.fds.iter().map(AsRawFd::as_raw_fd).collect();
             (Part { text: frozen.text, descriptors }, frozen.fds)
@@ -216,6 +227,7 @@ impl Runner {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             program: Some(self.upgrades.program.number()),
+            executed: program.stays_open(),
             path: Some(Hex::of(&self.upgrades.program.path)),
             upgrades: self.upgrades.count,
             options: kept.options.to_toml(),

@@ -1,7 +1,7 @@
 //! `execve`, forth and back.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use rustix::io::FdFlags;
 
+use super::candidate::{self, Candidate, Texts};
 use super::handed::{FAILED, Handed, Inherited, STATE, duplicate};
 
 /// The program of this process: where it was when it was started, and itself, whatever has become of
@@ -37,6 +38,20 @@ impl Program {
     }
 }
 
+/// Gives this process the name that it had: one that was executed by a descriptor is called by that's number.
+pub(crate) fn restore_name() {
+    #[cfg(target_os = "linux")]
+    if let Ok(path) = std::env::current_exe()
+        && let Some(name) = path.file_name()
+    {
+        let name = name.as_bytes().iter().take_while(|byte| **byte != b' ').copied().take(15);
+        if let Ok(name) = CString::new(name.collect::<Vec<_>>()) {
+            // It is for people who list processes.
+            let _ = nix::sys::prctl::set_name(&name);
+        }
+    }
+}
+
 /// Signals wait from here on, for this thread and those that it starts: one that comes while the
 /// program changes is for the next one.
 pub(crate) fn hold_signals() -> io::Result<()> {
@@ -54,11 +69,13 @@ pub(crate) fn release_signals() -> io::Result<()> {
     Ok(pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 
-/// Executes the program at that path in this process, with what is handed over to it. Signals are
+/// Executes the program that was tried in this process, with what is handed over to it. Signals are
 /// [held](hold_signals) for it. It returns only if that could not be, and then nothing has changed.
-pub(crate) fn hand_over(program: &Program, handed: &Handed) -> io::Error {
-    let outcome =
-        handed.write().and_then(|file| execute(program.path.as_os_str(), handed, &file, None));
+pub(crate) fn hand_over(program: &Candidate, handed: &Handed) -> io::Error {
+    let outcome = program
+        .is_unchanged()
+        .and_then(|()| handed.write())
+        .and_then(|file| execute(program.number(), handed, &file, None));
     let Err(error) = outcome;
     error
 }
@@ -69,13 +86,12 @@ pub(crate) fn give_back(inherited: &Inherited, why: &str) -> io::Error {
     let Some(program) = inherited.handed.program else {
         return super::handed::invalid("there is no program to go back to");
     };
-    let path = OsString::from(format!("/dev/fd/{program}"));
-    let Err(error) = execute(&path, &inherited.handed, &inherited.file, Some(why));
+    let Err(error) = execute(program, &inherited.handed, &inherited.file, Some(why));
     error
 }
 
 fn execute(
-    path: &OsStr,
+    program: RawFd,
     handed: &Handed,
     file: &File,
     failed: Option<&str>,
@@ -96,11 +112,11 @@ fn execute(
     variables.push(format!("{STATE}={}", file.as_raw_fd()).into());
     variables.extend(failed.map(|why| format!("{FAILED}={}", why.replace('\0', " ")).into()));
     let variables: Result<Vec<_>, _> = variables.iter().map(|variable| text(variable)).collect();
-    let Err(error) = nix::unistd::execve(&text(path)?, &arguments?, &variables?);
+    let error = candidate::execute(program, &Texts::new(arguments?), &Texts::new(variables?));
     for number in numbers {
         stays(number, false)?;
     }
-    Err(error.into())
+    Err(error)
 }
 
 /// Whether a descriptor stays open when another program is executed.

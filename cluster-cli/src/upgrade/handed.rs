@@ -10,7 +10,7 @@ use std::path::Path;
 use cluster_primary::control::ReloadFailure;
 use serde::{Deserialize, Serialize};
 
-use crate::listen::Socket;
+use crate::listen::{Socket, SocketFile};
 use crate::logs::lines::State;
 use crate::runner::Warned;
 
@@ -31,6 +31,8 @@ pub(crate) struct Handed {
     pub(crate) version: String,
     /// The program that wrote it, to go back to.
     pub(crate) program: Option<RawFd>,
+    /// The program that is executed, if its interpreter has to read it.
+    pub(crate) executed: Option<RawFd>,
     /// Where programs are taken from: that of an image that was gone back to has no place of its own.
     pub(crate) path: Option<Hex>,
     /// Upgrades so far, without this one.
@@ -90,6 +92,11 @@ pub(crate) struct HandedSocket {
     pub(crate) descriptor: RawFd,
     /// Its file, if it has one.
     pub(crate) path: Option<Hex>,
+    /// The file's folder, and what the file is; none where the version before did not hold it.
+    #[serde(default)]
+    pub(crate) folder: Option<RawFd>,
+    #[serde(default)]
+    pub(crate) identity: Option<(u64, u64, i64, i64)>,
 }
 
 impl HandedSocket {
@@ -99,6 +106,8 @@ impl HandedSocket {
             at: socket.at.clone(),
             descriptor: socket.fd.as_raw_fd(),
             path: socket.path().map(Hex::of),
+            folder: socket.file().map(|file| file.folder().as_raw_fd()),
+            identity: socket.file().map(SocketFile::identity),
         }
     }
 
@@ -107,7 +116,15 @@ impl HandedSocket {
     pub(crate) fn take_up(&self) -> io::Result<Socket> {
         let path = self.path.as_ref().map(Hex::bytes).transpose()?;
         let (name, at, fd) = (self.name.clone(), self.at.clone(), duplicate(self.descriptor)?);
-        Ok(Socket::open_already(name, at, fd, path.as_ref().map(Path::new)))
+        let file = match (path.as_ref().map(Path::new), self.folder, self.identity) {
+            (Some(path), Some(folder), Some(identity)) => {
+                Some(SocketFile::known(path, duplicate(folder)?, identity))
+            }
+            // One whose file is gone has nothing to remove.
+            (Some(path), _, _) => SocketFile::new(path).ok(),
+            (None, _, _) => None,
+        };
+        Ok(Socket::open_already(name, at, fd, file))
     }
 }
 
@@ -171,8 +188,10 @@ impl Handed {
         let parts = std::iter::once(&self.cluster).chain(&self.control);
         let parts = parts.flat_map(|part| part.descriptors.iter().copied());
         let sockets = self.sockets.iter().map(|socket| socket.descriptor);
+        let sockets = sockets.chain(self.sockets.iter().filter_map(|socket| socket.folder));
         let notify = self.notify.iter().map(|(descriptor, _)| *descriptor);
-        parts.chain(sockets).chain(notify).chain(self.http).chain(self.program)
+        let programs = self.program.into_iter().chain(self.executed);
+        parts.chain(sockets).chain(notify).chain(self.http).chain(programs)
     }
 }
 

@@ -1,20 +1,26 @@
 //! The new program is run as a child first, which reads a copy of the state and says whether it could
 //! go on with it.
 
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_primary::Mono;
 use rustix::io::FdFlags;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use super::execute::Program;
+use super::candidate::{self, Candidate, Texts};
 use super::handed::Handed;
 
-/// Says to a process that it is on trial, the state on its standard input.
+/// Says to a process that it is on trial, the state on its standard input; the value is the process that
+/// wants to know. (Earlier versions said 1.)
 pub(super) const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
 
 /// How long it may take.
@@ -34,6 +40,7 @@ const MOST: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Trial {
     child: Child,
+    program: Rc<Candidate>,
     output: File,
     said: Vec<u8>,
     /// There may be more to read.
@@ -54,30 +61,55 @@ pub(crate) enum Verdict {
 impl Trial {
     /// # Errors
     /// If the program cannot be executed at all.
-    pub(crate) fn begin(program: &Program, handed: &Handed, now: Mono) -> io::Result<Self> {
+    pub(crate) fn begin(
+        path: &Path,
+        program: Rc<Candidate>,
+        handed: &Handed,
+        now: Mono,
+    ) -> io::Result<Self> {
         let state = handed.write()?;
         let (output, theirs) = io::pipe()?;
-        let mut command = Command::new(&program.path);
+        // What is executed is the open file; the path is never looked at.
+        let mut command = Command::new(path);
         command
-            .args(std::env::args_os().skip(1))
-            .env(TRIAL, "1")
             .stdin(Stdio::from(state))
             .stdout(theirs.try_clone()?)
-            .stderr(theirs);
-        lend(&mut command, handed.descriptors().collect());
+            .stderr(theirs)
+            // What it starts and leaves behind is found by this.
+            .process_group(0);
+        execute_in(&mut command, &program, handed.descriptors().collect())?;
         let child = command.spawn().map_err(|error| {
-            let path = program.path.display();
-            io::Error::new(error.kind(), format!("cannot execute {path}: {error}"))
+            let what = match error.raw_os_error() {
+                Some(libc::ENOEXEC) => "it is no program for this system".into(),
+                _ => error.to_string(),
+            };
+            io::Error::new(error.kind(), format!("cannot execute {}: {what}", path.display()))
         })?;
         let output = File::from(OwnedFd::from(output));
         rustix::io::ioctl_fionbio(&output, true)?;
         Ok(Self {
             child,
+            program,
             output,
             said: Vec::new(),
             more: false,
             over: false,
             deadline: now + PATIENCE,
+        })
+    }
+
+    /// What is tried.
+    pub(crate) fn program(&self) -> Rc<Candidate> {
+        Rc::clone(&self.program)
+    }
+
+    /// Ends what the trial has started, if it has left anything; whether it has.
+    fn has_left_processes(&self) -> bool {
+        // A number stays a group's as long as there is a member.
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        group.is_some_and(|group| {
+            test_kill_process_group(group).is_ok()
+                && kill_process_group(group, Signal::KILL).is_ok()
         })
     }
 
@@ -125,6 +157,10 @@ impl Trial {
                 // It may have said it, and left, since we listened.
                 self.listen();
                 let said = String::from_utf8_lossy(&self.said);
+                if self.has_left_processes() {
+                    let what = "it left processes behind when its trial was over";
+                    return Some(Verdict::Bad(what.into()));
+                }
                 if status.success() && said.lines().any(|line| line == GOOD) {
                     return Some(Verdict::Good);
                 }
@@ -144,20 +180,34 @@ impl Trial {
     }
 }
 
-/// Has a child find descriptors of ours under the same numbers.
+/// Has the child execute the open file, with descriptors of ours under the same numbers.
 #[expect(unsafe_code, reason = "std closes all descriptors in a child but the first three")]
-fn lend(command: &mut Command, numbers: Vec<RawFd>) {
-    let before_exec = move || {
+fn execute_in(
+    command: &mut Command,
+    program: &Candidate,
+    mut numbers: Vec<RawFd>,
+) -> io::Result<()> {
+    let text = |text: &OsStr| CString::new(text.as_bytes());
+    let arguments: Result<Vec<_>, _> = std::env::args_os().map(|word| text(&word)).collect();
+    let variables = std::env::vars_os().filter(|(name, _)| name != TRIAL);
+    let variables = variables.map(|(name, value)| [name, value].join(OsStr::new("=")));
+    let variables = variables.chain([OsString::from(format!("{TRIAL}={}", std::process::id()))]);
+    let variables: Result<Vec<_>, _> = variables.map(|variable| text(&variable)).collect();
+    let (arguments, variables) = (Texts::new(arguments?), Texts::new(variables?));
+    numbers.extend(program.stays_open());
+    let number = program.number();
+    let execute = move || {
         for number in &numbers {
             // SAFETY: it was open at the fork, and in the child nobody closes anything.
             let descriptor = unsafe { BorrowedFd::borrow_raw(*number) };
             rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
         }
-        Ok(())
+        // If it returns: std would try the path, and a shell.
+        Err(candidate::execute(number, &arguments, &variables))
     };
-    // SAFETY: between fork and exec it makes system calls only (fcntl); it neither allocates nor
-    // locks.
-    unsafe { command.pre_exec(before_exec) };
+    // SAFETY: between fork and exec it makes system calls only; it neither allocates nor locks.
+    unsafe { command.pre_exec(execute) };
+    Ok(())
 }
 
 impl AsRawFd for Trial {
@@ -170,6 +220,7 @@ impl AsRawFd for Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
+            self.has_left_processes();
             let _gone = self.child.kill();
             let _status = self.child.wait();
         }
@@ -178,8 +229,10 @@ impl Drop for Trial {
 
 /// If this process is on trial: reads the state, and says whether it could go on with it.
 pub(crate) fn on_trial() -> Option<ExitCode> {
-    std::env::var_os(TRIAL)?;
-    let checked = Handed::read(io::stdin().lock()).and_then(|handed| crate::resume::check(&handed));
+    let asked_by = std::env::var_os(TRIAL)?;
+    let checked = is_executed_by(&asked_by)
+        .and_then(|()| Handed::read(io::stdin().lock()))
+        .and_then(|handed| crate::resume::check(&handed));
     Some(match checked {
         Ok(()) => {
             println!("{GOOD}");
@@ -190,4 +243,17 @@ pub(crate) fn on_trial() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Whether it is this program that the process executes, and not another one that has started this.
+fn is_executed_by(asked_by: &OsStr) -> io::Result<()> {
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    let asked_by = asked_by.to_str().and_then(|number| number.parse().ok()).unwrap_or(1);
+    if asked_by == 1 || asked_by == parent {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "it was started as a child by another program, such as a script that does not exec it: the primary \
+         must become cluster itself",
+    ))
 }

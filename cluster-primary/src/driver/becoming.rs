@@ -5,11 +5,13 @@
 //! follow: the child of a fork has one thread.
 
 use rustix::io::Errno;
-use rustix::process::{Gid, Pid, Signal, Uid, getpid, getppid, kill_process};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::affinity;
 use super::before_exec::Step;
+use super::credentials::Credentials;
+use super::rights::Rights;
 use crate::{ForkError, Settings, scheduling};
 
 /// Made ready before the fork.
@@ -17,39 +19,20 @@ pub(super) struct Becoming {
     cpus: Option<CpuSet>,
     /// The thread that forks gives way to others; workers do not.
     waits: bool,
-    groups: Groups,
-    gid: Option<Gid>,
-    uid: Option<Uid>,
+    credentials: Credentials,
     no_new_privs: bool,
     /// The primary's process, whose end is to be the worker's.
     dies_with: Option<Pid>,
 }
 
-enum Groups {
-    Kept,
-    Set(Vec<Gid>),
-    /// As Node does it for who becomes somebody else: none, where that is permitted.
-    Dropped,
-}
-
 impl Becoming {
     pub(super) fn new(settings: &Settings, slot: u32) -> Result<Self, ForkError> {
         let cpus = settings.affinity.as_ref().map(|affinity| affinity::cpus(affinity, slot));
-        let no = |errno: Errno| super::spawn::unmade(settings, Step::Affinity, errno.into());
-        let groups = match &settings.groups {
-            // The kernel refuses what is no group: −1.
-            Some(groups) => {
-                Groups::Set(groups.iter().copied().map(Gid::from_raw_unchecked).collect())
-            }
-            None if settings.uid.is_some() || settings.gid.is_some() => Groups::Dropped,
-            None => Groups::Kept,
-        };
+        let no = |errno| super::spawn::failure(settings, Step::Affinity, settings.program(), errno);
         Ok(Self {
             cpus: cpus.transpose().map_err(no)?,
             waits: scheduling::gives_way(),
-            groups,
-            gid: settings.gid.map(Gid::from_raw_unchecked),
-            uid: settings.uid.map(Uid::from_raw_unchecked),
+            credentials: Credentials::of(&Rights::of(settings)),
             no_new_privs: settings.no_new_privs,
             dies_with: settings.die_with_primary.then(getpid),
         })
@@ -63,22 +46,7 @@ impl Becoming {
         if self.waits {
             scheduling::wait_for_nobody();
         }
-        // Groups first: who is not root any more may not change them.
-        match &self.groups {
-            Groups::Kept => {}
-            Groups::Set(groups) => {
-                rustix::thread::set_thread_groups(groups).map_err(|errno| (Step::Groups, errno))?;
-            }
-            Groups::Dropped => {
-                let _dropped = rustix::thread::set_thread_groups(&[]);
-            }
-        }
-        if let Some(gid) = self.gid {
-            rustix::thread::set_thread_gid(gid).map_err(|errno| (Step::Gid, errno))?;
-        }
-        if let Some(uid) = self.uid {
-            rustix::thread::set_thread_uid(uid).map_err(|errno| (Step::Uid, errno))?;
-        }
+        self.credentials.take()?;
         if self.no_new_privs {
             rustix::thread::set_no_new_privs(true).map_err(|errno| (Step::NoNewPrivs, errno))?;
         }

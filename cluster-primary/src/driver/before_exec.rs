@@ -3,12 +3,13 @@
 //! There other threads' locks are held for ever, the allocator's among them: nothing here allocates
 //! or locks. It is system calls only, with what was made ready before the fork.
 
-use std::io;
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
-use rustix::process::Rlimit;
+use rustix::process::{Rlimit, chdir, setpgid};
 
 #[cfg(target_os = "linux")]
 use super::becoming::Becoming;
@@ -19,25 +20,76 @@ pub(super) struct BeforeExec {
     /// Which descriptor goes to which number.
     pub(super) places: Vec<(RawFd, OwnedFd)>,
     pub(super) limit: Rlimit,
+    pub(super) cwd: Option<CString>,
+    /// The script that is to be run, as a path from the primary's working directory.
+    pub(super) script: Option<CString>,
     #[cfg(target_os = "linux")]
     pub(super) becoming: Becoming,
+    #[cfg(not(target_os = "linux"))]
+    pub(super) uid: Option<u32>,
+    #[cfg(not(target_os = "linux"))]
+    pub(super) gid: Option<u32>,
 }
 
 impl BeforeExec {
-    /// Does it.
+    /// Does it; `report` is to stay open until the exec.
     ///
     /// # Errors
-    /// Those that [`failed_step`] takes apart.
-    pub(super) fn run(&self) -> io::Result<()> {
+    /// What failed, and why.
+    pub(super) fn run(&self, report: RawFd) -> Result<(), (Step, Errno)> {
+        let no = |step| move |errno| (step, errno);
         for (at, source) in &self.places {
-            inherited::place(source.as_fd(), *at)
-                .map_err(|errno| Step::Descriptors.failed(errno))?;
+            inherited::place(source.as_fd(), *at).map_err(no(Step::Descriptors))?;
         }
         limits::restore(self.limit);
         forget_signals();
+        // Before anybody but root may stop this process: it must not hold connections open then, or
+        // other workers' channels.
         #[cfg(target_os = "linux")]
-        self.becoming.run().map_err(|(step, errno)| step.failed(errno))?;
+        inherited::close_others(report);
+        #[cfg(not(target_os = "linux"))]
+        let _ = report;
+        if let Some(script) = &self.script {
+            check_script(script).map_err(no(Step::Script))?;
+        }
+        if let Some(cwd) = &self.cwd {
+            chdir(cwd.as_c_str()).map_err(no(Step::Cwd))?;
+        }
+        // A group of its own: Ctrl-C on the terminal is for the primary alone.
+        setpgid(None, None).map_err(no(Step::Group))?;
+        self.take_credentials()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn take_credentials(&self) -> Result<(), (Step, Errno)> {
+        self.becoming.run()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn take_credentials(&self) -> Result<(), (Step, Errno)> {
+        let no = |step| move |errno: nix::Error| (step, Errno::from_raw_os_error(errno as i32));
+        if let Some(gid) = self.gid {
+            nix::unistd::setgid(gid.into()).map_err(no(Step::Gid))?;
+        }
+        if let Some(uid) = self.uid {
+            #[cfg(not(target_vendor = "apple"))]
+            if nix::unistd::geteuid().is_root() {
+                nix::unistd::setgroups(&[]).map_err(no(Step::Groups))?;
+            }
+            nix::unistd::setuid(uid.into()).map_err(no(Step::Uid))?;
+        }
         Ok(())
+    }
+}
+
+/// Whether it is a file that can be read. (A pipe would make us wait for its writer.)
+fn check_script(script: &CString) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = open(script.as_c_str(), flags, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::INVAL),
     }
 }
 
@@ -55,43 +107,57 @@ fn forget_signals() {
     let _all_let_through = SigSet::empty().thread_set_mask();
 }
 
-/// What can fail of it.
+/// What can fail of it, and the exec itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Descriptors = 1,
+    Exec = 0,
+    Descriptors,
+    Script,
+    Cwd,
+    Group,
     Affinity,
     Groups,
     Gid,
     Uid,
+    Capabilities,
     NoNewPrivs,
     DieWithPrimary,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 12] = [
+    Step::Exec,
     Step::Descriptors,
+    Step::Script,
+    Step::Cwd,
+    Step::Group,
     Step::Affinity,
     Step::Groups,
     Step::Gid,
     Step::Uid,
+    Step::Capabilities,
     Step::NoNewPrivs,
     Step::DieWithPrimary,
 ];
 
-/// A number is all that std brings back from the child. Those of errors are below 4096, so there is
-/// room above them for what it was.
-const SHIFT: u32 = 16;
+/// How a child says what failed.
+pub(super) const REPORT: usize = 8;
 
 impl Step {
-    fn failed(self, errno: Errno) -> io::Error {
-        io::Error::from_raw_os_error(((self as i32) << SHIFT) | errno.raw_os_error())
+    /// As it goes through the pipe.
+    pub(super) fn report(self, errno: Errno) -> [u8; REPORT] {
+        let mut report = [0; REPORT];
+        report[..4].copy_from_slice(&(self as i32).to_ne_bytes());
+        report[4..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
+        report
     }
-}
 
-/// What failed before the exec, and why; `None` if it was the exec itself, or the fork.
-pub(super) fn failed_step(error: &io::Error) -> Option<(Step, io::Error)> {
-    let number = error.raw_os_error()?;
-    let step = STEPS.into_iter().find(|step| *step as i32 == number >> SHIFT)?;
-    Some((step, io::Error::from_raw_os_error(number & ((1 << SHIFT) - 1))))
+    /// What failed, and why; `None` if that is no report.
+    pub(super) fn read(report: [u8; REPORT]) -> Option<(Self, Errno)> {
+        let [a, b, c, d, e, f, g, h] = report;
+        let number = i32::from_ne_bytes([a, b, c, d]);
+        let step = STEPS.into_iter().find(|step| *step as i32 == number)?;
+        Some((step, Errno::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]))))
+    }
 }
 
 #[cfg(test)]
@@ -102,17 +168,9 @@ mod tests {
     fn what_failed_comes_back_with_why() {
         for step in STEPS {
             for errno in [Errno::PERM, Errno::INVAL, Errno::from_raw_os_error(4095)] {
-                let (found, error) = failed_step(&step.failed(errno)).expect("it was a step");
-                assert_eq!((found, error.raw_os_error()), (step, Some(errno.raw_os_error())));
+                assert_eq!(Step::read(step.report(errno)), Some((step, errno)));
             }
         }
-    }
-
-    #[test]
-    fn what_fails_otherwise_is_no_step() {
-        for number in [1, 2, 13, 4095] {
-            assert_eq!(failed_step(&io::Error::from_raw_os_error(number)).map(|(s, _)| s), None);
-        }
-        assert!(failed_step(&io::Error::other("no number")).is_none());
+        assert_eq!(Step::read([0xff; REPORT]), None);
     }
 }

@@ -19,7 +19,9 @@ use super::Primary;
 use super::agent::AgentPipes;
 use super::bound::{self, Call};
 use super::process::Process;
+use super::rights::Rights;
 use super::send::{Sends, tokens};
+use super::starting::Start;
 use super::tokens::Source;
 use super::untaken::Untaken;
 use super::{runtime, unread};
@@ -72,6 +74,10 @@ pub(super) struct Child {
     interrupted: u32,
     /// Descriptors in its messages that nobody wanted.
     unwanted: u64,
+    /// Until it is known that it executes its program.
+    pub(super) start: Option<Start>,
+    /// What it was started with; unknown of one that an earlier version has started.
+    pub(super) rights: Option<Rights>,
     /// Users' messages whose end is to be reported.
     pub(super) sends: Sends,
 }
@@ -99,8 +105,15 @@ impl Unread {
 }
 
 impl Child {
-    pub(super) fn new(channel: Channel, process: Process, serialization: Serialization) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        process: Process,
+        serialization: Serialization,
+        rights: Rights,
+    ) -> Self {
         Self {
+            start: None,
+            rights: Some(rights),
             serialization,
             channel: Some(channel),
             process: Some(process),
@@ -153,18 +166,6 @@ impl Child {
     pub(super) fn open_channel(&mut self) -> Option<&mut Channel> {
         self.channel.as_mut().filter(|_| !self.closing)
     }
-}
-
-/// Waits for a process that is not to be a worker after all, in the background.
-pub(super) fn abandon(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    let _detached = std::thread::Builder::new().spawn(move || {
-        if let Some(pid) = pid {
-            let _kill = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            let _status =
-                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-        }
-    });
 }
 
 /// Why a worker loses its channel that answers for what it cannot have.
@@ -341,6 +342,7 @@ impl Primary {
     /// The process may have ended: hears its last words, then says so.
     pub(super) fn reap(&mut self, now: Duration, worker: WorkerId) {
         self.before_reaping(worker);
+        self.read_start(worker);
         let Some(child) = self.children.get_mut(&worker) else { return };
         let Some(process) = &mut child.process else { return };
         let status = match process.try_wait() {

@@ -40,3 +40,27 @@ pub(super) fn place(from: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
     let mut to = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
     io::dup2(from, &mut to)
 }
+
+/// Closes all descriptors that an exec would close, but that one. For a child before its exec.
+#[cfg(target_os = "linux")]
+pub(super) fn close_others(kept: RawFd) {
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::{Mode, OFlags, RawDir, open};
+
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Without `/proc` they stay until the exec.
+    let Ok(folder) = open(c"/proc/self/fd", flags, Mode::empty()) else { return };
+    let mut space = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(&folder, &mut space);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name().to_str().ok();
+        let Some(number) = name.and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        if number != kept && number != folder.as_raw_fd() && !is_inherited(number) {
+            // SAFETY: in a child that is about to exec nobody else uses it; its owners are never dropped
+            // there.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+}

@@ -54,80 +54,109 @@ pub(super) fn bind(
 }
 
 fn bind_tcp(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
-    let bits = query.flag_bits();
-    let bind_to = |address: SocketAddr| {
-        let fd = socket(address, SocketType::STREAM)?;
-        sockopt::set_socket_reuseaddr(&fd, true)?;
-        if bits & flags::TCP_REUSE_PORT != 0 {
-            sockopt::set_socket_reuseport(&fd, true)?;
-        }
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&fd, bits & flags::TCP_IPV6_ONLY != 0)?;
-        }
-        net::bind(&fd, &address)?;
-        if !shared {
-            net::listen(&fd, query.backlog_length())?;
-        }
-        Ok(fd)
-    };
-    let fd = each_address(query, bind_to)?;
-    Ok(Bind {
-        bound: Bound { sockname: sockname(&fd), kind: HandleKind::NetNative },
-        fd,
-        file: None,
-    })
+    let backlog = (!shared).then(|| query.backlog_length());
+    let fd = Addresses::of(query)?.bind(|address| tcp(address, query.flag_bits(), backlog))?;
+    Ok(Bind::tcp(fd))
+}
+
+/// A TCP socket that is bound, with the flags of a listen, and listens if there is a backlog.
+pub(super) fn tcp(address: SocketAddr, bits: u32, backlog: Option<i32>) -> Result<OwnedFd, Errno> {
+    let fd = socket(address, SocketType::STREAM)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if bits & flags::TCP_REUSE_PORT != 0 {
+        sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, bits & flags::TCP_IPV6_ONLY != 0)?;
+    }
+    net::bind(&fd, &address)?;
+    if let Some(backlog) = backlog {
+        net::listen(&fd, backlog)?;
+    }
+    Ok(fd)
 }
 
 fn bind_udp(query: &ListenQuery) -> Result<Bind, Errno> {
-    let bits = query.flag_bits();
-    let bind_to = |address: SocketAddr| {
-        let fd = socket(address, SocketType::DGRAM)?;
-        if bits & flags::UDP_REUSE_ADDR != 0 {
-            sockopt::set_socket_reuseaddr(&fd, true)?;
-        }
-        if bits & flags::UDP_REUSE_PORT != 0 {
-            sockopt::set_socket_reuseport(&fd, true)?;
-        }
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&fd, bits & flags::UDP_IPV6_ONLY != 0)?;
-        }
-        net::bind(&fd, &address)?;
-        Ok(fd)
-    };
-    let fd = each_address(query, bind_to)?;
-    Ok(Bind {
-        bound: Bound { sockname: sockname(&fd), kind: HandleKind::DgramNative },
-        fd,
-        file: None,
-    })
+    let fd = Addresses::of(query)?.bind(|address| udp(address, query.flag_bits()))?;
+    Ok(Bind::udp(fd))
 }
 
-/// Binds the one address that was named; without one every IPv6 and IPv4 address, or every IPv4
-/// one where there is no IPv6.
-pub(super) fn each_address(
-    query: &ListenQuery,
-    bind_to: impl Fn(SocketAddr) -> Result<OwnedFd, Errno>,
-) -> Result<OwnedFd, Errno> {
-    let port = match query.port {
-        Field::Is(port) => u16::try_from(port).map_err(|_| Errno::INVAL)?,
-        Field::Absent | Field::Null => 0,
-    };
-    let v4_any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-    match &query.address {
-        Field::Is(address) => {
-            let address = parse_ip(address, port).ok_or(Errno::INVAL)?;
-            // A `dgram.Socket` is of the one family or the other, whatever it is bound to.
-            match query.address_type {
-                Field::Is(AddressType::Udp4) if address.is_ipv6() => Err(Errno::INVAL),
-                Field::Is(AddressType::Udp6) if address.is_ipv4() => Err(Errno::INVAL),
-                _ => bind_to(address),
+/// A UDP socket that is bound, with the flags of a listen.
+pub(super) fn udp(address: SocketAddr, bits: u32) -> Result<OwnedFd, Errno> {
+    let fd = socket(address, SocketType::DGRAM)?;
+    if bits & flags::UDP_REUSE_ADDR != 0 {
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    if bits & flags::UDP_REUSE_PORT != 0 {
+        sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, bits & flags::UDP_IPV6_ONLY != 0)?;
+    }
+    net::bind(&fd, &address)?;
+    Ok(fd)
+}
+
+impl Bind {
+    pub(super) fn tcp(fd: OwnedFd) -> Self {
+        let bound = Bound { sockname: sockname(&fd), kind: HandleKind::NetNative };
+        Self { fd, bound, file: None }
+    }
+
+    pub(super) fn udp(fd: OwnedFd) -> Self {
+        let bound = Bound { sockname: sockname(&fd), kind: HandleKind::DgramNative };
+        Self { fd, bound, file: None }
+    }
+
+    /// A Unix-domain socket, with its file if it has one.
+    pub(super) fn unix(fd: OwnedFd, file: Option<SocketFile>) -> Self {
+        Self { fd, bound: Bound { sockname: None, kind: HandleKind::NetNative }, file }
+    }
+}
+
+/// Where a listen is to be bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    first: SocketAddr,
+    /// Tried where this system does not have the family of the first.
+    instead: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// The one address that was named; without one every IPv6 and IPv4 address, or every IPv4
+    /// one where there is no IPv6.
+    pub(super) fn of(query: &ListenQuery) -> Result<Self, Errno> {
+        let port = match query.port {
+            Field::Is(port) => u16::try_from(port).map_err(|_| Errno::INVAL)?,
+            Field::Absent | Field::Null => 0,
+        };
+        let v4_any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let v6_any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        let (first, instead) = match &query.address {
+            Field::Is(address) => {
+                let address = parse_ip(address, port).ok_or(Errno::INVAL)?;
+                // A `dgram.Socket` is of the one family or the other, whatever it is bound to.
+                match query.address_type {
+                    Field::Is(AddressType::Udp4) if address.is_ipv6() => return Err(Errno::INVAL),
+                    Field::Is(AddressType::Udp6) if address.is_ipv4() => return Err(Errno::INVAL),
+                    _ => (address, None),
+                }
             }
+            _ if query.address_type == Field::Is(AddressType::Udp4) => (v4_any, None),
+            _ => (v6_any, Some(v4_any)),
+        };
+        Ok(Self { first, instead })
+    }
+
+    /// Makes system calls only, if `bind_to` does.
+    pub(super) fn bind<T>(
+        &self,
+        bind_to: impl Fn(SocketAddr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match (bind_to(self.first), self.instead) {
+            (Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL), Some(instead)) => bind_to(instead),
+            (done, _) => done,
         }
-        _ if query.address_type == Field::Is(AddressType::Udp4) => bind_to(v4_any),
-        _ => match bind_to(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => bind_to(v4_any),
-            done => done,
-        },
     }
 }
 
@@ -180,20 +209,30 @@ fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result
     finish().inspect_err(|_| {
         let _gone = file.remove();
     })?;
-    let bound = Bound { sockname: None, kind: HandleKind::NetNative };
-    Ok(Bind { fd, bound, file: Some(file) })
+    Ok(Bind::unix(fd, Some(file)))
 }
 
 /// A socket without a file: its name is free again once it is closed. The name is just these bytes, as
 /// libuv has it since 1.47 (Node 22); before, it was padded with zeros.
 #[cfg(target_os = "linux")]
 fn bind_abstract(name: &str, query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    let fd = abstract_socket(&address, (!shared).then(|| query.backlog_length()))?;
+    Ok(Bind::unix(fd, None))
+}
+
+/// A Unix-domain socket that is bound to a name, and listens if there is a backlog.
+#[cfg(target_os = "linux")]
+pub(super) fn abstract_socket(
+    address: &SocketAddrUnix,
+    backlog: Option<i32>,
+) -> Result<OwnedFd, Errno> {
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
-    net::bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
-    if !shared {
-        net::listen(&fd, query.backlog_length())?;
+    net::bind(&fd, address)?;
+    if let Some(backlog) = backlog {
+        net::listen(&fd, backlog)?;
     }
-    Ok(Bind { fd, bound: Bound { sockname: None, kind: HandleKind::NetNative }, file: None })
+    Ok(fd)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -203,12 +242,18 @@ fn bind_abstract(_name: &str, _query: &ListenQuery, _shared: bool) -> Result<Bin
 
 /// `readableAll` and `writableAll`, unless the settings say the mode.
 fn open_to_all(path: &Path, query: &ListenQuery, access: &SocketAccess) -> io::Result<()> {
+    match wanted_by_all(query) {
+        0 => Ok(()),
+        _ if access.mode.is_some() => Ok(()),
+        permissions => SocketAccess::add(path, permissions),
+    }
+}
+
+/// The permissions that `readableAll` and `writableAll` add.
+pub(super) fn wanted_by_all(query: &ListenQuery) -> u32 {
     let readable = if query.readable_all == Field::Is(true) { 0o444 } else { 0 };
     let writable = if query.writable_all == Field::Is(true) { 0o222 } else { 0 };
-    if readable | writable == 0 || access.mode.is_some() {
-        return Ok(());
-    }
-    SocketAccess::add(path, readable | writable)
+    readable | writable
 }
 
 fn bind_inherited(

@@ -3,15 +3,25 @@
 #[cfg(target_os = "linux")]
 mod affinity;
 mod agent;
+mod aside;
 #[cfg(target_os = "linux")]
 mod becoming;
 mod before_exec;
+#[cfg(target_os = "linux")]
+mod binder;
+#[cfg(not(target_os = "linux"))]
+#[path = "binder/elsewhere.rs"]
+mod binder;
 mod bound;
 mod call_timer;
 mod child;
 mod clock;
 mod closer;
 mod control_socket;
+#[cfg(target_os = "linux")]
+mod credentials;
+mod exec;
+mod fork;
 mod inherited;
 mod inspect;
 mod kernel;
@@ -21,6 +31,7 @@ mod process;
 mod program;
 mod remote;
 mod requests;
+mod rights;
 mod runtime;
 mod send;
 mod serve;
@@ -29,6 +40,7 @@ mod socket_file;
 mod sorted;
 mod spawn;
 mod stalled;
+mod starting;
 mod state;
 mod tokens;
 mod tree;
@@ -50,7 +62,7 @@ use cluster_proto::Requests;
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::io::Errno;
-use rustix::process::Rlimit;
+use rustix::process::{Pid, Rlimit};
 
 pub(crate) use clock::Clock;
 pub(crate) use closer::Closer;
@@ -72,11 +84,13 @@ use crate::{
     Settings, Signal, Stats, WorkerId,
 };
 use agent::{AgentFolder, Prepared};
+use binder::Binder;
 use bound::Blocking;
 use child::Child;
 use kernel::Group;
 use process::Process;
 use remote::Calls;
+use rights::Rights;
 use serve::{Closing, Listener};
 use sorted::Sorted;
 use stalled::Stalled;
@@ -126,6 +140,8 @@ pub struct Primary {
     groups: BTreeMap<ServerId, Group>,
     /// Servers that wait for descriptors before they close.
     closing: BTreeMap<ServerId, Closing>,
+    /// Children that make sockets with workers' rights.
+    binder: Binder,
     conns: HashMap<ConnId, OwnedFd>,
     last_conn: u64,
     received: HashMap<HandleId, (WorkerId, OwnedFd)>,
@@ -223,6 +239,7 @@ impl Primary {
             without_agent: BTreeSet::new(),
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
+            binder: Binder::default(),
             conns: HashMap::new(),
             last_conn: 0,
             received: HashMap::new(),
@@ -333,7 +350,8 @@ impl Primary {
 
         let id = self.machine.next_worker();
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());
-        let mut agent = self.prepare_agent(&settings, id, &env);
+        let first_line = program::survey(&settings, &env)?;
+        let mut agent = self.prepare_agent(&settings, id, &env, first_line);
         let limit = self.descriptor_limit;
         let paused = self.closer.pause();
         let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
@@ -342,23 +360,24 @@ impl Primary {
         let process = match registered {
             Ok(process) => process,
             Err(error) => {
-                // Its channel closes with this call, and at that it exits; it is waited for here,
-                // lest it stay a zombie.
-                child::abandon(spawned.pid);
+                fork::abandon(spawned.pid);
                 return Err(ForkError::Resources { what: "process descriptor", error });
             }
         };
         let pid = spawned.pid;
-        self.children.insert(id, Child::new(channel, process, settings.serialization));
+        let rights = Rights::of(&settings);
+        self.children.insert(id, Child::new(channel, process, settings.serialization, rights));
         let mut pipes = spawned.pipes.into_iter();
         let added = pipes
             .try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe))
-            .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)));
+            .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)))
+            .and_then(|()| spawned.start.map_or(Ok(()), |start| self.add_start(id, start)));
         if let Err(error) = added {
             self.closer.discard(self.children.remove(&id));
-            child::abandon(pid);
+            fork::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
         self.input(Input::Forked { worker: id, pid, slot: Some(slot) });
         self.follow_tree(id, pid, &settings);
         Ok(id)
@@ -367,9 +386,10 @@ impl Primary {
     fn watch_worker(
         &mut self,
         id: WorkerId,
-        pid: u32,
+        pid: Pid,
         channel: &mut Channel,
     ) -> io::Result<Process> {
+        let pid = pid.as_raw_nonzero().get().cast_unsigned();
         let registry = self.poll.registry();
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         registry.register(channel, self.tokens.token(Source::Channel(id)), interest)?;
@@ -382,12 +402,13 @@ impl Primary {
         settings: &Settings,
         worker: WorkerId,
         env: &[(OsString, Option<OsString>)],
+        first_line: Vec<OsString>,
     ) -> Option<Prepared> {
         if !settings.node_agent {
             return None;
         }
         let first = spawn::first_free(settings);
-        match Prepared::new(settings, env, first, &mut self.agent_folder) {
+        match Prepared::new(settings, env, first, first_line, &mut self.agent_folder) {
             Ok(None) => {
                 self.without_agent.insert(worker);
                 None
@@ -684,8 +705,9 @@ impl Primary {
         let closing = self.closing.values().map(|closing| closing.again).min();
         let requests = self.requests.poll_timeout();
         let trees = self.trees.poll_timeout();
+        let (binder, starts) = (self.binder.poll_timeout(), self.starts_due());
         let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again, trees];
-        let due = due.into_iter().chain([self.stalled.again()]);
+        let due = due.into_iter().chain([self.stalled.again(), binder, starts]);
         let at = due.flatten().min()?;
         Some(self.clock.until(at))
     }
@@ -693,6 +715,7 @@ impl Primary {
     /// Whether no worker is left, and nobody could fork one but the owner.
     pub fn is_over(&self) -> bool {
         let over = self.machine.is_empty() && self.closing.is_empty() && self.trees.is_idle();
+        let over = over && self.binder.is_idle();
         over && !self.calls.has_remotes()
     }
 
@@ -735,6 +758,8 @@ impl Primary {
         self.pending.give_back(sources);
         self.retry_stalled(now);
         self.close_due(now);
+        self.end_late_jobs(now);
+        self.end_late_starts(now);
         // An answer that has just come is in time.
         self.end_overdue_requests(now);
         self.machine.handle_timeout(self.clock.now());
@@ -770,6 +795,18 @@ impl Primary {
             Source::Pipe(worker, fd) => self.read_pipe(worker, fd),
             Source::Agent(worker) => self.read_agent(now, worker),
             Source::Listener(server) => self.accept(now, server),
+            Source::Start(worker) => {
+                self.read_start(worker);
+                false
+            }
+            Source::Binder(id) => {
+                self.read_binder(id);
+                false
+            }
+            Source::BinderEnd(id) => {
+                self.reap_binder(id);
+                false
+            }
             Source::Watched(id) => {
                 self.readable.insert(id);
                 false

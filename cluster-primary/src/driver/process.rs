@@ -116,6 +116,13 @@ impl Process {
         })
     }
 
+    /// Kills it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn kill(&self) {
+        // It may have ended.
+        let _ = self.send(Signal::KILL);
+    }
+
     /// The process's descriptor, where there are such.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.watch {

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Access;
 use rustix::io::Errno;
 
+use super::aside;
 use crate::script::first_words;
 use crate::{ForkError, Settings};
 
@@ -30,8 +32,27 @@ impl Settings {
     }
 }
 
+/// The words of the first line of the worker's program, for its agent. Where something executes the
+/// program later that could tell nobody but the terminal if it is not there, that is said now. File systems
+/// that do not answer in time are not waited for: then nothing is known.
+pub(super) fn survey(settings: &Arc<Settings>, env: &Env) -> Result<Vec<OsString>, ForkError> {
+    let is_launched = !settings.launcher.is_empty();
+    if !is_launched && !settings.node_agent {
+        return Ok(Vec::new());
+    }
+    let (settings, env) = (Arc::clone(settings), env.to_vec());
+    let look = move || {
+        if is_launched {
+            directory(&settings)?;
+            findable(&settings, &env)?;
+        }
+        Ok(if settings.node_agent { first_line(&settings, &env) } else { Vec::new() })
+    };
+    aside::ask(look).unwrap_or_else(|| Ok(Vec::new()))
+}
+
 /// Whether there is the working directory.
-pub(super) fn directory(settings: &Settings) -> Result<(), ForkError> {
+fn directory(settings: &Settings) -> Result<(), ForkError> {
     let Some(cwd) = &settings.cwd else { return Ok(()) };
     enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })
 }
@@ -45,7 +66,7 @@ fn enterable(folder: &Path) -> io::Result<()> {
 }
 
 /// Whether there is the script that Node is to run.
-pub(super) fn script(settings: &Settings) -> Result<(), ForkError> {
+fn script(settings: &Settings) -> Result<(), ForkError> {
     if !settings.is_script() {
         return Ok(());
     }
@@ -66,7 +87,7 @@ fn readable(script: &Path) -> io::Result<()> {
 }
 
 /// Whether the worker's program will be found, and who is to run it.
-pub(super) fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> {
+fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> {
     let program = settings.program();
     let file = find(settings, env, program)
         .map_err(|error| ForkError::Spawn { program: in_cwd(settings, program), error })?;
@@ -78,13 +99,29 @@ pub(super) fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> 
     }
 }
 
-/// Says what it was that could not be executed.
+/// The script that Node is to run, as a path from here.
+pub(super) fn script_path(settings: &Settings) -> Option<PathBuf> {
+    let runs_script = settings.is_script() && settings.interpreter().is_some();
+    runs_script.then(|| in_cwd(settings, &settings.exec))
+}
+
+/// Says what it was that could not be executed, if the file system tells in time.
 pub(super) fn explain(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     env: &Env,
     program: &Path,
     error: io::Error,
 ) -> ForkError {
+    let code = error.raw_os_error();
+    let (known, env, program) = (Arc::clone(settings), env.to_vec(), program.to_owned());
+    let name = in_cwd(settings, &program);
+    aside::ask(move || explained(&known, &env, &program, error)).unwrap_or_else(|| {
+        let error = io::Error::from_raw_os_error(code.unwrap_or(Errno::IO.raw_os_error()));
+        ForkError::Spawn { program: name, error }
+    })
+}
+
+fn explained(settings: &Settings, env: &Env, program: &Path, error: io::Error) -> ForkError {
     match (find(settings, env, program), error.kind()) {
         (Ok(file), ErrorKind::NotFound) => {
             let interpreter = named_interpreter(&file);
@@ -152,7 +189,7 @@ fn named_interpreter(file: &Path) -> Option<PathBuf> {
 }
 
 /// The words of the first line of the interpreter's file, or else of the program's, if it is a script.
-pub(super) fn first_line(settings: &Settings, env: &Env) -> Vec<OsString> {
+fn first_line(settings: &Settings, env: &Env) -> Vec<OsString> {
     find(settings, env, settings.program()).map_or_else(|_| Vec::new(), |file| first_words(&file))
 }
 

@@ -17,8 +17,11 @@ use mio::unix::SourceFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::binder::Purpose;
 use super::child::Child;
 use super::kernel::Group;
+use super::listen::Bind;
+use super::rights::Rights;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens, unread};
@@ -56,6 +59,8 @@ pub(super) struct Listener {
     /// Workers accept from it themselves.
     shared: bool,
     file: Option<SocketFile>,
+    /// With whose rights it was made, and its file is removed, if not with the primary's.
+    rights: Option<Rights>,
     /// The system was out of descriptors or memory.
     pub(super) paused_until: Option<Mono>,
 }
@@ -130,8 +135,12 @@ impl Primary {
             Output::AbandonProbe { worker } => self.abandon_probe(worker),
             Output::NotifyAgent { worker, command } => self.notify_agent(worker, &command),
             Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
-            Output::Bind { server, query, shared } => self.open(server, &query, shared),
-            Output::BindSlots { server, query, choice } => self.open_group(server, &query, choice),
+            Output::Bind { server, query, shared, worker } => {
+                self.open(server, worker, &query, shared);
+            }
+            Output::BindSlots { server, query, choice, worker } => {
+                self.open_group(server, worker, &query, choice);
+            }
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
             Output::Slot { server, slot, turn, on } => self.switch_slot(server, slot, turn, on),
             Output::Look { server } => self.look(server),
@@ -269,9 +278,31 @@ impl Primary {
         }
     }
 
-    pub(super) fn open(&mut self, server: ServerId, query: &ListenQuery, shared: bool) {
+    pub(super) fn open(
+        &mut self,
+        server: ServerId,
+        worker: WorkerId,
+        query: &ListenQuery,
+        shared: bool,
+    ) {
+        if let Some(rights) = self.listens_as(worker, query) {
+            let (query, replace) = (Box::new(query.clone()), None);
+            return self.delegate(Purpose::Server { server, query, shared, replace }, rights);
+        }
         let access = self.machine.settings().socket_access;
-        let result = listen::bind(query, shared, &self.lent, &access).and_then(|bind| {
+        let bound = listen::bind(query, shared, &self.lent, &access);
+        self.opened(server, shared, bound, None);
+    }
+
+    /// A server's socket has been made, with these rights if not with the primary's, or could not be.
+    pub(super) fn opened(
+        &mut self,
+        server: ServerId,
+        shared: bool,
+        bound: Result<Bind, i32>,
+        rights: Option<&Rights>,
+    ) {
+        let result = bound.and_then(|bind| {
             if !shared {
                 let source = Source::Listener(server);
                 let token = self.tokens.token(source);
@@ -283,7 +314,8 @@ impl Primary {
                 registered.map_err(|e| -e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))?;
             }
             let fd = Arc::new(bind.fd);
-            let listener = Listener { fd, shared, file: bind.file, paused_until: None };
+            let rights = rights.cloned();
+            let listener = Listener { fd, shared, file: bind.file, rights, paused_until: None };
             self.listeners.insert(server, listener);
             Ok(bind.bound)
         });
@@ -372,8 +404,15 @@ impl Primary {
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
         }
-        if let Some(file) = &listener.file {
-            let _gone = file.remove();
+        match (listener.file, listener.rights) {
+            (Some(file), Some(rights)) => {
+                self.delegate(Purpose::Remove { files: vec![file] }, rights);
+            }
+            (Some(file), None) => {
+                // It may have been removed by others.
+                let _ = file.remove();
+            }
+            (None, _) => {}
         }
     }
 
@@ -462,10 +501,18 @@ fn seq_of(message: &Message) -> u64 {
 impl Drop for Primary {
     fn drop(&mut self) {
         self.calls.close();
-        let open: Vec<_> = self.listeners.keys().copied().collect();
-        for server in open {
-            self.close_listener(server);
+        let mut files = Vec::new();
+        for (_, listener) in std::mem::take(&mut self.listeners) {
+            match (listener.file, listener.rights) {
+                (Some(file), Some(rights)) => files.push((file, rights)),
+                (Some(file), None) => {
+                    // It may have been removed by others.
+                    let _ = file.remove();
+                }
+                (None, _) => {}
+            }
         }
+        self.remove_last(files);
         self.discard_all();
     }
 }

@@ -18,8 +18,11 @@ pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device, inode, and when it was made, for inodes are used again: another file of that name is
     /// left alone.
-    identity: (u64, u64, i64, i64),
+    identity: Identity,
 }
+
+/// Device, inode, and the time of the last modification.
+pub(super) type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
     pub(super) fn new(path: &Path) -> io::Result<Self> {
@@ -30,6 +33,22 @@ impl SocketFile {
         // A change of the mode leaves the time of modification as it is.
         let identity = (found.dev(), found.ino(), found.mtime(), found.mtime_nsec());
         Ok(Self { path: path.to_owned(), identity })
+    }
+
+    /// The file at that path, as another process has found it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn found(path: &Path, identity: Identity) -> Self {
+        Self { path: path.to_owned(), identity }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Removes the file, unless something else is there by now; whether it is gone.

@@ -1,35 +1,41 @@
 //! Starts a worker's process.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 
 use cluster_proto::env::WorkerEnv;
-use rustix::process::Rlimit;
+use rustix::io::Errno;
+use rustix::process::{Pid, Rlimit};
 
 use crate::agent::is_node;
 use crate::settings::WORKER_VARIABLES;
 use crate::{ForkError, Settings, Stdio, WorkerId};
 
 use super::agent::Prepared;
-use super::before_exec::{BeforeExec, Step, failed_step};
-use super::{inherited, inspect, program, runtime};
+use super::before_exec::{BeforeExec, Step};
+use super::exec::Image;
+use super::starting::{self, Start, Started};
+use super::{fork, inherited, inspect, program, runtime};
 
 /// A process that was started.
 pub(super) struct Spawned {
-    pub(super) pid: u32,
+    pub(super) pid: Pid,
     /// The primary's ends of the worker's pipes, by the worker's number of the descriptor.
     pub(super) pipes: Vec<(u32, OwnedFd)>,
+    /// If it does not execute its program yet.
+    pub(super) start: Option<Start>,
 }
 
 /// Starts the worker of that slot, whose channel is `channel`, with its agent, and with `limit` as its
 /// limit of descriptors.
 pub(super) fn spawn(
-    settings: &Settings,
+    settings: &Arc<Settings>,
     id: WorkerId,
     slot: u32,
     env: &[(OsString, Option<OsString>)],
@@ -37,76 +43,121 @@ pub(super) fn spawn(
     agent: Option<&mut Prepared>,
     limit: Rlimit,
 ) -> Result<Spawned, ForkError> {
-    program::directory(settings)?;
-    if !settings.launcher.is_empty() {
-        // The launcher could tell nobody but the terminal.
-        program::findable(settings, env)?;
-    }
     let inspect = inspect::port(settings, id, env);
-    let mut command = command(settings, inspect, agent.as_deref())?;
+    let arguments = arguments(settings, inspect, agent.as_deref());
     let (agent_env, agent_fds) = agent.map(Prepared::take).unwrap_or_default();
-    let Plan { places, pipes, channel_at, taken } = plan(settings, channel, agent_fds)?;
+    let Plan { places, pipes, channel_at, lowest } = plan(settings, channel, agent_fds)?;
 
+    let mut variables: BTreeMap<_, _> = std::env::vars_os().collect();
     for name in WORKER_VARIABLES {
-        command.env_remove(name);
+        variables.remove(std::ffi::OsStr::new(name));
     }
     for (name, value) in settings.env.iter().chain(env) {
         match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+            Some(value) => variables.insert(name.clone(), value.clone()),
+            None => variables.remove(name),
         };
     }
     let serialization = settings.serialization;
     let contract = WorkerEnv { id: id.0, channel_fd: channel_at, serialization, slot: Some(slot) };
-    command.envs(contract.variables());
-    command.envs(agent_env);
-    if let Some(cwd) = &settings.cwd {
-        command.current_dir(cwd);
-    }
-    // A group of its own: Ctrl-C on the terminal is for the primary alone.
-    command.process_group(0);
-    become_worker(&mut command, settings, slot, places, limit)?;
+    variables.extend(contract.variables().into_iter().map(|(n, v)| (n.into(), v.into())));
+    variables.extend(agent_env);
 
-    let child = command.spawn().map_err(|error| match failed_step(&error) {
-        Some((step, error)) => unmade(settings, step, error),
-        None => program::explain(settings, env, executed(settings), error),
-    })?;
-    drop(taken);
-    // The process is waited for by its descriptor; std's `Child` does nothing when it is dropped.
-    Ok(Spawned { pid: child.id(), pipes })
+    let file = executed(settings);
+    let unreadable = |error| program::explain(settings, env, file, error);
+    let image = Image::new(file.as_os_str(), &arguments, &variables).map_err(unreadable)?;
+    let path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    let cwd = settings.cwd.as_deref().map(path).transpose();
+    let script = program::script_path(settings).as_deref().map(path).transpose();
+    let before_exec = BeforeExec {
+        places,
+        limit,
+        cwd: cwd.map_err(|error| failed_cwd(settings, error))?,
+        script: script.map_err(unreadable)?,
+        #[cfg(target_os = "linux")]
+        becoming: super::becoming::Becoming::new(settings, slot)?,
+        #[cfg(not(target_os = "linux"))]
+        uid: settings.uid,
+        #[cfg(not(target_os = "linux"))]
+        gid: settings.gid,
+    };
+    #[cfg(not(target_os = "linux"))]
+    supported(settings)?;
+    let (pid, report) = start(before_exec, image, lowest)?;
+    let start = match starting::await_exec(&report) {
+        Started::Executed => None,
+        Started::NotYet => Some(Start::new(report, file.to_owned())),
+        Started::Failed(step, errno) => {
+            fork::abandon(pid);
+            return Err(match step {
+                Step::Exec => program::explain(settings, env, file, errno.into()),
+                step => failure(settings, step, file, errno),
+            });
+        }
+    };
+    // The process is waited for by its descriptor.
+    Ok(Spawned { pid, pipes, start })
 }
 
-/// The command line: `interpreter exec_argv… exec args…`, or `exec args…`; the launcher before it.
-fn command(
-    settings: &Settings,
-    inspect: Option<u16>,
-    agent: Option<&Prepared>,
-) -> Result<Command, ForkError> {
-    let mut command = Command::new(executed(settings));
-    command.args(settings.launcher.iter().skip(1));
+/// Forks a child that executes the program; the pipe by which it says if it cannot, which closes when it
+/// does.
+#[allow(unsafe_code, reason = "std would wait for the exec")]
+fn start(
+    before_exec: BeforeExec,
+    mut image: Image,
+    lowest: RawFd,
+) -> Result<(Pid, OwnedFd), ForkError> {
+    let no = |error| ForkError::Resources { what: "pipe", error };
+    let (report, theirs) = io::pipe().map_err(no)?;
+    let report = OwnedFd::from(report);
+    rustix::io::ioctl_fionbio(&report, true).map_err(|errno| no(errno.into()))?;
+    // Above every number that is a target.
+    let theirs = rustix::io::fcntl_dupfd_cloexec(&theirs, lowest);
+    let theirs = theirs.map_err(|errno| no(errno.into()))?;
+    let child = || {
+        let (step, errno) = match before_exec.run(theirs.as_raw_fd()) {
+            Ok(()) => (Step::Exec, image.execute()),
+            Err(failed) => failed,
+        };
+        // If the primary has gone nobody wants to know.
+        let _ = rustix::io::write(&theirs, &step.report(errno));
+        127
+    };
+    // SAFETY: it makes system calls only, with what was made ready here; it neither allocates nor locks
+    // (see there).
+    let pid = unsafe { fork::fork(child) };
+    let pid = pid.map_err(|error| ForkError::Resources { what: "process", error })?;
+    Ok((pid, report))
+}
+
+/// The command line without the program: `exec_argv… exec args…` of an interpreter, or `args…`; behind a
+/// launcher all of it.
+fn arguments(settings: &Settings, inspect: Option<u16>, agent: Option<&Prepared>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = settings.launcher.iter().skip(1).cloned().collect();
     // The last one counts.
-    let inspect = inspect.map(|port| format!("--inspect-port={port}"));
+    let inspect = inspect.map(|port| OsString::from(format!("--inspect-port={port}")));
+    let (agent_argv, agent_args) =
+        agent.map_or((&[][..], &[][..]), |agent| (&agent.exec_argv[..], &agent.args[..]));
     if let Some(interpreter) = settings.interpreter() {
-        program::script(settings)?;
         if !settings.launcher.is_empty() {
-            command.arg(interpreter);
+            words.push(interpreter.into());
         }
-        command.args(runtime::implied_arguments(interpreter, &settings.exec_argv));
-        command.args(agent.into_iter().flat_map(|agent| &agent.exec_argv));
-        command.args(&settings.exec_argv);
-        command.args(inspect);
-        command.arg(&settings.exec);
-        command.args(agent.into_iter().flat_map(|agent| &agent.args));
-        command.args(&settings.args);
+        let implied = runtime::implied_arguments(interpreter, &settings.exec_argv);
+        words.extend(implied.iter().map(OsString::from));
+        words.extend(agent_argv.iter().chain(&settings.exec_argv).cloned());
+        words.extend(inspect);
+        words.push(settings.exec.clone().into());
+        words.extend(agent_args.iter().chain(&settings.args).cloned());
     } else {
         if !settings.launcher.is_empty() {
-            command.arg(&settings.exec);
+            words.push(settings.exec.clone().into());
         }
-        command.args(agent.into_iter().flat_map(|agent| &agent.args));
         let (nodes, programs) = settings.args.split_at(inspect::node_arguments(settings).len());
-        command.args(nodes).args(inspect.filter(|_| is_node(&settings.exec))).args(programs);
+        words.extend(agent_args.iter().chain(nodes).cloned());
+        words.extend(inspect.filter(|_| is_node(&settings.exec)));
+        words.extend(programs.iter().cloned());
     }
-    Ok(command)
+    words
 }
 
 /// What is executed first.
@@ -122,10 +173,8 @@ struct Plan {
     places: Vec<(RawFd, OwnedFd)>,
     pipes: Vec<(u32, OwnedFd)>,
     channel_at: RawFd,
-    /// Whatever is free below the numbers that are targets, until the process is started: std
-    /// would open its pipe there by which the child tells that it could not exec, and a
-    /// descriptor that is placed would close it.
-    taken: Vec<OwnedFd>,
+    /// The lowest number that is no target.
+    lowest: RawFd,
 }
 
 /// The number of a worker's first descriptor that the settings say nothing of.
@@ -145,7 +194,7 @@ fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<P
     let first_free = first_free(settings);
     let lowest = first_free.saturating_add(RawFd::try_from(others.len()).unwrap_or(RawFd::MAX));
     let mut channel = Some(channel);
-    let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0, taken: Vec::new() };
+    let mut plan = Plan { places: Vec::new(), pipes: Vec::new(), channel_at: 0, lowest };
     for (at, entry) in (0..).zip(&stdio) {
         let source = match entry {
             // A worker is in a process group of its own, and so in the background of the terminal:
@@ -181,13 +230,6 @@ fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<P
         let source = rustix::io::fcntl_dupfd_cloexec(&source, lowest).map_err(no("descriptor"))?;
         plan.places.push((at, source));
     }
-    let free = || {
-        let place = rustix::io::fcntl_dupfd_cloexec(&plan.places[0].1, 0).map_err(no("descriptor"));
-        place.map(|fd| (fd.as_raw_fd() < lowest).then_some(fd))
-    };
-    while let Some(fd) = free()? {
-        plan.taken.push(fd);
-    }
     Ok(plan)
 }
 
@@ -196,29 +238,9 @@ fn null() -> Result<OwnedFd, ForkError> {
     null.map(OwnedFd::from).map_err(|error| ForkError::Resources { what: "/dev/null", error })
 }
 
-/// Has the child make of itself what the settings say.
-#[cfg(target_os = "linux")]
-fn become_worker(
-    command: &mut Command,
-    settings: &Settings,
-    slot: u32,
-    places: Vec<(RawFd, OwnedFd)>,
-    limit: Rlimit,
-) -> Result<(), ForkError> {
-    let becoming = super::becoming::Becoming::new(settings, slot)?;
-    prepare(command, BeforeExec { places, limit, becoming });
-    Ok(())
-}
-
-/// Elsewhere std does what can be done.
+/// What only Linux has.
 #[cfg(not(target_os = "linux"))]
-fn become_worker(
-    command: &mut Command,
-    settings: &Settings,
-    _slot: u32,
-    places: Vec<(RawFd, OwnedFd)>,
-    limit: Rlimit,
-) -> Result<(), ForkError> {
+fn supported(settings: &Settings) -> Result<(), ForkError> {
     for (asked, setting) in [
         (settings.affinity.is_some(), "affinity"),
         (settings.groups.is_some(), "groups"),
@@ -229,34 +251,33 @@ fn become_worker(
             return Err(ForkError::Unsupported { setting });
         }
     }
-    if let Some(uid) = settings.uid {
-        command.uid(uid);
-    }
-    if let Some(gid) = settings.gid {
-        command.gid(gid);
-    }
-    prepare(command, BeforeExec { places, limit });
     Ok(())
 }
 
-#[allow(unsafe_code, reason = "std has no safe way to act in a child")]
-fn prepare(command: &mut Command, before_exec: BeforeExec) {
-    // SAFETY: between fork and exec it makes system calls only; it neither allocates nor locks (see
-    // there). It is dropped in the parent.
-    unsafe { command.pre_exec(move || before_exec.run()) };
+fn failed_cwd(settings: &Settings, error: io::Error) -> ForkError {
+    ForkError::Cwd { cwd: settings.cwd.clone().unwrap_or_default(), error }
 }
 
-/// The error of a worker that could not be made what the settings want.
-pub(super) fn unmade(settings: &Settings, step: Step, error: io::Error) -> ForkError {
+/// The error of a worker that could not be made what the settings want, or not execute its program.
+pub(super) fn failure(settings: &Settings, step: Step, program: &Path, errno: Errno) -> ForkError {
+    let error = io::Error::from(errno);
     let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();
     let (setting, value) = match step {
+        Step::Exec => return ForkError::Spawn { program: program.to_owned(), error },
         Step::Descriptors => return ForkError::Resources { what: "place for a descriptor", error },
+        Step::Group => return ForkError::Resources { what: "process group", error },
+        Step::Script => {
+            let script = program::script_path(settings).unwrap_or_else(|| program.to_owned());
+            return ForkError::Script { script, error };
+        }
+        Step::Cwd => return failed_cwd(settings, error),
         Step::Affinity => {
             ("affinity", settings.affinity.as_ref().map(ToString::to_string).unwrap_or_default())
         }
         Step::Groups => ("groups", format!("{:?}", settings.groups.as_deref().unwrap_or_default())),
         Step::Gid => ("gid", number(settings.gid)),
         Step::Uid => ("uid", number(settings.uid)),
+        Step::Capabilities => ("keep_capabilities", false.to_string()),
         Step::NoNewPrivs => ("no_new_privs", true.to_string()),
         Step::DieWithPrimary => ("die_with_primary", true.to_string()),
     };

@@ -10,6 +10,7 @@ use rustix::process::Rlimit;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentFolder, AgentFolderState};
+use super::binder::{Binder, BinderState};
 use super::bound::Blocking;
 use super::child::{Child, ChildState};
 use super::kernel::{Group, GroupState};
@@ -45,6 +46,8 @@ pub(crate) struct PrimaryState {
     trees: TreesState,
     #[serde(default)]
     closing: BTreeMap<ServerId, Closing>,
+    #[serde(default, skip_serializing_if = "BinderState::is_empty")]
+    binder: BinderState,
     conns: BTreeMap<ConnId, usize>,
     last_conn: u64,
     last_handle: u64,
@@ -102,6 +105,8 @@ impl Primary {
         if let Some(folder) = &mut self.agent_folder {
             folder.keep();
         }
+        // Its children are the other's.
+        self.binder = Binder::default();
     }
 
     /// What is to be written of it.
@@ -146,6 +151,7 @@ impl Primary {
             agent_folder: self.agent_folder.as_ref().map(|f| f.state(leaving)).transpose()?,
             trees: self.trees.state(leaving)?,
             closing: self.closing.clone(),
+            binder: self.binder.state(leaving)?,
             conns,
             last_conn: self.last_conn,
             last_handle: self.last_handle,
@@ -188,10 +194,11 @@ impl Primary {
         let agent_folder = state.agent_folder.map(|f| AgentFolder::from_state(f, &mut arriving));
         let mut agent_folder = agent_folder.transpose()?;
         let trees = Trees::from_state(state.trees, &mut arriving)?;
+        let registry = poll.registry();
+        let binder = Binder::from_state(state.binder, &mut arriving, registry, &mut tokens)?;
         // What a channel has received it owns alone.
         drop(arriving);
 
-        let registry = poll.registry();
         for (id, listener) in listeners.iter().filter(|(_, listener)| !listener.is_shared()) {
             let token = tokens.token(Source::Listener(*id));
             registry
@@ -247,6 +254,7 @@ impl Primary {
             agent_folder_seen: now,
             without_agent: BTreeSet::new(),
             closing: state.closing,
+            binder,
             conns,
             last_conn: state.last_conn,
             received: HashMap::new(),

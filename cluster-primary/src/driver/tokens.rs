@@ -18,10 +18,17 @@ pub(super) enum Source {
     Agent(WorkerId),
     /// A worker's pipe, by its number in the worker.
     Pipe(WorkerId, u32),
+    /// The pipe by which a worker says that it could not execute its program: served before its process, so
+    /// that the reason comes before the end.
+    Start(WorkerId),
     /// A worker's process: served after its channel, so that its last words come before its end.
     Process(WorkerId),
     /// A server's socket.
     Listener(ServerId),
+    /// The answer of a child that makes sockets, by the child's number.
+    Binder(u32),
+    /// The process of such a child.
+    BinderEnd(u32),
     /// Somebody else's.
     Watched(WatchId),
 }

@@ -295,6 +295,8 @@ pub enum Output {
         query: Box<ListenQuery>,
         /// Whether workers accept from it themselves: then it is bound, not listening.
         shared: bool,
+        /// Who asked first: the socket may be made with that worker's rights.
+        worker: WorkerId,
     },
     /// Make a server whose workers have a socket each, among which the kernel chooses, and say what
     /// became of it by [`Input::Bound`]. Nobody is on yet: what comes waits in the waiting room.
@@ -305,6 +307,8 @@ pub enum Output {
         query: Box<ListenQuery>,
         /// How the kernel is to choose.
         choice: Choice,
+        /// Who asked first: the sockets may be made with that worker's rights.
+        worker: WorkerId,
     },
     /// Make the socket of that number if there is none, and say so by [`Input::SlotOpened`].
     OpenSlot {

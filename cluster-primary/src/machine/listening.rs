@@ -190,11 +190,11 @@ impl Machine {
         self.output.push_back(match choice {
             Some(choice) => {
                 if let Some(server) = self.servers.get_mut(&id) {
-                    server.slots = Some(Slots::wanted(query.clone(), choice));
+                    server.slots = Some(Slots::wanted(query.clone(), choice, worker));
                 }
-                Output::BindSlots { server: id, query, choice }
+                Output::BindSlots { server: id, query, choice, worker }
             }
-            None => Output::Bind { server: id, query, shared },
+            None => Output::Bind { server: id, query, shared, worker },
         });
         id
     }

@@ -96,11 +96,11 @@ impl Slot {
 }
 
 impl Slots {
-    pub(super) fn wanted(query: Box<ListenQuery>, choice: Choice) -> Self {
+    pub(super) fn wanted(query: Box<ListenQuery>, choice: Choice, worker: WorkerId) -> Self {
         Self {
             slots: BTreeMap::new(),
             lent: BTreeSet::new(),
-            attempt: Some(Attempt::first(query, choice)),
+            attempt: Some(Attempt::first(query, choice, worker)),
             look_at: None,
             alert_until: Mono::ZERO,
         }

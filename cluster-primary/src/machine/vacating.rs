@@ -43,13 +43,20 @@ pub(super) struct Attempt {
     choice: Choice,
     at: Option<Mono>,
     until: Option<Mono>,
+    /// Who asked first; the version before did not write it down.
+    #[serde(default = "unknown")]
+    worker: WorkerId,
+}
+
+fn unknown() -> WorkerId {
+    WorkerId(0)
 }
 
 impl Attempt {
-    pub(super) fn first(mut query: Box<ListenQuery>, choice: Choice) -> Self {
+    pub(super) fn first(mut query: Box<ListenQuery>, choice: Choice, worker: WorkerId) -> Self {
         // It is the server's; a socket needs none.
         query.data = Value::Null;
-        Self { query, choice, at: None, until: None }
+        Self { query, choice, at: None, until: None, worker }
     }
 }
 
@@ -93,14 +100,14 @@ impl Machine {
     }
 
     pub(super) fn attempts_due(&mut self, now: Mono) {
-        for (&server, Attempt { query, choice, at, .. }) in self
+        for (&server, Attempt { query, choice, at, worker, .. }) in self
             .servers
             .iter_mut()
             .filter_map(|(id, server)| Some((id, server.slots.as_mut()?.attempt.as_mut()?)))
         {
             if at.take_if(|at| *at <= now).is_some() {
-                let (query, choice) = (query.clone(), *choice);
-                self.output.push_back(Output::BindSlots { server, query, choice });
+                let (query, choice, worker) = (query.clone(), *choice, *worker);
+                self.output.push_back(Output::BindSlots { server, query, choice, worker });
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct SettingsState {
     uid: Option<u32>,
     gid: Option<u32>,
     groups: Option<Vec<u32>>,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    keep_capabilities: bool,
     #[serde(default)]
     no_new_privs: bool,
     affinity: Option<Named<Affinity>>,
@@ -49,6 +51,10 @@ pub(crate) struct SettingsState {
     keep_listeners: bool,
     #[serde(default)]
     report_connections: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    listen_as_worker: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    privileged_ports: Vec<u16>,
     #[serde(default, skip_serializing_if = "SocketAccess::is_default")]
     socket_access: SocketAccess,
     limits: Limits,
@@ -75,6 +81,15 @@ enum StdioState {
 enum InspectPortState {
     Count,
     Fixed(u16),
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl SettingsState {
@@ -110,6 +125,7 @@ impl SettingsState {
             uid: settings.uid,
             gid: settings.gid,
             groups: settings.groups.clone(),
+            keep_capabilities: settings.keep_capabilities,
             no_new_privs: settings.no_new_privs,
             affinity: settings.affinity.clone().map(Named),
             die_with_primary: settings.die_with_primary,
@@ -125,6 +141,8 @@ impl SettingsState {
             policy: settings.policy,
             keep_listeners: settings.keep_listeners,
             report_connections: settings.report_connections,
+            listen_as_worker: settings.listen_as_worker,
+            privileged_ports: settings.privileged_ports.clone(),
             socket_access: settings.socket_access,
             limits: settings.limits,
         })
@@ -161,6 +179,7 @@ impl SettingsState {
             uid: self.uid,
             gid: self.gid,
             groups: self.groups,
+            keep_capabilities: self.keep_capabilities,
             no_new_privs: self.no_new_privs,
             affinity: self.affinity.map(|Named(affinity)| affinity),
             die_with_primary: self.die_with_primary,
@@ -175,6 +194,8 @@ impl SettingsState {
             policy: self.policy,
             keep_listeners: self.keep_listeners,
             report_connections: self.report_connections,
+            listen_as_worker: self.listen_as_worker,
+            privileged_ports: self.privileged_ports,
             socket_access: self.socket_access,
             limits: self.limits,
         })

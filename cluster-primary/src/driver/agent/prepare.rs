@@ -8,7 +8,7 @@ use super::folder::AgentFile;
 use super::{AgentFolder, AgentPipes};
 use crate::Settings;
 use crate::agent::inject::{self, Other, Place, Program, Source};
-use crate::driver::{inspect, program};
+use crate::driver::inspect;
 
 /// What a worker is started with for its agent's sake.
 pub(in super::super) struct Prepared {
@@ -29,8 +29,8 @@ impl Prepared {
         (std::mem::take(&mut self.env), std::mem::take(&mut self.fds))
     }
 
-    /// Prepares the agent of a worker whose descriptors from `first` on are free; `Ok(None)` if its
-    /// program is not Node.
+    /// Prepares the agent of a worker whose descriptors from `first` on are free, and whose program has
+    /// that first line; `Ok(None)` if its program is not Node.
     ///
     /// # Errors
     /// Why a worker that is Node starts without.
@@ -38,6 +38,7 @@ impl Prepared {
         settings: &Settings,
         env: &[(OsString, Option<OsString>)],
         first: RawFd,
+        first_line: Vec<OsString>,
         folder: &mut Option<AgentFolder>,
     ) -> Result<Option<Self>, String> {
         let program = Program {
@@ -45,7 +46,7 @@ impl Prepared {
             exec_argv: &settings.exec_argv,
             exec: &settings.exec,
             args: &settings.args,
-            first_line: program::first_line(settings, env),
+            first_line,
             node_options: inspect::node_options(settings, env),
         };
         if let Some(runtime) = program.other_runtime() {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::agent::{AgentPipes, AgentPipesState};
 use super::super::process::Process;
+use super::super::rights::Rights;
 use super::super::send::SendsState;
+use super::super::starting::{Start, StartState};
 use super::super::tokens::{Source, Tokens};
 use super::Child;
 use crate::WorkerId;
@@ -32,6 +34,10 @@ pub(in super::super) struct ChildState {
     closing: bool,
     blocked: bool,
     sends: SendsState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<StartState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rights: Option<Rights>,
 }
 
 /// A channel: what it knows, its socket, and its handles.
@@ -48,6 +54,7 @@ pub(in super::super) struct Unpacked {
     channel: Option<Parts<Socket>>,
     pipes: BTreeMap<u32, OwnedFd>,
     agent: Option<AgentPipes>,
+    start: Option<Start>,
 }
 
 impl Child {
@@ -72,6 +79,9 @@ impl Child {
             closing: self.closing,
             blocked: self.blocked,
             sends: self.sends.state()?,
+            start: self.start.as_ref().map(|start| start.state(leaving)).transpose()?,
+            // Those of the primary need not be written down.
+            rights: self.rights.clone().filter(Rights::differ),
         })
     }
 }
@@ -94,7 +104,9 @@ impl ChildState {
         let pipes = pipes.collect::<Result<_, StateError>>()?;
         let agent = self.agent.take().map(|agent| AgentPipes::from_state(agent, arriving));
         let agent = agent.transpose()?;
-        Ok(Unpacked { state: self, channel, pipes, agent })
+        let start =
+            self.start.take().map(|start| Start::from_state(start, arriving)).transpose()?;
+        Ok(Unpacked { state: self, channel, pipes, agent, start })
     }
 }
 
@@ -106,7 +118,7 @@ impl Unpacked {
         registry: &Registry,
         tokens: &mut Tokens,
     ) -> Result<Child, StateError> {
-        let Self { state, channel, pipes, mut agent } = self;
+        let Self { state, channel, pipes, mut agent, start } = self;
         let channel = channel.map(|parts| {
             let put_together = Channel::from_parts(parts);
             let mut channel = put_together
@@ -135,7 +147,14 @@ impl Unpacked {
                 .register(registry, tokens.token(Source::Agent(id)))
                 .map_err(StateError::system("watch on the socket of an agent"))?;
         }
+        if let Some(start) = &start {
+            start
+                .register(registry, tokens.token(Source::Start(id)))
+                .map_err(StateError::system("watch on the start of a worker"))?;
+        }
         Ok(Child {
+            start,
+            rights: state.rights,
             serialization: state.serialization,
             channel: channel.transpose()?,
             process: process.transpose()?,

@@ -8,6 +8,7 @@ use cluster_proto::ListenQuery;
 use cluster_sched::kernel::Choice;
 use rustix::io::Errno;
 
+use super::super::rights::Rights;
 use super::state::GroupState;
 use crate::machine::{Bound, Queue};
 use crate::upgrade::{Arriving, Leaving, StateError};
@@ -46,6 +47,10 @@ impl Group {
         _: &mut Arriving,
     ) -> Result<Self, StateError> {
         Err(StateError::contradiction("there is no placement in the kernel here"))
+    }
+
+    pub(super) fn rights(&self) -> Option<Rights> {
+        match self.0 {}
     }
 
     pub(super) fn choice(&self) -> Choice {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{self, SocketType, sockopt};
 
 use super::super::listen;
+use super::super::rights::Rights;
 use super::chooser::Chooser;
 use super::state::GroupState;
 use super::sys;
@@ -36,20 +37,69 @@ pub(in super::super) struct Group {
     /// The places of those that are on.
     on: BTreeMap<u32, u32>,
     chooser: Chooser,
+    /// With whose rights its sockets are made, if not with the primary's: all by one user, as the kernel
+    /// lets no other one join.
+    rights: Option<Rights>,
 }
 
 /// A new group.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(in super::super) struct Opened {
     pub(super) group: Group,
     pub(super) bound: Bound,
     /// Why the kernel does not choose by the program that was wanted, if it does not.
     pub(super) without_program: Option<String>,
 }
 
+/// What all sockets of a group have in common.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct GroupOptions {
+    v6_only: bool,
+    backlog: i32,
+}
+
+impl GroupOptions {
+    pub(in super::super) fn of(query: &ListenQuery) -> Self {
+        let v6_only = query.flag_bits() & flags::TCP_IPV6_ONLY != 0;
+        Self { v6_only, backlog: query.backlog_length() }
+    }
+
+    /// Another socket of the group that listens there. (System calls only.)
+    pub(in super::super) fn socket(self, address: SocketAddr) -> Result<OwnedFd, Errno> {
+        socket(address, self.v6_only, self.backlog, true)
+    }
+}
+
+/// The sockets that a group begins with: it takes two to be a group.
+#[derive(Debug)]
+pub(in super::super) struct GroupSockets {
+    pub(in super::super) room: OwnedFd,
+    pub(in super::super) first: OwnedFd,
+}
+
+impl GroupSockets {
+    /// Makes them. (System calls only.)
+    pub(in super::super) fn bind(
+        addresses: &listen::Addresses,
+        options: GroupOptions,
+    ) -> Result<Self, Errno> {
+        let GroupOptions { v6_only, backlog } = options;
+        let room = addresses.bind(|address| {
+            // Alone until it listens: with `SO_REUSEPORT` from the start a port in use by another
+            // of this user's programs (a second primary, say) would be shared with it silently.
+            let room = socket(address, v6_only, backlog, false)?;
+            sockopt::set_socket_reuseport(&room, true)?;
+            Ok(room)
+        })?;
+        let address = SocketAddr::try_from(net::getsockname(&room)?).map_err(|_| Errno::INVAL)?;
+        let first = options.socket(address)?;
+        Ok(Self { room, first })
+    }
+}
+
 /// Why there is no group.
 #[derive(Debug)]
-pub(super) enum OpenError {
+pub(in super::super) enum OpenError {
     /// The address cannot be had.
     Bind(Errno),
     /// It can, but no program of any kind can choose among sockets.
@@ -65,19 +115,21 @@ impl From<Errno> for OpenError {
 impl Group {
     /// Binds what a worker asked for. Nobody is on: connections wait in the waiting room.
     pub(super) fn open(query: &ListenQuery, choice: Choice) -> Result<Opened, OpenError> {
-        let v6_only = query.flag_bits() & flags::TCP_IPV6_ONLY != 0;
-        let backlog = query.backlog_length();
-        let room = listen::each_address(query, |address| {
-            // Alone until it listens: with `SO_REUSEPORT` from the start a port in use by another
-            // of this user's programs (a second primary, say) would be shared with it silently.
-            let room = socket(address, v6_only, backlog, false)?;
-            sockopt::set_socket_reuseport(&room, true)?;
-            Ok(room)
-        })?;
+        let sockets = GroupSockets::bind(&listen::Addresses::of(query)?, GroupOptions::of(query))?;
+        Self::of(sockets, query, choice, None)
+    }
+
+    /// The group of these sockets, which are bound as a worker asked for.
+    pub(in super::super) fn of(
+        sockets: GroupSockets,
+        query: &ListenQuery,
+        choice: Choice,
+        rights: Option<Rights>,
+    ) -> Result<Opened, OpenError> {
+        let GroupOptions { v6_only, backlog } = GroupOptions::of(query);
+        let GroupSockets { room, first } = sockets;
         let bound = Bound { sockname: listen::sockname(&room), kind: HandleKind::NetNative };
         let address = SocketAddr::try_from(net::getsockname(&room)?).map_err(|_| Errno::INVAL)?;
-        // It takes two to be a group.
-        let first = socket(address, v6_only, backlog, true)?;
         let (chooser, without_program) = match Chooser::load(choice, &first) {
             Ok(chooser) => (chooser, None),
             Err(reason) => match Chooser::classic(choice, &first) {
@@ -97,6 +149,7 @@ impl Group {
             places: BTreeMap::new(),
             on: BTreeMap::new(),
             chooser,
+            rights,
         };
         let untold = group.add(room).or(group.add(first));
         Ok(Opened { group, bound, without_program: without_program.or(untold) })
@@ -113,6 +166,7 @@ impl Group {
             on: self.on.clone(),
             choice: self.choice(),
             maps: self.chooser.state(leaving)?,
+            rights: self.rights.clone(),
         })
     }
 
@@ -143,7 +197,13 @@ impl Group {
             places: state.places,
             on: state.on,
             chooser: Chooser::from_state(state.choice, state.maps, arriving)?,
+            rights: state.rights,
         })
+    }
+
+    /// With whose rights its sockets are made, if not with the primary's.
+    pub(super) fn rights(&self) -> Option<Rights> {
+        self.rights.clone()
     }
 
     pub(super) fn choice(&self) -> Choice {
@@ -157,17 +217,46 @@ impl Group {
     /// # Errors
     /// If there is no socket.
     pub(super) fn slot(&mut self, slot: u32) -> Result<Option<String>, Errno> {
+        let socket = self.needs_socket(slot)?.map(|(address, options)| options.socket(address));
+        self.slot_with(slot, socket.transpose()?)
+    }
+
+    /// What the socket of a slot is to be bound to, if one is yet to be made.
+    ///
+    /// # Errors
+    /// If there is no room for another.
+    pub(in super::super) fn needs_socket(
+        &self,
+        slot: u32,
+    ) -> Result<Option<(SocketAddr, GroupOptions)>, Errno> {
+        // The first was made before anybody asked for it.
+        let is_spare = self.sockets.len() > self.places.len() + 1;
+        if is_spare || self.places.contains_key(&slot) {
+            return Ok(None);
+        }
+        if self.sockets.len() >= MAX_PLACES as usize {
+            return Err(Errno::MFILE);
+        }
+        let options = GroupOptions { v6_only: self.v6_only, backlog: self.backlog };
+        Ok(Some((self.address, options)))
+    }
+
+    /// As [`slot`](Self::slot), with the socket that was made for it, if it [needs](Self::needs_socket)
+    /// one.
+    pub(in super::super) fn slot_with(
+        &mut self,
+        slot: u32,
+        socket: Option<OwnedFd>,
+    ) -> Result<Option<String>, Errno> {
         if self.places.contains_key(&slot) {
             return Ok(None);
         }
         let mut untold = None;
-        // The first was made before anybody asked for it.
         if self.sockets.len() == self.places.len() + 1 {
             if self.sockets.len() >= MAX_PLACES as usize {
                 return Err(Errno::MFILE);
             }
-            let socket = socket(self.address, self.v6_only, self.backlog, true)?;
-            untold = self.add(socket);
+            untold = self.add(socket.ok_or(Errno::BADF)?);
         }
         self.places.insert(slot, (self.sockets.len() - 1) as u32);
         Ok(untold)

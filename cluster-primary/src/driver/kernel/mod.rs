@@ -15,4 +15,6 @@ mod sys;
 mod tests;
 
 pub(super) use group::Group;
+#[cfg(target_os = "linux")]
+pub(super) use group::{GroupOptions, GroupSockets};
 pub(super) use state::GroupState;

@@ -1,5 +1,7 @@
 //! Does what the machine wants of groups.
 
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_proto::ListenQuery;
@@ -7,20 +9,63 @@ use cluster_sched::kernel::Choice;
 use rustix::io::Errno;
 
 use super::super::Primary;
+use super::super::binder::Purpose;
+#[cfg(target_os = "linux")]
+use super::super::rights::Rights;
 use super::super::bound::Call;
 use super::group::{OpenError, Opened};
 use crate::machine::Input;
-use crate::{Fallback, ServerId};
+use crate::{Fallback, ServerId, WorkerId};
 
 impl Primary {
     /// Makes the waiting room of a server, and has the kernel choose.
     pub(in super::super) fn open_group(
         &mut self,
         server: ServerId,
+        worker: WorkerId,
         query: &ListenQuery,
         choice: Choice,
     ) {
-        let result = match super::Group::open(query, choice) {
+        if let Some(rights) = self.listens_as(worker, query) {
+            let query = Box::new(query.clone());
+            return self.delegate(Purpose::Group { server, query, choice }, rights);
+        }
+        let opened = super::Group::open(query, choice);
+        self.take_group(server, worker, query, choice, opened);
+    }
+
+    /// The sockets of a group have been made with these rights, or could not be.
+    #[cfg(target_os = "linux")]
+    pub(in super::super) fn opened_group(
+        &mut self,
+        server: ServerId,
+        query: &ListenQuery,
+        choice: Choice,
+        sockets: Result<super::GroupSockets, Errno>,
+        rights: &Rights,
+    ) {
+        let with = Some(rights.clone());
+        let opened = sockets
+            .map_err(OpenError::Bind)
+            .and_then(|sockets| super::Group::of(sockets, query, choice, with));
+        if let Err(OpenError::NoChoice(reason)) = opened {
+            self.fell_back(server, Fallback::Handoff, reason);
+            let (query, shared, replace) = (Box::new(query.clone()), false, None);
+            let purpose = Purpose::Server { server, query, shared, replace };
+            return self.delegate(purpose, rights.clone());
+        }
+        self.take_group(server, WorkerId(0), query, choice, opened);
+    }
+
+    fn take_group(
+        &mut self,
+        server: ServerId,
+        worker: WorkerId,
+        query: &ListenQuery,
+        choice: Choice,
+        opened: Result<Opened, OpenError>,
+    ) {
+        let result = match opened {
             Ok(Opened { group, bound, without_program }) => {
                 if let Some(reason) = without_program {
                     self.fell_back(server, Fallback::of(choice), reason);
@@ -31,7 +76,7 @@ impl Primary {
             Err(OpenError::Bind(errno)) => Err(-errno.raw_os_error()),
             Err(OpenError::NoChoice(reason)) => {
                 self.fell_back(server, Fallback::Handoff, reason);
-                return self.open(server, query, false);
+                return self.open(server, worker, query, false);
             }
         };
         let now = self.clock.now();
@@ -45,7 +90,34 @@ impl Primary {
 
     /// Makes the socket of a slot, if there is none.
     pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
+        if let Some(rights) = self.groups.get(&server).and_then(super::Group::rights) {
+            return self.delegate(Purpose::Slot { server, slot }, rights);
+        }
         let opened = self.groups.get_mut(&server).map(|g| (g.choice(), g.slot(slot)));
+        self.take_slot(server, slot, opened);
+    }
+
+    /// The socket of a slot has been made, if it needed one, or could not be.
+    #[cfg(target_os = "linux")]
+    pub(in super::super) fn opened_slot(
+        &mut self,
+        server: ServerId,
+        slot: u32,
+        socket: Result<Option<OwnedFd>, Errno>,
+    ) {
+        let opened = self
+            .groups
+            .get_mut(&server)
+            .map(|group| (group.choice(), socket.and_then(|socket| group.slot_with(slot, socket))));
+        self.take_slot(server, slot, opened);
+    }
+
+    fn take_slot(
+        &mut self,
+        server: ServerId,
+        slot: u32,
+        opened: Option<(Choice, Result<Option<String>, Errno>)>,
+    ) {
         let result = match opened {
             Some((choice, Ok(untold))) => {
                 if let Some(reason) = untold {

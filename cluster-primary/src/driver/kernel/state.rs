@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use cluster_sched::kernel::Choice;
 use serde::{Deserialize, Serialize};
 
+use super::super::rights::Rights;
 use crate::upgrade::text;
 
 /// What there is of a group. The program belongs to its sockets, and stays with them.
@@ -23,6 +24,9 @@ pub(in super::super) struct GroupState {
     pub(super) choice: Choice,
     /// Those that the program reads; none where a classic one chooses.
     pub(super) maps: Option<MapsState>,
+    /// With whose rights its sockets are made, if not with the primary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rights: Option<Rights>,
 }
 
 /// The maps of a group.

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use cluster_sched::Mono;
 use serde::{Deserialize, Serialize};
 
+use super::super::rights::Rights;
 use super::super::socket_file::SocketFile;
 use super::Listener;
 use crate::upgrade::{Arriving, Leaving, StateError};
@@ -16,6 +17,8 @@ pub(in super::super) struct ListenerState {
     shared: bool,
     file: Option<SocketFile>,
     paused_until: Option<Mono>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rights: Option<Rights>,
 }
 
 impl Listener {
@@ -28,6 +31,7 @@ impl Listener {
             shared: self.shared,
             file: self.file.clone(),
             paused_until: self.paused_until,
+            rights: self.rights.clone(),
         })
     }
 
@@ -40,6 +44,7 @@ impl Listener {
             shared: state.shared,
             file: state.file,
             paused_until: state.paused_until,
+            rights: state.rights,
         })
     }
 

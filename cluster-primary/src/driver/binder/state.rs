@@ -1,0 +1,88 @@
+//! Children that make sockets, written down, and taken up.
+
+use std::os::fd::AsRawFd;
+
+use cluster_sched::Mono;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use serde::{Deserialize, Serialize};
+
+use super::super::process::Process;
+use super::super::rights::Rights;
+use super::super::tokens::{Source, Tokens};
+use super::{Binder, Job, Purpose};
+use crate::upgrade::{Arriving, Leaving, StateError};
+
+/// What there is of a [`Binder`]. Its children stay this process's.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in super::super) struct BinderState {
+    last: u32,
+    jobs: Vec<JobState>,
+    queue: Vec<(Purpose, Rights)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct JobState {
+    id: u32,
+    purpose: Purpose,
+    rights: Rights,
+    answer: Option<usize>,
+    pid: Option<u32>,
+    deadline: Mono,
+}
+
+impl BinderState {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.queue.is_empty()
+    }
+}
+
+impl Binder {
+    pub(in super::super) fn state(&self, leaving: &mut Leaving) -> Result<BinderState, StateError> {
+        let jobs = self.jobs.iter().map(|(&id, job)| {
+            Ok(JobState {
+                id,
+                purpose: job.purpose.clone(),
+                rights: job.rights.clone(),
+                answer: job.answer.as_ref().map(|fd| leaving.place(fd)).transpose()?,
+                pid: job.process.as_ref().map(Process::pid),
+                deadline: job.deadline,
+            })
+        });
+        Ok(BinderState {
+            last: self.last,
+            jobs: jobs.collect::<Result<_, StateError>>()?,
+            queue: self.queue.iter().cloned().collect(),
+        })
+    }
+
+    /// Nothing is read yet.
+    pub(in super::super) fn from_state(
+        state: BinderState,
+        arriving: &mut Arriving,
+        registry: &Registry,
+        tokens: &mut Tokens,
+    ) -> Result<Self, StateError> {
+        let mut binder = Self { last: state.last, queue: state.queue.into(), ..Self::default() };
+        for job in state.jobs {
+            let JobState { id, purpose, rights, answer, pid, deadline } = job;
+            if id > binder.last {
+                return Err(StateError::contradiction("a child comes after the last one"));
+            }
+            let answer = answer.map(|place| arriving.take(place)).transpose()?;
+            if let Some(fd) = &answer {
+                let token = tokens.token(Source::Binder(id));
+                registry
+                    .register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)
+                    .map_err(StateError::system("watch on a child that binds"))?;
+            }
+            let process = pid.map(|pid| {
+                Process::watch_again(pid, registry, tokens.token(Source::BinderEnd(id)))
+                    .map_err(StateError::system("watch on a child that binds"))
+            });
+            let process = process.transpose()?;
+            binder.jobs.insert(id, Job { purpose, rights, answer, process, deadline });
+        }
+        Ok(binder)
+    }
+}
