@@ -37,7 +37,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
-    Ci,
+    Ci(ci::Args),
+    /// One stage of that; `ci` starts it, nobody types it.
+    #[command(hide = true)]
+    CiStage(ci::StageArgs),
     /// The long form of the tests under load: a hundred reloads and upgrades of each kind, two hundred
     /// deaths. It takes about an hour
     Soak,
@@ -88,7 +91,8 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
-        Chore::Ci => ci::run(),
+        Chore::Ci(args) => ci::run(&args),
+        Chore::CiStage(args) => ci::stage(&args),
         Chore::Soak => soak::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::BenchBarePrimary(args) => bench::bare_primary(&args),
