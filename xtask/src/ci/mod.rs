@@ -83,6 +83,9 @@ fn alone(board: &Board, name: &str, jobs: usize) -> io::Result<()> {
             let stage = Stage::named(name)?;
             let tally = board.in_front(name, stage.run)?;
             board.count(&tally);
+            if tally.failed > 0 {
+                board.note_failure(format!("stage {name}: {} failed", tally.failed));
+            }
             Ok(())
         }
     }

@@ -88,7 +88,7 @@ fn fuzz_smoke() -> io::Result<()> {
         );
     }
     step::run(step::cargo(["clippy"]).args(FUZZ_MANIFEST).args(DENY))?;
-    fuzz::run(&fuzz::Args::all(SMOKE_SECONDS)).map(drop)
+    fuzz::run(&fuzz::Args::smoke(SMOKE_SECONDS)).map(drop)
 }
 
 /// The agent's own tests.
