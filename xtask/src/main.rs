@@ -38,7 +38,7 @@ struct Cli {
 enum Chore {
     /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
     Ci(ci::Args),
-    /// One stage of that; `ci` starts it, nobody types it.
+    /// One stage of that, in a process of its own; started by `ci`.
     #[command(hide = true)]
     CiStage(ci::StageArgs),
     /// The long form of the tests under load: a hundred reloads and upgrades of each kind, two hundred
@@ -63,7 +63,7 @@ enum Chore {
     BenchTalkBare(bench::TalkBareArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
     Fuzz(fuzz::Args),
-    /// Pack each crate as it would be published, and build it from that, and with each feature alone.
+    /// Pack each crate as it would be published, and check it from that, and with each feature alone.
     Package,
     /// Check the crates for other systems, and those that need none for a target that has none.
     Portable,

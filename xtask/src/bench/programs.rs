@@ -39,7 +39,7 @@ impl Profile {
 pub(crate) fn build(profile: Profile) -> io::Result<()> {
     // With all of the workspace, as `cargo bench` has it: the same features, so nothing twice.
     let (bins, examples) = (["cluster", "xtask"], ["bench_http", "bench_tokio"]);
-    // The one that runs is not replaced: nobody could start it again.
+    // The running program is not replaced: it starts itself again.
     let bins = bins.into_iter().filter(|name| profile == Profile::Release || *name != "xtask");
     let programs = bins.flat_map(|name| ["--bin", name]);
     let programs = programs.chain(examples.into_iter().flat_map(|name| ["--example", name]));

@@ -168,7 +168,7 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Prints what runs, again and again, until nothing does: whoever waits sees what hangs.
+    /// Prints at intervals what is running, so that a stage that hangs can be seen.
     pub(super) fn reported_until_done(&self) {
         let mut state = self.state();
         while !state.done {

@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-/// Waits for a process. Its processor time includes that of all its descendants that were waited for; there is none where `/proc`
-/// does not tell (on Linux it does).
+/// Waits for a process. Its processor time includes that of all its descendants that were waited for; it is unknown where there is
+/// no `/proc`.
 pub(super) fn wait(child: &mut Child) -> io::Result<(ExitStatus, Option<Duration>)> {
     let pid = Pid::from_child(child);
-    // While nobody has collected its status, `/proc` still knows it.
-    match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-        Ok(_) => {}
-        Err(error) => return Err(error.into()),
-    }
+    // `/proc` has an entry for it until its status is collected.
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
     let used = total(&format!("/proc/{}/stat", child.id()), OWN_AND_CHILDREN);
     Ok((child.wait()?, used))
 }
