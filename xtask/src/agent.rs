@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use crate::node::{self, Node};
 use crate::step;
@@ -62,7 +63,13 @@ fn test_with(node: &Node) -> io::Result<Tally> {
     files.sort();
     let mut command = Command::new(&node.path);
     // Files by their names: what a folder means to --test differs between versions.
-    command.args(["--test", "--test-reporter=tap"]).args(files).current_dir(step::root());
+    // By default it leaves one processor idle, of two half.
+    let files_at_once = 2 * thread::available_parallelism().map_or(1, usize::from);
+    command.args(["--test", "--test-reporter=tap"]);
+    command
+        .arg(format!("--test-concurrency={files_at_once}"))
+        .args(files)
+        .current_dir(step::root());
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     step::announce(&command);
     let mut child = command.spawn().map_err(|error| step::not_started(&command, &error))?;

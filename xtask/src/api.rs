@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::step;
@@ -22,6 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
+    describe()?;
     let mut changed = false;
     for name in CRATES {
         let now = listed(name)?;
@@ -50,7 +51,8 @@ pub(crate) fn unchanged() -> io::Result<()> {
 
 /// The crate's public items, a line each.
 fn listed(name: &str) -> io::Result<String> {
-    let json = described(name)?;
+    let file = Path::new("doc").join(name.replace('-', "_")).with_extension("json");
+    let json = step::target_dir().join(file);
     let api = public_api::Builder::from_rustdoc_json(&json)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
@@ -63,17 +65,14 @@ fn listed(name: &str) -> io::Result<String> {
     Ok(api.to_string())
 }
 
-/// Has rustdoc describe a crate with all its features. Stable's does that only if it is taken for nightly's; in a
-/// folder apart, as that makes build scripts ask for other things.
-fn described(name: &str) -> io::Result<PathBuf> {
-    let folder = step::target_dir().join("api");
-    let describe = ["rustdoc", "--quiet", "--lib", "--all-features", "--package", name, "--"];
-    let json = ["-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"];
-    let mut command = step::cargo(describe);
-    command.args(json).env("CARGO_TARGET_DIR", &folder).env("RUSTC_BOOTSTRAP", "1");
-    step::run(&mut command)?;
-    let file = Path::new("doc").join(name.replace('-', "_")).with_extension("json");
-    Ok(folder.join(file))
+/// Has rustdoc describe the crates with all their features. Stable's may do that for them alone, by `RUSTC_BOOTSTRAP` in
+/// `.cargo/config.toml`; set here to more, it would have build scripts ask for other things, and everything built anew.
+fn describe() -> io::Result<()> {
+    let mut command = step::cargo(["doc", "--quiet", "--no-deps", "--lib", "--all-features"]);
+    command.args(CRATES.iter().flat_map(|name| ["--package", *name]));
+    step::run(
+        command.env("RUSTDOCFLAGS", "-Z unstable-options --output-format json --cap-lints allow"),
+    )
 }
 
 /// Says what is in one and not in the other; whether there is anything.

@@ -14,12 +14,15 @@ pub(crate) struct Args {
     /// What to fuzz [default: every target of fuzz/Cargo.toml]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
+    /// Optimize little: a smoke test takes longer to build than to run
+    #[arg(skip)]
+    smoke: bool,
 }
 
 impl Args {
     /// Every target for that long.
-    pub(crate) fn all(seconds: u32) -> Self {
-        Self { seconds, targets: Vec::new() }
+    pub(crate) fn smoke(seconds: u32) -> Self {
+        Self { seconds, targets: Vec::new(), smoke: true }
     }
 }
 
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     }
     let wanted = if args.targets.is_empty() { &known } else { &args.targets };
     for target in wanted {
-        one(target, args.seconds)?;
+        one(target, args)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +52,7 @@ pub(crate) fn is_available() -> bool {
 }
 
 /// Fuzzes one target; what is new goes to its corpus, not to the seeds.
-fn one(target: &str, seconds: u32) -> io::Result<()> {
+fn one(target: &str, args: &Args) -> io::Result<()> {
     let seeds = format!("fuzz/seeds/{target}");
     let corpus = format!("fuzz/corpus/{target}");
     if !step::root().join(&seeds).is_dir() {
@@ -58,8 +61,8 @@ fn one(target: &str, seconds: u32) -> io::Result<()> {
         )));
     }
     fs::create_dir_all(step::root().join(&corpus))?;
-    let time = format!("-max_total_time={seconds}");
-    step::run(&mut step::cargo([
+    let time = format!("-max_total_time={}", args.seconds);
+    let mut command = step::cargo([
         "fuzz",
         "run",
         target,
@@ -70,7 +73,11 @@ fn one(target: &str, seconds: u32) -> io::Result<()> {
         "-print_final_stats=1",
         "-print_funcs=0",
         "-verbosity=0",
-    ]))
+    ]);
+    if args.smoke {
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    }
+    step::run(&mut command)
 }
 
 #[cfg(test)]

@@ -37,7 +37,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Do all that CI does: formatting, lints, documentation, fuzz and bench smoke, tests.
-    Ci,
+    Ci(ci::Args),
+    /// One stage of that, in a process of its own; started by `ci`.
+    #[command(hide = true)]
+    CiStage(ci::StageArgs),
     /// The long form of the tests under load: a hundred reloads and upgrades of each kind, two hundred
     /// deaths. It takes about an hour
     Soak,
@@ -60,7 +63,7 @@ enum Chore {
     BenchTalkBare(bench::TalkBareArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
     Fuzz(fuzz::Args),
-    /// Pack each crate as it would be published, and build it from that, and with each feature alone.
+    /// Pack each crate as it would be published, and check it from that, and with each feature alone.
     Package,
     /// Check the crates for other systems, and those that need none for a target that has none.
     Portable,
@@ -88,7 +91,8 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
-        Chore::Ci => ci::run(),
+        Chore::Ci(args) => ci::run(&args),
+        Chore::CiStage(args) => ci::stage(&args),
         Chore::Soak => soak::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::BenchBarePrimary(args) => bench::bare_primary(&args),

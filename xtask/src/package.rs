@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
-use std::process::{ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use serde::Deserialize;
 
@@ -25,16 +24,19 @@ pub(crate) struct Package {
     features: std::collections::BTreeMap<String, Vec<String>>,
 }
 
+impl Package {
+    /// The folder that its package contains.
+    fn folder(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+}
+
 pub(crate) fn run() -> io::Result<ExitCode> {
     let packages = published()?;
     for package in &packages {
         complete(&package.name)?;
     }
-    let names = packages.iter().flat_map(|package| ["--package", package.name.as_str()]);
-    // Each is built from what was packed, with those before it as they were packed.
-    forget_packed(&packages)?;
-    let mut command = step::cargo(["package", "--quiet", "--allow-dirty"]);
-    step::run(command.args(names))?;
+    check_packed(&packages)?;
     for package in &packages {
         each_feature(package)?;
     }
@@ -42,28 +44,49 @@ pub(crate) fn run() -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes what cargo has unpacked of earlier ones. It goes by version, which is the same until one is
-/// released, and would build the next crate with the sources of some time before.
-fn forget_packed(packages: &[Package]) -> io::Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let Some(sources) = home.map(|home| home.join("registry/src")).filter(|dir| dir.is_dir())
-    else {
-        return Ok(());
-    };
-    // The folder of a registry is called by its host, and that of packed crates has none.
-    for registry in sources.read_dir()?.flatten() {
-        if registry.file_name().as_encoded_bytes().starts_with(b"-") {
-            for Package { name, version, .. } in packages {
-                let unpacked = registry.path().join(format!("{name}-{version}"));
-                match fs::remove_dir_all(&unpacked) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
-        }
+/// Packs the crates, and checks each as it was packed, with those before it as they were packed. `cargo package` would do that
+/// too, but compile each with all that it needs to the end; what a package lacks, a check finds as well.
+fn check_packed(packages: &[Package]) -> io::Result<()> {
+    let names = packages.iter().flat_map(|package| ["--package", package.name.as_str()]);
+    let pack = ["package", "--quiet", "--allow-dirty", "--no-verify"];
+    step::run(step::cargo(pack).args(names))?;
+    let packed = step::target_dir().join("package");
+    let folder = packed.join("checked");
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for package in packages {
+        let file = packed.join(format!("{}.crate", package.folder()));
+        let mut tar = Command::new("tar");
+        step::run(tar.arg("-xzf").arg(file).arg("-C").arg(&folder))?;
+    }
+    // The versions that everything else is tested with.
+    fs::copy(step::root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    let manifest = folder.join("Cargo.toml");
+    fs::write(&manifest, workspace_of(packages))?;
+    for package in packages {
+        let mut command = step::cargo(["check", "--quiet", "--package", &package.name]);
+        command.arg("--manifest-path").arg(&manifest);
+        step::run(command.env("CARGO_TARGET_DIR", step::target_dir()))?;
     }
     Ok(())
+}
+
+/// The manifest of a workspace in which the crates are those that stand in folders beside it.
+fn workspace_of(packages: &[Package]) -> String {
+    let folders: Vec<_> =
+        packages.iter().map(|package| format!("{:?}", package.folder())).collect();
+    let mut manifest =
+        format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n", folders.join(", "));
+    // As in this workspace, so that nothing they depend on is checked twice.
+    manifest += "\n[profile.dev]\ndebug = \"line-tables-only\"\n";
+    manifest += "\n[profile.dev.package.\"*\"]\ndebug = false\n";
+    manifest += "\n[patch.crates-io]\n";
+    for package in packages {
+        manifest += &format!("{} = {{ path = {:?} }}\n", package.name, package.folder());
+    }
+    manifest
 }
 
 pub(crate) fn succeeded(what: &str, output: &Output) -> io::Result<()> {
@@ -102,7 +125,7 @@ fn each_feature(package: &Package) -> io::Result<()> {
     let mut combinations = vec![Vec::new()];
     combinations.extend(alone);
     if combinations.len() == 1 {
-        // It was built already.
+        // It was checked already.
         return Ok(());
     }
     for features in combinations {

@@ -2,10 +2,12 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use crate::tally::Tally;
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
@@ -47,6 +49,29 @@ pub(crate) fn run(command: &mut Command) -> io::Result<()> {
     }
     println!("    took {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Announces and runs a command that runs tests, passes its output on, and counts. One that fails without having counted a
+/// failure counts as one.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn tests(command: &mut Command) -> io::Result<Tally> {
+    announce(command);
+    let spawned = command.stdout(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| not_started(command, &error))?;
+    let output = child.stdout.take().expect("stdout is piped above");
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.count(&line);
+    }
+    if !child.wait()?.success() {
+        tally.failed = tally.failed.max(1);
+    }
+    Ok(tally)
 }
 
 /// Why a command does not run at all, by its program's name.

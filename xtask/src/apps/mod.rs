@@ -16,11 +16,13 @@ mod shutdown_log;
 mod trial;
 mod upstream;
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
 use crate::bench::interrupt;
+use crate::ci;
 use crate::node::{self, Node};
 use crate::step;
 use crate::tally::Tally;
@@ -99,7 +101,9 @@ fn trials(args: &Args) -> io::Result<Tally> {
     interrupt::watch()?;
     let apps = catalog::select(&args.only)?;
     let nodes = nodes(&args.node)?;
-    step::run(&mut step::cargo(["build", "--workspace", "--bin", "cluster"]))?;
+    if env::var_os(ci::BUILT).is_none() {
+        step::run(&mut step::cargo(["build", "--workspace", "--bin", "cluster"]))?;
+    }
     let upstream = Upstream::start()?;
     let mut page = (!args.check && args.cluster_arg.is_empty()).then(Page::read).transpose()?;
     let mut problems = Vec::new();

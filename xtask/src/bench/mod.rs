@@ -56,7 +56,7 @@ use effort::Effort;
 use machine::Machine;
 use notes::Notes;
 use peers::Peers;
-use programs::Programs;
+use programs::{Profile, Programs};
 use report::Report;
 use samples::Samples;
 
@@ -142,7 +142,8 @@ impl Bench {
     #[cfg(test)]
     fn for_tests(rounds: usize) -> Self {
         let effort = Effort { rounds, ..effort::QUICK };
-        Self { programs: Programs::built(), effort, selected: Vec::new() }
+        let programs = Programs::beside_this().expect("this is a program");
+        Self { programs, effort, selected: Vec::new() }
     }
 }
 
@@ -151,27 +152,29 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
         return measure(args);
     }
     if args.wants(Part::Micro) {
-        micro(args.quick)?;
+        let smoke = args.quick.then_some(["--", "--test"]);
+        micro(&[], smoke.as_ref().map_or(&[], <[_; 2]>::as_slice))?;
     }
-    programs::build()?;
+    programs::build(Profile::Release)?;
     // From here on in the program as it is built for release: clients that are slow make servers
     // look fast.
     let given = env::args_os().skip(2);
-    Err(in_release().args(given).exec())
+    Err(rest(Profile::Release)?.args(given).exec())
 }
 
-/// Sees whether every bench runs, without anything from the net.
+/// Checks that every bench runs, without anything from the net. Its figures mean nothing, so that the programs need not be optimized: the
+/// tests' are used, since to build others would take as long as many of CI's stages together.
 pub(crate) fn smoke() -> io::Result<()> {
-    micro(true)?;
-    programs::build()?;
-    step::run(in_release().args(["--quick", "--peers", "none"]))
+    micro(&Profile::Dev.option(), &["--", "--test"])?;
+    programs::build(Profile::Dev)?;
+    step::run(rest(Profile::Dev)?.args(["--quick", "--peers", "none"]))
 }
 
 /// The rest of the bench, in the program that was built for it.
-fn in_release() -> Command {
-    let mut command = Command::new(Programs::built().own);
+fn rest(profile: Profile) -> io::Result<Command> {
+    let mut command = Command::new(Programs::built(profile)?.own);
     command.args(["bench", "--built"]);
-    command
+    Ok(command)
 }
 
 impl Args {
@@ -181,14 +184,11 @@ impl Args {
 }
 
 /// The criterion benches, by name: `cargo bench` alone would build and run unit tests too.
-fn micro(quick: bool) -> io::Result<()> {
+fn micro(options: &[&str], arguments: &[&str]) -> io::Result<()> {
     let benches = targets::of_kind(&step::root().join("Cargo.toml"), "bench")?;
     let mut command = step::cargo(["bench", "--workspace"]);
-    command.args(benches.iter().flat_map(|name| ["--bench", name]));
-    if quick {
-        command.args(["--", "--test"]);
-    }
-    step::run(&mut command)
+    command.args(options).args(benches.iter().flat_map(|name| ["--bench", name]));
+    step::run(command.args(arguments))
 }
 
 /// All but the criterion benches.
@@ -203,7 +203,8 @@ fn measure(args: &Args) -> io::Result<ExitCode> {
     };
     let mut effort = if args.quick { effort::QUICK } else { effort::FULL };
     effort.rounds = args.rounds.map_or(effort.rounds, usize::from);
-    let bench = Bench { programs: Programs::built(), effort, selected: args.case.clone() };
+    let programs = Programs::beside_this()?;
+    let bench = Bench { programs, effort, selected: args.case.clone() };
     let machine = Machine::describe(&nodes, &peers);
 
     let mut samples = Samples::default();

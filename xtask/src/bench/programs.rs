@@ -1,7 +1,8 @@
-//! The programs that are measured, built as they are shipped.
+//! The programs that are measured.
 
+use std::env;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::step;
 
@@ -18,18 +19,50 @@ pub(crate) struct Programs {
     pub(crate) own: PathBuf,
 }
 
+/// How they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As they are shipped.
+    Release,
+    /// As the tests have built them already.
+    Dev,
+}
+
+impl Profile {
+    /// As an option of Cargo's.
+    pub(crate) fn option(self) -> [&'static str; 2] {
+        ["--profile", if self == Self::Release { "release" } else { "dev" }]
+    }
+}
+
 /// Builds them.
-pub(crate) fn build() -> io::Result<()> {
+pub(crate) fn build(profile: Profile) -> io::Result<()> {
     // With all of the workspace, as `cargo bench` has it: the same features, so nothing twice.
     let (bins, examples) = (["cluster", "xtask"], ["bench_http", "bench_tokio"]);
-    let programs = bins.into_iter().flat_map(|name| ["--bin", name]);
+    // The running program is not replaced: it starts itself again.
+    let bins = bins.into_iter().filter(|name| profile == Profile::Release || *name != "xtask");
+    let programs = bins.flat_map(|name| ["--bin", name]);
     let programs = programs.chain(examples.into_iter().flat_map(|name| ["--example", name]));
-    step::run(step::cargo(["build", "--release", "--workspace"]).args(programs))
+    step::run(step::cargo(["build", "--workspace"]).args(profile.option()).args(programs))
 }
 
 impl Programs {
-    pub(crate) fn built() -> Self {
-        let built = step::target_dir().join("release");
+    /// Those that [`build`] has built.
+    pub(crate) fn built(profile: Profile) -> io::Result<Self> {
+        Ok(match profile {
+            Profile::Release => Self::within(&step::target_dir().join("release")),
+            Profile::Dev => Self::beside_this()?,
+        })
+    }
+
+    /// Those beside this program, which is one of them.
+    pub(crate) fn beside_this() -> io::Result<Self> {
+        let own = env::current_exe()?;
+        let folder = own.parent().unwrap_or(Path::new("/"));
+        Ok(Self::within(folder))
+    }
+
+    fn within(built: &Path) -> Self {
         Self {
             cluster: built.join("cluster"),
             http_worker: built.join("examples/bench_http"),

@@ -32,6 +32,8 @@ use stage::{Play, Stage};
 pub(crate) use summary::Summary;
 use trace::{Note, canonical, diff};
 
+const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Play everything so many times
@@ -60,9 +62,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// All of it, so many times.
+    /// All of it, so many times, with two plays at a time for each processor: most of a play is waiting.
     pub(crate) fn all(repeat: u32) -> Self {
-        Self { repeat, ..Self::default() }
+        let jobs =
+            thread::available_parallelism().ok().map(|processors| processors.saturating_mul(TWO));
+        Self { repeat, jobs, ..Self::default() }
     }
 }
 
