@@ -227,7 +227,7 @@ impl Supervisor {
             _ => None,
         };
         let forks = self.slots.values().filter_map(|slot| slot.due);
-        let members = self.members.values().filter_map(|member| self.member_due(member));
+        let members = self.members.iter().filter_map(|(id, member)| self.member_due(*id, member));
         forks.chain(members).chain(drained).chain(self.measure_at).min()
     }
 
@@ -278,7 +278,7 @@ impl Supervisor {
     }
 
     /// When a worker's life wants the time.
-    fn member_due(&self, member: &Member) -> Option<Mono> {
+    fn member_due(&self, worker: WorkerId, member: &Member) -> Option<Mono> {
         match member.stage {
             Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
             Stage::Starting => {
@@ -290,7 +290,7 @@ impl Supervisor {
                 let late = kept.then(|| member.born + self.config.ready_timeout);
                 alive.into_iter().chain(late).min()
             }
-            Stage::Ready if !self.may_recycle(member) => None,
+            Stage::Ready if !self.may_recycle(worker, member) => None,
             Stage::Ready if member.silent && self.config.replace_unresponsive => {
                 Some(member.not_before)
             }
