@@ -57,6 +57,7 @@ mod io;
 mod leaving;
 mod lots;
 mod slot;
+mod state;
 mod supervised;
 mod turnover;
 mod view;
