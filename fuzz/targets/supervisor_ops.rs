@@ -1,0 +1,7 @@
+#![no_main]
+#[path = "../../cluster-primary/tests/fuzz/supervisor_ops.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    body::run(data);
+});
