@@ -40,7 +40,7 @@ pub(crate) fn run() -> io::Result<ExitCode> {
 /// The fuzz workspace: its style, and each target for a moment.
 fn fuzz_smoke() -> io::Result<()> {
     const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
-    step::run(step::cargo(["fmt"]).args(MANIFEST).arg("--check"))?;
+    step::run(step::cargo(["fmt", "--all"]).args(MANIFEST).arg("--check"))?;
     if !fuzz::is_available() {
         return no_excuse(
             "NOT FUZZED: there is no cargo-fuzz (`cargo install cargo-fuzz --locked`)",
