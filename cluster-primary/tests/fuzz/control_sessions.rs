@@ -9,9 +9,6 @@
 //! The server is handed over to another one meanwhile, as by an upgrade in place. Nothing is forked: the
 //! server has been told that the cluster ends.
 
-#[path = "bytes.rs"]
-mod bytes;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -20,11 +17,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster_primary::control::{ControlServer, OrderId, Refusal};
 use cluster_primary::supervisor::Notice;
 use cluster_primary::{Frozen, Primary, Settings};
 use serde_json::Value;
+
+use super::bytes::Bytes;
 
 /// What happened in a run.
 #[derive(Debug, Default)]
@@ -269,7 +267,8 @@ impl World {
         }
         let order = self.orders.remove(nth % self.orders.len());
         let refusal = Refusal::new("ERR_NOT_NOW", "not now");
-        self.server().answer(order, if how % 2 == 0 { Ok(true.into()) } else { Err(refusal) });
+        self.server()
+            .answer(order, if how.is_multiple_of(2) { Ok(true.into()) } else { Err(refusal) });
     }
 
     fn take_orders(&mut self) {

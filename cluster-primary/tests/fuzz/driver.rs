@@ -9,9 +9,6 @@
 //! (A worker's listens are refused by the driver unless the socket is private to this process: see
 //! `driver/fuzz.rs`.)
 
-#[path = "bytes.rs"]
-mod bytes;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -20,7 +17,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster_primary::proto::{Advanced, Codec, Json, Message, Postcard, native};
 use cluster_primary::{
     Event, Frozen, Placement, PolicyName, Primary, Serialization, Settings, Signal, StateError,
@@ -28,6 +24,8 @@ use cluster_primary::{
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::Value;
+
+use super::bytes::Bytes;
 
 /// What happened in a run.
 #[derive(Debug, Default)]

@@ -6,13 +6,9 @@
 //! - no socket is lent to a worker while another one has it;
 //! - every connection that was rescued ends once.
 
-#[path = "bytes.rs"]
-mod bytes;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster_primary::machine::{Bound, Input, Machine, Output, Queue, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
@@ -21,6 +17,8 @@ use cluster_primary::proto::{
 use cluster_primary::{
     ConnId, ExitStatus, Fallback, Mono, Placement, PolicyName, ServerId, Settings, WorkerId,
 };
+
+use super::bytes::Bytes;
 
 /// What happened in a run.
 #[derive(Debug, Default)]
@@ -194,7 +192,7 @@ impl World {
                 _ => self.input(Input::ReleaseUnused),
             },
             15 => {
-                let accepted = bytes.next() % 4 != 0;
+                let accepted = !bytes.next().is_multiple_of(4);
                 self.answer(usize::from(bytes.next()), accepted);
             }
             16 => {

@@ -9,18 +9,16 @@
 //! - a worker leaves step by step, in order, and in the end by SIGKILL;
 //! - it goes on after it was written down and read, and outputs do not depend on when they are taken.
 
-#[path = "bytes.rs"]
-mod bytes;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster_primary::agent::Work;
 use cluster_primary::supervisor::{
     Config, Counts, Input, Notice, Outcome, Output, Ready, State, StopMessage, Supervisor,
 };
 use cluster_primary::{ExitStatus, LeaveProgress, Mono, Signal, StopBy, WorkerId};
+
+use super::bytes::Bytes;
 
 /// What happened in a run.
 #[derive(Debug, Default)]
@@ -153,7 +151,7 @@ impl World {
         let other = Occasion::Other;
         match bytes.next() % 24 {
             0 | 1 => {
-                let fails = bytes.next() % 4 == 0;
+                let fails = bytes.next().is_multiple_of(4);
                 if let Some(slot) = bytes.pick(&self.pending) {
                     self.answer_fork(slot, fails);
                 }

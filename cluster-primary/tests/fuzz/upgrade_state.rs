@@ -6,13 +6,9 @@
 //!
 //! Nothing of what is read is carried out: process ids and paths in it are any.
 
-#[path = "bytes.rs"]
-mod bytes;
-
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use bytes::Bytes;
 use cluster_primary::control::ControlServer;
 use cluster_primary::machine::{Input, Machine, MachineState};
 use cluster_primary::proto::{ClusterBody, Message};
@@ -22,6 +18,8 @@ use cluster_primary::{
     WorkerId,
 };
 use serde_json::Value;
+
+use super::bytes::Bytes;
 
 /// What became of a state.
 #[derive(Debug, PartialEq, Eq)]
