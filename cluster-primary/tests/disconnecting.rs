@@ -28,6 +28,22 @@ fn a_worker_is_told_after_it_answered_for_the_last_connection() {
     assert_eq!(cluster.takes(a), ["conn 1 handed over", "probe 1", "to 1: disconnect"]);
 }
 
+/// The channel closes once the worker serves nothing any more; listening anew must not keep it open.
+#[test]
+fn a_worker_whose_channel_is_to_close_cannot_listen_anew() {
+    let mut cluster = Cluster::new();
+    let (one, two) = (cluster.fork(), cluster.fork());
+    let server = cluster.serves(one, 80);
+    cluster.serves(two, 80);
+    cluster.input(Input::CloseChannel { worker: one });
+    for port in [80, 81] {
+        assert_eq!(cluster.asks(one, tcp(port)), [""; 0]);
+        assert!(!cluster.machine.is_serving(one), "its channel would stay open");
+    }
+    let (conn, lines) = cluster.connects(server);
+    assert_eq!(lines, [newconn(two, conn)]);
+}
+
 #[test]
 fn a_refusal_or_a_loss_is_an_answer_too() {
     for lost in [false, true] {

@@ -4,26 +4,10 @@
 mod control_lines;
 #[path = "support/ops.rs"]
 mod ops;
+#[path = "support/seeds.rs"]
+mod seeds;
 
-use std::fs;
-use std::path::Path;
-
-/// Has the target run each of its seeds.
-fn replay(target: &str, run: impl Fn(&Path, &[u8])) {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
-    let Ok(entries) = fs::read_dir(&seeds) else {
-        println!("skipped: {} is not there (a packaged crate?)", seeds.display());
-        return;
-    };
-    let mut count = 0;
-    for entry in entries {
-        let path = entry.unwrap().path();
-        println!("{}", path.display()); // shown when it fails
-        run(&path, &fs::read(&path).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "no seeds in {}", seeds.display());
-}
+use seeds::replay;
 
 #[test]
 fn the_committed_seeds_pass() {
@@ -50,23 +34,10 @@ fn the_committed_lines_pass() {
 #[test]
 fn random_runs_pass_and_hand_connections_over() {
     let (mut accepted, mut handed_over) = (0, 0);
-    for seed in 1..=3000u64 {
-        let mut state = seed;
-        let bytes: Vec<u8> = (0..400)
-            .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state as u8
-            })
-            .collect();
-        match std::panic::catch_unwind(|| ops::run(&bytes)) {
-            Ok(report) => {
-                accepted += report.accepted;
-                handed_over += report.handed_over;
-            }
-            Err(_) => panic!("seed {seed} fails"),
-        }
-    }
+    seeds::random_runs(3000, 400, |bytes| {
+        let report = ops::run(bytes);
+        accepted += report.accepted;
+        handed_over += report.handed_over;
+    });
     assert!(accepted > 20_000 && handed_over > 4_000, "{accepted} {handed_over}");
 }

@@ -146,6 +146,17 @@ fn under_kernel_a_predecessor_takes_its_turn_back() {
 }
 
 #[test]
+fn under_kernel_the_latest_predecessor_takes_the_turn_back() {
+    let mut cluster = keeping(Placement::Kernel);
+    succeeds(&mut cluster, 0);
+    succeeds(&mut cluster, 0);
+    let (new, ..) = succeeds(&mut cluster, 0);
+    let mut lines = goes(&mut cluster, new);
+    lines.retain(|line| line.starts_with("slot"));
+    assert_eq!(lines, ["slot 2 of server 1 off", "slot 1 of server 1 on"]);
+}
+
+#[test]
 fn under_kernel_nobody_serves_and_clients_wait_in_the_waiting_room() {
     let mut cluster = keeping(Placement::Kernel);
     let (worker, server, _) = succeeds(&mut cluster, 0);

@@ -32,12 +32,16 @@ pub(super) struct Bind {
 ///
 /// # Errors
 /// The negated `errno`, as libuv has it.
+#[allow(unexpected_cfgs, reason = "cargo-fuzz sets it")]
 pub(super) fn bind(
     query: &ListenQuery,
     shared: bool,
     lent: &BTreeMap<RawFd, OwnedFd>,
     access: &SocketAccess,
 ) -> Result<Bind, i32> {
+    if cfg!(fuzzing) && !super::fuzz::is_private(query) {
+        return Err(-Errno::ACCESS.raw_os_error());
+    }
     let bound = match (query.primary_fd(), query.address_type) {
         // The control API's socket, another server's, a slot's: whoever had those could take over
         // what is not meant for it.

@@ -22,6 +22,7 @@ mod control_socket;
 mod credentials;
 mod exec;
 mod fork;
+mod fuzz;
 mod inherited;
 mod inspect;
 mod kernel;
@@ -207,6 +208,25 @@ impl Disconnects {
     }
 }
 
+/// How a worker's channel is set up.
+fn channel_config(settings: &Settings) -> ChannelConfig {
+    let limits = settings.limits;
+    let wire = match settings.serialization {
+        Serialization::Advanced => Wire::Advanced,
+        _ => Wire::Json,
+    };
+    ChannelConfig::default()
+        .wire(wire)
+        .max_frame(limits.max_frame)
+        .high_water(limits.high_water)
+        .queue_limit(limits.queue_limit)
+        .native(true)
+        .short_reads(true)
+        .encoded(true)
+        // A message of a worker's carries one.
+        .max_handles(MAX_HANDLES)
+}
+
 impl Primary {
     /// A primary without workers. Raises this process's soft limit of descriptors to the hard one;
     /// workers get it as it was.
@@ -329,24 +349,10 @@ impl Primary {
     ) -> Result<WorkerId, ForkError> {
         let settings = Arc::clone(self.machine.settings());
         settings.check_placement().map_err(ForkError::Placement)?;
-        let limits = settings.limits;
-        let wire = match settings.serialization {
-            Serialization::Advanced => Wire::Advanced,
-            _ => Wire::Json,
-        };
-        let config = ChannelConfig::default()
-            .wire(wire)
-            .max_frame(limits.max_frame)
-            .high_water(limits.high_water)
-            .queue_limit(limits.queue_limit)
-            .native(true)
-            .short_reads(true)
-            .encoded(true)
-            // A message of a worker's carries one.
-            .max_handles(MAX_HANDLES);
         let no = |what| move |error| ForkError::Resources { what, error };
-        let (mut channel, theirs) = Channel::pair(config).map_err(no("channel"))?;
-        channel.keep_unexpected(limits.max_unexpected_handles);
+        let (mut channel, theirs) =
+            Channel::pair(channel_config(&settings)).map_err(no("channel"))?;
+        channel.keep_unexpected(settings.limits.max_unexpected_handles);
 
         let id = self.machine.next_worker();
         let slot = slot.unwrap_or_else(|| self.machine.next_slot());

@@ -52,6 +52,14 @@ impl Machine {
         self.send_disconnect(now, id);
     }
 
+    /// A worker's channel is to close: it gets nothing more, and may not listen anew.
+    pub(super) fn close_channel(&mut self, now: Mono, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.channel_closes = true;
+        }
+        self.leave_rotation(now, id);
+    }
+
     /// A worker gets nothing more, unless it is the last one of a server.
     pub(super) fn leave_rotation(&mut self, now: Mono, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };

@@ -95,7 +95,7 @@ impl Machine {
             query.address = Field::Is(format!("\0{name}"));
         }
         let Some(asking) = self.workers.get(&worker) else { return };
-        if asking.exited_after_disconnect == Some(true) {
+        if !asking.may_listen() {
             return;
         }
         // The younger form of the key: with the older one a worker that listens again after a

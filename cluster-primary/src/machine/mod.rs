@@ -162,7 +162,7 @@ impl Machine {
             Input::AgentMessage { worker, message } => self.agent_message(now, worker, message),
             Input::AgentLost { worker } => self.agent_lost(worker),
             Input::Disconnect { worker } => self.disconnect(now, worker),
-            Input::CloseChannel { worker } => self.leave_rotation(now, worker),
+            Input::CloseChannel { worker } => self.close_channel(now, worker),
             Input::DisconnectAll => self.disconnect_all(now),
             Input::ReleaseUnused => self.release_unused(now),
         }

@@ -341,18 +341,20 @@ impl Machine {
         }
     }
 
-    /// Whoever had a slot's turns has gone: one that it had succeeded, and that is still there, takes
-    /// them again.
+    /// Whoever had a slot's turns has gone: the latest of those that it had succeeded, and that are still
+    /// there, takes them again.
     fn give_turn_back(&mut self, now: Mono, id: ServerId, turn: u32) {
         let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
             return;
         };
-        let mut sharing = slots.slots.iter().filter(|(_, slot)| slot.turn == turn);
+        let sharing = slots.slots.iter().filter(|(_, slot)| slot.turn == turn);
         if sharing.clone().any(|(_, slot)| slot.worker.is_some() && slot.is_on()) {
             return;
         }
         let succeeded = |slot: &Slot| slot.worker.is_some() && slot.state == State::Succeeded;
-        if let Some((&number, _)) = sharing.find(|(_, slot)| succeeded(slot)) {
+        let latest =
+            sharing.filter(|(_, slot)| succeeded(slot)).max_by_key(|(_, slot)| slot.worker);
+        if let Some((&number, _)) = latest {
             self.switch_on(now, id, number);
         }
     }

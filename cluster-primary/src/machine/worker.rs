@@ -47,6 +47,9 @@ pub(super) struct Worker {
     /// It has closed some of them since that was last looked at.
     #[serde(default)]
     pub(super) closes: bool,
+    /// Its channel is to close as soon as it serves nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) channel_closes: bool,
     #[serde(default)]
     pub(super) agent: Agent,
     /// Those that it serves, and those that it asked for and that are being bound.
@@ -155,6 +158,7 @@ impl Worker {
             retire_only: false,
             listens: BTreeSet::new(),
             closes: false,
+            channel_closes: false,
             agent: Agent::default(),
             servers: BTreeMap::new(),
             connections: 0,
@@ -207,7 +211,7 @@ impl Worker {
     }
 
     pub(super) fn may_listen(&self) -> bool {
-        self.connected && self.exited_after_disconnect != Some(true)
+        self.connected && !self.channel_closes && self.exited_after_disconnect != Some(true)
     }
 
     pub(super) fn state(&self) -> WorkerState {

@@ -58,7 +58,7 @@ impl Supervisor {
         }
         if self.config.keep && self.runs() {
             let place = self.slots.entry(slot).or_default();
-            if place.worker.is_some() || place.forking {
+            if place.worker.is_some() || place.successor.is_some() || place.forking {
                 // It goes beyond what is kept: it is only seen off in the end.
                 self.forked_stranger(now, slot, worker);
                 return;

@@ -64,6 +64,7 @@ mod io;
 mod leaving;
 mod lots;
 mod slot;
+mod state;
 mod supervised;
 mod turnover;
 mod view;
@@ -300,7 +301,7 @@ impl Supervisor {
                 alive.into_iter().chain(late).min()
             }
             Stage::Ready => {
-                let recycled = self.recycle_due(member).filter(|_| self.may_recycle(member));
+                let recycled = self.recycle_due(member).filter(|_| self.may_recycle(worker, member));
                 self.trial_due(worker, member).into_iter().chain(recycled).min()
             }
         }

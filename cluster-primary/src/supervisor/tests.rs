@@ -778,6 +778,39 @@ fn a_worker_that_somebody_else_forks_is_kept_too() {
 }
 
 #[test]
+fn a_slot_whose_successor_starts_is_nobody_elses() {
+    let mut world = World::new(Config::new(1));
+    world.well = false;
+    world.input(Input::Reload);
+    world.dies(1);
+    let stranger = WorkerId(50);
+    world.alive.insert(stranger, 0);
+    world.input(Input::Adopted { slot: 0, worker: stranger });
+    assert_eq!(world.supervisor.state(), State::Reloading, "its successor is not ready");
+    world.said();
+    world.input(Input::Listening { worker: WorkerId(2) });
+    assert_eq!(world.said(), ["Reloaded { generation: 1, replaced: 1 }"]);
+}
+
+/// A timer for a replacement that is never made would be due for ever, and the driver would spin.
+#[test]
+fn a_worker_beyond_those_that_are_kept_is_not_replaced_and_sets_no_timer() {
+    let mut world = World::new(Config { replace_unresponsive: true, ..Config::new(1) });
+    let worker = WorkerId(50);
+    world.last = 50;
+    world.alive.insert(worker, 0);
+    world.input(Input::Adopted { slot: 0, worker });
+    world.input(Input::Listening { worker });
+    world.input(Input::Unresponsive { worker });
+    assert_eq!(world.supervisor.poll_timeout(), None);
+    world.pass(ms(60_000));
+    assert_eq!(world.forks(), ["fork 1 for 0"]);
+    // When it answers again, nothing is different.
+    world.input(Input::Responsive { worker });
+    assert_eq!(world.supervisor.poll_timeout(), None);
+}
+
+#[test]
 fn the_end_is_asked_for_told_and_made() {
     let mut world = World::new(plain(1));
     world.obedient = false;

@@ -301,17 +301,19 @@ impl Supervisor {
         self.todo.retain(|todo| *todo != (slot, Why::Recycle(Cause::Unresponsive)));
     }
 
-    pub(super) fn may_recycle(&self, member: &Member) -> bool {
+    /// Whether a worker may be replaced: one that goes beyond what is kept has no slot to be replaced in.
+    pub(super) fn may_recycle(&self, worker: WorkerId, member: &Member) -> bool {
+        let serves = |slot: &Slot| slot.worker == Some(worker);
         self.runs()
             && self.config.keep
+            && self.slots.get(&member.slot).is_some_and(serves)
             && !self.changing.contains_key(&member.slot)
             && !self.todo.iter().any(|(slot, _)| *slot == member.slot)
     }
 
     fn recycle(&mut self, slot: u32, worker: WorkerId, cause: Cause) {
         let Some(member) = self.members.get(&worker) else { return };
-        let serves = self.slots.get(&slot).is_some_and(|place| place.worker == Some(worker));
-        if serves && member.stage == Stage::Ready && self.may_recycle(member) {
+        if member.stage == Stage::Ready && self.may_recycle(worker, member) {
             self.todo.push_back((slot, Why::Recycle(cause)));
         }
     }

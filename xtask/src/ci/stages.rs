@@ -65,7 +65,7 @@ fn checked(check: impl FnOnce() -> io::Result<()>) -> io::Result<Tally> {
 /// The format of this workspace and of the fuzz targets'.
 pub(super) fn formatted() -> io::Result<()> {
     step::run(&mut step::cargo(["fmt", "--all", "--check"]))?;
-    step::run(step::cargo(["fmt"]).args(FUZZ_MANIFEST).arg("--check"))
+    step::run(step::cargo(["fmt", "--all"]).args(FUZZ_MANIFEST).arg("--check"))
 }
 
 fn linted() -> io::Result<()> {

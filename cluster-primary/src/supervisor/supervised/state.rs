@@ -50,6 +50,7 @@ impl Supervised {
     pub fn from_state(text: &str, fds: Vec<OwnedFd>) -> Result<Self, StateError> {
         let state: SupervisedState<Supervisor> = upgrade::read(KIND, text)?;
         let SupervisedState { primary, supervisor, clock } = state;
+        supervisor.check()?;
         let primary = Primary::arrive(primary, Arriving::new(fds)?)?;
         Ok(Self { primary, supervisor, clock, notices: VecDeque::new() })
     }

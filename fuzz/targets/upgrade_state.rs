@@ -1,0 +1,9 @@
+#![no_main]
+#[path = "../../cluster-primary/tests/fuzz/upgrade_state.rs"]
+mod body;
+#[path = "../../cluster-primary/tests/fuzz/bytes.rs"]
+mod bytes;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    body::run(data);
+});
