@@ -424,6 +424,7 @@ pub struct Limits {
     pub max_servers: usize,
     /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
     /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
+    #[serde(skip_serializing_if = "is_default_limit")]
     pub max_unexpected_handles: u64,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
@@ -455,6 +456,13 @@ pub struct Limits {
     pub unresponsive_after: Option<Duration>,
 }
 
+const MAX_UNEXPECTED_HANDLES: u64 = 64;
+
+/// What an upgrade need not write down.
+fn is_default_limit(limit: &u64) -> bool {
+    *limit == MAX_UNEXPECTED_HANDLES
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -462,7 +470,7 @@ impl Default for Limits {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,
-            max_unexpected_handles: 64,
+            max_unexpected_handles: MAX_UNEXPECTED_HANDLES,
             max_waiting: 512,
             max_window: 64,
             accept_pause: Duration::from_millis(100),
