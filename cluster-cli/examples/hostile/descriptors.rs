@@ -162,7 +162,7 @@ fn notify(options: &[String]) -> Outcome {
         keep_unless(&sent, descriptor);
         sent?;
     }
-    socket.send(b"READY=1")?;
+    send_with(&socket, b"READY=1", &[])?;
     println!("the flood of notifications is over");
     loop {
         std::thread::park();
