@@ -445,6 +445,7 @@ pub struct Limits {
     pub max_servers: usize,
     /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
     /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
+    #[serde(skip_serializing_if = "is_default_limit")]
     pub max_unexpected_handles: u64,
     /// Server sockets that may be open because workers of one slot asked for them, one worker after the
     /// other: those of workers that are gone count as long as others serve them, or
@@ -498,6 +499,13 @@ fn is_usual_start(timeout: &Duration) -> bool {
     *timeout == START_TIMEOUT
 }
 
+const MAX_UNEXPECTED_HANDLES: u64 = 64;
+
+/// What an upgrade need not write down.
+fn is_default_limit(limit: &u64) -> bool {
+    *limit == MAX_UNEXPECTED_HANDLES
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -505,7 +513,7 @@ impl Default for Limits {
             high_water: 128 << 10,
             queue_limit: 64 << 20,
             max_servers: 1024,
-            max_unexpected_handles: 64,
+            max_unexpected_handles: MAX_UNEXPECTED_HANDLES,
             max_sockets_per_slot: 1024,
             max_sockets: 8192,
             max_waiting: 512,

@@ -35,14 +35,21 @@ pub struct Stats {
     pub accept_pauses: u64,
     /// Calls of the primary that a peer made block, and that were interrupted (on Linux): to close or to
     /// drop a descriptor that lingers, to accept from a listener that a worker has made blocking.
+    #[serde(skip_serializing_if = "is_zero")]
     pub interrupted_calls: u64,
     /// How long the longest such call took.
+    #[serde(skip_serializing_if = "Duration::is_zero")]
     pub longest_blocked_call: Duration,
     /// How long the primary worked, at the most, between two waits for something to do.
+    #[serde(skip_serializing_if = "Duration::is_zero")]
     pub longest_wake: Duration,
     /// How often the system began to refuse to pass connections on to workers: too many descriptors of this
     /// user were in flight between its processes (`ETOOMANYREFS`).
     pub hand_off_pauses: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Stats {

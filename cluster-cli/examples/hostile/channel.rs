@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
 };
@@ -41,7 +41,7 @@ impl RawChannel {
     /// Writes all of that; it waits where the channel is full.
     pub(crate) fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sent = send(&self.0, bytes, SendFlags::NOSIGNAL)?;
+            let sent = retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
             bytes = &bytes[sent..];
         }
         Ok(())
@@ -121,5 +121,6 @@ pub(crate) fn send_with(
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors for one message"));
     }
-    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+    let parts = [IoSlice::new(bytes)];
+    Ok(retry_on_intr(|| sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL))?)
 }

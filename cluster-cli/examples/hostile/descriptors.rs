@@ -15,6 +15,8 @@ use crate::{Outcome, listeners};
 
 /// Sends them in the way of that name until the channel is closed; false if there is no such way.
 pub(crate) fn attack(name: &str, options: &[String], channel: &RawChannel) -> Option<Outcome> {
+    // Where the primary is faster it is this process that would be blocked.
+    let _bounded = cluster_primary::bounded_calls();
     let outcome = match name {
         "linger-unexpected" => unexpected(options, channel),
         "linger-nested" => nested(options, channel),
@@ -48,8 +50,11 @@ fn linger(mut connection: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(connection, Some(Duration::from_secs(300)))?)
 }
 
-/// Sends a descriptor with that message, and lets go of it.
+/// Sends a descriptor with that message, and closes it before the primary does: it is behind messages
+/// that the primary has to read first.
 fn give(channel: &RawChannel, message: &[u8], descriptor: OwnedFd) -> io::Result<()> {
+    let padding = format!("\"{}\"\n", "x".repeat(8000)).repeat(8);
+    channel.write(padding.as_bytes())?;
     let given = channel.write_with(message, &[descriptor.as_fd()]);
     keep_unless(&given, descriptor);
     given
@@ -157,7 +162,7 @@ fn notify(options: &[String]) -> Outcome {
         keep_unless(&sent, descriptor);
         sent?;
     }
-    socket.send(b"READY=1")?;
+    send_with(&socket, b"READY=1", &[])?;
     println!("the flood of notifications is over");
     loop {
         std::thread::park();

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
-use rustix::io::ioctl_fionbio;
+use rustix::io::{ioctl_fionbio, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::Outcome;
@@ -95,7 +95,8 @@ impl<'a> Lines<'a> {
             let mut buffer = [0; 4096];
             let mut parts = [IoSliceMut::new(&mut buffer)];
             let flags = RecvFlags::CMSG_CLOEXEC;
-            let length = recvmsg(self.channel, &mut parts, &mut control, flags)?.bytes;
+            let received = || recvmsg(self.channel, &mut parts, &mut control, flags);
+            let length = retry_on_intr(received)?.bytes;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
                     self.descriptor = descriptors.next().or(self.descriptor.take());

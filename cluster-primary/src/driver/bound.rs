@@ -169,9 +169,14 @@ impl Primary {
         for (_, child) in std::mem::take(&mut self.children) {
             self.closer.discard(child);
         }
-        self.closer.discard(std::mem::take(&mut self.conns));
-        self.closer.discard(std::mem::take(&mut self.received));
-        self.closer.discard(std::mem::take(&mut self.events));
+        let rest = (
+            std::mem::take(&mut self.conns),
+            std::mem::take(&mut self.received),
+            std::mem::take(&mut self.events),
+        );
+        if !(rest.0.is_empty() && rest.1.is_empty() && rest.2.is_empty()) {
+            self.closer.discard(rest);
+        }
         self.closer.finish(LAST_CLOSES);
     }
 }

@@ -307,7 +307,7 @@ mod tests {
         closer.discard(Stuck(stuck));
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         closer.close(writer.into());
-        assert_ne!(closer.finish(STUCK_AFTER), 0);
+        assert_ne!(closer.finish(2 * STUCK_AFTER), 0);
         // The next one has another thread started, which takes all that waits.
         let (_, other) = std::io::pipe().expect("a pipe");
         closer.close(other.into());
