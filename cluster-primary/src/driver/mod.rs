@@ -317,7 +317,8 @@ impl Primary {
         let first_line = program::survey(&settings, &env)?;
         let mut agent = self.prepare_agent(&settings, id, &env, first_line);
         let limit = self.descriptor_limit;
-        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
+        let (agent_of, is_first) = (agent.as_mut(), self.children.is_empty());
+        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent_of, limit, is_first)?;
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
