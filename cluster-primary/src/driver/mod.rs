@@ -360,7 +360,8 @@ impl Primary {
         let mut agent = self.prepare_agent(&settings, id, &env, first_line);
         let limit = self.descriptor_limit;
         let paused = self.closer.pause();
-        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent.as_mut(), limit)?;
+        let (agent_of, is_first) = (agent.as_mut(), self.children.is_empty());
+        let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent_of, limit, is_first)?;
         drop(paused);
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {

@@ -33,7 +33,8 @@ pub(super) struct Spawned {
 }
 
 /// Starts the worker of that slot, whose channel is `channel`, with its agent, and with `limit` as its
-/// limit of descriptors.
+/// limit of descriptors; the first is one beside which there is no other.
+#[expect(clippy::too_many_arguments, reason = "each is a part of a worker")]
 pub(super) fn spawn(
     settings: &Arc<Settings>,
     id: WorkerId,
@@ -42,6 +43,7 @@ pub(super) fn spawn(
     channel: OwnedFd,
     agent: Option<&mut Prepared>,
     limit: Rlimit,
+    is_first: bool,
 ) -> Result<Spawned, ForkError> {
     let inspect = inspect::port(settings, id, env);
     let arguments = arguments(settings, inspect, agent.as_deref());
@@ -84,7 +86,7 @@ pub(super) fn spawn(
     #[cfg(not(target_os = "linux"))]
     supported(settings)?;
     let (pid, report) = start(before_exec, image, lowest)?;
-    let start = match starting::await_exec(&report) {
+    let start = match starting::await_exec(&report, is_first) {
         Started::Executed => None,
         Started::NotYet => Some(Start::new(report, file.to_owned())),
         Started::Failed(step, errno) => {

@@ -23,6 +23,9 @@ use crate::{Event, Signal, WorkerError, WorkerId};
 
 /// How long a fork waits for the exec.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// And as long as there is no worker, which would have to wait: what cannot be executed at all is the fork's
+/// error then, also where the system is busy.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A worker's start that is not over.
 #[derive(Debug)]
@@ -89,10 +92,11 @@ fn read(report: &OwnedFd) -> Started {
 }
 
 /// Waits for the exec, but not for long.
-pub(super) fn await_exec(report: &OwnedFd) -> Started {
+pub(super) fn await_exec(report: &OwnedFd, is_first: bool) -> Started {
     let clock = Clock::start();
+    let patience = if is_first { FIRST_PATIENCE } else { PATIENCE };
     loop {
-        let left = PATIENCE.saturating_sub(clock.now());
+        let left = patience.saturating_sub(clock.now());
         let timeout = Timespec::try_from(left).unwrap_or_default();
         match poll(&mut [PollFd::new(report, PollFlags::IN)], Some(&timeout)) {
             Err(Errno::INTR) if !left.is_zero() => {}
@@ -158,7 +162,8 @@ impl Primary {
             self.not_started(
                 worker,
                 format!(
-                    "{program} was not executed within {patience:?}, and its process was killed: either                      a file system does not answer, or a process of the worker's user stops it"
+                    "{program} was not executed within {patience:?}, and its process was killed: either \
+                     a file system does not answer, or a process of the worker's user stops it"
                 ),
             );
         }

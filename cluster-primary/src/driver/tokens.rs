@@ -26,8 +26,10 @@ pub(super) enum Source {
     /// A server's socket.
     Listener(ServerId),
     /// The answer of a child that makes sockets, by the child's number.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such children"))]
     Binder(u32),
     /// The process of such a child.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such children"))]
     BinderEnd(u32),
     /// Somebody else's.
     Watched(WatchId),
