@@ -33,7 +33,12 @@ pub struct Stats {
     pub accept_pauses: u64,
     /// How often the system began to refuse to pass connections on to workers: too many descriptors of this
     /// user were in flight between its processes (`ETOOMANYREFS`).
+    #[serde(skip_serializing_if = "is_zero")]
     pub hand_off_pauses: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Stats {
