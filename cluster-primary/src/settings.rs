@@ -452,9 +452,11 @@ pub struct Limits {
     /// [`Settings::keep_listeners`] keeps them open. Default 1,024; no more than an eighth of the
     /// descriptors that the process may have. Beyond, listeners that wait for a worker of this slot to come
     /// back are closed, the oldest first; where there are none, a listen fails with `EMFILE`.
+    #[serde(skip_serializing_if = "is_default_per_slot")]
     pub max_sockets_per_slot: usize,
     /// Server sockets that may be open in all. Default 8,192; no more than a quarter of the descriptors that
     /// the process may have. Beyond, as with [`max_sockets_per_slot`](Self::max_sockets_per_slot).
+    #[serde(skip_serializing_if = "is_default_in_all")]
     pub max_sockets: usize,
     /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
     /// them. Default 512.
@@ -504,6 +506,16 @@ const MAX_UNEXPECTED_HANDLES: u64 = 64;
 /// What an upgrade need not write down.
 fn is_default_limit(limit: &u64) -> bool {
     *limit == MAX_UNEXPECTED_HANDLES
+}
+
+/// As older versions, which did not know of it, have written it.
+fn is_default_per_slot(sockets: &usize) -> bool {
+    *sockets == Limits::default().max_sockets_per_slot
+}
+
+/// The same.
+fn is_default_in_all(sockets: &usize) -> bool {
+    *sockets == Limits::default().max_sockets
 }
 
 impl Default for Limits {

@@ -45,6 +45,7 @@ pub struct Stats {
     pub longest_wake: Duration,
     /// How often the system began to refuse to pass connections on to workers: too many descriptors of this
     /// user were in flight between its processes (`ETOOMANYREFS`).
+    #[serde(skip_serializing_if = "is_zero")]
     pub hand_off_pauses: u64,
 }
 

@@ -57,11 +57,15 @@ pub(crate) struct PrimaryState {
     disconnects_told: u64,
     descriptor_limit: (Option<u64>, Option<u64>),
     accept_pauses: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     hand_off_pauses: u64,
     unexpected_handles: u64,
     #[serde(default, skip_serializing_if = "Blocking::is_empty")]
     blocking: Blocking,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn nobody_asked(requests: &RequestsState<WorkerId>) -> bool {

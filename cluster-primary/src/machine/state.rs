@@ -68,7 +68,14 @@ impl Machine {
         if !self.output.is_empty() {
             return Err(StateError::EventsWait);
         }
-        let servers = self.servers.iter().map(|(id, server)| (*id, server.state(now)));
+        let servers = self.servers.iter().map(|(id, server)| {
+            let mut state = server.state(now);
+            // What follows from the rest is left out, as older versions have it.
+            if state.charged == self.charged_by_default(server) {
+                state.charged.clear();
+            }
+            (*id, state)
+        });
         Ok(MachineState {
             frozen: self.frozen,
             last_worker: self.last_worker,
@@ -151,17 +158,24 @@ impl Machine {
         })
     }
 
-    /// An older version has not noted to whom sockets are charged: then it is to one of those that serve the
-    /// server.
+    /// Where it is not noted to whom sockets are charged, it is to one of those that serve the server.
     fn charge_uncharged(&mut self) {
-        for server in self.servers.values_mut() {
-            if server.holds_sockets() && server.charged.is_empty() {
-                let mut slots = server.workers.iter().filter_map(|id| self.workers.get(id));
-                let opener = slots.next().map_or(0, |worker| worker.slot);
-                server.charged.push(opener);
-                server.charged.extend(server.slots.iter().flat_map(Slots::turns));
+        let uncharged = self.servers.iter().filter(|(_, server)| server.charged.is_empty());
+        let charged = uncharged.map(|(id, server)| (*id, self.charged_by_default(server)));
+        for (id, charged) in charged.collect::<Vec<_>>() {
+            if let Some(server) = self.servers.get_mut(&id) {
+                server.charged = charged;
             }
         }
+    }
+
+    fn charged_by_default(&self, server: &Server) -> Vec<u32> {
+        if !server.holds_sockets() {
+            return Vec::new();
+        }
+        let mut serving = server.workers.iter().filter_map(|id| self.workers.get(id));
+        let opener = serving.next().map_or(0, |worker| worker.slot);
+        std::iter::once(opener).chain(server.slots.iter().flat_map(Slots::turns)).collect()
     }
 
     /// What is on its way to a worker is so in its server's books, and nothing else is.
