@@ -63,6 +63,12 @@ pub struct Deframer {
     failed: Option<FrameError>,
 }
 
+/// A frame that is taken: where its payload lies in the buffer, and the frame in the stream.
+struct Taken {
+    payload: Range<usize>,
+    range: Range<u64>,
+}
+
 /// One frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -136,7 +142,7 @@ impl Deframer {
     /// [`FrameError`] for a frame over the limit, as soon as that is known; the stream is of no
     /// use from there on, and the error stays.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let Some((payload, range)) = self.take()? else { return Ok(None) };
+        let Some(Taken { payload, range }) = self.take()? else { return Ok(None) };
         Ok(Some(Frame { payload: &self.buf[payload], range }))
     }
 
@@ -161,7 +167,7 @@ impl Deframer {
     /// # Errors
     /// As [`next_frame`](Self::next_frame).
     pub fn next_owned(&mut self) -> Result<Option<(Bytes, Range<u64>)>, FrameError> {
-        let Some((payload, range)) = self.take()? else { return Ok(None) };
+        let Some(Taken { payload, range }) = self.take()? else { return Ok(None) };
         if payload.len() < RETAINED {
             return Ok(Some((Bytes::copy_from_slice(&self.buf[payload]), range)));
         }
@@ -175,7 +181,7 @@ impl Deframer {
     }
 
     /// Takes the next frame, if it is there: where its payload lies, and its place in the stream.
-    fn take(&mut self) -> Result<Option<(Range<usize>, Range<u64>)>, FrameError> {
+    fn take(&mut self) -> Result<Option<Taken>, FrameError> {
         self.find()?;
         let Some((payload, whole)) = self.found.take() else { return Ok(None) };
         let payload = self.start + payload.start..self.start + payload.end;
@@ -184,7 +190,7 @@ impl Deframer {
         self.start += whole;
         self.scanned = 0;
         self.large |= whole > RETAINED;
-        Ok(Some((payload, from..self.position)))
+        Ok(Some(Taken { payload, range: from..self.position }))
     }
 
     /// Finds out where the next frame ends, if it is there; whether it is.

@@ -82,6 +82,14 @@
 
 extern crate alloc;
 
+#[cfg_attr(
+    not(all(feature = "json", feature = "advanced", feature = "postcard")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "parts are for `FrameReader`, which has all encodings"
+    )
+)]
 mod codec;
 mod deframe;
 pub mod env;
@@ -103,12 +111,28 @@ mod rich;
 #[cfg(feature = "serde")]
 mod rich_serde;
 #[cfg(any(feature = "json", feature = "advanced", feature = "postcard"))]
+#[cfg_attr(
+    not(all(feature = "json", feature = "advanced", feature = "postcard")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "parts are for `FrameReader`, which has all encodings"
+    )
+)]
 mod scan;
 mod socket_counts;
 #[cfg(feature = "tagged")]
 mod tagged;
 #[cfg(feature = "serde")]
 mod typed;
+#[cfg_attr(
+    not(all(feature = "json", feature = "advanced", feature = "postcard")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "parts are for `FrameReader`, which has all encodings"
+    )
+)]
 mod user_message;
 mod value;
 #[cfg(feature = "serde")]

@@ -46,10 +46,6 @@ struct Encoded {
 
 /// How a message is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(all(feature = "json", feature = "advanced", feature = "postcard")),
-    allow(dead_code, reason = "each encoding has its feature")
-)]
 enum Form {
     /// A JSON text that was found to be one.
     Json,

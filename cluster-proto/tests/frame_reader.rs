@@ -284,7 +284,8 @@ fn a_text_is_known_without_decoding_what_is_none() {
         assert_eq!(message == "ready", text.is_some());
         assert_eq!(message.as_json(), Some(payload.as_bytes()));
     }
-    assert!(UserMessage::from("ready") == "ready" && UserMessage::from(1) != "1");
+    let (text, number) = (UserMessage::from("ready"), UserMessage::from(1));
+    assert!(text == "ready" && number != "1");
 }
 
 #[test]

@@ -445,6 +445,11 @@ impl Machine {
                 let handle = handle.map(|handle| self.count_socket(handle));
                 self.output.push_back(Output::Deliver { value, handle });
             }
+            // Our channels do not leave messages encoded; another one's may.
+            Message::Encoded(message) => match message.into_value() {
+                Ok(value) => self.received(now, Message::User(value), handle),
+                Err(_) => self.reject_handle(handle),
+            },
             Message::SocketList(message) => {
                 self.reject_handle(handle);
                 self.socket_list(message);
