@@ -41,10 +41,8 @@ fn primary() -> Result<(), Box<dyn Error>> {
 
     while let Some(event) = primary.next_event()? {
         match event {
-            Event::Message { message, .. } => {
-                if message.value()?["cmd"] == "notifyRequest".into() {
-                    num_reqs.fetch_add(1, Ordering::Relaxed);
-                }
+            Event::Message { message, .. } if message.value()?["cmd"] == "notifyRequest".into() => {
+                num_reqs.fetch_add(1, Ordering::Relaxed);
             }
             Event::Listening { address, .. } => println!("listening on {address}"),
             _ => {}

@@ -108,11 +108,11 @@ impl Shared {
 
     /// Wakes the threads that may wait for what has changed.
     pub(super) fn publish(&self, mut core: MutexGuard<'_, Core>) {
-        let _ = self.announce(&mut core);
+        let changed = self.announce(&mut core);
         drop(core);
         // A woken thread may look at once.
         #[cfg(feature = "tokio")]
-        self.tasks.wake(_changed);
+        self.tasks.wake(changed);
     }
 
     /// Wakes threads and loops.
