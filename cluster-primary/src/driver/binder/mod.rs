@@ -365,31 +365,44 @@ impl Primary {
         super::socket_file::is_dead(&address).then(|| child::identity(&found))
     }
 
-    /// Removes the files of sockets that the primary closes at its end.
-    pub(super) fn remove_last(&mut self, files: Vec<(SocketFile, Rights)>) {
-        let mut waiting = std::mem::take(&mut self.binder.queue);
-        waiting.retain(|(purpose, _)| matches!(purpose, Purpose::Remove { .. }));
-        let files = files.into_iter().map(|(file, rights)| (vec![file], rights));
-        let others = waiting.into_iter().filter_map(|(purpose, rights)| match purpose {
-            Purpose::Remove { files } => Some((files, rights)),
-            _ => None,
-        });
-        let mut by_rights: Vec<(Vec<SocketFile>, Rights)> = Vec::new();
-        for (mut files, rights) in files.chain(others) {
-            match by_rights.iter_mut().find(|(_, known)| *known == rights) {
-                Some((known, _)) => known.append(&mut files),
-                None => by_rights.push((files, rights)),
+    /// Removes the files of sockets that the primary closes at its end, and waits a while for that.
+    pub(super) fn remove_last(&mut self, mut files: Vec<(SocketFile, Rights)>) {
+        let deadline = self.clock.now() + LAST_PATIENCE;
+        let clock = self.clock;
+        let wait = |answer: &OwnedFd| {
+            let left = Timespec::try_from(clock.until(deadline)).unwrap_or_default();
+            // Who is late is killed.
+            let _ = poll(&mut [PollFd::new(answer, PollFlags::IN)], Some(&left));
+        };
+        for (purpose, rights) in std::mem::take(&mut self.binder.queue) {
+            if let Purpose::Remove { files: more } = purpose {
+                files.extend(more.into_iter().map(|file| (file, rights.clone())));
             }
         }
-        let deadline = self.clock.now() + LAST_PATIENCE;
-        for (files, rights) in by_rights {
-            let Ok((answer, pid)) = begin(&Recipe::removal(&files), &rights) else { continue };
-            let left = Timespec::try_from(self.clock.until(deadline)).unwrap_or_default();
-            let _ = poll(&mut [PollFd::new(&answer, PollFlags::IN)], Some(&left));
-            fork::abandon(pid);
-        }
-        for job in self.binder.jobs.values() {
+        // What is on its way may be about to make a file, or to remove one.
+        for job in std::mem::take(&mut self.binder.jobs).into_values() {
+            let Some(answer) = &job.answer else { continue };
+            wait(answer);
+            if let (Purpose::Server { query, .. }, Ok(fds)) = (&job.purpose, receive(answer))
+                && let (Some(path), Some(file)) = (unix_path(query), fds.get(1))
+                && let Ok(found) = fstat(file)
+            {
+                files.push((SocketFile::found(path, child::identity(&found)), job.rights.clone()));
+            }
             job.process.iter().for_each(Process::kill);
+        }
+        let mut by_rights: Vec<(Vec<SocketFile>, Rights)> = Vec::new();
+        for (file, rights) in files {
+            match by_rights.iter_mut().find(|(_, known)| *known == rights) {
+                Some((known, _)) => known.push(file),
+                None => by_rights.push((vec![file], rights)),
+            }
+        }
+        for (files, rights) in by_rights {
+            if let Ok((answer, pid)) = begin(&Recipe::removal(&files), &rights) {
+                wait(&answer);
+                fork::abandon(pid);
+            }
         }
     }
 }
