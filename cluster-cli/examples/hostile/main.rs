@@ -11,11 +11,11 @@
 mod asking;
 mod channel;
 mod descriptors;
-mod listeners;
-mod messages;
 #[cfg(target_os = "linux")]
 mod in_flight;
+mod listeners;
 mod listens;
+mod messages;
 mod names;
 mod paths;
 mod privileges;

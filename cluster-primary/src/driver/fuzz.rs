@@ -12,6 +12,7 @@ use mio::Interest;
 use super::Primary;
 use super::child::Child;
 use super::process::Process;
+use super::rights::Rights;
 use super::tokens::Source;
 use crate::WorkerId;
 use crate::machine::Input;
@@ -35,7 +36,8 @@ impl Primary {
         registry.register(&mut channel, self.tokens.token(Source::Channel(worker)), interest)?;
         let token = self.tokens.token(Source::Process(worker));
         let process = Process::watch_again(NO_PROCESS, registry, token)?;
-        self.children.insert(worker, Child::new(channel, process, settings.serialization));
+        let rights = Rights::of(&settings);
+        self.children.insert(worker, Child::new(channel, process, settings.serialization, rights));
         self.input(Input::Forked { worker, pid: NO_PROCESS, slot: None });
         Ok((worker, theirs))
     }

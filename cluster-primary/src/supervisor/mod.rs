@@ -301,7 +301,8 @@ impl Supervisor {
                 alive.into_iter().chain(late).min()
             }
             Stage::Ready => {
-                let recycled = self.recycle_due(member).filter(|_| self.may_recycle(worker, member));
+                let recycled =
+                    self.recycle_due(member).filter(|_| self.may_recycle(worker, member));
                 self.trial_due(worker, member).into_iter().chain(recycled).min()
             }
         }

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use super::super::Primary;
 use super::super::binder::Purpose;
+use super::super::bound::Call;
 #[cfg(target_os = "linux")]
 use super::super::rights::Rights;
-use super::super::bound::Call;
 use super::group::{OpenError, Opened};
 use crate::machine::Input;
 use crate::{Fallback, ServerId, WorkerId};
