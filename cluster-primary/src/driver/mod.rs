@@ -362,7 +362,7 @@ impl Primary {
         let paused = self.closer.pause();
         let (agent_of, is_first) = (agent.as_mut(), self.children.is_empty());
         let spawned = spawn::spawn(&settings, id, slot, &env, theirs, agent_of, limit, is_first)?;
-        drop(paused);
+        let start = spawned.start.map(|start| start.with_closing_paused(paused));
         let registered = self.watch_worker(id, spawned.pid, &mut channel);
         let process = match registered {
             Ok(process) => process,
@@ -378,7 +378,7 @@ impl Primary {
         let added = pipes
             .try_for_each(|(fd, pipe)| self.add_pipe(id, fd, pipe))
             .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)))
-            .and_then(|()| spawned.start.map_or(Ok(()), |start| self.add_start(id, start)));
+            .and_then(|()| start.map_or(Ok(()), |start| self.add_start(id, start)));
         if let Err(error) = added {
             self.closer.discard(self.children.remove(&id));
             fork::abandon(pid);

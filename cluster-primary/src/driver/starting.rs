@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::before_exec::{REPORT, Step};
 use super::tokens::Source;
-use super::{Clock, Primary, aside, spawn};
+use super::{Clock, PausedClosing, Primary, aside, spawn};
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 use crate::{Event, Signal, WorkerError, WorkerId};
 
@@ -35,6 +35,8 @@ pub(super) struct Start {
     /// What it is to execute.
     program: PathBuf,
     deadline: Mono,
+    /// The child has copies of descriptors that workers made: see [`PausedClosing`].
+    _paused: Option<PausedClosing>,
 }
 
 /// What is known of a start.
@@ -56,7 +58,12 @@ pub(super) struct StartState {
 
 impl Start {
     pub(super) fn new(report: OwnedFd, program: PathBuf) -> Self {
-        Self { report, program, deadline: Mono::MAX }
+        Self { report, program, deadline: Mono::MAX, _paused: None }
+    }
+
+    /// Has nothing closed until it is over.
+    pub(super) fn with_closing_paused(self, paused: PausedClosing) -> Self {
+        Self { _paused: Some(paused), ..self }
     }
 
     pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -73,7 +80,7 @@ impl Start {
         arriving: &mut Arriving,
     ) -> Result<Self, StateError> {
         let StartState { report, program, deadline } = state;
-        Ok(Self { report: arriving.take(report)?, program, deadline })
+        Ok(Self { report: arriving.take(report)?, program, deadline, _paused: None })
     }
 }
 
