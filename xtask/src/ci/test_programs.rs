@@ -19,8 +19,15 @@ use crate::step;
 use crate::tally::Tally;
 
 /// The programs that take longest are started first: one that starts last keeps all others waiting.
-const LONGEST: [&str; 3] =
-    ["cluster-cli soak", "cluster-cli examples", "cluster-primary machine_state"];
+const LONGEST: [&str; 7] = [
+    "cluster-cli soak",
+    "cluster-cli node_agent",
+    "cluster-cli deaths",
+    "cluster-cli reload",
+    "cluster-cli runtimes",
+    "cluster-cli control",
+    "cluster-primary machine_state",
+];
 
 /// A program that Cargo has built from tests.
 #[derive(Debug, PartialEq, Eq)]
