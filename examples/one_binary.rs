@@ -105,7 +105,7 @@ fn say(happening: Happening) {
         Happening::Event(Event::Listening { worker, address, .. }) => {
             eprintln!("worker {worker} listens on {address}");
         }
-        Happening::Event(Event::ListenFailed { worker, address, error }) => {
+        Happening::Event(Event::ListenFailed { worker, address, error, .. }) => {
             eprintln!("worker {worker} cannot listen on {address}: {error}");
         }
         Happening::Notice(Notice::Replacing { death, pause }) => {

@@ -80,7 +80,7 @@ fn advanced(shape: &str) -> io::Result<Vec<u8>> {
         }
         "advanced-internal" => {
             let data = list(b'\'', b"_", b',', 1);
-            [&CLONE[..], b"o\"\x03cmd\"\x08NODE_ODD\"\x04data", &data[2..], b"{\x02"].concat()
+            [CLONE, b"o\"\x03cmd\"\x08NODE_ODD\"\x04data", &data[2..], b"{\x02"].concat()
         }
         _ => return Err(io::Error::other(format!("there is no shape {shape:?}"))),
     })

@@ -113,6 +113,8 @@ impl Shared {
         // A woken thread may look at once.
         #[cfg(feature = "tokio")]
         self.tasks.wake(changed);
+        #[cfg(not(feature = "tokio"))]
+        let _ = changed;
     }
 
     /// Wakes threads and loops.
