@@ -12,12 +12,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
 
 use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
 use node::nodes;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use support::{Cluster, Folder, placements, whoever_serves};
+use support::{Cluster, Folder, LIMIT, placements, whoever_serves};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -99,9 +100,23 @@ impl Asking {
         self.cluster.run(move || whoever_serves(UnixStream::connect(path).expect("it listens")))
     }
 
+    /// Whether connections are refused, now or soon: a process that another test has just forked has a copy of each socket until it
+    /// executes its program.
     fn refused(&mut self, address: SocketAddr) -> bool {
-        let connected = self.cluster.run(move || TcpStream::connect(address));
-        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        self.cluster.run(move || {
+            let is_refused = || match TcpStream::connect(address) {
+                Ok(_) => false,
+                Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+            };
+            // About as long as anything may take.
+            (0..1000).any(|_| {
+                let refused = is_refused();
+                if !refused {
+                    thread::sleep(LIMIT / 2000);
+                }
+                refused
+            })
+        })
     }
 }
 

@@ -40,9 +40,11 @@ impl Terminal {
     pub fn give_to(&self, command: &mut Command) {
         let end = || Stdio::from(self.theirs.try_clone().unwrap());
         command.stdin(end()).stdout(end()).stderr(end());
-        // SAFETY: two system calls between fork and exec; nothing is allocated or locked.
+        // SAFETY: three system calls between fork and exec; nothing is allocated or locked.
         unsafe {
             command.pre_exec(|| {
+                // Under `nohup` the tests ignore it, and their children would too.
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin().as_fd())?;
                 Ok(())
