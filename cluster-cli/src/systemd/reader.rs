@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notified::{Heard, NotifySocket, admit};
 use crate::upgrade::Hex;
@@ -137,6 +137,13 @@ fn read_all(
     stopped: &PipeReader,
 ) {
     loop {
+        // A worker that floods the socket waits for the loop, as the others do: the system queues no more.
+        if lock(waiting).len() >= MAX_WAITING {
+            if pauses(stopped) {
+                continue;
+            }
+            return;
+        }
         let mut ready = [
             PollFd::new(socket, PollFlags::IN),
             PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN),
@@ -155,17 +162,26 @@ fn read_all(
             Ok(Heard::Nothing) => {}
             Ok(heard) => {
                 let mut waiting = lock(waiting);
-                if waiting.len() < MAX_WAITING {
-                    waiting.push_back(heard);
-                }
+                waiting.push_back(heard);
                 drop(waiting);
                 // A full pipe rings already.
                 let _ = rope.write(&[1]);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Out of memory or descriptors, say.
+            Err(_) if pauses(stopped) => {}
             Err(_) => return,
         }
     }
+}
+
+/// Waits a moment; false if the thread is to end.
+fn pauses(stopped: &PipeReader) -> bool {
+    let mut stop = [PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN)];
+    let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    // An interruption only makes the pause shorter.
+    let _ = poll(&mut stop, Some(&pause));
+    stop[0].revents().is_empty()
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -403,6 +403,8 @@ impl Primary {
             let _gone = self.poll.registry().deregister(&mut SourceFd(&listener.fd.as_raw_fd()));
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
+            // It may be the one that could not accept; where others cannot either, they say so themselves.
+            self.accept_refused = None;
         }
         match (listener.file, listener.rights) {
             (Some(file), Some(rights)) => {

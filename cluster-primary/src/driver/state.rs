@@ -20,7 +20,7 @@ use super::sorted::Sorted;
 use super::stalled::Stalled;
 use super::tokens::{Source, Tokens};
 use super::tree::{Trees, TreesState};
-use super::{Clock, Closer, EVENTS, Primary, limits};
+use super::{Clock, Closer, EVENTS, Primary, call_timer, limits};
 use crate::machine::{Machine, MachineState};
 use crate::settings::SettingsState;
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
@@ -115,6 +115,7 @@ impl Primary {
 
     /// What is to be written of it.
     pub(crate) fn leave(&mut self, leaving: &mut Leaving) -> Result<PrimaryState, StateError> {
+        let _bounded = call_timer::bounded();
         for call in self.calls.take() {
             call(self);
         }

@@ -91,7 +91,7 @@ impl Supervisor {
         let failure = Failure::NotForked(reason);
         let death = Death { slot, worker: None, failure, lived: Duration::ZERO, was_ready: false };
         if self.changing.contains_key(&slot) {
-            self.succession_failed(now, slot, death);
+            self.succession_failed(now, slot, death, true);
         } else if self.members.is_empty() && self.counts == Counts::default() {
             // It has never worked: it is the program or the settings.
             self.remember(death.clone());

@@ -84,7 +84,7 @@ impl Supervisor {
         if place.successor == Some(worker) {
             place.successor = None;
             let (reason, was_ready) = (death.failure.clone(), death.was_ready);
-            self.succession_failed(now, slot, death);
+            self.succession_failed(now, slot, death, is_new);
             // Also where it was to succeed its predecessor for another reason.
             if is_new {
                 self.abort_reload(now, slot, reason, was_ready);

@@ -431,6 +431,23 @@ fn a_new_worker_that_dies_after_it_replaced_the_old_one_aborts_the_reload() {
     assert_eq!(world.supervisor.counts().reloads_aborted, 1);
 }
 
+/// The version that the second reload starts is not the one that fails.
+#[test]
+fn a_replacement_of_an_earlier_reload_that_dies_does_not_abort_the_next_one() {
+    let mut world = with_trial(2);
+    world.input(Input::Reload);
+    assert_eq!(world.slots(), [0, 0, 1]);
+    world.input(Input::Reload);
+    world.dies(3);
+    world.pass(ms(60_000));
+    let counts = world.supervisor.counts();
+    assert_eq!((counts.reloads, counts.reloads_aborted), (1, 0));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Running));
+    for worker in world.alive.keys() {
+        assert_eq!(world.supervisor.member(*worker).unwrap().generation, 2);
+    }
+}
+
 #[test]
 fn the_last_old_worker_is_about_to_leave_and_a_new_one_dies() {
     let mut world = with_trial(2);

@@ -160,14 +160,15 @@ impl Supervisor {
     }
 
     pub(super) fn successor_is_late(&mut self, now: Mono, slot: u32, worker: WorkerId) {
-        let lived = match self.members.get(&worker) {
-            Some(member) => now.saturating_sub(member.born),
-            None => Duration::ZERO,
+        let reload = self.reload.as_ref().map(|reload| reload.generation);
+        let (lived, is_current) = match self.members.get(&worker) {
+            Some(member) => (now.saturating_sub(member.born), reload == Some(member.generation)),
+            None => (Duration::ZERO, true),
         };
         let failure = Failure::NotReady(self.config.ready_timeout);
         let death = Death { slot, worker: Some(worker), failure, lived, was_ready: false };
         self.dismiss_successor(now, slot);
-        self.succession_failed(now, slot, death);
+        self.succession_failed(now, slot, death, is_current);
     }
 
     /// Sends a successor away.
@@ -183,8 +184,15 @@ impl Supervisor {
         }
     }
 
-    /// A successor could not be had. Whoever is there is kept.
-    pub(super) fn succession_failed(&mut self, now: Mono, slot: u32, death: Death) {
+    /// A replacement failed; its predecessor is kept. `is_current`: the reload that is under way has started
+    /// it, and not an earlier one, whose failures say nothing about the current version.
+    pub(super) fn succession_failed(
+        &mut self,
+        now: Mono,
+        slot: u32,
+        death: Death,
+        is_current: bool,
+    ) {
         let change = self.changing.remove(&slot);
         if !self.runs() {
             return;
@@ -197,7 +205,10 @@ impl Supervisor {
         }
         let reason = death.failure.clone();
         match change.map(|change| change.why) {
-            Some(Why::Reload) => self.abort_reload(now, slot, reason, death.was_ready),
+            Some(Why::Reload) if is_current => {
+                self.abort_reload(now, slot, reason, death.was_ready);
+            }
+            Some(Why::Reload) => {}
             Some(Why::Recycle(_)) => {
                 let not_before = now + self.config.backoff_max;
                 let place = self.slots.get(&slot);

@@ -264,14 +264,15 @@ impl Primary {
     /// Kills children that take too long.
     pub(super) fn end_late_jobs(&mut self, now: Mono) {
         let is_late = |job: &Job| job.answer.is_some() && job.deadline <= now;
-        while let Some((&id, job)) = self.binder.jobs.iter().find(|(_, job)| is_late(job)) {
-            job.process.iter().for_each(Process::kill);
+        while let Some((&id, _)) = self.binder.jobs.iter().find(|(_, job)| is_late(job)) {
             self.end_job(id, Err((Errno::TIMEDOUT, None)));
         }
     }
 
     fn end_job(&mut self, id: u32, answer: Answer) {
         let Some(job) = self.binder.jobs.get_mut(&id) else { return };
+        // It has nothing left to do; a process of its user may have stopped it.
+        job.process.iter().for_each(Process::kill);
         if let Some(socket) = job.answer.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
             self.tokens.forget(Source::Binder(id));
