@@ -163,7 +163,7 @@ impl Primary {
         // Somebody else has asked, by a message.
         let is_strange = |(id, asks): (u64, bool)| !asks && !self.requests.has_begun(id);
         if message.exchange_id().is_none_or(is_strange) {
-            return self.events.push_back(Event::Message { worker, message, handle });
+            return self.push_counted(Event::Message { worker, message, handle });
         }
         let event = match message.into_exchange() {
             Exchange::Message(message) => Event::Message { worker, message, handle },
@@ -183,6 +183,11 @@ impl Primary {
                 Event::Answered { worker, request: RequestId(id), answer }
             }
         };
+        self.push_counted(event);
+    }
+
+    /// Queues an event, and counts its descriptor, if it has one, until it is taken.
+    fn push_counted(&mut self, event: Event) {
         if let Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. } =
             event
         {
