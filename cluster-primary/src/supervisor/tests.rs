@@ -431,6 +431,21 @@ fn a_new_worker_that_dies_after_it_replaced_the_old_one_aborts_the_reload() {
     assert_eq!(world.supervisor.counts().reloads_aborted, 1);
 }
 
+#[test]
+fn an_aborted_reload_keeps_a_replacement_that_is_the_only_one_of_its_slot() {
+    let config = Config { min_ready_time: ms(1000), batch: 2, ..plain(2) };
+    let mut world = World::new(config);
+    world.input(Input::Reload);
+    assert_eq!(world.slots(), [0, 0, 1, 1]);
+    world.dies(2);
+    world.said();
+    world.dies(3);
+    let said = world.said();
+    assert!(said.iter().any(|line| line.starts_with("ReloadAborted")), "{said:?}");
+    assert!(!said.contains(&"disconnect 4".to_owned()), "{said:?}");
+    assert_eq!(world.alive.keys().map(|w| w.0).collect::<Vec<_>>(), [1, 4]);
+}
+
 /// The version that the second reload starts is not the one that fails.
 #[test]
 fn a_replacement_of_an_earlier_reload_that_dies_does_not_abort_the_next_one() {
@@ -796,7 +811,7 @@ fn a_worker_that_somebody_else_forks_is_kept_too() {
 
 #[test]
 fn a_slot_whose_successor_starts_is_nobody_elses() {
-    let mut world = World::new(Config::new(1));
+    let mut world = World::new(plain(1));
     world.well = false;
     world.input(Input::Reload);
     world.dies(1);
@@ -806,7 +821,7 @@ fn a_slot_whose_successor_starts_is_nobody_elses() {
     assert_eq!(world.supervisor.state(), State::Reloading, "its successor is not ready");
     world.said();
     world.input(Input::Listening { worker: WorkerId(2) });
-    assert_eq!(world.said(), ["Reloaded { generation: 1, replaced: 1 }"]);
+    assert_eq!(world.said(), ["Reloaded { generation: 1, replaced: 1 }", "release"]);
 }
 
 /// A timer for a replacement that is never made would be due for ever, and the driver would spin.

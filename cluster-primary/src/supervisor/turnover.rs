@@ -235,6 +235,10 @@ impl Supervisor {
         let starting: Vec<_> =
             self.changing.iter().filter(|(_, c)| is_starting(c)).map(|(&slot, _)| slot).collect();
         for other in starting {
+            if self.serves_alone(other) {
+                self.take_over(now, other);
+                continue;
+            }
             self.dismiss_successor(now, other);
             // One that is being forked just now is sent away when it is there.
             if let Some(place) = self.slots.get_mut(&other) {
@@ -253,6 +257,16 @@ impl Supervisor {
         let kept = self.slots.values().filter(|place| place.worker.is_some_and(is_old)).count();
         let kept = u32::try_from(kept).unwrap_or(u32::MAX);
         self.tell(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
+    }
+
+    /// Whether a slot's replacement is ready, and its predecessor is not: it has died, for example.
+    fn serves_alone(&self, slot: u32) -> bool {
+        let Some(place) = self.slots.get(&slot) else { return false };
+        let is_ready = |worker: Option<WorkerId>| {
+            let member = worker.and_then(|worker| self.members.get(&worker));
+            member.is_some_and(|member| member.stage == Stage::Ready)
+        };
+        is_ready(place.successor) && !is_ready(place.worker)
     }
 
     pub(super) fn finish_reload(&mut self) {
