@@ -246,8 +246,6 @@ fn a_script_that_cannot_be_executed_is_advised_about() {
         let said = run(program);
         assert!(said.contains(&format!("{program}.js is there")), "{said}");
     }
-    let said = run("./");
-    assert!(said.contains("the program is a file: ./main.js"), "{said}");
     // What is said is what works.
     if let Some(node) = nodes().first() {
         let mut command = cluster();
