@@ -380,14 +380,19 @@ mod tests {
     #[test]
     fn a_close_that_lingers_is_interrupted() {
         let (first, _first_peer) = lingering();
-        let (second, mut peer) = lingering();
         let mut log = CallLog::default();
         let _bounded = bounded();
         // From the first on it is determined why a call is slow.
         log.time(|| drop(first));
         assert!(!log.longest.is_zero(), "{log:?}");
-        let ((), interrupted) = log.time(|| drop(second));
-        assert!(interrupted && log.interrupted == 1, "{log:?}");
+        // On a machine with other work a call may be slow for want of a processor, too.
+        let noticed = (0..20).find_map(|_| {
+            let (second, peer) = lingering();
+            let ((), interrupted) = log.time(|| drop(second));
+            interrupted.then_some(peer)
+        });
+        let mut peer = noticed.expect("one of them is found to have blocked");
+        assert_eq!(log.interrupted, 1, "{log:?}");
         // Nothing is lost by that: the system goes on sending.
         let mut received = Vec::new();
         peer.read_to_end(&mut received).expect("all of it, and the end");
