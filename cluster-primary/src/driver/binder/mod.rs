@@ -86,6 +86,17 @@ impl Purpose {
     }
 }
 
+impl Purpose {
+    /// The server with slots whose sockets it makes: these are made one after the other, as the system
+    /// numbers them in the order in which they begin to listen.
+    fn group(&self) -> Option<ServerId> {
+        match self {
+            Self::Group { server, .. } | Self::Slot { server, .. } => Some(*server),
+            Self::Server { .. } | Self::Remove { .. } => None,
+        }
+    }
+}
+
 /// The file that is asked for, if one is.
 fn unix_path(query: &ListenQuery) -> Option<&Path> {
     match (&query.address, query.address_type) {
@@ -127,18 +138,22 @@ impl Binder {
         self.queue.is_empty() && self.jobs.values().all(|job| job.answer.is_none())
     }
 
-    /// The next thing that may be begun: of one path only one at a time, in their order.
+    /// The next thing that may be begun: of one path, and of one server with slots, only one at a time, in
+    /// their order.
     fn next(&mut self) -> Option<(Purpose, Rights)> {
         if self.jobs.len() >= MOST {
             return None;
         }
-        let busy = self.jobs.values().filter(|job| job.answer.is_some());
+        let busy = || self.jobs.values().filter(|job| job.answer.is_some());
         let mut paths: Vec<PathBuf> =
-            busy.flat_map(|job| job.purpose.paths()).map(Into::into).collect();
+            busy().flat_map(|job| job.purpose.paths()).map(Into::into).collect();
+        let mut groups: Vec<ServerId> = busy().filter_map(|job| job.purpose.group()).collect();
         let at = self.queue.iter().position(|(purpose, _)| {
-            let own = purpose.paths();
-            let waits = own.iter().any(|path| paths.iter().any(|busy| busy == path));
+            let (own, group) = (purpose.paths(), purpose.group());
+            let waits = own.iter().any(|path| paths.iter().any(|busy| busy == path))
+                || group.is_some_and(|group| groups.contains(&group));
             paths.extend(own.into_iter().map(Into::into));
+            groups.extend(group);
             !waits
         });
         at.and_then(|at| self.queue.remove(at))
