@@ -72,8 +72,13 @@ fn a_worker_that_stops_all_that_are_forked_stops_nobody_else() {
     if !is_root() {
         return;
     }
-    let stage = Stage::new("stops");
-    let trial = UnderAttack::of(Cluster::start(&mut stage.run(&[], "stops", &[])));
+    // A user of its own, as other tests run beside this one: all processes of that user are stopped.
+    let stage = Stage { user: 64_123, ..Stage::new("stops") };
+    let begin = stage.folder.0.join("begin");
+    let arguments = [begin.to_str().expect("it is text")];
+    let trial = UnderAttack::of(Cluster::start(&mut stage.run(&[], "stops", &arguments)));
+    // Not before the well-behaved worker has its socket, which a process of that user makes.
+    std::fs::write(&begin, "").expect("a file");
     trial.cluster.out.wait_for(1, |line| line.contains("stops what comes"));
     for fork in 1..=FORKS {
         trial.cluster.signal(Signal::TTIN);

@@ -76,7 +76,7 @@ fn carry_out(attack: &str, options: &[String]) -> Outcome {
         "names" => names::names(&channel, option(options)?),
         "asks" => asking::listen_on_each(channel, options),
         "paths" => paths::swap(channel, options),
-        "stops" => stops::stop_all(channel),
+        "stops" => stops::stop_all(channel, option(options)?),
         "privileges" => privileges::tell(channel),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
@@ -12,7 +13,11 @@ use crate::channel::RawChannel;
 /// How often it asks for a socket itself, meanwhile.
 const LISTENS: usize = 3;
 
-pub(crate) fn stop_all(channel: RawChannel) -> Outcome {
+/// Begins when the file that is named exists.
+pub(crate) fn stop_all(channel: RawChannel, begin: &str) -> Outcome {
+    while !fs::exists(begin)? {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let mut known: BTreeSet<i32> = processes().collect();
     println!("stops what comes");
     std::thread::spawn(move || {

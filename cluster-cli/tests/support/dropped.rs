@@ -25,6 +25,8 @@ pub fn is_root() -> bool {
 pub struct Stage {
     pub folder: Folder,
     pub program: PathBuf,
+    /// The user and the group of the workers.
+    pub user: u32,
 }
 
 impl Stage {
@@ -33,7 +35,7 @@ impl Stage {
         open_to_all(&folder.0);
         let path = folder.0.join("hostile");
         copy(&program(), &path);
-        Self { folder, program: path }
+        Self { folder, program: path, user: WORKER }
     }
 
     /// A folder in it of the workers' own.
@@ -49,7 +51,8 @@ impl Stage {
         let mut command = cluster();
         command.args(["run", "-n", "2", "--ready", "online"]);
         // Attacks do not leave when they are asked to.
-        command.args(["--grace", "1s", "--uid", "65534", "--gid", "65534"]).args(options);
+        let user = self.user.to_string();
+        command.args(["--grace", "1s", "--uid", &user, "--gid", &user]).args(options);
         command.arg(&self.program).args([attack, "127.0.0.1:0"]).args(arguments);
         command
     }

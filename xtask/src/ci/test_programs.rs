@@ -29,9 +29,9 @@ const LONGEST: [&str; 7] = [
     "cluster-primary machine_state",
 ];
 
-/// These run alone, after the others: the service closes a client's connection after 10 seconds, in which the test
-/// has to send 40 MB.
-const ALONE: [&str; 1] = ["cluster-cli slow_clients"];
+/// These run alone, after the others. In one the service closes a client's connection after 10 seconds, in which the test
+/// has to send 40 MB; in the other, clients wait at a hostile worker for as long as the machine lets the primary take to find it.
+const ALONE: [&str; 2] = ["cluster-cli slow_clients", "cluster-cli hostile_listeners"];
 
 /// A program that Cargo has built from tests.
 #[derive(Debug, PartialEq, Eq)]
