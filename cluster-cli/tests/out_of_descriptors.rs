@@ -135,7 +135,8 @@ fn the_log_says_so_with_the_count_at_most_once_a_minute() {
     kill(worker, Signal::CONT);
     // What has not been said is said at the end.
     cluster.signal(Signal::TERM);
-    assert_eq!(cluster.wait().code(), Some(0), "{:#?}", cluster.err.all());
+    let status = cluster.wait();
+    assert_eq!(status.code(), Some(0), "{status}: {:#?}", cluster.err.all());
     let lines: Vec<_> = cluster.err.all().into_iter().filter(|line| warns(line)).collect();
     assert!(sum(&lines, "accepting connections paused ", "; ") >= counted, "{counted}: {lines:?}");
     let minutes = begun.elapsed().as_secs() / 60;

@@ -324,8 +324,10 @@ mod timer {
             let mut action: libc::sigaction = zeroed();
             action.sa_sigaction = on_signal as *const () as libc::sighandler_t;
             // Calls are not to be restarted.
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            libc::sigemptyset(&raw mut action.sa_mask);
+            // Not on the alternate stack, and with all other signals held back: that stack is small, and
+            // the frames of two handlers, one above the other, do not always fit.
+            action.sa_flags = libc::SA_SIGINFO;
+            libc::sigfillset(&raw mut action.sa_mask);
             is_free && libc::sigaction(signal, &raw const action, null_mut()) == 0
         }
     }
