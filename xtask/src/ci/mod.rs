@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Run these stages only, one after the other: those of the table that `cargo xtask ci` prints at its end
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     only: Vec<String>,
-    /// Run so many test programs at a time [default: two for each processor]
+    /// Run so many test programs at a time [default: one more than there are processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 }

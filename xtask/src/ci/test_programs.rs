@@ -29,9 +29,11 @@ const LONGEST: [&str; 7] = [
     "cluster-primary machine_state",
 ];
 
-/// These run alone, after the others. In one the service closes a client's connection after 10 seconds, in which the test
-/// has to send 40 MB; in the other, clients wait at a hostile worker for as long as the machine lets the primary take to find it.
-const ALONE: [&str; 2] = ["cluster-cli slow_clients", "cluster-cli hostile_listeners"];
+/// These run alone, after the others. In `slow_clients` the service closes a client's connection after 10 seconds, in which the
+/// test has to send 40 MB. In `hostile_listeners` clients wait at a hostile worker for as long as the machine lets the
+/// primary take to find it. In `hostile_messages` the primary's memory, which is limited, grows by what it has not handled yet.
+const ALONE: [&str; 3] =
+    ["cluster-cli slow_clients", "cluster-cli hostile_listeners", "cluster-cli hostile_messages"];
 
 /// A program that Cargo has built from tests.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,8 +67,10 @@ struct Profile {
     test: bool,
 }
 
+/// Enough that they rarely leave a processor idle while they wait; what they do leave is for the stages that compile, and
+/// more would only have tests wait for each other.
 pub(super) fn default_jobs() -> usize {
-    2 * thread::available_parallelism().map_or(1, usize::from)
+    1 + thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Builds all tests, and all programs that they start; in one go, since what Cargo builds of a crate depends on what is built with it.
