@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: everything that CI checks, in stages.
 //!
-//! First the format is checked and the tests are built; a failure of either ends the run. Then two queues of stages run side by
-//! side. One runs programs, which mostly wait: the tests, the comparison with Node. The other compiles: lints,
-//! documentation, other targets. It has a lower priority, so that it uses the processor time that the first leaves, and
-//! does not slow tests down. After a failed stage no further one is started, except that failed tests stop nothing.
+//! First the format is checked and the tests are built; a failure of either ends the run. Then queues of stages run side by
+//! side. Some run programs, which mostly wait: the tests, the comparison with Node. The others compile: lints,
+//! documentation, other targets. These have a lower priority, so that they use the processor time that the first leave, and
+//! do not slow tests down. After a failed stage no further one is started, except that failed tests stop nothing.
 //!
 //! A stage's output is printed when the stage is over, and a test program's when that is over. The time of each stage and
 //! the sum of the tests come last, where people look for them.
@@ -20,7 +20,7 @@ use std::thread;
 
 use crate::tally::Tally;
 use board::Board;
-use stages::{COMPILING, RUNNING, Stage};
+use stages::{COMPILING, COMPILING_APART, RUNNING, RUNNING_TOO, Stage};
 use test_programs::TestProgram;
 
 /// Its value does not matter: set, it tells tests that every program of the workspace is built already.
@@ -60,13 +60,21 @@ fn everything(board: &Board, jobs: usize) -> io::Result<()> {
     let programs = board.in_front("build", test_programs::build)?;
     thread::scope(|scope| {
         scope.spawn(|| board.reported_until_done());
-        let compiling = scope.spawn(|| COMPILING.iter().for_each(|stage| board.play(stage, true)));
+        let compiling = [COMPILING, COMPILING_APART]
+            .map(|stages| scope.spawn(|| play_all(board, stages, true)));
         tests(board, &programs, jobs);
-        RUNNING.iter().for_each(|stage| board.play(stage, false));
-        compiling.join().expect("a queue does not panic");
+        let running = scope.spawn(|| play_all(board, RUNNING_TOO, false));
+        play_all(board, RUNNING, false);
+        for queue in compiling.into_iter().chain([running]) {
+            queue.join().expect("a queue does not panic");
+        }
         board.done();
     });
     Ok(())
+}
+
+fn play_all(board: &Board, stages: &[Stage], nice: bool) {
+    stages.iter().for_each(|stage| board.play(stage, nice));
 }
 
 /// One of the stages, with its output as it comes.

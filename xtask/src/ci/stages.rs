@@ -21,16 +21,18 @@ pub(super) const COMPILING: &[Stage] = &[
     Stage { name: "api", run: || checked(api::unchanged) },
     Stage { name: "portable", run: || checked(|| portable::run().map(drop)) },
     Stage { name: "package", run: || checked(|| package::run().map(drop)) },
-    Stage { name: "fuzz", run: || checked(fuzz_smoke) },
     Stage { name: "bench", run: || checked(bench::smoke) },
 ];
 
+/// Those that compile in a folder of their own.
+pub(super) const COMPILING_APART: &[Stage] = &[Stage { name: "fuzz", run: || checked(fuzz_smoke) }];
+
 /// Those that run programs which are built already.
-pub(super) const RUNNING: &[Stage] = &[
-    Stage { name: "agent", run: agents },
-    Stage { name: "apps", run: real_programs },
-    Stage { name: "compat", run: compared },
-];
+pub(super) const RUNNING: &[Stage] = &[Stage { name: "compat", run: compared }];
+
+/// The same, but at the same time as those: Node's test runner and npm wait a lot.
+pub(super) const RUNNING_TOO: &[Stage] =
+    &[Stage { name: "agent", run: agents }, Stage { name: "apps", run: real_programs }];
 
 /// How long each fuzz target runs.
 const SMOKE_SECONDS: u32 = 5;
@@ -46,9 +48,9 @@ impl Stage {
     /// # Errors
     /// If there is none of that name.
     pub(super) fn named(name: &str) -> io::Result<&'static Self> {
-        let mut all = COMPILING.iter().chain(RUNNING);
-        all.find(|stage| stage.name == name).ok_or_else(|| {
-            let names: Vec<_> = COMPILING.iter().chain(RUNNING).map(|stage| stage.name).collect();
+        let all = || [COMPILING, COMPILING_APART, RUNNING, RUNNING_TOO].into_iter().flatten();
+        all().find(|stage| stage.name == name).ok_or_else(|| {
+            let names: Vec<_> = all().map(|stage| stage.name).collect();
             let names = names.join(", ");
             io::Error::other(format!(
                 "there is no stage {name}; there are fmt, build, tests, {names}"
