@@ -13,8 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::{env, thread};
 
-use cluster_primary::supervisor::{Config, Happening, Notice, Outcome, Supervised};
 use cluster_primary::{Event, Primary, Settings};
+use cluster_supervisor::driver::{Config, Happening, Notice, Outcome, Supervised};
 use cluster_worker::Worker;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;

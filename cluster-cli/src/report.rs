@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_primary::control::{event_text, notice_object};
+use cluster_control::{event_text, notice_object};
 use cluster_primary::proto::Json;
-use cluster_primary::supervisor::{Cause, Config, Death, Failure, Notice, Ready};
 use cluster_primary::tree::LeftoverProgress;
 use cluster_primary::{Event, Object, Primary, Serialization, Signal, Value, WorkerId, printable};
+use cluster_supervisor::driver::{Cause, Config, Death, Failure, Notice, Ready};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::config::{self, Seeing};
@@ -289,7 +289,9 @@ impl Report {
     /// channels.)
     pub(crate) fn notice(&self, notice: &Notice, config: &Config, online: &BTreeSet<WorkerId>) {
         if self.0.json {
-            self.print(notice_object(notice));
+            if let Some(object) = notice_object(notice) {
+                self.print(object);
+            }
         } else {
             self.log_notice(notice, config, online);
         }

@@ -4,8 +4,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use cluster_primary::control::ControlServer;
-use cluster_primary::supervisor::Supervised;
+use cluster_control::ControlServer;
+use cluster_supervisor::driver::Supervised;
 
 use crate::args::Run;
 use crate::config::{Options, Resolved};

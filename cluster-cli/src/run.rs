@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::control::ControlServer;
-use cluster_primary::supervisor::{Config, Ready, Recycle, StopMessage};
+use cluster_control::ControlServer;
 use cluster_primary::tree::EndDescendants;
 use cluster_primary::{Affinity, Settings, scheduling};
+use cluster_supervisor::driver::{Config, Ready, Recycle, StopMessage};
 
 use crate::access;
 use crate::args::Run;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
+use cluster_control::ControlServer;
 use cluster_primary::Settings;
-use cluster_primary::control::ControlServer;
-use cluster_primary::supervisor::Config;
+use cluster_supervisor::driver::Config;
 
 use crate::args::Serve;
 use crate::config::{Output, Seeing};

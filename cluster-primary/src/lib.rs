@@ -77,8 +77,8 @@
 //! simulated and fuzzed by itself.
 
 pub mod agent;
-pub mod control;
 mod driver;
+pub mod embed;
 mod error;
 mod event;
 mod id;
@@ -91,7 +91,6 @@ mod settings;
 mod signal;
 mod socket_access;
 mod stats;
-pub mod supervisor;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 pub mod tree;
@@ -104,8 +103,8 @@ pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, V
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{
-    Bounded, Broadcast, Gone, HandOffsPaused, PausedClosing, Primary, Remote, Request, RequestId,
-    WatchId, Worker, bounded_calls,
+    Broadcast, Gone, HandOffsPaused, Primary, PrimaryState, Remote, Request, RequestId, WatchId,
+    Worker,
 };
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};

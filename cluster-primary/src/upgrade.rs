@@ -181,11 +181,13 @@ impl std::error::Error for StateError {
 }
 
 impl StateError {
-    pub(crate) fn contradiction(what: impl fmt::Display) -> Self {
+    /// [`StateError::Contradiction`].
+    pub fn contradiction(what: impl fmt::Display) -> Self {
         Self::Contradiction { what: what.to_string() }
     }
 
-    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// Makes [`StateError::System`] of an I/O error.
+    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::System { what, error }
     }
 }
@@ -209,14 +211,20 @@ struct Read<T> {
     state: T,
 }
 
-/// Writes down the state of such a thing.
-pub(crate) fn write<T: Serialize>(of: &'static str, state: &T) -> Result<String, StateError> {
+/// Writes the state of a component as text, with its kind and the [format](FORMAT).
+///
+/// # Errors
+/// [`StateError::Text`] if it cannot be written as JSON.
+pub fn write<T: Serialize>(of: &'static str, state: &T) -> Result<String, StateError> {
     let written = Written { format: FORMAT, of, state };
     serde_json::to_string(&written).map_err(|error| StateError::Text { what: error.to_string() })
 }
 
-/// Reads it.
-pub(crate) fn read<T: DeserializeOwned>(of: &'static str, text: &str) -> Result<T, StateError> {
+/// Reads a state of that kind, in any format from [`OLDEST_FORMAT`] on.
+///
+/// # Errors
+/// [`StateError`]: the text is no state, of another kind, or of a format that this version does not know.
+pub fn read<T: DeserializeOwned>(of: &'static str, text: &str) -> Result<T, StateError> {
     let unreadable = |error: serde_json::Error| StateError::Text { what: error.to_string() };
     let Head { format, of: found } = serde_json::from_str(text).map_err(unreadable)?;
     if format > FORMAT {
@@ -232,16 +240,19 @@ pub(crate) fn read<T: DeserializeOwned>(of: &'static str, text: &str) -> Result<
     Ok(state)
 }
 
-/// Descriptors that are to go over.
-#[derive(Default)]
-pub(crate) struct Leaving {
+/// Descriptors that are handed to the next image of the process.
+#[derive(Debug, Default)]
+pub struct Leaving {
     fds: Vec<OwnedFd>,
     places: HashMap<RawFd, usize>,
 }
 
 impl Leaving {
-    /// The place of a descriptor; one that is here already stays where it is.
-    pub(crate) fn place(&mut self, fd: impl AsFd) -> Result<usize, StateError> {
+    /// The place of a descriptor in the list. One that is in the list already keeps its place.
+    ///
+    /// # Errors
+    /// [`StateError::System`] if it cannot be duplicated.
+    pub fn place(&mut self, fd: impl AsFd) -> Result<usize, StateError> {
         let fd = fd.as_fd();
         if let Some(place) = self.places.get(&fd.as_raw_fd()) {
             return Ok(*place);
@@ -254,19 +265,24 @@ impl Leaving {
         Ok(self.fds.len() - 1)
     }
 
-    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+    /// The descriptors, in the order of their places.
+    pub fn into_fds(self) -> Vec<OwnedFd> {
         self.fds
     }
 }
 
-/// Descriptors that have come over.
-pub(crate) struct Arriving {
+/// Descriptors that the previous image of the process has handed over.
+#[derive(Debug)]
+pub struct Arriving {
     fds: Vec<Option<Arc<OwnedFd>>>,
 }
 
 impl Arriving {
-    /// They become close-on-exec.
-    pub(crate) fn new(fds: Vec<OwnedFd>) -> Result<Self, StateError> {
+    /// Takes the descriptors, and makes them close-on-exec.
+    ///
+    /// # Errors
+    /// [`StateError::System`] if one is not open.
+    pub fn new(fds: Vec<OwnedFd>) -> Result<Self, StateError> {
         for fd in &fds {
             let set = fcntl_setfd(fd, FdFlags::CLOEXEC);
             set.map_err(|errno| StateError::system("close-on-exec descriptor")(errno.into()))?;
@@ -274,14 +290,20 @@ impl Arriving {
         Ok(Self { fds: fds.into_iter().map(|fd| Some(Arc::new(fd))).collect() })
     }
 
-    /// The descriptor at that place, which others may have too.
-    pub(crate) fn share(&self, place: usize) -> Result<Arc<OwnedFd>, StateError> {
+    /// The descriptor at that place, to be shared with other owners.
+    ///
+    /// # Errors
+    /// [`StateError::Descriptor`] if there is none, or it was [taken](Self::take).
+    pub fn share(&self, place: usize) -> Result<Arc<OwnedFd>, StateError> {
         let fd = self.fds.get(place).and_then(Option::as_ref);
         fd.map(Arc::clone).ok_or(StateError::Descriptor { place })
     }
 
-    /// The descriptor at that place, which nobody else has.
-    pub(crate) fn take(&mut self, place: usize) -> Result<OwnedFd, StateError> {
+    /// The descriptor at that place, which must have no other owner.
+    ///
+    /// # Errors
+    /// [`StateError::Descriptor`] if there is none, or it has another owner.
+    pub fn take(&mut self, place: usize) -> Result<OwnedFd, StateError> {
         let fd = self.fds.get_mut(place).and_then(Option::take);
         fd.and_then(Arc::into_inner).ok_or(StateError::Descriptor { place })
     }

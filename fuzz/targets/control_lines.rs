@@ -1,5 +1,5 @@
 #![no_main]
-#[path = "../../cluster-primary/tests/fuzz/control_lines.rs"]
+#[path = "../../cluster-control/tests/fuzz/control_lines.rs"]
 mod body;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -1,5 +1,5 @@
 #![no_main]
-#[path = "../../cluster-primary/tests/fuzz/control_sessions.rs"]
+#[path = "../../cluster-control/tests/fuzz/control_sessions.rs"]
 mod body;
 #[path = "../../cluster-primary/tests/fuzz/bytes.rs"]
 mod bytes;

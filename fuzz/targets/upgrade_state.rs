@@ -1,5 +1,5 @@
 #![no_main]
-#[path = "../../cluster-primary/tests/fuzz/upgrade_state.rs"]
+#[path = "../../cluster-control/tests/fuzz/upgrade_state.rs"]
 mod body;
 #[path = "../../cluster-primary/tests/fuzz/bytes.rs"]
 mod bytes;

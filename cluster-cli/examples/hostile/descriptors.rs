@@ -16,7 +16,7 @@ use crate::{Outcome, listeners};
 /// Sends them in the way of that name until the channel is closed; false if there is no such way.
 pub(crate) fn attack(name: &str, options: &[String], channel: &RawChannel) -> Option<Outcome> {
     // Where the primary is faster it is this process that would be blocked.
-    let _bounded = cluster_primary::bounded_calls();
+    let _bounded = cluster_primary::embed::bounded_calls();
     let outcome = match name {
         "linger-unexpected" => unexpected(options, channel),
         "linger-nested" => nested(options, channel),

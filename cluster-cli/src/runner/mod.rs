@@ -12,14 +12,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_primary::control::{
-    ControlServer, OrderId, Refusal, ReloadFailure, Status, status_object,
-};
-use cluster_primary::supervisor::{self, Config, Happening, Notice, Outcome, State, Supervised};
+use cluster_control::{ControlServer, OrderId, Refusal, ReloadFailure, Status, status_object};
 use cluster_primary::{
     Event, Mono, Object, Primary, Request, Settings, Signal, UserMessage, WatchId, WorkerId,
     scheduling,
 };
+use cluster_supervisor::driver::{self, Config, Happening, Notice, Outcome, State, Supervised};
 
 use crate::args::Run;
 use crate::client::line;
@@ -358,7 +356,7 @@ impl Runner {
     /// Whether a message has an effect, or a reader.
     fn hears(&self, message: &UserMessage) -> bool {
         let config = self.cluster.supervisor().config();
-        let is_sign = config.ready == supervisor::Ready::Message && *message == "ready";
+        let is_sign = config.ready == driver::Ready::Message && *message == "ready";
         self.has_listener() || is_sign
     }
 

@@ -1,8 +1,8 @@
 //! What people and programs ask of a cluster that runs, by signals and by the control API.
 
-use cluster_primary::control::{Order, OrderId, Refusal};
-use cluster_primary::supervisor::State;
+use cluster_control::{Order, OrderId, Refusal};
 use cluster_primary::{Object, Value};
+use cluster_supervisor::driver::State;
 
 use super::{MAX_WORKERS, Runner};
 use crate::config::Resolved;

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cluster_primary::control::{ControlServer, Order, OrderId, Refusal};
-use cluster_primary::supervisor::{State, Supervised};
+use cluster_control::{ControlServer, Order, OrderId, Refusal};
 use cluster_primary::{Object, Primary, WatchId, scheduling};
+use cluster_supervisor::driver::{State, Supervised};
 
 use super::orders::unkept;
 use super::warnings::Warnings;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use cluster_primary::supervisor::{Death, Failure};
 use cluster_primary::{ExitStatus, Signal, WorkerId};
+use cluster_supervisor::driver::{Death, Failure};
 
 /// What a shell, `env` and the like exit with where there is no such program.
 const NOT_FOUND: i32 = 127;

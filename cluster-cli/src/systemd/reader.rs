@@ -155,7 +155,7 @@ fn read_all(
         }
         // While it reads what must not be waited for.
         let heard = {
-            let _bounded = cluster_primary::bounded_calls();
+            let _bounded = cluster_primary::embed::bounded_calls();
             socket.receive()
         };
         match heard {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use cluster_primary::control::ReloadFailure;
+use cluster_control::ReloadFailure;
 use serde::{Deserialize, Serialize};
 
 use crate::listen::{Socket, SocketFile};

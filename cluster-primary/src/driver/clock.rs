@@ -9,27 +9,28 @@ use serde::{Deserialize, Serialize};
 /// The driver's start, by the system's monotonic clock: another image of this process reads the
 /// same one.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Clock {
+pub struct Clock {
     started_at: Duration,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    /// A clock that starts now.
+    pub fn start() -> Self {
         Self { started_at: monotonic() }
     }
 
     /// The time since then.
-    pub(crate) fn now(&self) -> Mono {
+    pub fn now(&self) -> Mono {
         monotonic().saturating_sub(self.started_at)
     }
 
     /// How long it is until then.
-    pub(crate) fn until(&self, at: Mono) -> Duration {
+    pub fn until(&self, at: Mono) -> Duration {
         at.saturating_sub(self.now())
     }
 
     /// Whether that start has been: the system was not started anew since.
-    pub(crate) fn has_started(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         self.started_at <= monotonic()
     }
 }

@@ -46,7 +46,7 @@ enum Discarded {
 
 /// Closes what it is given, in the background. Clones share its threads, which end with the last.
 #[derive(Clone, Default)]
-pub(crate) struct Closer {
+pub struct Closer {
     owners: Arc<Owners>,
 }
 
@@ -121,12 +121,12 @@ impl Queue {
 
 impl Closer {
     /// Closes a descriptor.
-    pub(crate) fn close(&self, descriptor: OwnedFd) {
+    pub fn close(&self, descriptor: OwnedFd) {
         self.give(Discarded::Descriptor(descriptor));
     }
 
     /// Drops what has descriptors.
-    pub(crate) fn discard(&self, what: impl Send + 'static) {
+    pub fn discard(&self, what: impl Send + 'static) {
         self.give(Discarded::Other(Box::new(what)));
     }
 

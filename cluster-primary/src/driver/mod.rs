@@ -17,7 +17,6 @@ mod call_timer;
 mod child;
 mod clock;
 mod closer;
-mod control_socket;
 #[cfg(target_os = "linux")]
 mod credentials;
 mod exec;
@@ -28,6 +27,7 @@ mod inspect;
 mod kernel;
 mod limits;
 mod listen;
+mod private_socket;
 mod process;
 mod program;
 mod remote;
@@ -65,17 +65,15 @@ use mio::{Events, Poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit};
 
-pub(crate) use clock::Clock;
-pub(crate) use closer::Closer;
-pub(crate) use control_socket::{ControlSocket, is_trusted, peer_pid};
-pub(crate) use socket_file::SocketFile;
-pub(crate) use state::PrimaryState;
-
 pub use call_timer::{Bounded, bounded_calls};
-pub use closer::PausedClosing;
+pub use clock::Clock;
+pub use closer::{Closer, PausedClosing};
+pub use private_socket::PrivateSocket;
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
+pub use socket_file::SocketFile;
 pub use stalled::HandOffsPaused;
+pub use state::PrimaryState;
 pub use view::Worker;
 pub use watch::WatchId;
 
@@ -98,8 +96,8 @@ use stalled::Stalled;
 use tokens::{Source, Tokens};
 use tree::Trees;
 
-/// A duplicate of this process's descriptor of that number, if it is open.
-pub(crate) fn duplicate(number: RawFd) -> Option<OwnedFd> {
+/// A duplicate of this process's descriptor of that number, close-on-exec; `None` if it is not open.
+pub fn duplicate(number: RawFd) -> Option<OwnedFd> {
     inherited::duplicate(number).ok()
 }
 
@@ -193,17 +191,22 @@ pub struct Primary {
     blocking: Blocking,
 }
 
-/// See [`Primary::disconnects`].
-pub(crate) struct Disconnects {
-    pub(crate) over: u64,
-    pub(crate) told: u64,
-    /// All workers have been told to, and some have not disconnected yet.
-    pub(crate) pending: bool,
+/// How far [`Primary::disconnect`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disconnects {
+    /// How often it has completed.
+    pub over: u64,
+    /// How many [`Event::Disconnected`] have been taken.
+    pub told: u64,
+    /// Some workers have not disconnected yet.
+    pub pending: bool,
 }
 
 impl Disconnects {
-    /// All workers were told to disconnect, and the event that says that they have was not taken.
-    pub(crate) fn under_way(&self) -> bool {
+    /// Whether all workers were told to disconnect, and the [`Event::Disconnected`] that says that they
+    /// have was not taken yet.
+    pub fn under_way(&self) -> bool {
         self.pending || self.over > self.told
     }
 }
@@ -694,9 +697,8 @@ impl Primary {
         event
     }
 
-    /// How often all workers have disconnected because all were told to, and how many of the events
-    /// that say so were taken.
-    pub(crate) fn disconnects(&self) -> Disconnects {
+    /// How far [`disconnect`](Self::disconnect) is.
+    pub fn disconnects(&self) -> Disconnects {
         let (over, pending) = (self.machine.disconnects(), self.machine.is_disconnecting());
         Disconnects { over, told: self.disconnects_told, pending }
     }

@@ -28,8 +28,8 @@ impl Request {
         self.worker
     }
 
-    /// The asker's number of it.
-    pub(crate) fn id(&self) -> u64 {
+    /// Its number, which the worker that asks has given it.
+    pub fn id(&self) -> u64 {
         self.id
     }
 

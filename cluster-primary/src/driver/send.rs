@@ -118,9 +118,12 @@ impl Primary {
         self.submit(worker, Message::User(message.into_message()?), None, None)
     }
 
-    /// Sends a message of the cluster's own (`cmd` is `NODE_CLUSTER`) as it is: to a Node worker just these
-    /// members. Node's `worker.send()` does not tell it from others.
-    pub(crate) fn send_cluster_message(
+    /// Sends an internal message (`cmd` is `NODE_CLUSTER`) as it is: a Node worker gets exactly these
+    /// members. Node's `worker.send()` makes no difference between such messages and others.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_cluster_message(
         &mut self,
         worker: WorkerId,
         message: Value,

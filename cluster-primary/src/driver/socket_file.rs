@@ -13,7 +13,7 @@ use crate::socket_access::SocketAccess;
 
 /// The file of a Unix-domain socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     #[serde(with = "crate::upgrade::text::path")]
     path: PathBuf,
     /// Device, inode, and when it was made, for inodes are used again: another file of that name is
@@ -25,7 +25,11 @@ pub(crate) struct SocketFile {
 pub(super) type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    /// The socket's file at that path.
+    ///
+    /// # Errors
+    /// If there is none, or another kind of file.
+    pub fn new(path: &Path) -> io::Result<Self> {
         let found = std::fs::symlink_metadata(path)?;
         if !found.file_type().is_socket() {
             return Err(Errno::INVAL.into());
@@ -52,7 +56,7 @@ impl SocketFile {
     }
 
     /// Removes the file, unless something else is there by now; whether it is gone.
-    pub(crate) fn remove(&self) -> bool {
+    pub fn remove(&self) -> bool {
         Self::new(&self.path).is_ok_and(|found| found.identity == self.identity)
             && std::fs::remove_file(&self.path).is_ok()
     }

@@ -29,9 +29,9 @@ use crate::{ConnId, ServerId, WorkerId};
 /// What its text says that it is.
 const KIND: &str = "primary";
 
-/// All that a [`Primary`] holds; descriptors by their places.
+/// The state of a [`Primary`], for the next image of the process; descriptors by their places.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct PrimaryState {
+pub struct PrimaryState {
     settings: SettingsState,
     machine: MachineState,
     clock: Clock,
@@ -113,8 +113,12 @@ impl Primary {
         self.binder = Binder::default();
     }
 
-    /// What is to be written of it.
-    pub(crate) fn leave(&mut self, leaving: &mut Leaving) -> Result<PrimaryState, StateError> {
+    /// The state that [`state`](Self::state) writes, for a component that hands it over together with
+    /// its own. Descriptors are added to `leaving`.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub fn leave(&mut self, leaving: &mut Leaving) -> Result<PrimaryState, StateError> {
         let _bounded = call_timer::bounded();
         for call in self.calls.take() {
             call(self);
@@ -171,7 +175,11 @@ impl Primary {
         })
     }
 
-    pub(crate) fn arrive(state: PrimaryState, mut arriving: Arriving) -> Result<Self, StateError> {
+    /// A primary from what [`leave`](Self::leave) returned in another image of this process.
+    ///
+    /// # Errors
+    /// As [`from_state`](Self::from_state).
+    pub fn arrive(state: PrimaryState, mut arriving: Arriving) -> Result<Self, StateError> {
         state.check()?;
         let poll = Poll::new().map_err(StateError::system("poll"))?;
         let mut tokens = Tokens::default();

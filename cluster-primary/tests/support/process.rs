@@ -201,7 +201,9 @@ pub(crate) fn whoever_serves(mut connection: impl Read) -> WorkerId {
 
 /// The settings for a worker that does what it is told.
 pub(crate) fn puppet() -> Settings {
-    Settings::new(example("puppet"))
+    // Two packages cannot have an example of one name.
+    let of_control = env!("CARGO_PKG_NAME") == "cluster-control";
+    Settings::new(example(if of_control { "control_worker" } else { "puppet" }))
 }
 
 /// Every placement that there is on this system.

@@ -1,4 +1,4 @@
-// A Node primary that has the Rust worker (examples/doer.rs) do things one by one.
+// A Node primary that has the Rust worker (fixtures/doer.rs) do things one by one.
 'use strict';
 const assert = require('node:assert');
 const cluster = require('node:cluster');

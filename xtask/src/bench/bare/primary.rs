@@ -43,7 +43,7 @@ fn share_socket(args: &Args) -> io::Result<ExitCode> {
     }
     let listener = listener.into();
     match args.bounded {
-        true => match hand_out(&listener, &channels, cluster_primary::bounded_calls)? {},
+        true => match hand_out(&listener, &channels, cluster_primary::embed::bounded_calls)? {},
         false => match hand_out(&listener, &channels, || ())? {},
     }
 }

@@ -1,4 +1,4 @@
-//! A worker without a cluster. For a connection it does what `cluster-worker/examples/bench_http.rs`
+//! A worker without a cluster. For a connection it does what `cluster-worker/benches/workers/bench_http.rs`
 //! does, and answers with the same bytes.
 
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};

@@ -1,0 +1,87 @@
+//! The control API: a primary, driven by programs of any language, by JSON-RPC 2.0 on a
+//! Unix-domain socket.
+//!
+//! ```text
+//! client                                            ControlServer            Primary
+//!   │ {"jsonrpc":"2.0","id":1,"method":"subscribe"}      │                      │
+//!   ├───────────────────────────────────────────────────►│                      │
+//!   │ {"jsonrpc":"2.0","id":1,"result":true}             │                      │
+//!   │◄───────────────────────────────────────────────────┤                      │
+//!   │ {"jsonrpc":"2.0","id":2,"method":"fork"}           │                      │
+//!   ├───────────────────────────────────────────────────►│ fork()               │
+//!   │ {…,"id":2,"result":{"worker":1,"pid":3596}}        ├─────────────────────►│
+//!   │◄───────────────────────────────────────────────────┤                      │
+//!   │ {…,"method":"event","params":{"type":"fork",…}}    │ Event::Fork          │
+//!   │◄───────────────────────────────────────────────────┤◄─────────────────────┤
+//! ```
+//! One message a line. The methods and events have the names of `node:cluster`; `docs/control.md`
+//! in the repository lists them, with a client in JavaScript and one in Python.
+//!
+//! [`ControlServer`] has no thread: the loop that owns the [`Primary`](cluster_primary::Primary) calls it.
+//!
+//! ```no_run
+//! use cluster_control::ControlServer;
+//! use cluster_primary::{Primary, Settings};
+//!
+//! # fn wait_for(_: &Primary, _: &ControlServer) {}
+//! let mut primary = Primary::new(Settings::default())?;
+//! let mut control = ControlServer::bind("/run/app/control.sock")?;
+//! while !control.asked_to_stop() {
+//!     while let Some(event) = primary.try_event()? {
+//!         control.event(&primary, &event);
+//!     }
+//!     control.process(&mut primary)?;
+//!     // Until one of the two descriptors is readable, or one of the two `poll_timeout`s is over.
+//!     wait_for(&primary, &control);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A hostile client
+//! Whoever may connect may run programs as this user: the socket's mode is 0600, and a peer of
+//! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
+//! one that does not read is cut off, and the primary goes on. Events that clients have not read yet
+//! wait in memory, up to 256 MiB in total; workers never wait for clients. Of lines that clients have begun
+//! and not ended 72 MiB are kept in total; beyond that, the longest one is an error.
+//!
+//! # A hostile worker
+//! A message that came as JSON is passed on in the words in which it came, and takes no more memory for
+//! that. One that came otherwise is converted if it has up to 16 MiB and 131,072 values; else an `error`
+//! event comes in its place.
+
+mod backlog;
+mod calls;
+mod order;
+mod params;
+mod peer;
+mod render;
+mod rpc;
+mod server;
+mod session;
+mod status;
+mod text;
+
+pub use order::{Order, OrderId, Refusal};
+pub use render::{event as event_object, event_text, notice as notice_object};
+pub use server::{ControlError, ControlServer};
+pub use status::{ReloadFailure, Status, status_object};
+pub use text::Text;
+
+/// Reads a line as the server does, and writes the error if it is one: for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_line(line: &[u8]) -> Option<Vec<u8>> {
+    error_of(rpc::read(line))
+}
+
+/// As [`fuzz_line`], of all that a client says before it goes, in pieces of that length.
+///
+/// # Errors
+/// If the system gives no sockets.
+#[doc(hidden)]
+pub fn fuzz_session(said: &[u8], piece: usize) -> std::io::Result<Vec<Option<Vec<u8>>>> {
+    Ok(session::Session::of(said, piece)?.into_iter().map(error_of).collect())
+}
+
+fn error_of(request: rpc::Request) -> Option<Vec<u8>> {
+    request.call.err().map(|failure| rpc::failed(request.id.as_ref(), &failure))
+}

@@ -1,0 +1,300 @@
+//! The supervisor: its state, inputs and outputs. The folder `supervisor` has one file for each concern.
+
+mod coming;
+mod dying;
+mod leaving;
+mod state;
+mod turnover;
+mod view;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub use state::Contradiction;
+pub use view::{Counts, MemberState, State, Vacancy};
+
+use crate::Mono;
+use crate::config::{Config, Ready};
+use crate::host::Host;
+use crate::io::{Death, Input, Notice, Outcome, Output};
+use crate::jitter::Jitter;
+use crate::slot::{Change, Member, Slot, Stage, Why};
+use serde::{Deserialize, Serialize};
+
+/// Keeps workers, without I/O.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Supervisor<H: Host> {
+    config: Config<H>,
+    #[serde(rename = "lots")]
+    jitter: Jitter,
+    slots: BTreeMap<u32, Slot<H>>,
+    members: BTreeMap<H::Worker, Member>,
+    /// The number of the last reload that began.
+    generation: u64,
+    /// The number of the last reload that completed; none where that is `generation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completed: Option<u64>,
+    /// The reload that is under way.
+    reload: Option<Reload>,
+    /// Slots that are to change hands, and those that do.
+    todo: VecDeque<(u32, Why)>,
+    changing: BTreeMap<u32, Change<H>>,
+    /// Servers that nobody serves may be left over.
+    unsettled: bool,
+    measure_at: Option<Mono>,
+    phase: Phase,
+    deaths: VecDeque<Death<H>>,
+    /// A worker has been ready.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    served: bool,
+    /// No worker is ready, and workers fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outage: Option<Outage>,
+    counts: Counts,
+    output: VecDeque<Output<H>>,
+}
+
+/// A time without a ready worker, in which workers fail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Outage {
+    /// When the first of them failed.
+    since: Mono,
+    /// [`Notice::NoneReady`] was sent.
+    reported: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Reload {
+    generation: u64,
+    replaced: u32,
+    /// Slots whose new worker succeeds no other, as the slot was vacant: it must have been ready for
+    /// [`Config::min_ready_time`], too, before the reload is done.
+    #[serde(default, rename = "empty")]
+    on_trial: BTreeSet<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Phase {
+    /// Before [`Input::Start`].
+    New,
+    Running,
+    /// It will end then.
+    Draining(Mono),
+    Ending {
+        /// How it ends, if all goes as it should.
+        outcome: Outcome,
+        /// Nobody is given time any more.
+        at_once: bool,
+    },
+    Over(Outcome),
+}
+
+impl<H: Host> Supervisor<H> {
+    /// A supervisor without workers.
+    pub fn new(config: Config<H>) -> Self {
+        let jitter = Jitter::new(config.seed);
+        Self {
+            config,
+            jitter,
+            slots: BTreeMap::new(),
+            members: BTreeMap::new(),
+            generation: 0,
+            completed: None,
+            reload: None,
+            todo: VecDeque::new(),
+            changing: BTreeMap::new(),
+            unsettled: true,
+            measure_at: None,
+            phase: Phase::New,
+            deaths: VecDeque::new(),
+            served: false,
+            outage: None,
+            counts: Counts::default(),
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle_input(&mut self, now: Mono, input: Input<H>) {
+        match input {
+            Input::Start => self.start(now),
+            Input::Forked { slot, worker } => self.forked(now, slot, worker),
+            Input::ForkFailed { slot, reason } => self.fork_failed(now, slot, reason),
+            Input::Adopted { slot, worker } => self.adopted(now, slot, worker),
+            Input::Online { worker } => self.sign(now, worker, Ready::Online),
+            Input::Listening { worker } => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.listens = true;
+                }
+                self.sign(now, worker, Ready::Listening);
+            }
+            Input::SaidReady { worker } => self.sign(now, worker, Ready::Message),
+            Input::Notified { worker } => self.sign(now, worker, Ready::Notify),
+            Input::Unresponsive { worker } => self.unresponsive(worker),
+            Input::Responsive { worker } => self.responsive(worker),
+            Input::Leaving { worker, progress } => self.leaving(now, worker, progress),
+            Input::Disconnected { worker, meant } => self.disconnected(now, worker, meant),
+            Input::Exited { worker, status, meant } => self.exited(now, worker, status, meant),
+            Input::Usage { worker, memory, connections } => {
+                self.usage(now, worker, memory, connections);
+            }
+            Input::Reload => self.begin_reload(now),
+            Input::Scale { workers } => self.scale(now, workers),
+            Input::Drain { delay } => self.drain(now, delay),
+            Input::End => self.end(now, Outcome::AsAsked),
+            Input::EndNow => self.end_now(now),
+        }
+        self.go_on(now);
+    }
+
+    /// Takes notice of the time.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        if matches!(self.phase, Phase::Draining(at) if at <= now) {
+            self.end(now, Outcome::AsAsked);
+        }
+        self.notice_readiness(now);
+        self.end_trials(now);
+        self.recycle_the_old(now);
+        self.leave_timeouts(now);
+        self.escalate_overdue(now);
+        if self.measure_at.is_some_and(|at| at <= now) {
+            self.measure_at = Some(now + self.config.recycle.every);
+            self.output.push_back(Output::Measure);
+        }
+        self.go_on(now);
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output<H>> {
+        self.output.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let drained = match self.phase {
+            Phase::Draining(at) => Some(at),
+            _ => None,
+        };
+        let forks = self.slots.values().filter_map(|slot| slot.due);
+        let members = self.members.iter().filter_map(|(&id, member)| self.member_due(id, member));
+        forks.chain(members).chain(drained).chain(self.measure_at).min()
+    }
+
+    /// Changes how workers are kept from now on, but for how many
+    /// ([`Input::Scale`] does that) and whether.
+    pub fn configure(&mut self, config: Config<H>) {
+        let (workers, keep) = (self.config.workers, self.config.keep);
+        self.config = Config { workers, keep, ..config };
+    }
+
+    fn tell(&mut self, notice: Notice<H>) {
+        self.output.push_back(Output::Tell(notice));
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Draining(_))
+    }
+
+    fn somebody_is_ready(&self) -> bool {
+        self.members.values().any(|member| member.stage == Stage::Ready)
+    }
+
+    fn all_ready(&self) -> bool {
+        let ready = |worker: H::Worker| {
+            self.members.get(&worker).is_some_and(|member| member.stage == Stage::Ready)
+        };
+        self.slots.values().all(|slot| slot.worker.is_some_and(ready))
+    }
+
+    /// Whether every worker has said where it listens: until then nobody knows which servers are still
+    /// wanted. (Of those that never do, all are kept.)
+    fn all_listen(&self) -> bool {
+        let listens =
+            |worker: H::Worker| self.members.get(&worker).is_some_and(|member| member.listens);
+        self.slots.values().all(|slot| slot.worker.is_some_and(listens))
+    }
+
+    fn start(&mut self, now: Mono) {
+        if !matches!(self.phase, Phase::New) {
+            return;
+        }
+        self.phase = Phase::Running;
+        if self.config.keep {
+            for slot in 0..self.config.workers {
+                self.slots.entry(slot).or_default().due = Some(now);
+            }
+        }
+    }
+
+    /// When a worker's life wants the time.
+    fn member_due(&self, worker: H::Worker, member: &Member) -> Option<Mono> {
+        match member.stage {
+            Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
+            Stage::Starting => {
+                let alive = match self.config.ready {
+                    Ready::Alive(least) => Some(member.born + least),
+                    _ => None,
+                };
+                let kept = self.config.keep && !member.called_slow && self.runs();
+                let late = kept.then(|| member.born + self.config.ready_timeout);
+                alive.into_iter().chain(late).min()
+            }
+            Stage::Ready => {
+                let recycled =
+                    self.recycle_due(member).filter(|_| self.may_recycle(worker, member));
+                self.trial_due(worker, member).into_iter().chain(recycled).min()
+            }
+        }
+    }
+
+    /// When a worker is to be recycled, if nothing else happens.
+    fn recycle_due(&self, member: &Member) -> Option<Mono> {
+        if member.silent && self.config.replace_unresponsive {
+            return Some(member.not_before);
+        }
+        let age = member.recycle.age?;
+        Some((member.born + age).max(member.not_before))
+    }
+
+    /// Does whatever can be done now.
+    fn go_on(&mut self, now: Mono) {
+        if self.runs() {
+            self.change_hands();
+            for (&slot, place) in &mut self.slots {
+                if place.due.take_if(|due| *due <= now).is_some() {
+                    place.forking = true;
+                    self.output.push_back(Output::Fork { slot });
+                    let another = place.last_failure.is_some();
+                    place.restarts += u64::from(another);
+                    self.counts.restarts += u64::from(another);
+                }
+            }
+            self.finish_reload();
+            if self.unsettled
+                && self.todo.is_empty()
+                && self.changing.is_empty()
+                && self.all_ready()
+                && self.all_listen()
+            {
+                self.unsettled = false;
+                self.output.push_back(Output::ReleaseUnused);
+            }
+            if self.config.keep && self.slots.is_empty() && self.members.is_empty() {
+                self.tell(Notice::NobodyLeft);
+                // Servers that were kept open close by that.
+                self.output.push_back(Output::DisconnectAll);
+                self.over(Outcome::NobodyLeft);
+            }
+        } else if let Phase::Ending { outcome, .. } = self.phase
+            && self.members.is_empty()
+        {
+            self.over(outcome);
+        }
+    }
+
+    fn over(&mut self, outcome: Outcome) {
+        self.phase = Phase::Over(outcome);
+        self.measure_at = None;
+        self.output.push_back(Output::Over(outcome));
+    }
+}
