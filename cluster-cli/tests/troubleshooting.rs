@@ -8,8 +8,10 @@ use std::path::Path;
 use support::{cluster, file};
 
 /// Whose messages stand there.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 8] = [
     "cluster-cli/src",
+    "cluster-control/src",
+    "cluster-supervisor/src",
     "cluster-primary/src",
     "cluster-worker/src",
     "cluster-ipc/src",

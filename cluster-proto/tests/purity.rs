@@ -26,7 +26,7 @@ const ALLOWED: [&str; 11] = [
 const BUILD_TIME: [&str; 7] =
     ["proc-macro2", "quote", "serde_derive", "syn", "thiserror", "thiserror-impl", "unicode-ident"];
 
-const PURE: [&str; 2] = ["cluster-proto", "cluster-sched"];
+const PURE: [&str; 3] = ["cluster-proto", "cluster-sched", "cluster-supervisor"];
 
 fn cargo(args: &[&str]) -> Vec<u8> {
     let mut cargo = Command::new(env!("CARGO"));

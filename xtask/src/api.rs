@@ -11,8 +11,15 @@ use std::process::ExitCode;
 
 use crate::step;
 
-const CRATES: [&str; 5] =
-    ["cluster-proto", "cluster-ipc", "cluster-sched", "cluster-primary", "cluster-worker"];
+const CRATES: [&str; 7] = [
+    "cluster-proto",
+    "cluster-ipc",
+    "cluster-sched",
+    "cluster-primary",
+    "cluster-supervisor",
+    "cluster-control",
+    "cluster-worker",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -17,7 +17,7 @@ const SYSTEMS: [&str; 3] =
     ["aarch64-apple-darwin", "x86_64-unknown-freebsd", "x86_64-unknown-netbsd"];
 
 /// Those that are `no_std`.
-const BARE: [&str; 2] = ["cluster-proto", "cluster-sched"];
+const BARE: [&str; 3] = ["cluster-proto", "cluster-sched", "cluster-supervisor"];
 
 pub(crate) fn run() -> io::Result<ExitCode> {
     let published = package::published()?;
