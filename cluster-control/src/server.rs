@@ -557,13 +557,11 @@ impl AsRawFd for ControlServer {
     }
 }
 
-impl Drop for ControlServer {
-    fn drop(&mut self) {
+impl ControlServer {
+    /// Sends clients what is queued for them, and closes their connections: for the end of the program. This
+    /// blocks until they have read it, for a second at most, and for as long as they read 8 MiB a second.
+    pub fn finish(mut self) {
         let _bounded = bounded_calls();
-        if self.abandoned {
-            return;
-        }
-        // What is queued now is the last that clients are sent: those that read get all of it.
         let clock = Clock::start();
         let mut deadline = LAST_WORDS;
         let taken = |clients: &BTreeMap<usize, Session>| -> u64 {
@@ -595,7 +593,17 @@ impl Drop for ControlServer {
                 _ => {}
             }
         }
-        let _gone = self.file.remove();
+    }
+}
+
+/// Removes the socket's file. Clients that have not read everything are cut off: see
+/// [`finish`](ControlServer::finish).
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        if self.abandoned {
+            return;
+        }
+        self.file.remove();
         self.closer.discard(std::mem::take(&mut self.clients));
     }
 }

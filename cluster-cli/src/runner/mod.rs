@@ -1,47 +1,48 @@
 //! The loop of a primary: what happens in the cluster, what clients and signals ask for, and the time.
 
+mod causes;
+mod exit_status;
+mod kept;
+mod manager;
+mod notifications;
 mod orders;
+mod reloads;
+mod unheard;
 mod upgrade;
 mod warnings;
-mod why;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cluster_control::{ControlServer, OrderId, Refusal, ReloadFailure, Status, status_object};
+use cluster_control::{ControlServer, Refusal, Status, status_object};
 use cluster_primary::{
     Event, Mono, Object, Primary, Request, Settings, Signal, UserMessage, WatchId, WorkerId,
     scheduling,
 };
-use cluster_supervisor::driver::{self, Config, Happening, Notice, Outcome, State, Supervised};
+use cluster_supervisor::driver::{Config, Happening, Notice, Ready, State, Supervised};
 
-use crate::args::Run;
 use crate::client::line;
-use crate::config::{Ready, Resolved};
 use crate::http::HttpServer;
 use crate::init::Init;
-use crate::listen::Sockets;
-use crate::listen::advice::{Place, advice};
-use crate::place;
 use crate::report::{Report, after_ready, left_by_reload};
 use crate::signals::{Signals, Stopped};
-use crate::systemd::Systemd;
-use crate::systemd::notified::{Heard, NotifySocket};
-use crate::systemd::reader::NotifyReader;
 use crate::upgrade::release_signals;
+use causes::Causes;
+pub(crate) use exit_status::{FAILED, USAGE};
+pub(crate) use kept::Kept;
+use manager::Manager;
+use notifications::Notifications;
+use reloads::Reloads;
+use unheard::Unheard;
 use upgrade::Upgrades;
 pub(crate) use warnings::Warned;
 use warnings::Warnings;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
-
-/// Notifications of workers that are handled before others have their turn.
-const NOTIFICATIONS_PER_PASS: usize = 64;
 
 /// The most workers that signals can ask for.
 const MAX_WORKERS: u32 = 10_000;
@@ -53,13 +54,6 @@ const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers
 /// Signals to end that come within this time are one request.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-/// Exit statuses; `--help` explains them.
-pub(crate) const FAILED: u8 = 1;
-pub(crate) const USAGE: u8 = 2;
-const KILLED: u8 = 3;
-const GAVE_UP: u8 = 4;
-const NO_WORKER_LEFT: u8 = 5;
-
 /// What ends it, but for whoever asks it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
@@ -70,56 +64,6 @@ pub(crate) enum Ends {
     WhenAsked,
     /// The first client of the control API goes away.
     WithFirstClient,
-}
-
-/// What a cluster that keeps its workers has beside them.
-pub(crate) struct Kept {
-    /// How options are read anew.
-    args: Run,
-    pub(crate) options: Resolved,
-    /// Sockets for workers that know no channel.
-    sockets: Sockets,
-    /// Where workers say that they are ready, if they are to say so there.
-    notify: Option<NotifyReader>,
-    /// Who shows how all is, until the loop has it.
-    http: Option<HttpServer>,
-}
-
-impl Kept {
-    pub(crate) fn new(args: Run, options: Resolved, sockets: Sockets) -> io::Result<Self> {
-        let notify = match options.reload.ready {
-            Ready::Notify => {
-                // Workers of another user cannot get into our folder.
-                let socket = match &options.privileges.uid {
-                    None => NotifySocket::bind(Some(&place::make_folder()?))?,
-                    Some(user) => NotifySocket::bind_for(user.id)?,
-                };
-                Some(NotifyReader::new(socket)?)
-            }
-            _ => None,
-        };
-        Ok(Self { args, options, sockets, notify, http: None })
-    }
-
-    /// Shows how all is there.
-    pub(crate) fn with_http(mut self, http: Option<HttpServer>) -> Self {
-        self.http = http;
-        self
-    }
-
-    /// What the primary is told.
-    pub(crate) fn settings(&self) -> Settings {
-        self.settings_of(&self.options)
-    }
-
-    fn settings_of(&self, options: &Resolved) -> Settings {
-        let mut settings = crate::run::settings(options, &self.sockets);
-        if let Some(notify) = &self.notify {
-            notify.admit(options.privileges.uid.as_ref().map(|user| user.id));
-            settings.env.push(("NOTIFY_SOCKET".into(), Some(notify.address().to_owned())));
-        }
-        settings
-    }
 }
 
 /// What the primary's wait sees beside its own.
@@ -147,14 +91,7 @@ impl Watched {
     }
 }
 
-/// A program whose messages nothing listens to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Unheard {
-    program: PathBuf,
-    /// Whether it is PM2's message `ready`.
-    is_ready: bool,
-}
-
+/// The loop, and what it looks at.
 pub(crate) struct Runner {
     cluster: Supervised,
     control: Option<(ControlServer, WatchId)>,
@@ -162,38 +99,17 @@ pub(crate) struct Runner {
     ends: Ends,
     report: Report,
     kept: Option<Kept>,
-    notified: Option<WatchId>,
-    /// More notifications of workers have been read than were handled.
-    more_notifications: bool,
-    /// It has been said that something came which is no notification.
-    ignored_notifications: bool,
+    notifications: Notifications,
     http: Option<(HttpServer, WatchId)>,
-    systemd: Systemd,
-    /// Whether the service manager has been told that all is ready.
-    announced: bool,
-    /// What it is told of the status may not be what it was.
-    status_changed: bool,
+    manager: Manager,
     init: Option<Init>,
     upgrades: Upgrades,
-    /// What was in force before the reload that is under way, to go back to.
-    before: Option<(Settings, Resolved)>,
-    /// The last reload failed.
-    reload_failure: Option<ReloadFailure>,
+    reloads: Reloads,
     warnings: Warnings,
-    /// Clients that wait for a reload to be over.
-    reloading: Vec<OrderId>,
-    /// Options that would be otherwise in force, were the cluster started anew.
-    frozen: Vec<&'static str>,
-    /// Workers that have said anything on their channels.
-    online: BTreeSet<WorkerId>,
-    /// Why a worker could not listen, if none has listened since.
-    cannot_listen: Option<String>,
+    causes: Causes,
+    unheard: Unheard,
     /// When the end was last asked for by a signal.
     end_asked_at: Option<Mono>,
-    /// What may explain why it gave up.
-    last_word: Option<String>,
-    /// The programs whose messages nothing listens to: it has been said.
-    unheard: BTreeSet<Unheard>,
 }
 
 impl Runner {
@@ -233,7 +149,7 @@ impl Runner {
         ends: Ends,
         kept: Option<Kept>,
     ) -> Self {
-        let systemd = Systemd::from_env(cluster.now());
+        let manager = Manager::new(cluster.now());
         Self {
             cluster,
             control: control.map(ControlServer::with_orders).zip(watched.control),
@@ -241,34 +157,29 @@ impl Runner {
             ends,
             report,
             kept,
-            notified: watched.notified,
-            more_notifications: false,
-            ignored_notifications: false,
+            notifications: Notifications::new(watched.notified),
             http,
-            systemd,
-            announced: false,
-            status_changed: true,
+            manager,
             init: Init::new(),
             upgrades: watched.upgrades,
-            before: None,
-            reload_failure: None,
+            reloads: Reloads::default(),
             warnings: Warnings::default(),
-            reloading: Vec::new(),
-            frozen: Vec::new(),
-            online: BTreeSet::new(),
-            cannot_listen: None,
+            causes: Causes::default(),
+            unheard: Unheard::default(),
             end_asked_at: None,
-            last_word: None,
-            unheard: BTreeSet::new(),
         }
     }
 
     /// Runs until all is over; the status to exit with.
     pub(crate) fn run_to_the_end(&mut self) -> ExitCode {
-        self.run().unwrap_or_else(|error| {
+        let status = self.run().unwrap_or_else(|error| {
             self.report.broken("the primary cannot go on", &error);
             ExitCode::from(FAILED)
-        })
+        });
+        if let Some((control, _)) = self.control.take() {
+            control.finish();
+        }
+        status
     }
 
     fn run(&mut self) -> io::Result<ExitCode> {
@@ -293,22 +204,21 @@ impl Runner {
                 self.asked(asked);
             }
             self.hear_workers();
-            self.tell_manager();
+            self.update_manager();
             let warning = self.warn();
             self.watch_trial();
             self.publish();
             if let Some(outcome) = self.cluster.outcome() {
                 self.warn_of_the_rest();
                 // Behind whatever those say who still leave: it is what people see.
-                if let Some(hint) = self.last_word.take() {
+                if let Some(hint) = self.causes.take_last_word() {
                     self.report.hint(&hint);
                 }
-                return Ok(status(outcome));
+                return Ok(exit_status::of(outcome));
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
-            let manager = self.systemd.poll_timeout();
-            let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
-            let more = self.more_notifications.then_some(Duration::ZERO);
+            let manager = self.manager.poll_timeout(self.cluster.now());
+            let more = self.notifications.more.then_some(Duration::ZERO);
             let due = [control, manager, self.trial_timeout(), warning, more];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }
@@ -338,7 +248,7 @@ impl Runner {
                     self.show();
                 }
                 let config = self.cluster.supervisor().config();
-                self.report.notice(&notice, config, &self.online);
+                self.report.notice(&notice, config, self.causes.online());
                 if let Some((control, _)) = &mut self.control {
                     control.notice(&notice);
                 }
@@ -356,7 +266,7 @@ impl Runner {
     /// Whether a message has an effect, or a reader.
     fn hears(&self, message: &UserMessage) -> bool {
         let config = self.cluster.supervisor().config();
-        let is_sign = config.ready == driver::Ready::Message && *message == "ready";
+        let is_sign = config.ready == Ready::Message && *message == "ready";
         self.has_listener() || is_sign
     }
 
@@ -367,8 +277,8 @@ impl Runner {
             return;
         }
         let is_ready = *message == "ready";
-        let program = self.cluster.primary().settings().exec.clone();
-        if self.unheard.insert(Unheard { program, is_ready }) {
+        let program = &self.cluster.primary().settings().exec;
+        if self.unheard.is_new(program, is_ready) {
             self.report.unheard(worker, is_ready);
         }
     }
@@ -381,50 +291,25 @@ impl Runner {
         }
     }
 
-    /// What may explain a death to come.
+    /// What may explain a death to come. A descriptor that came with a message is of no use here.
     fn learn(&mut self, event: Event) {
-        match event {
-            Event::Online { worker } => {
-                self.online.insert(worker);
-            }
-            Event::Listening { .. } => self.cannot_listen = None,
-            // A client of the control API hears the message alone.
-            Event::Message { worker, handle: Some(handle), .. }
-            | Event::Request { worker, handle: Some(handle), .. } => {
-                self.cluster.primary_mut().refuse_handle(worker, handle);
-            }
-            Event::ListenFailed { address, error, limit: Some(limit), .. } => {
-                self.cannot_listen = Some(format!("cannot listen on {address}: {error}: {limit}"));
-            }
-            Event::ListenFailed { address, error, .. } => {
-                let settings = self.cluster.primary().settings();
-                let advice = advice(Place::of(&address, settings), &error);
-                self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
-            }
-            _ => {}
+        self.causes.learn(&event, self.cluster.primary().settings());
+        // A client of the control API gets the message alone.
+        if let Event::Message { worker, handle: Some(handle), .. }
+        | Event::Request { worker, handle: Some(handle), .. } = event
+        {
+            self.cluster.primary_mut().refuse_handle(worker, handle);
         }
     }
 
     /// Does what follows from what the supervisor has decided.
     fn follow(&mut self, notice: Notice) {
-        self.status_changed = true;
-        match &notice {
-            Notice::ReloadBegan { .. } if self.announced => {
-                let _unheard = self.systemd.reloading();
-            }
-            Notice::Reloaded { .. } | Notice::ReloadAborted { .. } if self.announced => {
-                let _unheard = self.systemd.ready();
-            }
-            Notice::Draining { .. } | Notice::Ending { .. } => {
-                let _unheard = self.systemd.stopping();
-            }
-            _ => {}
-        }
+        self.manager.follow(&notice);
         match notice {
             Notice::Reloaded { generation, replaced } => {
-                self.before = None;
-                self.reload_failure = None;
-                let frozen: Vec<_> = self.frozen.iter().map(|option| (*option).into()).collect();
+                self.reloads.succeeded();
+                let frozen: Vec<_> =
+                    self.reloads.frozen.iter().map(|option| (*option).into()).collect();
                 let answer = Object::new()
                     .with("generation", generation)
                     .with("replaced", replaced)
@@ -444,15 +329,10 @@ impl Runner {
             }
             Notice::Replacing { death, .. } => {
                 if let Some(worker) = death.worker {
-                    self.online.remove(&worker);
+                    self.causes.forget(worker);
                 }
             }
-            Notice::GaveUp { deaths } => {
-                self.last_word = match &self.cannot_listen {
-                    Some(cause) => Some(format!("a worker {cause}")),
-                    None => why::they_died(&deaths, &self.online, self.has_channel()),
-                };
-            }
+            Notice::GaveUp { deaths } => self.causes.gave_up(&deaths, self.has_channel()),
             Notice::Ending { .. } => {
                 if let Some((control, _)) = &mut self.control {
                     control.end_forks();
@@ -489,74 +369,20 @@ impl Runner {
         }
     }
 
-    /// Workers may say that they are ready as services do.
+    /// Workers may report that they are ready as services do.
     fn hear_workers(&mut self) {
-        let Some(watch) = self.notified else { return };
-        let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) else { return };
-        if let Err(error) = notify.start() {
-            self.report
-                .warning(&format!("cannot read what workers notify (NOTIFY_SOCKET): {error}"));
-        }
-        if self.cluster.primary_mut().take_ready(watch) || self.more_notifications {
-            self.more_notifications = self.hear_notifications();
+        if let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) {
+            self.notifications.process(notify, &mut self.cluster, &self.report);
         }
     }
 
-    /// Takes notifications of workers, up to a limit; whether there may be more.
-    fn hear_notifications(&mut self) -> bool {
-        let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) else {
-            return false;
-        };
-        let (heard, more) = notify.take(NOTIFICATIONS_PER_PASS);
-        for heard in heard {
-            match heard {
-                Heard::Told(said) if said.is_ready() => {
-                    let primary = self.cluster.primary();
-                    let said_it = |id: &WorkerId| {
-                        primary.worker_state(*id).is_some_and(|state| state.pid == said.pid)
-                    };
-                    let worker = primary.all_workers().into_iter().find(said_it);
-                    worker.into_iter().for_each(|worker| self.cluster.notified(worker));
-                }
-                Heard::Ignored if !self.ignored_notifications => {
-                    self.ignored_notifications = true;
-                    self.report
-                        .warning("what came to NOTIFY_SOCKET is no notification, and is ignored");
-                }
-                Heard::Told(_) | Heard::Ignored | Heard::Nothing => {}
-            }
-        }
-        more
+    /// Tells the service manager what has changed.
+    fn update_manager(&mut self) {
+        let (now, failure) = (self.cluster.now(), self.reloads.failure());
+        self.manager.update(now, self.cluster.supervisor(), failure, &self.report);
     }
 
-    /// Tells a service manager how it goes. One that does not listen is not waited for.
-    fn tell_manager(&mut self) {
-        let now = self.cluster.now();
-        let _unheard = self.systemd.handle_timeout(now);
-        if !self.systemd.is_there() {
-            return;
-        }
-        let supervisor = self.cluster.supervisor();
-        // While the unit is active nothing is to be extended: that would be its RuntimeMaxSec=.
-        let changes = match supervisor.state() {
-            State::Starting | State::Running => !self.announced,
-            _ => true,
-        };
-        let _unheard = self.systemd.extend(now, changes && supervisor.is_progressing(now));
-        if !self.announced && supervisor.state() == State::Running {
-            self.announced = true;
-            if let Err(error) = self.systemd.ready() {
-                // It waits for that, and may end us for want of it.
-                let what = "the service manager cannot be told that the cluster is ready";
-                self.report.warning(&format!("{what} (NOTIFY_SOCKET): {error}"));
-            }
-        }
-        if std::mem::take(&mut self.status_changed) {
-            self.tell_status();
-        }
-    }
-
-    /// Shows how all is, if somebody asked.
+    /// Shows the status, if it was asked for.
     fn publish(&mut self) {
         let Some((http, watch)) = &mut self.http else { return };
         if self.cluster.primary_mut().take_ready(*watch) && http.asked() {
@@ -570,26 +396,10 @@ impl Runner {
         }
     }
 
-    fn tell_status(&mut self) {
-        let supervisor = self.cluster.supervisor();
-        let (state, wanted) = (supervisor.state().as_str(), supervisor.wanted());
-        let mut status = format!("{state}; {wanted} workers wanted");
-        if supervisor.outage().is_some()
-            && let Some(death) = supervisor.last_death()
-        {
-            status += &format!("; no worker is ready, slot {}: {}", death.slot, death.failure);
-        }
-        if let Some(failure) = &self.reload_failure {
-            status += &format!("; the last reload failed: {}", failure.reason);
-        }
-        let _unheard = self.systemd.status(&status);
-    }
-
     /// A reload has failed: that is shown until one succeeds.
     fn reload_failed(&mut self, reason: String) {
-        let at = self.cluster.now();
-        self.reload_failure = Some(ReloadFailure { at, reason });
-        self.status_changed = true;
+        self.reloads.failed(self.cluster.now(), reason);
+        self.manager.status_changed();
     }
 
     /// The first time gracefully, the second time at once. A second request that comes with the first
@@ -648,7 +458,7 @@ impl Runner {
         status.uptime = self.cluster.now();
         status.supervised = self.kept.is_some();
         status.upgrades = self.upgrades.count;
-        status.reload_failure.clone_from(&self.reload_failure);
+        status.reload_failure = self.reloads.failure().cloned();
         status_object(self.cluster.primary(), self.cluster.supervisor(), &status)
     }
 }
@@ -657,14 +467,4 @@ impl Runner {
 pub(crate) fn not_started(report: &Report, error: &io::Error) -> ExitCode {
     report.broken("cannot start", error);
     ExitCode::from(FAILED)
-}
-
-fn status(outcome: Outcome) -> ExitCode {
-    match outcome {
-        Outcome::AsAsked => ExitCode::SUCCESS,
-        Outcome::Killed => ExitCode::from(KILLED),
-        Outcome::GaveUp => ExitCode::from(GAVE_UP),
-        Outcome::NobodyLeft => ExitCode::from(NO_WORKER_LEFT),
-        _ => ExitCode::from(FAILED),
-    }
 }

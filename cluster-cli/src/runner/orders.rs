@@ -11,7 +11,7 @@ use crate::wrapper::{self, Complaint};
 
 impl Runner {
     pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
-        let waiting = std::mem::take(&mut self.reloading);
+        let waiting = self.reloads.take_waiting();
         if let Some((control, _)) = &mut self.control {
             waiting.into_iter().for_each(|order| control.answer(order, answer()));
         }
@@ -97,11 +97,11 @@ impl Runner {
     /// Has changed options take effect. What cannot change any more is said.
     fn apply(&mut self, mut options: Resolved) {
         let Some(kept) = &mut self.kept else { return };
-        self.frozen = crate::run::keep_frozen(&kept.options, &mut options);
-        if options == kept.options && self.frozen.is_empty() {
+        self.reloads.frozen = crate::run::keep_frozen(&kept.options, &mut options);
+        if options == kept.options && self.reloads.frozen.is_empty() {
             return;
         }
-        for what in &self.frozen {
+        for what in &self.reloads.frozen {
             self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
         }
         let settings = kept.settings_of(&options);
@@ -113,13 +113,13 @@ impl Runner {
             self.cluster.scale(options.workers);
         }
         let before = self.cluster.primary().settings().clone();
-        self.before.get_or_insert((before, old));
+        self.reloads.before.get_or_insert((before, old));
         self.cluster.primary_mut().setup(|set| *set = settings);
     }
 
     /// Has the settings in force again that the workers have who are there.
     pub(super) fn go_back(&mut self) {
-        let Some((settings, options)) = self.before.take() else { return };
+        let Some((settings, options)) = self.reloads.before.take() else { return };
         self.cluster.primary_mut().setup(|set| *set = settings);
         crate::run::schedule(&options);
         self.cluster.supervisor_mut().configure(crate::run::config(&options));
@@ -136,7 +136,7 @@ impl Runner {
             Order::Status => Ok(self.status().into()),
             Order::Reload => match self.reload() {
                 Ok(()) => {
-                    self.reloading.push(id);
+                    self.reloads.await_end(id);
                     return;
                 }
                 Err(refusal) => Err(refusal),

@@ -3,16 +3,18 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_control::{ControlServer, Order, OrderId, Refusal};
-use cluster_primary::{Object, Primary, WatchId, scheduling};
+use cluster_primary::{Object, Primary, WatchId, WorkerId, scheduling};
 use cluster_supervisor::driver::{State, Supervised};
 
+use super::causes::Causes;
 use super::orders::unkept;
 use super::warnings::Warnings;
-use super::{Ends, Kept, Runner, Unheard, Watched};
+use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
 use crate::config::Resolved;
 use crate::http::{AllowedHost, HttpServer};
@@ -150,12 +152,14 @@ impl Runner {
         if let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) {
             notify.stop();
         }
-        while self.hear_notifications() {}
+        if let Some(notify) = self.kept.as_mut().and_then(|kept| kept.notify.as_mut()) {
+            while self.notifications.take(notify, &mut self.cluster, &self.report) {}
+        }
         self.take_all();
         if !matches!(self.cluster.supervisor().state(), State::Running | State::Starting) {
             return io::Error::other("the cluster is ending, or reloads");
         }
-        let _unheard = self.systemd.reloading();
+        self.manager.reloading();
         let http = self.http.take().map(|(server, watch)| {
             self.cluster.primary_mut().unwatch(watch);
             server.finish(LAST_WORDS)
@@ -185,7 +189,7 @@ impl Runner {
         if let Some(kept) = &self.kept {
             crate::run::schedule(&kept.options);
         }
-        let _unheard = self.systemd.ready();
+        self.manager.ready();
         error
     }
 
@@ -237,14 +241,18 @@ impl Runner {
             notify: kept.notify.as_ref().map(NotifyReader::handed),
             sockets: kept.sockets.iter().map(HandedSocket::of).collect(),
             lines: self.report.lines(),
-            announced: self.announced,
-            reload_failure: self.reload_failure.clone(),
+            announced: self.manager.announced(),
+            reload_failure: self.reloads.failure().cloned(),
             warnings: Some(self.warnings.state()),
             asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
-            online: self.online.iter().map(|worker| worker.0).collect(),
+            online: self.causes.online().iter().map(|worker| worker.0).collect(),
             hang_ups_ignored: self.signals.hang_ups_ignored(),
             directory: kept.args.directory.handed(),
-            unheard: self.unheard.iter().map(|u| (Hex::of(&u.program), u.is_ready)).collect(),
+            unheard: self
+                .unheard
+                .reported()
+                .map(|(program, ready)| (Hex::of(program), ready))
+                .collect(),
         };
         Ok((handed, kept_open))
     }
@@ -300,16 +308,15 @@ impl Runner {
             Ends::WithTheLastWorker,
             Some(ManuallyDrop::into_inner(kept)),
         );
-        runner.announced = handed.announced;
-        runner.reload_failure.clone_from(&handed.reload_failure);
+        runner.manager.set_announced(handed.announced);
+        runner.reloads.set_failure(handed.reload_failure.clone());
         let counts = runner.counts();
         runner.warnings = Warnings::resumed(handed.warnings, counts);
         for (program, is_ready) in &handed.unheard {
-            let program = program.bytes()?.into();
-            runner.unheard.insert(Unheard { program, is_ready: *is_ready });
+            let program: PathBuf = program.bytes()?.into();
+            runner.unheard.is_new(&program, *is_ready);
         }
-        runner.online =
-            handed.online.iter().map(|worker| cluster_primary::WorkerId(*worker)).collect();
+        runner.causes = Causes::resumed(handed.online.iter().map(|worker| WorkerId(*worker)));
         Ok(runner)
     }
 
@@ -330,7 +337,7 @@ impl Runner {
                 }
             }
         }
-        let _unheard = self.systemd.ready();
+        self.manager.ready();
         // Whoever ended while the program changed was nobody's to wait for.
         self.reap();
     }

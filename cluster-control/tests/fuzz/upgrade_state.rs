@@ -13,8 +13,7 @@ use cluster_control::ControlServer;
 use cluster_primary::machine::{Input, Machine, MachineState};
 use cluster_primary::proto::{ClusterBody, Message};
 use cluster_primary::{
-    ConnId, ExitStatus, Frozen, Mono, Placement, ServerId, Settings, StateError,
-    WorkerId,
+    ConnId, ExitStatus, Frozen, Mono, Placement, ServerId, Settings, StateError, WorkerId,
 };
 use cluster_supervisor::LeaveProgress;
 use cluster_supervisor::driver::{Input as SupervisorInput, Supervised, Supervisor};

@@ -1,22 +1,79 @@
-//! What may explain why nobody lived.
+//! Why no worker lived: what is learned of workers while they run, and what their deaths have in common.
 
 use std::collections::BTreeSet;
 
-use cluster_primary::{ExitStatus, Signal, WorkerId};
+use cluster_primary::{Event, ExitStatus, Settings, Signal, WorkerId};
 use cluster_supervisor::driver::{Death, Failure};
+
+use crate::listen::advice::{Place, advice};
 
 /// What a shell, `env` and the like exit with where there is no such program.
 const NOT_FOUND: i32 = 127;
 /// … and where it cannot be executed.
 const NOT_EXECUTABLE: i32 = 126;
 
+/// What may explain the deaths of workers.
+#[derive(Debug, Default)]
+pub(super) struct Causes {
+    /// Workers that have sent anything on their channels.
+    online: BTreeSet<WorkerId>,
+    /// Why a worker could not listen, if none has listened since.
+    cannot_listen: Option<String>,
+    /// What may explain why the supervisor gave up.
+    last_word: Option<String>,
+}
+
+impl Causes {
+    /// Of a cluster that was taken over from the image before this one.
+    pub(super) fn resumed(online: impl Iterator<Item = WorkerId>) -> Self {
+        Self { online: online.collect(), ..Self::default() }
+    }
+
+    /// Workers that have sent anything on their channels.
+    pub(super) fn online(&self) -> &BTreeSet<WorkerId> {
+        &self.online
+    }
+
+    pub(super) fn learn(&mut self, event: &Event, settings: &Settings) {
+        match event {
+            Event::Online { worker } => {
+                self.online.insert(*worker);
+            }
+            Event::Listening { .. } => self.cannot_listen = None,
+            Event::ListenFailed { address, error, limit: Some(limit), .. } => {
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}: {limit}"));
+            }
+            Event::ListenFailed { address, error, .. } => {
+                let advice = advice(Place::of(address, settings), error);
+                self.cannot_listen = Some(format!("cannot listen on {address}: {error}{advice}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker is replaced.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.online.remove(&worker);
+    }
+
+    /// The supervisor gave up after these deaths. `has_channel`: workers were meant to send something on
+    /// their channels.
+    pub(super) fn gave_up(&mut self, deaths: &[Death], has_channel: bool) {
+        self.last_word = match &self.cannot_listen {
+            Some(cause) => Some(format!("a worker {cause}")),
+            None => they_died(deaths, &self.online, has_channel),
+        };
+    }
+
+    /// What may explain why the supervisor gave up.
+    pub(super) fn take_last_word(&mut self) -> Option<String> {
+        self.last_word.take()
+    }
+}
+
 /// What all of these deaths have in common. `online` are those who have said anything on their
 /// channels; `spoken` is whether they were meant to.
-pub(super) fn they_died(
-    deaths: &[Death],
-    online: &BTreeSet<WorkerId>,
-    spoken: bool,
-) -> Option<String> {
+fn they_died(deaths: &[Death], online: &BTreeSet<WorkerId>, spoken: bool) -> Option<String> {
     let mut statuses = BTreeSet::new();
     for death in deaths {
         match &death.failure {
