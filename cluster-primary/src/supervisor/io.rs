@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::config::StopMessage;
-use crate::{Event, ExitStatus, LeaveProgress, Signal, WorkerId};
+use crate::{Event, ExitStatus, LeaveProgress, Signal, WorkerError, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// What the supervisor is told.
@@ -71,6 +71,12 @@ pub enum Input {
         /// How far it is.
         progress: LeaveProgress,
     },
+    /// The primary closes a worker's channel, because of what it sent or does not read. `Disconnected`
+    /// follows.
+    ChannelFailed {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A worker's channel has closed.
     Disconnected {
         /// The worker.
@@ -127,6 +133,10 @@ impl Input {
             Event::Unresponsive { worker, .. } => Self::Unresponsive { worker },
             Event::Responsive { worker } => Self::Responsive { worker },
             Event::Leaving { worker, progress } => Self::Leaving { worker, progress },
+            Event::Error {
+                worker,
+                error: WorkerError::Channel { .. } | WorkerError::LeavesUnread { .. },
+            } => Self::ChannelFailed { worker },
             Event::Disconnect { worker, exited_after_disconnect: meant } => {
                 Self::Disconnected { worker, meant }
             }
@@ -372,6 +382,11 @@ pub enum Failure {
     NotForked(String),
     /// It was not ready within that time.
     NotReady(Duration),
+    /// It was started by a reload, or to replace another worker, and stopped answering
+    /// ([`Event::Unresponsive`](crate::Event::Unresponsive)).
+    Unresponsive,
+    /// Its channel closed by accident, and its process did not end.
+    ChannelClosed,
 }
 
 impl fmt::Display for Failure {
@@ -381,6 +396,8 @@ impl fmt::Display for Failure {
             Self::Disconnected => f.write_str("it disconnected"),
             Self::NotForked(reason) => f.write_str(reason),
             Self::NotReady(after) => write!(f, "it was not ready within {after:?}"),
+            Self::Unresponsive => f.write_str("it stopped answering"),
+            Self::ChannelClosed => f.write_str("it lost its channel"),
         }
     }
 }

@@ -42,8 +42,8 @@
 //! # Successors
 //! A successor takes over, and its predecessor is asked to leave, once it has been ready for
 //! [`Config::min_ready_time`]. Until then both serve; one that dies sooner has failed, and its
-//! predecessor stays. While a reload is under way, the death of any worker that it has started aborts
-//! it: workers that were not replaced yet stay. Where one had been replaced, its successor's successor
+//! predecessor stays. So has one that stops answering, or whose channel closes. While a reload is under
+//! way, such a failure of any worker that it has started aborts it: workers that were not replaced yet stay. Where one had been replaced, its successor's successor
 //! is forked like that of any other worker that dies.
 //!
 //! # What counts as a failure
@@ -55,7 +55,8 @@
 //! ready, an outage must last for [`Config::failure_period`] before the supervisor gives up: a database that
 //! restarts does not end the cluster. A worker that disconnects voluntarily is replaced like one that
 //! exits with code 0 ([`Config::replace_disconnected`]), as soon as its channel closes; if its process
-//! does not end within [`Config::grace`], it is terminated.
+//! does not end within [`Config::grace`], it is terminated. So is one that has used its channel, and whose
+//! channel closes by accident, if its process has not ended a second later.
 
 mod coming;
 mod config;
@@ -191,9 +192,10 @@ impl Supervisor {
             }
             Input::SaidReady { worker } => self.sign(now, worker, Ready::Message),
             Input::Notified { worker } => self.sign(now, worker, Ready::Notify),
-            Input::Unresponsive { worker } => self.unresponsive(worker),
+            Input::Unresponsive { worker } => self.unresponsive(now, worker),
             Input::Responsive { worker } => self.responsive(worker),
             Input::Leaving { worker, progress } => self.leaving(now, worker, progress),
+            Input::ChannelFailed { worker } => self.uses_channel(worker),
             Input::Disconnected { worker, meant } => self.disconnected(now, worker, meant),
             Input::Exited { worker, status, meant } => self.exited(now, worker, status, meant),
             Input::Usage { worker, memory, connections } => {
@@ -213,6 +215,7 @@ impl Supervisor {
         if matches!(self.phase, Phase::Draining(at) if at <= now) {
             self.end(now, Outcome::AsAsked);
         }
+        self.replace_without_channel(now);
         self.notice_readiness(now);
         self.end_trials(now);
         self.recycle_the_old(now);
@@ -289,6 +292,11 @@ impl Supervisor {
 
     /// When a worker's life wants the time.
     fn member_due(&self, worker: WorkerId, member: &Member) -> Option<Mono> {
+        let replaced = self.channel_due(worker, member);
+        replaced.into_iter().chain(self.stage_due(worker, member)).min()
+    }
+
+    fn stage_due(&self, worker: WorkerId, member: &Member) -> Option<Mono> {
         match member.stage {
             Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
             Stage::Starting => {

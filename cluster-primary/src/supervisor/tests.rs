@@ -544,6 +544,186 @@ fn the_old_one_dies_while_the_new_one_is_on_trial() {
 }
 
 #[test]
+fn a_replacement_that_stops_answering_within_its_trial_replaces_nothing() {
+    for workers in [1, 3] {
+        let mut world = with_trial(workers);
+        world.input(Input::Reload);
+        world.pass(ms(300));
+        world.input(Input::Unresponsive { worker: WorkerId(workers + 1) });
+        let reason = "reason: Unresponsive, was_ready: true, replaced: 0";
+        let said = aborted(&mut world);
+        assert!(said[0].contains(&format!("{reason}, kept: {workers}")), "{said:?}");
+        world.pass(ms(60_000));
+        assert!(world.alive.keys().eq(&(1..=workers).map(WorkerId).collect::<Vec<_>>()));
+        let counts = world.supervisor.counts();
+        assert_eq!((counts.reloads, counts.reloads_aborted), (0, 1));
+    }
+}
+
+#[test]
+fn a_replacement_that_does_not_answer_when_it_becomes_ready_replaces_nothing() {
+    let config = Config { ready: Ready::Alive(ms(1000)), ..plain(1) };
+    let mut world = World::new(config);
+    world.pass(ms(60_000));
+    world.input(Input::Reload);
+    world.input(Input::Online { worker: WorkerId(2) });
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world), [""; 0], "it may have much to do at its start");
+    world.pass(ms(1000));
+    assert_eq!(aborted(&mut world).len(), 1);
+    assert!(world.alive.keys().eq(&[WorkerId(1)]));
+}
+
+#[test]
+fn a_new_worker_that_stops_answering_after_it_replaced_the_old_one_aborts_the_reload() {
+    let mut world = with_trial(3);
+    world.input(Input::Reload);
+    world.pass(ms(1500));
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world), [""; 0], "it is an old one");
+    world.input(Input::Unresponsive { worker: WorkerId(4) });
+    let said = aborted(&mut world);
+    assert!(said[0].contains("slot: 0, reason: Unresponsive"), "{said:?}");
+    assert!(said[0].contains("replaced: 1, kept: 2"), "{said:?}");
+    assert!(world.alive.contains_key(&WorkerId(4)), "no old one is left to take its place");
+}
+
+/// Its predecessor would be no better.
+#[test]
+fn a_silent_replacement_whose_predecessor_is_not_ready_takes_over_but_aborts_the_reload() {
+    let config = Config { min_ready_time: ms(1000), ..plain(1) };
+    let mut world = World::with(config, false);
+    world.input(Input::Reload);
+    world.input(Input::Listening { worker: WorkerId(2) });
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world).len(), 1);
+    world.pass(ms(60_000));
+    assert!(world.alive.keys().eq(&[WorkerId(2)]));
+}
+
+#[test]
+fn a_recycled_worker_stays_if_its_successor_stops_answering_or_loses_its_channel() {
+    let recycle = Recycle { connections: Some(10), jitter: 0, ..Recycle::default() };
+    for lost in [false, true] {
+        let mut world =
+            World::new(Config { recycle, min_ready_time: ms(1000), ..plain(1) });
+        world.input(Input::Usage { worker: WorkerId(1), memory: None, connections: 10 });
+        world.pass(ms(300));
+        let worker = WorkerId(2);
+        world.input(match lost {
+            true => Input::Disconnected { worker, meant: false },
+            false => Input::Unresponsive { worker },
+        });
+        world.pass(ms(1000));
+        assert!(world.said().iter().any(|line| line.starts_with("NotRecycled")));
+        world.pass(ms(10_000));
+        assert!(world.alive.keys().eq(&[WorkerId(1)]), "{lost}");
+    }
+}
+
+#[test]
+fn a_replacement_that_loses_its_channel_replaces_nothing_though_its_process_lives() {
+    // At the end of its trial its channel has been lost for less than the time that it has to end.
+    for lost_after in [0, 300, 999] {
+        let mut world = with_trial(2);
+        world.input(Input::Reload);
+        world.pass(ms(lost_after));
+        world.input(Input::ChannelFailed { worker: WorkerId(3) });
+        world.input(Input::Disconnected { worker: WorkerId(3), meant: false });
+        world.pass(ms(999));
+        assert_eq!(aborted(&mut world), [""; 0]);
+        world.pass(ms(1));
+        let said = world.said();
+        let reason = "reason: ChannelClosed, was_ready: true, replaced: 0, kept: 2";
+        assert!(said.iter().any(|line| line.contains(reason)), "{said:?}");
+        world.pass(ms(9999));
+        assert!(world.alive.contains_key(&WorkerId(3)), "it has time to end by itself");
+        world.pass(ms(1));
+        assert!(world.alive.keys().eq(&[WorkerId(1), WorkerId(2)]));
+    }
+}
+
+#[test]
+fn a_worker_that_loses_its_channel_is_replaced_unless_it_never_used_it() {
+    let mut world = World::new(plain(1));
+    world.pass(ms(60_000));
+    world.input(Input::Disconnected { worker: WorkerId(1), meant: false });
+    world.pass(ms(999));
+    assert_eq!(world.last, 1);
+    world.pass(ms(1));
+    assert_eq!((world.slots(), world.last), (vec![0, 0], 2));
+    world.pass(ms(10_000));
+    assert_eq!((world.slots(), world.supervisor.counts().deaths), (vec![0], 1));
+    assert!(world.alive.contains_key(&WorkerId(2)));
+
+    // The channel of one that dies closes before.
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
+    world.dies(2);
+    world.pass(ms(60_000));
+    assert_eq!((world.last, world.supervisor.counts().deaths), (3, 2));
+
+    // A program without cluster support.
+    let config = Config { ready: Ready::Alive(ms(1000)), min_ready_time: ms(1000), ..plain(1) };
+    let mut world = World::with(config, false);
+    world.pass(ms(1000));
+    world.input(Input::Disconnected { worker: WorkerId(1), meant: false });
+    world.input(Input::Reload);
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
+    world.pass(ms(60_000));
+    assert_eq!((world.slots(), world.supervisor.counts().reloads), (vec![0], 1));
+}
+
+#[test]
+fn a_recycled_slot_that_becomes_vacant_during_a_reload_is_watched() {
+    let recycle = Recycle { connections: Some(10), jitter: 0, ..Recycle::default() };
+    for is_late in [false, true] {
+        let config = Config { recycle, min_ready_time: ms(1000), ..plain(1) };
+        let mut world = World::new(config);
+        world.pass(ms(60_000));
+        world.well = false;
+        world.input(Input::Usage { worker: WorkerId(1), memory: None, connections: 10 });
+        world.input(Input::Reload);
+        // The old worker dies, and its replacement, which is not the reload's, fails.
+        world.dies(1);
+        match is_late {
+            true => world.pass(ms(30_000)),
+            false => world.dies(2),
+        }
+        assert_eq!(world.supervisor.state(), State::Reloading);
+        assert_eq!(world.supervisor.counts().reloads_aborted, 0);
+        world.well = true;
+        world.pass(ms(500));
+        assert_eq!((world.supervisor.state(), world.last), (State::Reloading, 3));
+        world.dies(3);
+        let counts = world.supervisor.counts();
+        assert_eq!((counts.reloads, counts.reloads_aborted), (0, 1));
+    }
+}
+
+#[test]
+fn slots_that_are_added_during_a_reload_are_watched() {
+    for is_good in [false, true] {
+        let mut world = with_trial(1);
+        world.input(Input::Reload);
+        world.well = false;
+        world.input(Input::Scale { workers: 2 });
+        world.pass(ms(2000));
+        // Slot 0 has its new worker, and that of slot 1 is not ready.
+        assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Reloading));
+        world.input(Input::Listening { worker: WorkerId(3) });
+        world.pass(ms(999));
+        assert_eq!(world.supervisor.state(), State::Reloading);
+        match is_good {
+            true => world.pass(ms(1)),
+            false => world.dies(3),
+        }
+        let counts = world.supervisor.counts();
+        assert_eq!(counts.reloads, u64::from(is_good));
+        assert_eq!(counts.reloads_aborted, u64::from(!is_good));
+    }
+}
+
+#[test]
 fn a_recycled_worker_stays_if_its_successor_dies_on_trial() {
     let recycle = Recycle { connections: Some(10), jitter: 0, ..Recycle::default() };
     let mut world = World::new(Config { recycle, min_ready_time: ms(1000), ..plain(1) });
@@ -1197,7 +1377,13 @@ fn happens(world: &mut World, lots: &mut Lots) {
     let started = u32::try_from(draw(u64::from(requests) + 1)).unwrap();
     world.work = work_of(requests, started, requests);
     match (draw(13), some) {
-        (12, Some(worker)) => world.input(Input::Disconnected { worker, meant: draw(3) > 0 }),
+        (12, Some(worker)) => {
+            let meant = draw(3) > 0;
+            if !meant && draw(2) == 0 {
+                world.input(Input::ChannelFailed { worker });
+            }
+            world.input(Input::Disconnected { worker, meant });
+        }
         (9, Some(worker)) => world.works(worker.0, requests, started),
         (10, Some(worker)) => world.progresses(worker.0, LeaveProgress::OutOfRotation),
         (11, Some(worker)) => world.progresses(worker.0, LeaveProgress::ServersClosed),
