@@ -605,8 +605,7 @@ fn a_silent_replacement_whose_predecessor_is_not_ready_takes_over_but_aborts_the
 fn a_recycled_worker_stays_if_its_successor_stops_answering_or_loses_its_channel() {
     let recycle = Recycle { connections: Some(10), jitter: 0, ..Recycle::default() };
     for lost in [false, true] {
-        let mut world =
-            World::new(Config { recycle, min_ready_time: ms(1000), ..plain(1) });
+        let mut world = World::new(Config { recycle, min_ready_time: ms(1000), ..plain(1) });
         world.input(Input::Usage { worker: WorkerId(1), memory: None, connections: 10 });
         world.pass(ms(300));
         let worker = WorkerId(2);

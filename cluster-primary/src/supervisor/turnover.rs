@@ -126,7 +126,9 @@ impl Supervisor {
             self.succession_failed(now, slot, death, is_new);
         }
         // Also where it was to replace its predecessor for another reason, or has replaced it.
-        if is_new && (is_successor || self.slots.get(&slot).is_some_and(|p| p.worker == Some(worker))) {
+        if is_new
+            && (is_successor || self.slots.get(&slot).is_some_and(|p| p.worker == Some(worker)))
+        {
             self.abort_reload(now, slot, Failure::Unresponsive, true);
         }
     }
@@ -295,12 +297,13 @@ impl Supervisor {
         self.tell(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
     }
 
-    /// Whether a slot's replacement is ready, and its predecessor is not: it has died, for example.
+    /// Whether a slot's replacement is ready, and its predecessor is not: it has died, or lost its channel, for
+    /// example.
     fn serves_alone(&self, slot: u32) -> bool {
         let Some(place) = self.slots.get(&slot) else { return false };
         let is_ready = |worker: Option<WorkerId>| {
             let member = worker.and_then(|worker| self.members.get(&worker));
-            member.is_some_and(|member| member.stage == Stage::Ready)
+            member.is_some_and(|it| it.stage == Stage::Ready && it.channel_lost.is_none())
         };
         is_ready(place.successor) && !is_ready(place.worker)
     }

@@ -482,7 +482,9 @@ impl World {
     fn may_leave(&self, id: WorkerId, occasion: Occasion) {
         let worker = &self.workers[&id];
         let successor = |(other, it): (&WorkerId, &Worker)| {
-            *other != id && it.slot == worker.slot && it.ready && it.is_kept()
+            // One that was adopted may have the slot after all, where the others in it are leaving.
+            let stays = Worker { stranger: false, ..*it }.is_kept();
+            *other != id && it.slot == worker.slot && it.ready && stays
         };
         let unwanted = occasion == Occasion::Forked(id);
         assert!(
