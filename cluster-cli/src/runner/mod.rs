@@ -176,6 +176,8 @@ pub(crate) struct Runner {
     /// What it is told of the status may not be what it was.
     status_changed: bool,
     init: Option<Init>,
+    /// Orphans may have ended that have not been waited for.
+    more_orphans: bool,
     upgrades: Upgrades,
     /// What was in force before the reload that is under way, to go back to.
     before: Option<(Settings, Resolved)>,
@@ -251,6 +253,7 @@ impl Runner {
             announced: false,
             status_changed: true,
             init: Init::new(),
+            more_orphans: false,
             upgrades: watched.upgrades,
             before: None,
             reload_failure: None,
@@ -294,6 +297,9 @@ impl Runner {
             for asked in self.signals.asked(self.cluster.primary_mut()) {
                 self.asked(asked);
             }
+            if self.more_orphans {
+                self.reap();
+            }
             self.hear_workers();
             self.tell_manager();
             let warning = self.warn();
@@ -310,7 +316,7 @@ impl Runner {
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.systemd.poll_timeout();
             let manager = manager.map(|at| at.saturating_sub(self.cluster.now()));
-            let more = self.more_notifications.then_some(Duration::ZERO);
+            let more = (self.more_notifications || self.more_orphans).then_some(Duration::ZERO);
             let due = [control, manager, self.trial_timeout(), warning, more];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }
@@ -471,14 +477,15 @@ impl Runner {
         kept.is_none_or(|kept| kept.options.listening.listen.is_empty())
     }
 
-    /// Waits for strangers that have ended, where nobody else does.
-    fn reap(&self) {
-        let Some(init) = &self.init else { return };
+    /// Waits for orphans that have ended, up to a limit, if they come to this process.
+    fn reap(&mut self) {
+        let trial = self.trial_pid();
+        let Some(init) = &mut self.init else { return };
         let primary = self.cluster.primary();
         let states = primary.all_workers().into_iter().filter_map(|id| primary.worker_state(id));
         let workers: BTreeSet<_> = states.map(|state| state.pid).collect();
-        let trial = self.trial_pid();
-        init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
+        let reaped = init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
+        self.more_orphans = reaped.more;
     }
 
     /// Says that a worker was stopped: it looks like one that hangs.
