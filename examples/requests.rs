@@ -32,6 +32,7 @@ struct Sum {
     of: Vec<u64>,
 }
 
+const WORKERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main(flavor = "current_thread")]
@@ -63,18 +64,21 @@ async fn work(worker: &Worker) -> Result<(), Box<dyn Error>> {
 
 async fn lead() -> Result<(), Box<dyn Error>> {
     let mut primary = AsyncPrimary::new(Primary::new(Settings::default())?)?;
-    for _ in 0..2 {
+    for _ in 0..WORKERS {
         primary.fork()?;
     }
     let mut jobs: VecDeque<_> = (1..=10).map(|number| Job { number }).collect();
-    let mut squares = Vec::new();
+    let (mut squares, mut idle) = (Vec::new(), 0);
     while let Some(event) = primary.next_event().await? {
         match event {
             Event::Request { worker, request, body, .. } => match body.decode::<NextJob>() {
                 Ok(NextJob { square }) => {
                     squares.extend(square);
-                    primary.answer(request, &jobs.pop_front())?;
-                    if squares.len() == 10 {
+                    let job = jobs.pop_front();
+                    idle += usize::from(job.is_none());
+                    primary.answer(request, &job)?;
+                    // All squares are here then, and no worker will ask for another job.
+                    if idle == WORKERS {
                         primary.request(
                             worker,
                             &Sum { of: std::mem::take(&mut squares) },

@@ -32,6 +32,20 @@ fn orphan() -> i32 {
     line.trim().parse().expect("a process id")
 }
 
+/// Has all of them waited for, a few at a time; how many they were.
+fn reap(init: &mut Init, is_worker: impl Fn(u32) -> bool) -> usize {
+    let (mut all, mut calls) = (0, 0);
+    loop {
+        let reaped = init.reap(&is_worker);
+        assert!(reaped.count <= 64, "one call did all at once: {reaped:?}");
+        (all, calls) = (all + reaped.count, calls + 1);
+        assert!(calls < 100, "it never says that there are no more");
+        if !reaped.more {
+            return all;
+        }
+    }
+}
+
 fn worker() -> Child {
     Command::new("sleep").arg("1000").spawn().expect("there is sleep")
 }
@@ -54,32 +68,36 @@ fn strangers_are_waited_for_and_workers_are_not() {
         in_a_namespace();
         set_child_subreaper(Some(getpid())).expect("anybody may");
     }
-    let init = Init::new().expect("orphans come to this process");
-    assert_eq!(init.reap(|_| false), 0, "there is nobody yet");
+    let mut init = Init::new().expect("orphans come to this process");
+    assert_eq!(reap(&mut init, |_| false), 0, "there is nobody yet");
 
     let (first, second) = (orphan(), orphan());
     let mut workers = [worker(), worker()];
     let ids = [workers[0].id(), workers[1].id()];
     let is_worker = |pid: u32| ids.contains(&pid);
-    assert_eq!(init.reap(is_worker), 0, "nobody has ended");
+    assert_eq!(reap(&mut init, is_worker), 0, "nobody has ended");
 
     // A stranger ends, with nobody before it; then behind a worker whose end nobody has noticed.
     end(first);
-    assert_eq!(init.reap(is_worker), 1);
+    assert_eq!(reap(&mut init, is_worker), 1);
     assert!(!is_there(first));
     end(pid(&workers[0]));
-    assert_eq!(init.reap(is_worker), 0);
+    assert_eq!(reap(&mut init, is_worker), 0);
     end(second);
-    assert_eq!(init.reap(is_worker), 1);
+    assert_eq!(reap(&mut init, is_worker), 1);
     assert!(!is_there(second));
 
     // Many strangers, before workers and behind them.
-    let many: Vec<_> = (0..20).map(|_| orphan()).collect();
-    many[..10].iter().copied().for_each(end);
+    let living: Vec<_> = (0..60).map(|_| orphan()).collect();
+    let many: Vec<_> = (0..200).map(|_| orphan()).collect();
+    many[..100].iter().copied().for_each(end);
     end(pid(&workers[1]));
-    many[10..].iter().copied().for_each(end);
-    assert_eq!(init.reap(is_worker), 20);
+    many[100..].iter().copied().for_each(end);
+    assert_eq!(reap(&mut init, is_worker), 200);
     assert!(!many.into_iter().any(is_there));
+    assert!(living.iter().copied().all(is_there));
+    living.into_iter().for_each(end);
+    assert_eq!(reap(&mut init, is_worker), 60);
 
     // How workers ended is still to be learned by who waits for them.
     for worker in &mut workers {
@@ -87,7 +105,7 @@ fn strangers_are_waited_for_and_workers_are_not() {
         let status = worker.wait().expect("it was left to us");
         assert_eq!(support::signal_of(status), Some(Signal::KILL.as_raw()));
     }
-    assert_eq!(init.reap(is_worker), 0);
+    assert_eq!(reap(&mut init, is_worker), 0);
 }
 
 /// The same as the first process of a namespace, if one may be made.

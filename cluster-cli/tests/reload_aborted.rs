@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use support::{Cluster, Folder, cluster, eventually, get, get_path, is_there, nodes};
 
 /// Answers with its version, its slot and its process id. Where the folder says so, a worker of version
-/// 2 dies `DIES` milliseconds after it listens, or listens only once it may, or dies when it is to.
+/// 2 dies, hangs or breaks its channel and hangs shortly after it listens, or listens only once it may, or
+/// dies when it is to.
 const PROGRAM: &str = r"
 const { existsSync, readFileSync } = require('node:fs');
 const at = (name) => `${__dirname}/${name}`;
@@ -25,6 +26,12 @@ const listen = () => server.listen(Number(process.env.PORT ?? 0), () => {
   if (version !== '2') return;
   if (existsSync(at('dies'))) setTimeout(() => process.exit(9), 300).unref();
   wait(`die-${slot}`, () => process.exit(7)).unref();
+  const hang = () => { for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1e6); };
+  if (existsSync(at('hangs'))) setTimeout(hang, 300);
+  if (existsSync(at('babbles'))) setTimeout(() => {
+    require('node:fs').writeSync(process.channel.fd, 'This is no message.\n');
+    hang();
+  }, 300);
 });
 if (version === '2' && existsSync(at(`hold-${slot}`))) wait(`go-${slot}`, listen);
 else listen();
@@ -160,6 +167,37 @@ fn a_new_worker_that_dies_after_it_replaced_the_old_one_ends_the_reload() {
         let reload = stand.tell(&["reload"]);
         assert!(reload.status.success(), "{}", all_of(&reload));
         stand.cluster.end();
+    }
+}
+
+/// Processes that live, but serve no more. With that time the old worker would never leave by itself.
+#[test]
+fn a_version_that_hangs_or_loses_its_channel_replaces_no_worker() {
+    for node in nodes() {
+        for (how, reason) in [("hangs", "it stopped answering"), ("babbles", "it lost its channel")]
+        {
+            let hang_after = if how == "hangs" { "500ms" } else { "0" };
+            let options =
+                ["--min-ready-time", "10m", "--hang-after", hang_after, "--kill-after", "100ms"];
+            let stand = Stand::start(&node, how, &options, 2);
+            let old = stand.cluster.worker_pids();
+            stand.touch("version", "2");
+            stand.touch(how, "");
+            let reload = stand.tell(&["reload"]);
+            let said = all_of(&reload);
+            assert_eq!(reload.status.code(), Some(1), "{said}");
+            let why = format!("the new worker of slot 0 was no good: {reason} after it was ready.");
+            assert!(said.contains(&why), "{said}");
+            assert!(said.contains("2 old workers stay; 0 workers replaced before that"), "{said}");
+            let new = *stand.cluster.worker_pids().last().unwrap();
+            eventually("the new worker has been ended", || (!is_there(new)).then_some(()));
+            assert!(old.iter().all(|&pid| is_there(pid)));
+            let status = stand.status();
+            assert_eq!(status["workers"].as_array().map(Vec::len), Some(2), "{status}");
+            assert_eq!((&status["generation"], &status["state"]), (&0.into(), &"running".into()));
+            assert!(get(stand.cluster.listening(2)).unwrap().starts_with("version 1 "));
+            stand.cluster.end();
+        }
     }
 }
 

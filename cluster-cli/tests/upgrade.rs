@@ -287,6 +287,130 @@ fn a_program_that_misbehaves_in_its_trial_is_not_gone_over_to() {
     cluster.end();
 }
 
+/// Keeps others from opening a file, as a dead network mount does: they wait until this is dropped.
+#[cfg(target_os = "linux")]
+struct Lease(std::fs::File);
+
+#[cfg(target_os = "linux")]
+impl Lease {
+    /// `None` where the file system has no leases.
+    #[expect(unsafe_code, reason = "no library takes leases")]
+    fn take(path: &Path) -> Option<Self> {
+        use std::os::fd::AsRawFd;
+
+        /// From `<linux/fcntl.h>`: which signal says that the lease is to be given up.
+        const F_SETSIG: libc::c_int = 10;
+
+        let file = std::fs::File::open(path).expect("it is there");
+        // It is told by a signal that is ignored by default.
+        // SAFETY: these calls take numbers only, of a file that is open.
+        let taken = unsafe {
+            libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+                && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+        };
+        let error = std::io::Error::last_os_error();
+        assert!(taken || std::env::var_os("CI").is_none(), "leases are to be had here: {error}");
+        taken.then_some(Self(file))
+    }
+
+    /// Waits until something waits for the file.
+    fn is_waited_for(&self) {
+        use std::os::unix::fs::MetadataExt;
+
+        let inode = format!(":{} ", self.0.metadata().unwrap().ino());
+        eventually("something waits for the file", || {
+            let leases = std::fs::read_to_string("/proc/locks").ok()?;
+            leases.lines().any(|l| l.contains("BREAKING") && l.contains(&inode)).then_some(())
+        });
+    }
+}
+
+/// One request at a time, each of them answered within five seconds. (The connection's end is not waited
+/// for: a program on trial has copies of those that are on their way to workers.)
+fn serves(address: std::net::SocketAddr, requests: usize) {
+    for _ in 0..requests {
+        let mut connection = std::net::TcpStream::connect(address).expect("it listens");
+        connection.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        connection.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 1024];
+        let length = connection.read(&mut answer).expect("an answer within five seconds");
+        assert!(answer[..length].starts_with(b"HTTP/1."), "{:?}", &answer[..length]);
+    }
+}
+
+/// The file, or the interpreter that a script names, is on a file system that does not answer for a while.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_cannot_be_opened_or_executed_for_long_does_not_block_the_primary() {
+    let name = name("blocks");
+    let folder = Folder::new("blocks");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    let address = cluster.listening(1);
+    let interpreter = folder.0.join("sh");
+    replace(&interpreter, Path::new("/bin/sh"));
+    let script = folder.0.join("script");
+    let real = env!("CARGO_BIN_EXE_cluster");
+    let text = format!("#!{}\nexec '{real}' \"$@\"\n", interpreter.display());
+    std::fs::write(&script, text).unwrap();
+    for (new, blocks) in [(Path::new(real), &program), (&script, &interpreter)] {
+        replace(&program, new);
+        let Some(lease) = Lease::take(blocks) else { return };
+        let upgrade = {
+            let name = name.clone();
+            std::thread::spawn(move || tell(&["upgrade"], &name))
+        };
+        lease.is_waited_for();
+        serves(address, 20);
+        let (answers, status) = tell(&["status", "--json"], &name);
+        assert!(answers, "{status}");
+        assert!(!upgrade.is_finished(), "it still waits for the file");
+        drop(lease);
+        let (upgraded, said) = upgrade.join().unwrap();
+        assert!(upgraded, "{said}");
+    }
+    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    cluster.end();
+}
+
+/// It is ended all the same, with what it has started, and nothing waits for it.
+#[test]
+fn a_program_that_stops_in_its_trial_is_given_up() {
+    let name = name("stops");
+    let folder = Folder::new("stops");
+    let program = own_program(&folder);
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&mut under(&program, &run));
+    let address = cluster.listening(1);
+    let (other, pids) = (folder.0.join("other"), folder.0.join("pids"));
+    let text = format!(
+        "#!/bin/sh\ntrap '' TERM INT HUP\nsleep 600 >/dev/null 2>&1 &\necho $$ $! >'{}'\nkill -STOP $$\n",
+        pids.display()
+    );
+    std::fs::write(&other, text).unwrap();
+    replace(&program, &other);
+    let upgrade = {
+        let name = name.clone();
+        std::thread::spawn(move || tell(&["upgrade"], &name))
+    };
+    while !upgrade.is_finished() {
+        serves(address, 1);
+    }
+    let (upgraded, said) = upgrade.join().unwrap();
+    assert!(!upgraded && said.contains("it has not said within 20s"), "{said}");
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    for pid in pids.split_whitespace().map(|pid| pid.parse().unwrap()) {
+        eventually("what was tried has ended", || {
+            matches!(support::state(pid), None | Some('Z')).then_some(())
+        });
+    }
+    serves(address, 1);
+    cluster.end();
+}
+
 /// A script that makes itself `cluster` is one, whatever it does to its path meanwhile.
 #[test]
 fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {

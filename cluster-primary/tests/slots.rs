@@ -423,3 +423,57 @@ fn nobody_tries_again_for_one_that_has_gone() {
     assert!(in_use(&mut cluster).is_empty());
     assert!(cluster.wait(1000 * MS).is_empty());
 }
+
+/// With listeners kept open, and so many sockets.
+fn keeping(max_sockets: usize) -> Cluster {
+    let mut settings = Settings::new("app").with_placement(Placement::Kernel);
+    settings.keep_listeners = true;
+    settings.limits.max_sockets = max_sockets;
+    Cluster::with(settings)
+}
+
+/// Connections would wait there for a worker that was told that it does not listen.
+#[test]
+fn a_new_server_whose_workers_were_all_refused_is_closed_though_listeners_are_kept() {
+    // There is a socket for the waiting room, and none for any worker.
+    let mut cluster = keeping(1);
+    let (one, two) = (cluster.fork(), cluster.fork());
+    cluster.asks(one, tcp(80));
+    cluster.asks(two, tcp(80));
+    let lines = cluster.bound(ServerId(1));
+    let answered = |worker: u32| {
+        let answer = format!("to {worker}: ack 1 errno -24 key {}", key(80));
+        lines.contains(&answer)
+    };
+    assert!(answered(1) && answered(2), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("close server 1"), "{lines:?}");
+    assert_eq!(cluster.machine.open_sockets(), 0);
+
+    // Or the driver cannot open theirs.
+    let mut cluster = keeping(10);
+    cluster.refuse_slots = true;
+    let (one, two) = (cluster.fork(), cluster.fork());
+    cluster.asks(one, tcp(80));
+    cluster.asks(two, tcp(80));
+    let lines = cluster.bound(ServerId(1));
+    assert_eq!(lines.iter().filter(|line| line.contains("errno -24")).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| *line == "close server 1").count(), 1, "{lines:?}");
+    assert_eq!(cluster.machine.open_sockets(), 0);
+}
+
+#[test]
+fn a_server_that_was_served_or_is_being_served_stays_open_when_a_worker_is_refused() {
+    let mut cluster = keeping(2);
+    let (one, two) = (cluster.fork(), cluster.fork());
+    cluster.asks(one, tcp(80));
+    cluster.asks(two, tcp(80));
+    let lines = cluster.bound(ServerId(1));
+    assert!(lines.contains(&format!("to 2: ack 1 errno -24 key {}", key(80))), "{lines:?}");
+    assert_eq!(cluster.machine.open_sockets(), 2, "one has it");
+    cluster.closes_channel(one);
+    cluster.exits(one);
+    let three = cluster.fork();
+    let lines = cluster.asks(three, tcp(80));
+    assert!(!lines.contains(&"close server 1".to_owned()), "{lines:?}");
+    assert_eq!(cluster.machine.open_sockets(), 2, "it is kept for the next worker");
+}

@@ -73,6 +73,12 @@ pub enum Input<H: Host> {
         /// How far it is.
         progress: LeaveProgress,
     },
+    /// The primary closes a worker's channel, because of what it sent or does not read. `Disconnected`
+    /// follows.
+    ChannelFailed {
+        /// The worker.
+        worker: H::Worker,
+    },
     /// A worker's channel has closed.
     Disconnected {
         /// The worker.
@@ -354,6 +360,11 @@ pub enum Failure<H: Host> {
     NotForked(String),
     /// It was not ready within that time.
     NotReady(Duration),
+    /// It was started by a reload, or to replace another worker, and stopped answering
+    /// ([`Input::Unresponsive`]).
+    Unresponsive,
+    /// Its channel closed by accident, and its process did not end.
+    ChannelClosed,
 }
 
 impl<H: Host> fmt::Display for Failure<H> {
@@ -363,6 +374,8 @@ impl<H: Host> fmt::Display for Failure<H> {
             Self::Disconnected => f.write_str("it disconnected"),
             Self::NotForked(reason) => f.write_str(reason),
             Self::NotReady(after) => write!(f, "it was not ready within {after:?}"),
+            Self::Unresponsive => f.write_str("it stopped answering"),
+            Self::ChannelClosed => f.write_str("it lost its channel"),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! that grow where that is of no use, and gives up where it is hopeless; it replaces all of them by
 //! new ones without loss (a *reload*), or one that has grown too large or too old; it has more or
 //! fewer of them when it is told to; and in the end it sees all of them off. It does no I/O and reads
-//! no clock: it is a machine like [`machine::Machine`](crate::machine::Machine), with the same four
-//! verbs. [`Supervised`] is a primary and a supervisor in one loop.
+//! no clock, and has four methods: [`handle_input`](Supervisor::handle_input),
+//! [`handle_timeout`](Supervisor::handle_timeout), [`poll_output`](Supervisor::poll_output) and
+//! [`poll_timeout`](Supervisor::poll_timeout). With the feature `driver`, `driver::Supervised` is a primary
+//! and a supervisor in one loop.
 //!
 //! ```text
 //!  supervisor                     primary                            workers
@@ -42,9 +44,10 @@
 //! # Successors
 //! A successor takes over, and its predecessor is asked to leave, once it has been ready for
 //! [`Config::min_ready_time`]. Until then both serve; one that dies sooner has failed, and its
-//! predecessor stays. While a reload is under way, the death of any worker that it has started aborts
-//! it: workers that were not replaced yet stay. Where one had been replaced, its successor's successor
-//! is forked like that of any other worker that dies.
+//! predecessor stays. So has one that stops answering, or whose channel closes. While a reload is under
+//! way, such a failure of any worker that it has started aborts it: workers that were not replaced yet
+//! stay. Where one had been replaced, its successor's successor is forked like that of any other worker
+//! that dies.
 //!
 //! # What counts as a failure
 //! A worker that dies before it was ready has failed to start. One that dies within
@@ -55,7 +58,8 @@
 //! ready, an outage must last for [`Config::failure_period`] before the supervisor gives up: a database that
 //! restarts does not end the cluster. A worker that disconnects voluntarily is replaced like one that
 //! exits with code 0 ([`Config::replace_disconnected`]), as soon as its channel closes; if its process
-//! does not end within [`Config::grace`], it is terminated.
+//! does not end within [`Config::grace`], it is terminated. So is one that has used its channel, and
+//! whose channel closes by accident, if its process has not ended a second later.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -142,6 +142,12 @@ pub(crate) struct Member {
     /// It has said where it listens.
     #[serde(default)]
     pub(crate) listens: bool,
+    /// It has used its channel. (Programs without cluster support may close it and be well.)
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) uses_channel: bool,
+    /// When its channel closed by accident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel_lost: Option<Mono>,
     /// That it is slow has been said.
     pub(crate) called_slow: bool,
     /// Its own limits.
@@ -173,6 +179,8 @@ impl Member {
             stage: Stage::Starting,
             silent: false,
             listens: false,
+            uses_channel: false,
+            channel_lost: None,
             called_slow: false,
             recycle,
             not_before: born,
@@ -192,6 +200,11 @@ fn had_fit() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_fitting(fits: &bool) -> bool {
     *fits
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

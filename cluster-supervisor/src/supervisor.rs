@@ -130,9 +130,10 @@ impl<H: Host> Supervisor<H> {
             }
             Input::SaidReady { worker } => self.sign(now, worker, Ready::Message),
             Input::Notified { worker } => self.sign(now, worker, Ready::Notify),
-            Input::Unresponsive { worker } => self.unresponsive(worker),
+            Input::Unresponsive { worker } => self.unresponsive(now, worker),
             Input::Responsive { worker } => self.responsive(worker),
             Input::Leaving { worker, progress } => self.leaving(now, worker, progress),
+            Input::ChannelFailed { worker } => self.uses_channel(worker),
             Input::Disconnected { worker, meant } => self.disconnected(now, worker, meant),
             Input::Exited { worker, status, meant } => self.exited(now, worker, status, meant),
             Input::Usage { worker, memory, connections } => {
@@ -152,6 +153,7 @@ impl<H: Host> Supervisor<H> {
         if matches!(self.phase, Phase::Draining(at) if at <= now) {
             self.end(now, Outcome::AsAsked);
         }
+        self.replace_without_channel(now);
         self.notice_readiness(now);
         self.end_trials(now);
         self.recycle_the_old(now);
@@ -228,6 +230,11 @@ impl<H: Host> Supervisor<H> {
 
     /// When a worker's life wants the time.
     fn member_due(&self, worker: H::Worker, member: &Member) -> Option<Mono> {
+        let replaced = self.channel_due(worker, member);
+        replaced.into_iter().chain(self.stage_due(worker, member)).min()
+    }
+
+    fn stage_due(&self, worker: H::Worker, member: &Member) -> Option<Mono> {
         match member.stage {
             Stage::Leaving { due, .. } => self.leave_due(member).into_iter().chain([due]).min(),
             Stage::Starting => {

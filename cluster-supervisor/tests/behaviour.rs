@@ -181,10 +181,10 @@ impl World {
         self.said().into_iter().filter(|line| line.starts_with("fork")).collect()
     }
 
-    fn srandom(&self) -> Vec<u32> {
-        let mut srandom: Vec<_> = self.alive.values().copied().collect();
-        srandom.sort_unstable();
-        srandom
+    fn slots(&self) -> Vec<u32> {
+        let mut slots: Vec<_> = self.alive.values().copied().collect();
+        slots.sort_unstable();
+        slots
     }
 }
 
@@ -198,7 +198,7 @@ fn so_many_are_kept_and_each_has_its_slot() {
     // It was stable, so its successor comes at once.
     world.pass(Duration::ZERO);
     assert_eq!(world.forks(), ["fork 4 for 1"]);
-    assert_eq!(world.srandom(), [0, 1, 2]);
+    assert_eq!(world.slots(), [0, 1, 2]);
     let counts = world.supervisor.counts();
     assert_eq!((counts.deaths, counts.restarts, counts.boot_failures), (1, 1, 0));
     assert_eq!(world.supervisor.member(WorkerId(4)).unwrap().restarts, 1);
@@ -237,7 +237,7 @@ fn as_long_as_anybody_serves_nothing_is_given_up() {
     world.dies(2);
     for _ in 0..50 {
         world.pass(ms(20_000));
-        assert_eq!(world.srandom(), [0, 1]);
+        assert_eq!(world.slots(), [0, 1]);
         world.dies(world.last);
     }
     assert_eq!(world.over, None);
@@ -291,7 +291,7 @@ fn a_reload_replaces_one_after_the_other_successors_first() {
             "release",
         ]
     );
-    assert_eq!(world.srandom(), [0, 1]);
+    assert_eq!(world.slots(), [0, 1]);
     assert_eq!(world.supervisor.generation(), 1);
 }
 
@@ -300,9 +300,9 @@ fn the_next_slot_waits_until_the_predecessor_has_gone() {
     let mut world = World::new(plain(2));
     world.obedient = false;
     world.input(Input::Reload);
-    assert_eq!(world.srandom(), [0, 0, 1]);
+    assert_eq!(world.slots(), [0, 0, 1]);
     world.pass(ms(9999));
-    assert_eq!(world.srandom(), [0, 0, 1]);
+    assert_eq!(world.slots(), [0, 0, 1]);
     world.said();
     world.pass(ms(1));
     assert!(world.said().contains(&"SIGTERM 1".to_owned()));
@@ -313,11 +313,11 @@ fn the_next_slot_waits_until_the_predecessor_has_gone() {
 }
 
 #[test]
-fn several_srandom_change_hands_at_a_time_if_so_wanted() {
+fn several_slots_change_hands_at_a_time_if_so_wanted() {
     let mut world = World::new(changed!(plain(3), batch: 2));
     world.obedient = false;
     world.input(Input::Reload);
-    assert_eq!(world.srandom(), [0, 0, 1, 1, 2]);
+    assert_eq!(world.slots(), [0, 0, 1, 1, 2]);
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn a_successor_that_is_not_ready_in_time_leaves_the_old_one_where_it_is() {
         said.iter().any(|l| l.starts_with("ReloadAborted") && l.contains("NotReady")),
         "{said:?}"
     );
-    assert_eq!(world.srandom(), [0, 1]);
+    assert_eq!(world.slots(), [0, 1]);
     assert!(world.alive.contains_key(&WorkerId(1)) && world.alive.contains_key(&WorkerId(2)));
     assert_eq!(world.supervisor.counts().reloads_aborted, 1);
     // What is mended can be loaded.
@@ -356,7 +356,7 @@ fn a_successor_that_dies_aborts_and_the_old_one_may_die_meanwhile() {
     world.dies(2);
     assert_eq!(world.supervisor.counts().reloads_aborted, 1);
     world.pass(ms(500));
-    assert_eq!(world.srandom(), [0]);
+    assert_eq!(world.slots(), [0]);
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn the_old_one_dies_and_the_successor_takes_over() {
     world.dies(1);
     world.input(Input::Listening { worker: WorkerId(2) });
     assert_eq!(world.supervisor.counts().reloads, 1);
-    assert_eq!((world.srandom(), world.supervisor.state()), (vec![0], State::Running));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0], State::Running));
 }
 
 /// Successors must have been ready for a second.
@@ -387,10 +387,10 @@ fn an_old_worker_leaves_when_the_new_one_has_been_ready_for_long_enough() {
     let mut world = with_trial(1);
     world.input(Input::Reload);
     world.pass(ms(999));
-    assert_eq!((world.srandom(), world.supervisor.state()), (vec![0, 0], State::Reloading));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 0], State::Reloading));
     assert!(!world.supervisor.member(WorkerId(1)).unwrap().leaving);
     world.pass(ms(1));
-    assert_eq!((world.srandom(), world.supervisor.state()), (vec![0], State::Running));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0], State::Running));
     assert_eq!(world.supervisor.counts().reloads, 1);
     assert_eq!(world.supervisor.poll_timeout(), None);
 }
@@ -419,7 +419,7 @@ fn a_new_worker_that_dies_after_it_replaced_the_old_one_aborts_the_reload() {
     world.input(Input::Reload);
     world.pass(ms(1500));
     // Slot 0 has been replaced, and the successor of slot 1 is on trial: it has served, and is not killed.
-    assert_eq!(world.srandom(), [0, 1, 1, 2]);
+    assert_eq!(world.slots(), [0, 1, 1, 2]);
     world.said();
     world.dies(4);
     let said = world.said();
@@ -439,7 +439,7 @@ fn an_aborted_reload_keeps_a_replacement_that_is_the_only_one_of_its_slot() {
     let config = changed!(plain(2), min_ready_time: ms(1000), batch: 2);
     let mut world = World::new(config);
     world.input(Input::Reload);
-    assert_eq!(world.srandom(), [0, 0, 1, 1]);
+    assert_eq!(world.slots(), [0, 0, 1, 1]);
     world.dies(2);
     world.said();
     world.dies(3);
@@ -454,13 +454,13 @@ fn an_aborted_reload_keeps_a_replacement_that_is_the_only_one_of_its_slot() {
 fn a_replacement_of_an_earlier_reload_that_dies_does_not_abort_the_next_one() {
     let mut world = with_trial(2);
     world.input(Input::Reload);
-    assert_eq!(world.srandom(), [0, 0, 1]);
+    assert_eq!(world.slots(), [0, 0, 1]);
     world.input(Input::Reload);
     world.dies(3);
     world.pass(ms(60_000));
     let counts = world.supervisor.counts();
     assert_eq!((counts.reloads, counts.reloads_aborted), (1, 0));
-    assert_eq!((world.srandom(), world.supervisor.state()), (vec![0, 1], State::Running));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Running));
     for worker in world.alive.keys() {
         assert_eq!(world.supervisor.member(*worker).unwrap().generation, 2);
     }
@@ -491,7 +491,7 @@ fn what_was_asked_for_does_not_abort_a_reload() {
     world.dies(3);
     world.pass(ms(60_000));
     assert_eq!(aborted(&mut world), [""; 0]);
-    assert_eq!((world.srandom(), world.supervisor.counts().reloads), (vec![0, 1, 2], 1));
+    assert_eq!((world.slots(), world.supervisor.counts().reloads), (vec![0, 1, 2], 1));
     for worker in world.alive.keys() {
         assert_eq!(world.supervisor.member(*worker).unwrap().generation, 1);
     }
@@ -529,7 +529,7 @@ fn a_vacant_slot_whose_new_worker_is_not_ready_in_time_ends_the_reload() {
     world.pass(ms(60_000));
     let said = aborted(&mut world);
     assert!(said[0].contains("NotReady") && said[0].contains("kept: 0"), "{said:?}");
-    assert_eq!(world.srandom(), [0], "it is waited for all the same");
+    assert_eq!(world.slots(), [0], "it is waited for all the same");
 }
 
 #[test]
@@ -539,11 +539,190 @@ fn the_old_one_dies_while_the_new_one_is_on_trial() {
     world.pass(ms(300));
     world.dies(1);
     // The new one takes over, and none is forked beside it, but the reload is not done.
-    assert_eq!((world.srandom(), world.last), (vec![0], 2));
+    assert_eq!((world.slots(), world.last), (vec![0], 2));
     assert_eq!(world.supervisor.state(), State::Reloading);
     world.pass(ms(700));
     assert_eq!((world.supervisor.state(), world.last), (State::Running, 2));
     assert_eq!(world.supervisor.counts().reloads, 1);
+}
+
+#[test]
+fn a_replacement_that_stops_answering_within_its_trial_replaces_nothing() {
+    for workers in [1, 3] {
+        let mut world = with_trial(workers);
+        world.input(Input::Reload);
+        world.pass(ms(300));
+        world.input(Input::Unresponsive { worker: WorkerId(workers + 1) });
+        let reason = "reason: Unresponsive, was_ready: true, replaced: 0";
+        let said = aborted(&mut world);
+        assert!(said[0].contains(&format!("{reason}, kept: {workers}")), "{said:?}");
+        world.pass(ms(60_000));
+        assert!(world.alive.keys().eq(&(1..=workers).map(WorkerId).collect::<Vec<_>>()));
+        let counts = world.supervisor.counts();
+        assert_eq!((counts.reloads, counts.reloads_aborted), (0, 1));
+    }
+}
+
+#[test]
+fn a_replacement_that_does_not_answer_when_it_becomes_ready_replaces_nothing() {
+    let config = changed!(plain(1), ready: Ready::Alive(ms(1000)));
+    let mut world = World::new(config);
+    world.pass(ms(60_000));
+    world.input(Input::Reload);
+    world.input(Input::Online { worker: WorkerId(2) });
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world), [""; 0], "it may have much to do at its start");
+    world.pass(ms(1000));
+    assert_eq!(aborted(&mut world).len(), 1);
+    assert!(world.alive.keys().eq(&[WorkerId(1)]));
+}
+
+#[test]
+fn a_new_worker_that_stops_answering_after_it_replaced_the_old_one_aborts_the_reload() {
+    let mut world = with_trial(3);
+    world.input(Input::Reload);
+    world.pass(ms(1500));
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world), [""; 0], "it is an old one");
+    world.input(Input::Unresponsive { worker: WorkerId(4) });
+    let said = aborted(&mut world);
+    assert!(said[0].contains("slot: 0, reason: Unresponsive"), "{said:?}");
+    assert!(said[0].contains("replaced: 1, kept: 2"), "{said:?}");
+    assert!(world.alive.contains_key(&WorkerId(4)), "no old one is left to take its place");
+}
+
+/// Its predecessor would be no better.
+#[test]
+fn a_silent_replacement_whose_predecessor_is_not_ready_takes_over_but_aborts_the_reload() {
+    let config = changed!(plain(1), min_ready_time: ms(1000));
+    let mut world = World::with(config, false);
+    world.input(Input::Reload);
+    world.input(Input::Listening { worker: WorkerId(2) });
+    world.input(Input::Unresponsive { worker: WorkerId(2) });
+    assert_eq!(aborted(&mut world).len(), 1);
+    world.pass(ms(60_000));
+    assert!(world.alive.keys().eq(&[WorkerId(2)]));
+}
+
+#[test]
+fn a_recycled_worker_stays_if_its_successor_stops_answering_or_loses_its_channel() {
+    let recycle = changed!(Recycle::default(), connections: Some(10), jitter: 0);
+    for lost in [false, true] {
+        let mut world = World::new(changed!(plain(1), recycle: recycle, min_ready_time: ms(1000)));
+        world.input(Input::Usage { worker: WorkerId(1), memory: None, connections: 10 });
+        world.pass(ms(300));
+        let worker = WorkerId(2);
+        world.input(match lost {
+            true => Input::Disconnected { worker, meant: false },
+            false => Input::Unresponsive { worker },
+        });
+        world.pass(ms(1000));
+        assert!(world.said().iter().any(|line| line.starts_with("NotRecycled")));
+        world.pass(ms(10_000));
+        assert!(world.alive.keys().eq(&[WorkerId(1)]), "{lost}");
+    }
+}
+
+#[test]
+fn a_replacement_that_loses_its_channel_replaces_nothing_though_its_process_lives() {
+    // At the end of its trial its channel has been lost for less than the time that it has to end.
+    for lost_after in [0, 300, 999] {
+        let mut world = with_trial(2);
+        world.input(Input::Reload);
+        world.pass(ms(lost_after));
+        world.input(Input::ChannelFailed { worker: WorkerId(3) });
+        world.input(Input::Disconnected { worker: WorkerId(3), meant: false });
+        world.pass(ms(999));
+        assert_eq!(aborted(&mut world), [""; 0]);
+        world.pass(ms(1));
+        let said = world.said();
+        let reason = "reason: ChannelClosed, was_ready: true, replaced: 0, kept: 2";
+        assert!(said.iter().any(|line| line.contains(reason)), "{said:?}");
+        world.pass(ms(9999));
+        assert!(world.alive.contains_key(&WorkerId(3)), "it has time to end by itself");
+        world.pass(ms(1));
+        assert!(world.alive.keys().eq(&[WorkerId(1), WorkerId(2)]));
+    }
+}
+
+#[test]
+fn a_worker_that_loses_its_channel_is_replaced_unless_it_never_used_it() {
+    let mut world = World::new(plain(1));
+    world.pass(ms(60_000));
+    world.input(Input::Disconnected { worker: WorkerId(1), meant: false });
+    world.pass(ms(999));
+    assert_eq!(world.last, 1);
+    world.pass(ms(1));
+    assert_eq!((world.slots(), world.last), (vec![0, 0], 2));
+    world.pass(ms(10_000));
+    assert_eq!((world.slots(), world.supervisor.counts().deaths), (vec![0], 1));
+    assert!(world.alive.contains_key(&WorkerId(2)));
+
+    // The channel of one that dies closes before.
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
+    world.dies(2);
+    world.pass(ms(60_000));
+    assert_eq!((world.last, world.supervisor.counts().deaths), (3, 2));
+
+    // A program without cluster support.
+    let config = changed!(plain(1), ready: Ready::Alive(ms(1000)), min_ready_time: ms(1000));
+    let mut world = World::with(config, false);
+    world.pass(ms(1000));
+    world.input(Input::Disconnected { worker: WorkerId(1), meant: false });
+    world.input(Input::Reload);
+    world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
+    world.pass(ms(60_000));
+    assert_eq!((world.slots(), world.supervisor.counts().reloads), (vec![0], 1));
+}
+
+#[test]
+fn a_recycled_slot_that_becomes_vacant_during_a_reload_is_watched() {
+    let recycle = changed!(Recycle::default(), connections: Some(10), jitter: 0);
+    for is_late in [false, true] {
+        let config = changed!(plain(1), recycle: recycle, min_ready_time: ms(1000));
+        let mut world = World::new(config);
+        world.pass(ms(60_000));
+        world.well = false;
+        world.input(Input::Usage { worker: WorkerId(1), memory: None, connections: 10 });
+        world.input(Input::Reload);
+        // The old worker dies, and its replacement, which is not the reload's, fails.
+        world.dies(1);
+        match is_late {
+            true => world.pass(ms(30_000)),
+            false => world.dies(2),
+        }
+        assert_eq!(world.supervisor.state(), State::Reloading);
+        assert_eq!(world.supervisor.counts().reloads_aborted, 0);
+        world.well = true;
+        world.pass(ms(500));
+        assert_eq!((world.supervisor.state(), world.last), (State::Reloading, 3));
+        world.dies(3);
+        let counts = world.supervisor.counts();
+        assert_eq!((counts.reloads, counts.reloads_aborted), (0, 1));
+    }
+}
+
+#[test]
+fn slots_that_are_added_during_a_reload_are_watched() {
+    for is_good in [false, true] {
+        let mut world = with_trial(1);
+        world.input(Input::Reload);
+        world.well = false;
+        world.input(Input::Scale { workers: 2 });
+        world.pass(ms(2000));
+        // Slot 0 has its new worker, and that of slot 1 is not ready.
+        assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Reloading));
+        world.input(Input::Listening { worker: WorkerId(3) });
+        world.pass(ms(999));
+        assert_eq!(world.supervisor.state(), State::Reloading);
+        match is_good {
+            true => world.pass(ms(1)),
+            false => world.dies(3),
+        }
+        let counts = world.supervisor.counts();
+        assert_eq!(counts.reloads, u64::from(is_good));
+        assert_eq!(counts.reloads_aborted, u64::from(!is_good));
+    }
 }
 
 #[test]
@@ -577,11 +756,11 @@ fn scaling_adds_and_takes_away_and_a_reload_keeps_it() {
     let mut world = World::new(plain(1));
     world.input(Input::Scale { workers: 3 });
     world.pass(Duration::ZERO);
-    assert_eq!(world.srandom(), [0, 1, 2]);
+    assert_eq!(world.slots(), [0, 1, 2]);
     world.input(Input::Reload);
-    assert_eq!(world.srandom(), [0, 1, 2]);
+    assert_eq!(world.slots(), [0, 1, 2]);
     world.input(Input::Scale { workers: 0 });
-    assert_eq!((world.srandom(), world.supervisor.wanted()), (vec![0], 1));
+    assert_eq!((world.slots(), world.supervisor.wanted()), (vec![0], 1));
 }
 
 #[test]
@@ -595,19 +774,19 @@ fn a_worker_that_disconnects_is_replaced_as_soon_as_its_channel_closes() {
     world.pass(Duration::ZERO);
     // Its process is still there.
     assert_eq!(world.forks(), ["fork 3 for 0"]);
-    assert_eq!((world.srandom(), world.supervisor.wanted()), (vec![0, 0, 1], 2));
+    assert_eq!((world.slots(), world.supervisor.wanted()), (vec![0, 0, 1], 2));
     assert!(world.supervisor.member(worker).unwrap().leaving);
     world.pass(ms(10_000));
     assert!(world.said().contains(&"SIGTERM 1".to_owned()), "it does not stay for ever");
     world.exit(worker, ExitStatus::Signal(Signal::TERM), true);
     world.obey();
-    assert_eq!((world.srandom(), world.supervisor.state()), (vec![0, 1], State::Running));
+    assert_eq!((world.slots(), world.supervisor.state()), (vec![0, 1], State::Running));
     let counts = world.supervisor.counts();
     assert_eq!((counts.deaths, counts.restarts), (0, 1));
     // An accident is none of that: it is seen when the process ends.
     world.input(Input::Disconnected { worker: WorkerId(2), meant: false });
     world.pass(ms(60_000));
-    assert_eq!(world.srandom(), [0, 1]);
+    assert_eq!(world.slots(), [0, 1]);
 }
 
 #[test]
@@ -630,7 +809,7 @@ fn workers_that_disconnect_at_once_are_replaced_with_growing_pauses() {
     for (pause, about) in pauses.iter().zip([100, 200, 400]) {
         assert!((about * 3 / 4..=about * 5 / 4).contains(pause), "{pauses:?}");
     }
-    assert_eq!((world.srandom(), world.over), (vec![0], None));
+    assert_eq!((world.slots(), world.over), (vec![0], None));
 }
 
 #[test]
@@ -653,7 +832,7 @@ fn if_so_wanted_a_worker_that_disconnects_is_not_replaced() {
     world.exit(WorkerId(1), ExitStatus::Code(0), true);
     world.obey();
     world.pass(ms(60_000));
-    assert_eq!((world.srandom(), world.over), (vec![1], None));
+    assert_eq!((world.slots(), world.over), (vec![1], None));
     world.exit(WorkerId(2), ExitStatus::Code(0), true);
     world.obey();
     assert_eq!(world.over, Some(Outcome::NobodyLeft));
@@ -809,7 +988,7 @@ fn a_worker_that_somebody_else_forks_is_kept_too() {
     world.pass(ms(6000));
     world.dies(50);
     world.pass(Duration::ZERO);
-    assert_eq!(world.srandom(), [0, 1]);
+    assert_eq!(world.slots(), [0, 1]);
 }
 
 #[test]
@@ -935,7 +1114,7 @@ fn one_that_cannot_be_recycled_is_left_alone_for_a_while() {
     assert_eq!(world.last, 2);
     world.dies(2);
     world.input(large.clone());
-    assert_eq!((world.last, world.srandom()), (2, vec![0]));
+    assert_eq!((world.last, world.slots()), (2, vec![0]));
     world.pass(ms(10_000));
     world.input(large);
     assert_eq!(world.last, 3);
@@ -947,12 +1126,12 @@ fn the_silent_are_replaced_if_so_wanted_unless_they_speak_again() {
     let mut world = World::new(config);
     world.obedient = false;
     world.input(Input::Unresponsive { worker: WorkerId(1) });
-    assert_eq!(world.srandom(), [0, 0, 1]);
+    assert_eq!(world.slots(), [0, 0, 1]);
     world.input(Input::Unresponsive { worker: WorkerId(2) });
     world.input(Input::Responsive { worker: WorkerId(2) });
     // It has no ten seconds of grace, as it does not answer, but time to run its handler.
     world.pass(ms(10_000));
-    assert_eq!(world.srandom(), [0, 1]);
+    assert_eq!(world.slots(), [0, 1]);
     assert!(world.alive.contains_key(&WorkerId(2)));
 
     let mut world = World::new(plain(1));
@@ -984,7 +1163,7 @@ fn one_that_is_never_ready_is_waited_for_and_named_once() {
     let mut world = World::new(changed!(plain(1), ready: Ready::Message));
     world.pass(ms(600_000));
     let slow = world.said().iter().filter(|line| line.starts_with("Slow")).count();
-    assert_eq!((slow, world.srandom()), (1, vec![0]));
+    assert_eq!((slow, world.slots()), (1, vec![0]));
 }
 
 #[test]
@@ -1190,7 +1369,13 @@ fn happens(world: &mut World, random: &mut Random) {
     let started = u32::try_from(draw(u64::from(requests) + 1)).unwrap();
     world.work = work_of(requests, started, requests);
     match (draw(13), some) {
-        (12, Some(worker)) => world.input(Input::Disconnected { worker, meant: draw(3) > 0 }),
+        (12, Some(worker)) => {
+            let meant = draw(3) > 0;
+            if !meant && draw(2) == 0 {
+                world.input(Input::ChannelFailed { worker });
+            }
+            world.input(Input::Disconnected { worker, meant });
+        }
         (9, Some(worker)) => world.works(worker.0, requests, started),
         (10, Some(worker)) => world.progresses(worker.0, LeaveProgress::OutOfRotation),
         (11, Some(worker)) => world.progresses(worker.0, LeaveProgress::ServersClosed),
@@ -1263,11 +1448,11 @@ fn in_any_order_all_is_well_in_the_end() {
         let wanted: Vec<_> = (0..world.supervisor.wanted()).collect();
         // Some may have grown old all the same, one after the other, and have a successor on trial.
         for _ in 0..10 {
-            if world.srandom() != wanted {
+            if world.slots() != wanted {
                 world.pass(ms(700));
             }
         }
-        assert_eq!(world.srandom(), wanted, "seed {seed}: {:?}", world.supervisor);
+        assert_eq!(world.slots(), wanted, "seed {seed}: {:?}", world.supervisor);
         assert_eq!(world.supervisor.state(), State::Running, "seed {seed}: {:?}", world.supervisor);
         world.input(Input::End);
         world.pass(ms(20_000));

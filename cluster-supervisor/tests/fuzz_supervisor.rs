@@ -30,5 +30,5 @@ fn a_supervisor_keeps_its_promises_whatever_happens() {
     });
     let all = (forked, ready, killed, reloaded, aborted, gave_up);
     assert!(forked > 3_000 && ready > 1_000 && killed > 500, "{all:?}");
-    assert!(reloaded > 30 && aborted > 30 && gave_up > 30, "{all:?}");
+    assert!(reloaded > 15 && aborted > 30 && gave_up > 30, "{all:?}");
 }

@@ -6,6 +6,8 @@
 
 mod ended;
 
+use std::collections::BTreeSet;
+
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use signal_hook::consts::{SIGCONT, SIGQUIT, SIGUSR1, SIGWINCH};
 
@@ -30,36 +32,70 @@ pub(crate) const FORWARDED: [Signal; 4] = [
     Signal::from_number(SIGCONT),
 ];
 
+/// So many children are waited for at once, and so many are looked at behind a worker that has ended: the
+/// primary has more to do.
+const WAITED_FOR: usize = 64;
+const EXAMINED: usize = if cfg!(test) { 40 } else { 1024 };
+
 /// That orphans come to this process.
 #[derive(Debug)]
-pub(crate) struct Init(());
+pub(crate) struct Init {
+    /// The last child that was examined; there are more.
+    examined: u32,
+}
+
+/// What [`Init::reap`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// Children that it waited for.
+    pub(crate) count: usize,
+    /// There may be more: it is to be called again.
+    pub(crate) more: bool,
+}
 
 impl Init {
     /// If it is so.
     pub(crate) fn new() -> Option<Self> {
-        (std::process::id() == 1 || is_subreaper()).then_some(Self(()))
+        (std::process::id() == 1 || is_subreaper()).then_some(Self { examined: 0 })
     }
 
-    /// Waits for all that have ended and are no workers, without waiting for any to end; how many
-    /// they were.
+    /// Waits for children that have ended and are no workers, up to a limit, without waiting for any to
+    /// end.
     ///
     /// It is to be called when `SIGCHLD` came, and once the primary has taken notice of its workers'
     /// ends: where the system does not list a process's children, a worker that has ended stands
     /// before who ended after it.
-    pub(crate) fn reap(&self, is_worker: impl Fn(u32) -> bool) -> usize {
+    pub(crate) fn reap(&mut self, is_worker: impl Fn(u32) -> bool) -> Reaped {
         let mut count = 0;
-        while let Some(child) = ended::any() {
-            if is_worker(child) {
-                let others = ended::children().filter(|child| !is_worker(*child));
-                return count + others.filter(|child| wait_for(*child)).count();
+        while count < WAITED_FOR {
+            match ended::any() {
+                Some(child) if is_worker(child) => return self.reap_behind(count, is_worker),
+                Some(child) if wait_for(child) => count += 1,
+                // A thread has waited for it meanwhile; there may be more behind it.
+                Some(_) => return Reaped { count, more: true },
+                None => return Reaped { count, more: false },
             }
-            if !wait_for(child) {
-                // Somebody else has waited for it; there may be more behind it at the next call.
-                return count;
-            }
-            count += 1;
         }
-        count
+        Reaped { count, more: true }
+    }
+
+    /// The same where a worker that has ended is always the first one found.
+    fn reap_behind(&mut self, mut count: usize, is_worker: impl Fn(u32) -> bool) -> Reaped {
+        let children: BTreeSet<_> = ended::children().filter(|child| !is_worker(*child)).collect();
+        let mut more = false;
+        let first = std::mem::take(&mut self.examined);
+        for (examined, child) in children.range(first + 1..).copied().enumerate() {
+            if examined == EXAMINED || count >= WAITED_FOR {
+                more = true;
+                break;
+            }
+            count += usize::from(wait_for(child));
+            self.examined = child;
+        }
+        if !more {
+            self.examined = 0;
+        }
+        Reaped { count, more }
     }
 }
 

@@ -103,6 +103,8 @@ pub(crate) struct Runner {
     http: Option<(HttpServer, WatchId)>,
     manager: Manager,
     init: Option<Init>,
+    /// Orphans may have ended that have not been waited for.
+    more_orphans: bool,
     upgrades: Upgrades,
     reloads: Reloads,
     warnings: Warnings,
@@ -161,6 +163,7 @@ impl Runner {
             http,
             manager,
             init: Init::new(),
+            more_orphans: false,
             upgrades: watched.upgrades,
             reloads: Reloads::default(),
             warnings: Warnings::default(),
@@ -203,6 +206,9 @@ impl Runner {
             for asked in self.signals.asked(self.cluster.primary_mut()) {
                 self.asked(asked);
             }
+            if self.more_orphans {
+                self.reap();
+            }
             self.hear_workers();
             self.update_manager();
             let warning = self.warn();
@@ -218,7 +224,7 @@ impl Runner {
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.manager.poll_timeout(self.cluster.now());
-            let more = self.notifications.more.then_some(Duration::ZERO);
+            let more = (self.notifications.more || self.more_orphans).then_some(Duration::ZERO);
             let due = [control, manager, self.trial_timeout(), warning, more];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }
@@ -349,14 +355,15 @@ impl Runner {
         kept.is_none_or(|kept| kept.options.listening.listen.is_empty())
     }
 
-    /// Waits for strangers that have ended, where nobody else does.
-    fn reap(&self) {
-        let Some(init) = &self.init else { return };
+    /// Waits for orphans that have ended, up to a limit, if they come to this process.
+    fn reap(&mut self) {
+        let trial = self.trial_pid();
+        let Some(init) = &mut self.init else { return };
         let primary = self.cluster.primary();
         let states = primary.all_workers().into_iter().filter_map(|id| primary.worker_state(id));
         let workers: BTreeSet<_> = states.map(|state| state.pid).collect();
-        let trial = self.trial_pid();
-        init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
+        let reaped = init.reap(|pid| workers.contains(&pid) || Some(pid) == trial);
+        self.more_orphans = reaped.more;
     }
 
     /// Says that a worker was stopped: it looks like one that hangs.

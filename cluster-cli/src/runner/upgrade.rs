@@ -25,7 +25,8 @@ use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
 use crate::systemd::reader::NotifyReader;
 use crate::upgrade::{
-    self, Candidate, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Trial, Verdict,
+    self, Candidate, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Progress, Trial,
+    Verdict,
 };
 
 /// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
@@ -60,26 +61,37 @@ impl Runner {
         }
     }
 
+    /// Begins to open the program; what follows is done by [`watch_trial`](Self::watch_trial).
     fn try_program(&mut self) -> io::Result<()> {
+        self.may_upgrade()?;
+        let trial = Trial::open(&self.upgrades.program.path, self.cluster.now())?;
+        self.keep_trial(trial)
+    }
+
+    fn may_upgrade(&self) -> io::Result<()> {
         let no = |what: &str| Err(io::Error::other(what));
         match self.cluster.supervisor().state() {
-            State::Running | State::Starting => {}
-            State::Reloading => return no("a reload is under way; try again when it is over"),
-            _ => return no("the cluster is ending"),
+            State::Running | State::Starting => Ok(()),
+            State::Reloading => no("a reload is under way; try again when it is over"),
+            _ => no("the cluster is ending"),
         }
-        self.take_all();
-        let path = self.upgrades.program.path.clone();
-        let program = Candidate::open(&path).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot execute {}: {error}", path.display()))
-        })?;
-        let program = Rc::new(program);
-        let (handed, _kept) = self.handed(None, &program)?;
-        let paused = self.cluster.primary().pause_closing();
-        let trial = Trial::begin(&path, program, &handed, self.cluster.now())?;
-        drop(paused);
+    }
+
+    fn keep_trial(&mut self, trial: Trial) -> io::Result<()> {
         let watch = self.cluster.primary_mut().watch(trial.as_raw_fd())?;
         self.upgrades.trial = Some((trial, watch));
         Ok(())
+    }
+
+    /// Starts the program, which has been opened, with a copy of the state.
+    fn start_trial(&mut self, mut trial: Trial, program: Candidate) -> io::Result<()> {
+        self.may_upgrade()?;
+        self.take_all();
+        let program = Rc::new(program);
+        let (handed, _kept) = self.handed(None, &program)?;
+        let paused = self.cluster.primary().pause_closing();
+        trial.start(program, &handed, paused)?;
+        self.keep_trial(trial)
     }
 
     /// When the trial wants the time.
@@ -89,9 +101,9 @@ impl Runner {
         Some(trial.poll_timeout(now).saturating_sub(now))
     }
 
-    /// The process of the trial: somebody waits for it already.
+    /// The process of the trial, which the trial waits for.
     pub(super) fn trial_pid(&self) -> Option<u32> {
-        self.upgrades.trial.as_ref().map(|(trial, _)| trial.pid())
+        self.upgrades.trial.as_ref().and_then(|(trial, _)| trial.pid())
     }
 
     /// Looks how the trial goes.
@@ -99,16 +111,31 @@ impl Runner {
         let now = self.cluster.now();
         let Some((trial, watch)) = &mut self.upgrades.trial else { return };
         self.cluster.primary_mut().take_ready(*watch);
-        let Some(verdict) = trial.poll(now) else { return };
-        self.cluster.primary_mut().unwatch(*watch);
-        let program = trial.program();
-        self.upgrades.trial = None;
-        match verdict {
-            Verdict::Good => {
-                let error = self.hand_over(&program);
-                self.not_upgraded(&error.to_string());
+        let watched = trial.as_raw_fd();
+        let progress = trial.poll(now);
+        if let Progress::Pending = progress
+            && trial.as_raw_fd() == watched
+        {
+            return;
+        }
+        let Some((trial, watch)) = self.upgrades.trial.take() else { return };
+        self.cluster.primary_mut().unwatch(watch);
+        let outcome = match progress {
+            Progress::Pending => self.keep_trial(trial),
+            Progress::Opened(program) => self.start_trial(trial, program),
+            Progress::Over(verdict) => {
+                drop(trial);
+                match verdict {
+                    Verdict::Good(program) => Err(self.hand_over(&program)),
+                    Verdict::Bad(why) => {
+                        Err(io::Error::other(format!("the new program is no good: {why}")))
+                    }
+                    Verdict::NotExecuted(why) => Err(io::Error::other(why)),
+                }
             }
-            Verdict::Bad(why) => self.not_upgraded(&format!("the new program is no good: {why}")),
+        };
+        if let Err(error) = outcome {
+            self.not_upgraded(&error.to_string());
         }
     }
 

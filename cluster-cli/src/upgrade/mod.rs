@@ -18,8 +18,10 @@
 //! them; the originals are closed only when everything stands. Until then it can go back.
 
 mod candidate;
+mod child;
 mod execute;
 mod handed;
+mod opening;
 mod trial;
 
 pub(crate) use candidate::Candidate;
@@ -27,7 +29,7 @@ pub(crate) use execute::{
     Program, give_back, hand_over, hold_signals, release_signals, restore_name,
 };
 pub(crate) use handed::{FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited};
-pub(crate) use trial::{Trial, Verdict, on_trial};
+pub(crate) use trial::{Progress, Trial, Verdict, on_trial};
 
 /// What one image says to the next, or to one on trial, in its environment. It is nobody else's.
 pub(crate) const VARIABLES: [&str; 3] = [handed::STATE, handed::FAILED, trial::TRIAL];

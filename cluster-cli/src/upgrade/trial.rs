@@ -1,23 +1,25 @@
 //! The new program is run as a child first, which reads a copy of the state and says whether it could
 //! go on with it.
+//!
+//! The primary serves meanwhile, and waits for nothing: the file is opened in a thread, the exec is observed
+//! through a pipe, and so is what the child says. All of it has one deadline.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cluster_primary::Mono;
-use rustix::io::FdFlags;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use cluster_primary::{Mono, PausedClosing};
+use rustix::io::Errno;
 
-use super::candidate::{self, Candidate, Texts};
+use super::candidate::Candidate;
+use super::child::{self, Exec, Started, TrialChild};
 use super::handed::Handed;
+use super::opening::Opening;
 
 /// Says to a process that it is on trial, the state on its standard input; the value is the process that
 /// wants to know. (Earlier versions said 1.)
@@ -39,92 +41,160 @@ const MOST: usize = 16 << 10;
 /// A trial that is under way.
 #[derive(Debug)]
 pub(crate) struct Trial {
-    child: Child,
+    path: PathBuf,
+    deadline: Mono,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Opening(Opening),
+    Running(Running),
+}
+
+/// The child is there.
+#[derive(Debug)]
+struct Running {
+    child: TrialChild,
     program: Rc<Candidate>,
+    /// Closes at the exec. It stays open here, as it is watched.
+    report: OwnedFd,
+    executed: bool,
+    /// Until the exec the child has copies of descriptors that workers made.
+    paused: Option<PausedClosing>,
     output: File,
     said: Vec<u8>,
     /// There may be more to read.
     more: bool,
     over: bool,
-    deadline: Mono,
+}
+
+/// How far a trial is.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It goes on. What [`AsRawFd`] names may have changed.
+    Pending,
+    /// The program can be [started](Trial::start).
+    Opened(Candidate),
+    /// It is over.
+    Over(Verdict),
 }
 
 /// What came of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Verdict {
-    /// It can go on.
-    Good,
+    /// The program can go on.
+    Good(Rc<Candidate>),
     /// It cannot, or is no such program: why.
     Bad(String),
+    /// It was not executed: why.
+    NotExecuted(String),
 }
 
 impl Trial {
+    /// Opens the program, which may take a while.
+    ///
     /// # Errors
-    /// If the program cannot be executed at all.
-    pub(crate) fn begin(
-        path: &Path,
+    /// If that cannot be done without waiting for it.
+    pub(crate) fn open(path: &Path, now: Mono) -> io::Result<Self> {
+        let stage = Stage::Opening(Opening::begin(path.to_owned())?);
+        Ok(Self { path: path.to_owned(), deadline: now + PATIENCE, stage })
+    }
+
+    /// Starts the program that has been [opened](Progress::Opened).
+    ///
+    /// # Errors
+    /// If there can be no process.
+    pub(crate) fn start(
+        &mut self,
         program: Rc<Candidate>,
         handed: &Handed,
-        now: Mono,
-    ) -> io::Result<Self> {
-        let state = handed.write()?;
-        let (output, theirs) = io::pipe()?;
-        // What is executed is the open file; the path is never looked at.
-        let mut command = Command::new(path);
-        command
-            .stdin(Stdio::from(state))
-            .stdout(theirs.try_clone()?)
-            .stderr(theirs)
-            // What it starts and leaves behind is found by this.
-            .process_group(0);
-        execute_in(&mut command, &program, handed.descriptors().collect())?;
-        let child = command.spawn().map_err(|error| {
-            let what = match error.raw_os_error() {
-                Some(libc::ENOEXEC) => "it is no program for this system".into(),
-                _ => error.to_string(),
-            };
-            io::Error::new(error.kind(), format!("cannot execute {}: {what}", path.display()))
-        })?;
-        let output = File::from(OwnedFd::from(output));
-        rustix::io::ioctl_fionbio(&output, true)?;
-        Ok(Self {
+        paused: PausedClosing,
+    ) -> io::Result<()> {
+        let Started { child, output, report } = child::start(&program, handed)?;
+        self.stage = Stage::Running(Running {
             child,
             program,
+            report,
+            executed: false,
+            paused: Some(paused),
             output,
             said: Vec::new(),
             more: false,
             over: false,
-            deadline: now + PATIENCE,
-        })
+        });
+        Ok(())
     }
 
-    /// What is tried.
-    pub(crate) fn program(&self) -> Rc<Candidate> {
-        Rc::clone(&self.program)
-    }
-
-    /// Ends what the trial has started, if it has left anything; whether it has.
-    fn has_left_processes(&self) -> bool {
-        // A number stays a group's as long as there is a member.
-        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        group.is_some_and(|group| {
-            test_kill_process_group(group).is_ok()
-                && kill_process_group(group, Signal::KILL).is_ok()
-        })
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Its process, if there is one.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match &self.stage {
+            Stage::Opening(_) => None,
+            Stage::Running(running) => Some(running.child.pid()),
+        }
     }
 
     /// When [`poll`](Self::poll) is wanted, beside when its descriptor is readable.
     pub(crate) fn poll_timeout(&self, now: Mono) -> Mono {
-        match (self.over, self.more) {
-            (true, _) => now + LOOK,
-            (false, true) => now,
-            (false, false) => self.deadline,
+        match &self.stage {
+            Stage::Running(Running { executed: true, over: true, .. }) => now + LOOK,
+            Stage::Running(Running { executed: true, more: true, .. }) => now,
+            _ => self.deadline,
         }
+    }
+
+    /// Looks how far it is.
+    pub(crate) fn poll(&mut self, now: Mono) -> Progress {
+        let (path, is_late) = (self.path.display(), now >= self.deadline);
+        match &mut self.stage {
+            Stage::Opening(opening) => match opening.poll() {
+                Some(Ok(program)) => Progress::Opened(program),
+                Some(Err(error)) => {
+                    let what = format!("cannot execute {path}: {error}");
+                    Progress::Over(Verdict::NotExecuted(what))
+                }
+                None if is_late => Progress::Over(Verdict::NotExecuted(format!(
+                    "cannot open {path}: its file system has not answered within {PATIENCE:?}"
+                ))),
+                None => Progress::Pending,
+            },
+            Stage::Running(running) => match running.await_exec() {
+                Exec::Failed(errno) => {
+                    let what = match errno {
+                        Errno::NOEXEC => "it is no program for this system".into(),
+                        errno => io::Error::from(errno).to_string(),
+                    };
+                    let what = format!("cannot execute {path}: {what}");
+                    Progress::Over(Verdict::NotExecuted(what))
+                }
+                Exec::NotYet if is_late => Progress::Over(Verdict::NotExecuted(format!(
+                    "{path} was not executed within {PATIENCE:?}: either a file system does not answer, or \
+                     a process stops it"
+                ))),
+                Exec::NotYet => Progress::Pending,
+                Exec::Done => match running.poll() {
+                    Some(verdict) => Progress::Over(verdict),
+                    None if is_late => Progress::Over(Verdict::Bad(format!(
+                        "it has not said within {PATIENCE:?} whether it can go on"
+                    ))),
+                    None => Progress::Pending,
+                },
+            },
+        }
+    }
+}
+
+impl Running {
+    fn await_exec(&mut self) -> Exec {
+        if self.executed {
+            return Exec::Done;
+        }
+        let exec = child::read_report(&self.report);
+        if let Exec::Done = exec {
+            self.executed = true;
+            self.paused = None;
+        }
+        exec
     }
 
     /// Takes what it has said, up to a limit.
@@ -150,79 +220,45 @@ impl Trial {
     }
 
     /// What came of it, if it is over.
-    pub(crate) fn poll(&mut self, now: Mono) -> Option<Verdict> {
+    fn poll(&mut self) -> Option<Verdict> {
         self.listen();
-        match self.child.try_wait() {
-            Ok(Some(status)) => {
+        let finished = match self.child.has_ended() {
+            Ok(false) => return None,
+            Ok(true) => {
                 // It may have said it, and left, since we listened.
                 self.listen();
-                let said = String::from_utf8_lossy(&self.said);
-                if self.has_left_processes() {
-                    let what = "it left processes behind when its trial was over";
-                    return Some(Verdict::Bad(what.into()));
-                }
-                if status.success() && said.lines().any(|line| line == GOOD) {
-                    return Some(Verdict::Good);
-                }
-                let said = said.lines().find(|line| !line.is_empty()).unwrap_or("it said nothing");
-                let stranger = match status.success() {
-                    true => ": is it cluster at all?",
-                    false => "",
-                };
-                Some(Verdict::Bad(format!("{said} ({status}){stranger}")))
+                self.child.finish()
             }
-            Ok(None) if now < self.deadline => None,
-            Ok(None) => Some(Verdict::Bad(format!(
-                "it has not said within {PATIENCE:?} whether it can go on"
-            ))),
-            Err(error) => Some(Verdict::Bad(format!("its process is lost: {error}"))),
+            Err(error) => Err(error),
+        };
+        let (status, has_left_processes) = match finished {
+            Ok(finished) => finished,
+            Err(error) => return Some(Verdict::Bad(format!("its process is lost: {error}"))),
+        };
+        if has_left_processes {
+            let what = "it left processes behind when its trial was over";
+            return Some(Verdict::Bad(what.into()));
         }
+        let said = String::from_utf8_lossy(&self.said);
+        if status.success() && said.lines().any(|line| line == GOOD) {
+            return Some(Verdict::Good(Rc::clone(&self.program)));
+        }
+        let said = said.lines().find(|line| !line.is_empty()).unwrap_or("it said nothing");
+        let stranger = match status.success() {
+            true => ": is it cluster at all?",
+            false => "",
+        };
+        Some(Verdict::Bad(format!("{said} ({status}){stranger}")))
     }
 }
 
-/// Has the child execute the open file, with descriptors of ours under the same numbers.
-#[expect(unsafe_code, reason = "std closes all descriptors in a child but the first three")]
-fn execute_in(
-    command: &mut Command,
-    program: &Candidate,
-    mut numbers: Vec<RawFd>,
-) -> io::Result<()> {
-    let text = |text: &OsStr| CString::new(text.as_bytes());
-    let arguments: Result<Vec<_>, _> = std::env::args_os().map(|word| text(&word)).collect();
-    let variables = std::env::vars_os().filter(|(name, _)| name != TRIAL);
-    let variables = variables.map(|(name, value)| [name, value].join(OsStr::new("=")));
-    let variables = variables.chain([OsString::from(format!("{TRIAL}={}", std::process::id()))]);
-    let variables: Result<Vec<_>, _> = variables.map(|variable| text(&variable)).collect();
-    let (arguments, variables) = (Texts::new(arguments?), Texts::new(variables?));
-    numbers.extend(program.stays_open());
-    let number = program.number();
-    let execute = move || {
-        for number in &numbers {
-            // SAFETY: it was open at the fork, and in the child nobody closes anything.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(*number) };
-            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
-        }
-        // If it returns: std would try the path, and a shell.
-        Err(candidate::execute(number, &arguments, &variables))
-    };
-    // SAFETY: between fork and exec it makes system calls only; it neither allocates nor locks.
-    unsafe { command.pre_exec(execute) };
-    Ok(())
-}
-
+/// What is to be watched at the moment. It stays open until [`Trial::start`], and then as long as the trial.
 impl AsRawFd for Trial {
     fn as_raw_fd(&self) -> RawFd {
-        self.output.as_raw_fd()
-    }
-}
-
-/// It is not waited for any more.
-impl Drop for Trial {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            self.has_left_processes();
-            let _gone = self.child.kill();
-            let _status = self.child.wait();
+        match &self.stage {
+            Stage::Opening(opening) => opening.as_raw_fd(),
+            Stage::Running(Running { executed: false, report, .. }) => report.as_raw_fd(),
+            Stage::Running(Running { output, .. }) => output.as_raw_fd(),
         }
     }
 }

@@ -173,11 +173,11 @@ impl Cluster {
     /// Asks it to end, and insists that it does so gracefully and leaves no process behind.
     #[track_caller]
     pub fn end(mut self) {
-        let workers = self.worker_pids();
         self.signal(Signal::TERM);
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{:#?}", self.err.all());
-        assert_gone(&workers);
+        // All lines are there now; before, those of the last workers may not have been read yet.
+        assert_gone(&self.worker_pids());
     }
 
     pub fn rss_kib(&self) -> u64 {

@@ -143,7 +143,11 @@ impl Machine {
         }
         match &mut server.phase {
             Phase::Binding { waiting } => waiting.push((worker, seq)),
-            Phase::Open { .. } => self.join(now, id, worker, seq),
+            Phase::Open { .. } => {
+                if self.join(now, id, worker, seq).is_err() {
+                    self.close_if_refused(now, id);
+                }
+            }
             Phase::Draining { .. } | Phase::Closing => {}
         }
     }
@@ -223,8 +227,12 @@ impl Machine {
                 }
                 // The latest one that could be bound answers for the key.
                 self.keys.insert(key, id);
+                let mut refused = false;
                 for (worker, seq) in waiting {
-                    self.join(now, id, worker, seq);
+                    refused |= self.join(now, id, worker, seq).is_err();
+                }
+                if refused {
+                    self.close_if_refused(now, id);
                 }
                 // All that asked may have gone meanwhile.
                 self.close_if_unused(now, id);
@@ -291,15 +299,25 @@ impl Machine {
         self.event(Event::ListenFailed { worker, address, error, limit });
     }
 
-    fn join(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
+    /// A worker serves a server that is open.
+    ///
+    /// # Errors
+    /// If there may be no more sockets; the worker has been told.
+    fn join(
+        &mut self,
+        now: Mono,
+        id: ServerId,
+        worker: WorkerId,
+        seq: u64,
+    ) -> Result<(), ListenLimit> {
         let (Some(server), Some(asking)) = (self.servers.get_mut(&id), self.workers.get(&worker))
         else {
-            return;
+            return Ok(());
         };
-        let Phase::Open { bound } = &server.phase else { return };
+        let Phase::Open { bound } = &server.phase else { return Ok(()) };
         let slot = asking.slot;
         if !asking.may_listen() {
-            return;
+            return Ok(());
         }
         if server.slots.is_some() {
             return self.join_slot(now, id, worker, seq);
@@ -321,6 +339,7 @@ impl Machine {
             self.introduce(now, id, worker);
             self.leave_out_silent(now, id);
         }
+        Ok(())
     }
 
     pub(super) fn close(&mut self, now: Mono, worker: WorkerId, key: &ServerKey) {

@@ -164,18 +164,28 @@ impl Machine {
     }
 
     /// A worker that serves a server with slots gets the socket of its own.
-    pub(super) fn join_slot(&mut self, now: Mono, id: ServerId, worker: WorkerId, seq: u64) {
-        let Some(asking) = self.workers.get(&worker) else { return };
+    ///
+    /// # Errors
+    /// If there may be no more sockets; the worker has been told.
+    pub(super) fn join_slot(
+        &mut self,
+        now: Mono,
+        id: ServerId,
+        worker: WorkerId,
+        seq: u64,
+    ) -> Result<(), ListenLimit> {
+        let Some(asking) = self.workers.get(&worker) else { return Ok(()) };
         let (number, turn) = (asking.seat, asking.slot);
         let slots = self.servers.get(&id).and_then(|server| server.slots.as_ref());
         if !slots.is_some_and(|slots| slots.has_socket(number)) {
             if let Err(limit) = self.room_for_socket(now, turn, Some(id)) {
-                return self.refuse_slot(id, worker, seq, limit);
+                self.refuse_slot(id, worker, seq, limit);
+                return Err(limit);
             }
             self.charge_socket(id, turn);
         }
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        let Some(slots) = &mut server.slots else { return };
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        let Some(slots) = &mut server.slots else { return Ok(()) };
         server.workers.insert(worker);
         let slot = Slot {
             worker: Some(worker),
@@ -188,6 +198,16 @@ impl Machine {
         };
         slots.slots.insert(number, slot);
         self.output.push_back(Output::OpenSlot { server: id, slot: number });
+        Ok(())
+    }
+
+    /// Closes a server whose workers were all refused, unless one has served it before: connections would wait
+    /// there for a worker that has been told that it does not listen.
+    pub(super) fn close_if_refused(&mut self, now: Mono, id: ServerId) {
+        let slots = self.servers.get(&id).and_then(|server| server.slots.as_ref());
+        if slots.is_some_and(|slots| slots.lent.is_empty()) {
+            self.close_unused(now, id);
+        }
     }
 
     /// There may be no socket more for a worker that would serve that server.
@@ -239,6 +259,7 @@ impl Machine {
                     asking.servers.remove(&id);
                 }
                 self.reply_failure(worker, seq, key, address, errno);
+                self.close_if_refused(now, id);
                 self.close_if_unused(now, id);
             }
         }

@@ -1,7 +1,7 @@
 //! What a primary's events mean to the supervisor.
 
 use cluster_primary as primary;
-use primary::Event;
+use primary::{Event, WorkerError};
 
 use super::Input;
 use crate::progress::{LeaveProgress, StopBy, Work};
@@ -21,6 +21,11 @@ impl Input {
             Event::Leaving { worker, progress, .. } => {
                 Self::Leaving { worker, progress: leave_progress(progress)? }
             }
+            Event::Error {
+                worker,
+                error: WorkerError::Channel { .. } | WorkerError::LeavesUnread { .. },
+                ..
+            } => Self::ChannelFailed { worker },
             Event::Disconnect { worker, exited_after_disconnect: meant, .. } => {
                 Self::Disconnected { worker, meant }
             }

@@ -26,8 +26,9 @@ impl<H: Host> Supervisor<H> {
                     place.successor = Some(worker);
                 } else {
                     place.worker = Some(worker);
-                    // Whoever was to be succeeded is gone.
+                    // The worker that was to be replaced has ended.
                     self.changing.remove(&slot);
+                    self.put_on_trial(slot);
                 }
             }
             // Nobody wants it any more.
@@ -103,6 +104,9 @@ impl<H: Host> Supervisor<H> {
 
     /// A worker gave a sign, which may be the one that is waited for.
     pub(super) fn sign(&mut self, now: Mono, worker: H::Worker, sign: Ready) {
+        if matches!(sign, Ready::Online | Ready::Listening | Ready::Message) {
+            self.uses_channel(worker);
+        }
         if self.config.ready == sign {
             self.is_now_ready(now, worker);
         }

@@ -1,6 +1,7 @@
 //! Workers that die, and what comes of it.
 
 use crate::host::Host;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::Mono;
@@ -12,6 +13,10 @@ use crate::slot::{Leave, Member, Slot, Stage, Step};
 
 /// Deaths that are remembered, to be told when all is given up.
 const DEATHS: usize = 8;
+
+/// How long a worker whose channel has closed by accident has to end by itself. (The channel of one that
+/// dies closes before its end is known.)
+const CHANNEL_LOST: Duration = Duration::from_secs(1);
 
 impl<H: Host> Supervisor<H> {
     pub(super) fn exited(&mut self, now: Mono, worker: H::Worker, status: H::Exit, meant: bool) {
@@ -32,22 +37,60 @@ impl<H: Host> Supervisor<H> {
     /// A worker's channel has closed. One that disconnected voluntarily serves no more: it is replaced
     /// without waiting for its process to end.
     pub(super) fn disconnected(&mut self, now: Mono, worker: H::Worker, meant: bool) {
-        if !meant || !self.runs() || !self.config.keep || !self.config.replace_disconnected {
+        if meant {
+            if self.config.replace_disconnected {
+                self.replace_without_waiting(now, worker, Failure::Disconnected);
+            }
+        } else if let Some(member) = self.members.get_mut(&worker)
+            && (member.uses_channel || member.listens)
+        {
+            member.channel_lost = Some(now);
+        }
+    }
+
+    pub(super) fn uses_channel(&mut self, worker: H::Worker) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.uses_channel = true;
+        }
+    }
+
+    /// When a worker whose channel has closed by accident is replaced, if its process has not ended.
+    pub(super) fn channel_due(&self, worker: H::Worker, member: &Member) -> Option<Mono> {
+        let lost = member.channel_lost.filter(|_| self.may_be_replaced(worker, member))?;
+        Some(lost + CHANNEL_LOST)
+    }
+
+    pub(super) fn replace_without_channel(&mut self, now: Mono) {
+        let due = |(&id, member): (&H::Worker, &Member)| {
+            self.channel_due(id, member).is_some_and(|at| at <= now).then_some(id)
+        };
+        for worker in self.members.iter().filter_map(due).collect::<Vec<_>>() {
+            self.replace_without_waiting(now, worker, Failure::ChannelClosed);
+        }
+    }
+
+    /// Whether a worker is one of those that are kept, and has not been told to leave.
+    fn may_be_replaced(&self, worker: H::Worker, member: &Member) -> bool {
+        let place = self.slots.get(&member.slot);
+        let has_place =
+            place.is_some_and(|it| it.worker == Some(worker) || it.successor == Some(worker));
+        let leaves = matches!(member.stage, Stage::Leaving { .. });
+        self.runs() && self.config.keep && has_place && !leaves
+    }
+
+    /// A worker without a channel is replaced although its process has not ended.
+    fn replace_without_waiting(&mut self, now: Mono, worker: H::Worker, failure: Failure<H>) {
+        let Some(member) = self.members.get(&worker) else { return };
+        if !self.may_be_replaced(worker, member) {
             return;
         }
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        let serves = self
-            .slots
-            .get(&member.slot)
-            .is_some_and(|slot| slot.worker == Some(worker) || slot.successor == Some(worker));
-        if !serves || matches!(member.stage, Stage::Leaving { .. }) {
-            return;
-        }
-        // It was as it is now when it disconnected.
+        // The member as it was when its channel closed.
         let before = member.clone();
-        member.leave = Leave::Disconnecting;
         self.leaves(now, worker, Step::Term, self.config.grace);
-        self.lost(now, worker, &before, Failure::Disconnected);
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.leave = Leave::Disconnecting;
+        }
+        self.lost(now, worker, &before, failure);
     }
 
     /// A worker that disconnected is not replaced, and its slot is given up.
@@ -73,7 +116,7 @@ impl<H: Host> Supervisor<H> {
         let is_new = self.reload.as_ref().is_some_and(|r| r.generation == member.generation);
         let on_trial = self.is_on_trial(slot);
         let Some(place) = self.slots.get_mut(&slot) else { return };
-        let died = matches!(failure, Failure::Died(_));
+        let died = matches!(failure, Failure::Died(_) | Failure::ChannelClosed);
         let death = Death {
             slot,
             worker: Some(worker),
@@ -122,14 +165,15 @@ impl<H: Host> Supervisor<H> {
         }
         if self.runs() {
             self.succeed_if_vacant(now, slot);
-            self.try_vacant(slot);
+            self.watch_vacant(slot);
         }
     }
 
-    /// A slot has become vacant. Its next worker is one of the reload's, if one is under way.
-    fn try_vacant(&mut self, slot: u32) {
+    /// A slot has become vacant. If a reload is under way, it starts the slot's next worker, and is not done
+    /// before that one has been ready for long enough.
+    pub(super) fn watch_vacant(&mut self, slot: u32) {
         let vacant = |place: &Slot<H>| place.worker.is_none() && place.successor.is_none();
-        if self.slots.get(&slot).is_some_and(|place| vacant(place) && !place.forking) {
+        if self.slots.get(&slot).is_some_and(vacant) {
             self.put_on_trial(slot);
         }
     }

@@ -2,6 +2,7 @@
 //! or silent. The successor comes first; only when it is ready the predecessor is told to leave.
 
 use crate::host::Host;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -73,6 +74,10 @@ impl<H: Host> Supervisor<H> {
     /// slot that was vacant during a reload.
     pub(super) fn trial_due(&self, worker: H::Worker, member: &Member) -> Option<Mono> {
         let ready_at = member.ready_at.filter(|_| member.stage == Stage::Ready)?;
+        // One without a channel fails, unless its process ends before that.
+        if member.channel_lost.is_some() {
+            return None;
+        }
         let place = self.slots.get(&member.slot)?;
         let fills = place.worker == Some(worker) && self.is_on_trial(member.slot);
         let on_trial = fills || place.successor == Some(worker);
@@ -85,6 +90,7 @@ impl<H: Host> Supervisor<H> {
 
     /// Workers that have been ready for long enough are not on trial any more: successors take over.
     pub(super) fn end_trials(&mut self, now: Mono) {
+        self.fail_silent(now);
         let is_over = |worker: H::Worker, member: &Member| {
             self.trial_due(worker, member).is_some_and(|at| at <= now)
         };
@@ -95,6 +101,36 @@ impl<H: Host> Supervisor<H> {
             } else {
                 self.forget_trial(slot);
             }
+        }
+    }
+
+    /// Replacements that do not answer have failed, and with them the reload that has started them.
+    fn fail_silent(&mut self, now: Mono) {
+        let silent = |member: &Member| member.silent && member.stage == Stage::Ready;
+        let silent = self.members.iter().filter(|(_, member)| silent(member));
+        for worker in silent.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.fail_if_replacement(now, worker);
+        }
+    }
+
+    fn fail_if_replacement(&mut self, now: Mono, worker: H::Worker) {
+        let Some(member) = self.members.get(&worker) else { return };
+        let Some(place) = self.slots.get(&member.slot) else { return };
+        let slot = member.slot;
+        let is_new = self.reload.as_ref().is_some_and(|r| r.generation == member.generation);
+        let is_successor = place.successor == Some(worker);
+        let lived = now.saturating_sub(member.born);
+        let failure = Failure::Unresponsive;
+        if is_successor && !self.serves_alone(slot) {
+            let death = Death { slot, worker: Some(worker), failure, lived, was_ready: true };
+            self.dismiss_successor(now, slot);
+            self.succession_failed(now, slot, death, is_new);
+        }
+        // Also where it was to replace its predecessor for another reason, or has replaced it.
+        if is_new
+            && (is_successor || self.slots.get(&slot).is_some_and(|p| p.worker == Some(worker)))
+        {
+            self.abort_reload(now, slot, Failure::Unresponsive, true);
         }
     }
 
@@ -200,7 +236,8 @@ impl<H: Host> Supervisor<H> {
         }
         self.remember(death.clone());
         if death.was_ready {
-            self.counts.deaths += u64::from(matches!(death.failure, Failure::Died(_)));
+            let died = matches!(death.failure, Failure::Died(_) | Failure::ChannelClosed);
+            self.counts.deaths += u64::from(died);
         } else {
             self.counts.boot_failures += 1;
         }
@@ -224,6 +261,7 @@ impl<H: Host> Supervisor<H> {
         // The predecessor may have died while its successor was about to come.
         if self.slots.get(&slot).is_some_and(|place| place.worker.is_none()) {
             self.failed(now, death);
+            self.watch_vacant(slot);
         }
     }
 
@@ -267,12 +305,13 @@ impl<H: Host> Supervisor<H> {
         self.tell(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
     }
 
-    /// Whether a slot's replacement is ready, and its predecessor is not: it has died, for example.
+    /// Whether a slot's replacement is ready, and its predecessor is not: it has died, or lost its channel, for
+    /// example.
     fn serves_alone(&self, slot: u32) -> bool {
         let Some(place) = self.slots.get(&slot) else { return false };
         let is_ready = |worker: Option<H::Worker>| {
             let member = worker.and_then(|worker| self.members.get(&worker));
-            member.is_some_and(|member| member.stage == Stage::Ready)
+            member.is_some_and(|it| it.stage == Stage::Ready && it.channel_lost.is_none())
         };
         is_ready(place.successor) && !is_ready(place.worker)
     }
@@ -314,14 +353,18 @@ impl<H: Host> Supervisor<H> {
             if have(self) >= workers {
                 break;
             }
-            self.slots.entry(slot).or_insert_with(|| Slot::due_at(now));
+            if let Entry::Vacant(vacant) = self.slots.entry(slot) {
+                vacant.insert(Slot::due_at(now));
+                self.put_on_trial(slot);
+            }
         }
     }
 
-    pub(super) fn unresponsive(&mut self, worker: H::Worker) {
+    pub(super) fn unresponsive(&mut self, now: Mono, worker: H::Worker) {
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.silent = true;
         let slot = member.slot;
+        self.fail_silent(now);
         if self.config.replace_unresponsive {
             self.recycle(slot, worker, Cause::Unresponsive);
         }

@@ -63,7 +63,7 @@ struct Worker {
     step: Option<Step>,
     /// Its channel has closed, and it says no more there.
     is_closed: bool,
-    /// It disconnected voluntarily, and has been replaced for that.
+    /// It disconnected voluntarily or lost its channel, and has been replaced for that.
     disconnected: bool,
     exited: bool,
 }
@@ -174,7 +174,8 @@ impl World {
                 }
             }
             7 => {
-                let meant = bytes.next().is_multiple_of(2);
+                let how = bytes.next();
+                let (meant, is_closed_by_primary) = (how.is_multiple_of(2), how & 4 != 0);
                 if let Some(worker) = self.alive(bytes) {
                     let config = self.supervisor.config();
                     let replaced = meant && config.keep && config.replace_disconnected;
@@ -182,6 +183,9 @@ impl World {
                     let known = self.workers.get_mut(&worker).expect("it was picked");
                     known.is_closed = true;
                     known.disconnected |= replaced;
+                    if is_closed_by_primary && !meant {
+                        self.input(Input::ChannelFailed { worker }, other);
+                    }
                     self.input(Input::Disconnected { worker, meant }, other);
                 }
             }
@@ -390,6 +394,11 @@ impl World {
     }
 
     fn drain(&mut self, occasion: Occasion) {
+        // One that has lost its channel is replaced, but not told to leave: it could not hear it.
+        for (id, worker) in self.workers.iter_mut().filter(|(_, worker)| worker.is_closed) {
+            let leaves = self.supervisor.member(*id).is_some_and(|member| member.leaving);
+            worker.disconnected |= leaves && worker.step.is_none();
+        }
         while let Some(output) = self.supervisor.poll_output() {
             assert!(self.over.is_none() || self.late_fork, "{output:?} after the end");
             self.outputs.push(output.clone());
@@ -470,7 +479,9 @@ impl World {
     fn may_leave(&self, id: WorkerId, occasion: Occasion) {
         let worker = &self.workers[&id];
         let successor = |(other, it): (&WorkerId, &Worker)| {
-            *other != id && it.slot == worker.slot && it.ready && it.is_kept()
+            // One that was adopted may have the slot after all, where the others in it are leaving.
+            let stays = Worker { stranger: false, ..*it }.is_kept();
+            *other != id && it.slot == worker.slot && it.ready && stays
         };
         let unwanted = occasion == Occasion::Forked(id);
         assert!(
