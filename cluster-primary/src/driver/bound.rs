@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call_timer::CallLog;
 use super::child::Child;
-use super::closer::PausedClosing;
+use super::closer::{self, ClosingState, PausedClosing};
 use super::{Primary, listen};
 use crate::{Event, EventHandle, WorkerError, WorkerId};
 
@@ -32,6 +32,8 @@ pub(super) struct Blocking {
     pub(super) longest_wake: Duration,
     /// Calls of `accept` among the interrupted ones.
     accepts: u64,
+    /// Closes that were stuck under former images of this process.
+    stuck_closes: u64,
     /// A connection that no worker had taken made its close block.
     #[serde(skip)]
     shed_blocked: bool,
@@ -39,7 +41,16 @@ pub(super) struct Blocking {
 
 impl Blocking {
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.longest_wake.is_zero()
+        self.calls.is_empty() && self.longest_wake.is_zero() && self.stuck_closes == 0
+    }
+
+    /// With the closes that were stuck so far.
+    pub(super) fn with_closes(self, closing: ClosingState) -> Self {
+        Self { stuck_closes: self.stuck_closes + closing.stuck, ..self }
+    }
+
+    pub(super) fn stuck_closes(&self) -> u64 {
+        self.stuck_closes
     }
 
     pub(super) fn note_wake(&mut self, took: Duration) {
@@ -93,13 +104,30 @@ impl Primary {
     /// the worker its channel.
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
         self.unexpected_handles += 1;
-        self.closer.close(handle);
+        self.closer.close_from(worker, handle);
+        self.check_stuck_closes(worker);
         let limit = self.machine.settings().limits.max_unexpected_handles;
         let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
         if child.is_some_and(|child| !child.note_unwanted(limit)) {
             let what = format!("it sent more than {limit} descriptors that nothing here uses");
             self.fail_channel(worker, WorkerError::Channel { what });
         }
+    }
+
+    /// A worker whose descriptors cannot be closed must not send more of them; whether it was stopped from
+    /// doing so.
+    pub(super) fn check_stuck_closes(&mut self, worker: WorkerId) -> bool {
+        let stuck = self.closer.stuck_from(worker);
+        let has_channel = self.children.get(&worker).is_some_and(Child::has_channel);
+        if stuck < closer::MAX_STUCK || !has_channel {
+            return false;
+        }
+        let what = format!(
+            "the system has not closed {stuck} descriptors that it sent for longer than a second, as with \
+             files of a FUSE file system that does not answer"
+        );
+        self.fail_channel(worker, WorkerError::Channel { what });
+        true
     }
 
     /// Closes a descriptor of an [event](Event::Message) that the program has no use for, in the
