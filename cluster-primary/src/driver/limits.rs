@@ -63,6 +63,11 @@ pub(super) fn for_messages() -> usize {
     part(16).max(1)
 }
 
+/// How many clients of the control API there may be.
+pub(crate) fn for_clients() -> usize {
+    part(16).clamp(8, 1024)
+}
+
 fn part(of: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / of).unwrap_or(usize::MAX)

@@ -26,7 +26,7 @@ mod fuzz;
 mod inherited;
 mod inspect;
 mod kernel;
-mod limits;
+pub(crate) mod limits;
 mod listen;
 mod process;
 mod program;
