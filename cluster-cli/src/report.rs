@@ -284,7 +284,13 @@ impl Report {
                 self.0.limited.borrow_mut().remove(id);
                 let (slot, worker, pid) = self.about(*id);
                 for (kind, count) in self.0.repeats.borrow_mut().end(*id) {
-                    error!(slot, worker, pid, "{}: {count} more errors of the kind {kind} were not logged", name(id));
+                    error!(
+                        slot,
+                        worker,
+                        pid,
+                        "{}: {count} more errors of the kind {kind} were not logged",
+                        name(id)
+                    );
                 }
                 if *exited_after_disconnect && matches!(status.code(), Some(1..)) {
                     // No failure, as it was asked to leave; but its shutdown may not have gone well.

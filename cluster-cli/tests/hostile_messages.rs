@@ -51,7 +51,8 @@ fn errors_of_one_kind_are_logged_fewer_and_fewer() {
     let cluster = trial.survived();
     assert_eq!(cluster.err.all().iter().filter(|line| stray(line)).count(), 17);
     cluster.signal(rustix::process::Signal::TERM);
-    let told = |line: &str| line.contains("904 more errors of the kind ERR_IPC_STRAY_ACK were not logged");
+    let told =
+        |line: &str| line.contains("904 more errors of the kind ERR_IPC_STRAY_ACK were not logged");
     cluster.err.wait_for(1, told);
     let mut cluster = cluster;
     assert!(cluster.wait().code().is_some());

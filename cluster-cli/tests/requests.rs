@@ -75,7 +75,9 @@ fn a_request_that_no_client_is_shown_is_refused() {
         let mut client = Client::connect(&socket);
         client.call("subscribe", json!({"events": ["message"]}));
         client.call("send", json!({"worker": 1, "message": {"ask": true}}));
-        cluster.out.wait_for(1, |line| line.contains("heard no client of the control socket was shown"));
+        cluster
+            .out
+            .wait_for(1, |line| line.contains("heard no client of the control socket was shown"));
         cluster.end();
     }
 }

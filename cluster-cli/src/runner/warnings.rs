@@ -198,7 +198,8 @@ impl Runner {
             ));
         }
         if let Some(stuck) = self.warnings.stuck_closes(now, counts) {
-            let closes = if stuck == 1 { "1 close has".into() } else { format!("{stuck} closes have") };
+            let closes =
+                if stuck == 1 { "1 close has".into() } else { format!("{stuck} closes have") };
             let waiting = self.cluster.primary().stats().closing;
             self.report.warning(&format!(
                 "{closes} taken longer than a second; {waiting} descriptors wait to be closed, and stay \

@@ -305,7 +305,10 @@ fn numbers(value: &Value) -> Option<Vec<u32>> {
 const PORTS: &str = "an array of ports";
 
 fn ports(value: &Value) -> Option<Vec<u16>> {
-    numbers(value)?.into_iter().map(|port| u16::try_from(port).ok().filter(|port| *port > 0)).collect()
+    numbers(value)?
+        .into_iter()
+        .map(|port| u16::try_from(port).ok().filter(|port| *port > 0))
+        .collect()
 }
 
 fn affinity(value: &Value) -> Result<Affinity, Failure> {

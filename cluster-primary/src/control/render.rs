@@ -111,7 +111,8 @@ pub(super) fn shown(event: &Event, tagged: bool) -> Option<(Text, bool)> {
     let Some((worker, request, json, handle)) = of_message else {
         let object = self::event(event, tagged)?;
         let is_message = matches!(event, Event::Message { .. } | Event::Request { .. });
-        let is_shown = !is_message || object.member("type").and_then(Value::as_str) == Some("message");
+        let is_shown =
+            !is_message || object.member("type").and_then(Value::as_str) == Some("message");
         return Some((rpc::text(object).into(), is_shown));
     };
     let mut head = format!(r#"{{"type":"message","worker":{worker},"message":"#);

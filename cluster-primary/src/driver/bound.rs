@@ -208,3 +208,32 @@ impl Primary {
         self.closer.finish(LAST_CLOSES);
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::super::call_timer;
+    use super::*;
+    use crate::Settings;
+
+    /// What happens if a worker takes the connection between the look at the queue and the `accept4`.
+    #[test]
+    fn to_accept_from_a_listener_that_was_made_blocking_does_not_block() {
+        let mut primary = Primary::new(Settings::new("/bin/true")).expect("a poll");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let listener = OwnedFd::from(listener);
+        let _bounded = call_timer::bounded();
+        let accepted = primary.accept_one(&listener);
+        assert_eq!(accepted.map(|_| ()), Err(Errno::INTR));
+        assert_eq!(primary.interrupted_accepts(), 1);
+        assert_eq!(primary.stats().interrupted_calls, 1);
+        let flags = fcntl_getfl(&listener).expect("it is open");
+        assert!(flags.contains(OFlags::NONBLOCK), "it does not block again by itself: {flags:?}");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        assert!(primary.accept_one(&listener).is_ok());
+    }
+}

@@ -206,8 +206,7 @@ impl Closer {
         queue.pauses += 1;
         let begun = now();
         queue.paused_at = Some(begun);
-        let closes =
-            |close: &Close| begun.saturating_duration_since(close.since) < SETTLES_WITHIN;
+        let closes = |close: &Close| begun.saturating_duration_since(close.since) < SETTLES_WITHIN;
         while queue.threads.iter().flatten().any(closes) {
             if shared.emptied.wait_until(&mut queue, begun + SETTLES_WITHIN).timed_out() {
                 break;

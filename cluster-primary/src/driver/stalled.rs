@@ -126,7 +126,9 @@ impl Primary {
         let mut look_up = match self.stalled.look_up.take() {
             Some(look_up) => look_up,
             None if self.stalled.looked_up.is_some_and(|at| now < at + LOOK_UP_EVERY) => return,
-            None => LookUp { left: self.children.keys().rev().copied().collect(), ..LookUp::default() },
+            None => {
+                LookUp { left: self.children.keys().rev().copied().collect(), ..LookUp::default() }
+            }
         };
         let is_first = self.stalled.worker.is_none();
         let mut left = LOOKED_AT_PER_PASS;
@@ -134,7 +136,8 @@ impl Primary {
             let Some((worker, waiting)) = &mut look_up.current else {
                 let Some(worker) = look_up.left.pop() else { break };
                 let child = self.children.get(&worker);
-                if let Some(pid) = child.and_then(|child| child.process.as_ref()).map(Process::pid) {
+                if let Some(pid) = child.and_then(|child| child.process.as_ref()).map(Process::pid)
+                {
                     look_up.current = Some((worker, Waiting::of(pid)));
                 }
                 // To open a folder counts, too.
@@ -289,7 +292,8 @@ mod tests {
     #[test]
     fn descriptors_are_looked_at_a_bounded_number_at_a_time() {
         // More than one pass looks at, and few enough for a usual limit.
-        let sockets: Vec<_> = (0..300).map(|_| UnixDatagram::unbound().expect("a socket")).collect();
+        let sockets: Vec<_> =
+            (0..300).map(|_| UnixDatagram::unbound().expect("a socket")).collect();
         let mut waiting = Waiting::of(std::process::id());
         let mut passes = 0;
         loop {
