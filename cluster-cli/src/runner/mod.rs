@@ -331,10 +331,8 @@ impl Runner {
                 {
                     self.mention_unheard(*worker, message);
                 }
-                if let Event::Request { request, .. } = event {
-                    if !is_shown {
-                        self.refuse(request);
-                    }
+                if !is_shown && let Event::Request { request, .. } = event {
+                    self.refuse(request);
                 }
                 self.learn(event);
             }
