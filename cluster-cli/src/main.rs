@@ -16,6 +16,7 @@ mod logs;
 mod manual;
 mod order;
 mod place;
+mod repeats;
 mod report;
 mod resume;
 mod run;

@@ -21,6 +21,10 @@ use crate::config::{self, Seeing};
 use crate::listen::advice::{Place, advice, exhausted};
 use crate::logs::lines::State;
 use crate::logs::{Author, Events, LIFE, Logs, Output};
+use crate::repeats::{Repeats, more};
+
+/// The kind of errors of a worker that cannot listen.
+const LISTEN: &str = "ERR_LISTEN";
 
 /// Where what happens is said.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ struct Parts {
     no_agent: RefCell<BTreeSet<String>>,
     /// Workers that have reached a limit of listeners, which was logged.
     limited: RefCell<BTreeSet<WorkerId>>,
+    /// Errors of which a worker can cause any number.
+    repeats: RefCell<Repeats>,
     /// What workers write, if it comes by way of us.
     output: Option<Output>,
     /// The last to go: whatever was said is to be written.
@@ -60,6 +66,7 @@ impl Report {
             known: RefCell::default(),
             no_agent: RefCell::default(),
             limited: RefCell::default(),
+            repeats: RefCell::default(),
             output,
             logs,
         }))
@@ -176,14 +183,16 @@ impl Report {
                 );
             }
             Event::ListenFailed { worker: id, address, error, .. } => {
+                let Some(left_out) = self.0.repeats.borrow_mut().note(*id, LISTEN) else { return };
                 let (slot, worker, pid) = self.about(*id);
                 let advice = advice(Place::of(address, primary.settings()), error);
                 error!(
                     slot,
                     worker,
                     pid,
-                    "{} cannot listen on {address}: {error}{advice}",
-                    name(id)
+                    "{} cannot listen on {address}: {error}{advice}{}",
+                    name(id),
+                    more(left_out)
                 );
             }
             Event::Fallback { address, instead, reason } => warn!(
@@ -205,8 +214,10 @@ impl Report {
                 }
             }
             Event::Error { worker: id, error } => {
+                let left_out = self.0.repeats.borrow_mut().note(*id, error.code());
+                let Some(left_out) = left_out else { return };
                 let (slot, worker, pid) = self.about(*id);
-                error!(slot, worker, pid, "{}: {error}", name(id));
+                error!(slot, worker, pid, "{}: {error}{}", name(id), more(left_out));
             }
             Event::Disconnect { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);
@@ -272,6 +283,15 @@ impl Report {
                 }
                 self.0.limited.borrow_mut().remove(id);
                 let (slot, worker, pid) = self.about(*id);
+                for (kind, count) in self.0.repeats.borrow_mut().end(*id) {
+                    error!(
+                        slot,
+                        worker,
+                        pid,
+                        "{}: {count} more errors of the kind {kind} were not logged",
+                        name(id)
+                    );
+                }
                 if *exited_after_disconnect && matches!(status.code(), Some(1..)) {
                     // No failure, as it was asked to leave; but its shutdown may not have gone well.
                     warn!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");

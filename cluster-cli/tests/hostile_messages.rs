@@ -37,6 +37,27 @@ fn refused(options: &[&str], shape: &str, reason: &str) {
     trial.survived().end();
 }
 
+/// Errors that it causes without end do not fill the log, and none is lost from the count.
+#[test]
+fn errors_of_one_kind_are_logged_fewer_and_fewer() {
+    let trial = UnderAttack::start(&[], "acks", &["5000"]);
+    trial.cluster.out.wait_for(1, |line| line.ends_with("all is sent"));
+    // The 4,096th is the last that is logged.
+    let stray = |line: &str| line.contains("which it was not asked");
+    let lines = trial.cluster.err.wait_for(17, stray);
+    trial.answered(10);
+    assert!(lines[8].contains("7 more of this kind before it were not logged"), "{lines:?}");
+    assert!(lines[16].contains("2047 more of this kind before it were not logged"), "{lines:?}");
+    let cluster = trial.survived();
+    assert_eq!(cluster.err.all().iter().filter(|line| stray(line)).count(), 17);
+    cluster.signal(rustix::process::Signal::TERM);
+    let told =
+        |line: &str| line.contains("904 more errors of the kind ERR_IPC_STRAY_ACK were not logged");
+    cluster.err.wait_for(1, told);
+    let mut cluster = cluster;
+    assert!(cluster.wait().code().is_some());
+}
+
 #[test]
 fn many_small_values() {
     taken(&[], "zeros");

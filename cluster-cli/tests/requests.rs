@@ -55,3 +55,29 @@ fn whoever_hears_messages_by_the_control_socket_can_answer() {
         cluster.end();
     }
 }
+
+/// No client can answer what it was not shown.
+#[test]
+fn a_request_that_no_client_is_shown_is_refused() {
+    const ASKS_TOO_MUCH: &str = "
+        process.on('message', (m) => {
+          if (m.cmd === 'CLUSTER_RESPONSE') console.log('heard', m.error ?? m.body);
+          if (m.ask) process.send({ cmd: 'CLUSTER_REQUEST', id: 1, body: new Array(200_000).fill(1) });
+        });";
+    for node in nodes() {
+        let folder = Folder::new("requests-too-large");
+        let script = folder.0.join("asks.cjs");
+        std::fs::write(&script, ASKS_TOO_MUCH).expect("a file");
+        let socket = folder.0.join("s");
+        let mut command = cluster();
+        command.args(["run", "-n", "1", "--serialization", "advanced", "--control"]).arg(&socket);
+        let cluster = Cluster::start(command.arg("--exec-path").arg(&node).arg(&script));
+        let mut client = Client::connect(&socket);
+        client.call("subscribe", json!({"events": ["message"]}));
+        client.call("send", json!({"worker": 1, "message": {"ask": true}}));
+        cluster
+            .out
+            .wait_for(1, |line| line.contains("heard no client of the control socket was shown"));
+        cluster.end();
+    }
+}

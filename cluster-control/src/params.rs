@@ -303,6 +303,15 @@ fn numbers(value: &Value) -> Option<Vec<u32>> {
     value.as_array()?.iter().map(|number| u32::try_from(number.as_u64()?).ok()).collect()
 }
 
+const PORTS: &str = "an array of ports";
+
+fn ports(value: &Value) -> Option<Vec<u16>> {
+    numbers(value)?
+        .into_iter()
+        .map(|port| u16::try_from(port).ok().filter(|port| *port > 0))
+        .collect()
+}
+
 fn affinity(value: &Value) -> Result<Affinity, Failure> {
     let sets = match value {
         Value::String(word) if word == "each" => return Ok(Affinity::Each),
@@ -404,6 +413,20 @@ fn change(params: &mut Params) -> Result<Change, Failure> {
     if let Some(value) = params.0.remove("noNewPrivs") {
         let no = optional(&value, |v| flag("noNewPrivs", v))?.unwrap_or_default();
         set(Box::new(move |s| s.no_new_privs = no));
+    }
+    if let Some(value) = params.0.remove("keepCapabilities") {
+        let keep = optional(&value, |v| flag("keepCapabilities", v))?;
+        let keep = keep.unwrap_or_else(|| Settings::default().keep_capabilities);
+        set(Box::new(move |s| s.keep_capabilities = keep));
+    }
+    if let Some(value) = params.0.remove("listenAsWorker") {
+        let as_worker = optional(&value, |v| flag("listenAsWorker", v))?.unwrap_or_default();
+        set(Box::new(move |s| s.listen_as_worker = as_worker));
+    }
+    if let Some(value) = params.0.remove("privilegedPorts") {
+        let ports = optional(&value, |v| ports(v).ok_or_else(|| unfit("privilegedPorts", PORTS)))?;
+        let ports = ports.unwrap_or_default();
+        set(Box::new(move |s| s.privileged_ports = ports));
     }
     if let Some(value) = params.0.remove("affinity") {
         let affinity = optional(&value, affinity)?;

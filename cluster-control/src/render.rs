@@ -96,6 +96,12 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
 /// As [`event`], as JSON. What came as JSON is passed on in the words in which it came, and is not copied if
 /// it is long.
 pub fn event_text(event: &Event, tagged: bool) -> Option<Text> {
+    shown(event, tagged).map(|(text, _)| text)
+}
+
+/// As [`event_text`], and whether that is what happened: in place of a message that is too large, or cannot be
+/// read, stands an error.
+pub(super) fn shown(event: &Event, tagged: bool) -> Option<(Text, bool)> {
     let of_message = match event {
         Event::Message { worker, message, handle, .. } if !tagged => {
             message.to_json().map(|json| (worker, None, json, handle))
@@ -106,7 +112,11 @@ pub fn event_text(event: &Event, tagged: bool) -> Option<Text> {
         _ => None,
     };
     let Some((worker, request, json, handle)) = of_message else {
-        return self::event(event, tagged).map(|object| rpc::text(object).into());
+        let object = self::event(event, tagged)?;
+        let is_message = matches!(event, Event::Message { .. } | Event::Request { .. });
+        let is_shown =
+            !is_message || object.member("type").and_then(Value::as_str) == Some("message");
+        return Some((rpc::text(object).into(), is_shown));
     };
     let mut head = format!(r#"{{"type":"message","worker":{worker},"message":"#);
     let mut tail = String::new();
@@ -119,7 +129,7 @@ pub fn event_text(event: &Event, tagged: bool) -> Option<Text> {
         tail.push_str(&format!(r#","handle":{name}"#));
     }
     tail.push('}');
-    Some(Text::around(head.into_bytes(), json, tail.as_bytes()))
+    Some((Text::around(head.into_bytes(), json, tail.as_bytes()), true))
 }
 
 /// Messages that are converted to JSON: the longest, and the most values that one may hold. A tree of these
@@ -356,6 +366,9 @@ pub(super) fn settings(settings: &Settings) -> Object {
         .with("gid", settings.gid)
         .with("groups", settings.groups.as_deref().map(numbers))
         .with("noNewPrivs", settings.no_new_privs)
+        .with("keepCapabilities", settings.keep_capabilities)
+        .with("listenAsWorker", settings.listen_as_worker)
+        .with("privilegedPorts", numbers_of(&settings.privileged_ports))
         .with("affinity", settings.affinity.as_ref().map(affinity))
         .with("dieWithPrimary", settings.die_with_primary)
         .with(
@@ -370,6 +383,10 @@ pub(super) fn settings(settings: &Settings) -> Object {
 
 fn numbers(numbers: &[u32]) -> Value {
     Value::Array(numbers.iter().map(|n| Value::from(*n)).collect())
+}
+
+fn numbers_of(ports: &[u16]) -> Value {
+    Value::Array(ports.iter().map(|port| Value::from(u32::from(*port))).collect())
 }
 
 fn affinity(affinity: &Affinity) -> Value {

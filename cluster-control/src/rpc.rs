@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0, without I/O: a line to a request, and answers to lines.
 
+use bytes::Bytes;
 use cluster_proto::{DecodeError, Encoding, FrameReader, Json, Message, Object, Value};
 use serde::Deserialize;
 
@@ -61,8 +62,8 @@ pub(super) const MAX_UNFINISHED: usize = MAX_LINE + (8 << 20);
 /// Values that a line may hold, of all kinds.
 const MAX_VALUES: usize = 1 << 20;
 
-/// Lines that are shorter are read whatever they hold.
-const COUNTED: usize = 4 << 20;
+/// Lines that are shorter are read whatever they hold. Longer ones are not copied.
+pub(super) const COUNTED: usize = 4 << 20;
 
 /// What is answered to a line that is given up because all clients together have begun too much.
 pub(super) fn too_much() -> Failure {
@@ -79,8 +80,21 @@ pub(super) fn too_long() -> Failure {
 
 /// Reads a line, without its newline.
 pub(super) fn read(line: &[u8]) -> Request {
+    match line.len() > COUNTED {
+        true => read_long(line.to_vec()),
+        false => request(Json::value(line), line),
+    }
+}
+
+/// As [`read`], of a long line in memory of its own. That is freed before the request is carried out.
+pub(super) fn read_long(line: Vec<u8>) -> Request {
+    let line = Bytes::from(line);
+    request(parse(&line), &line)
+}
+
+fn request(value: Result<Value, DecodeError>, line: &[u8]) -> Request {
     let no_request = |failure| Request { id: Some(Value::Null), call: Err(failure) };
-    let value = match parse(line) {
+    let value = match value {
         Ok(value) => value,
         Err(error) => {
             let failure = match error {
@@ -106,15 +120,13 @@ pub(super) fn read(line: &[u8]) -> Request {
     Request { id, call }
 }
 
-/// The values of a line, if they are not so many that their tree would be too large.
-fn parse(line: &[u8]) -> Result<Value, DecodeError> {
-    if line.len() > COUNTED {
-        let mut reader = FrameReader::new(Encoding::Json);
-        if let Message::Encoded(message) = reader.finish(line.to_vec().into())? {
-            return message.value_within(MAX_VALUES);
-        }
+/// The values of a long line, if they are not so many that their tree would be too large.
+fn parse(line: &Bytes) -> Result<Value, DecodeError> {
+    let mut reader = FrameReader::new(Encoding::Json);
+    match reader.finish(line.clone())? {
+        Message::Encoded(message) => message.value_within(MAX_VALUES),
+        _ => Json::value(line),
     }
-    Json::value(line)
 }
 
 /// The `id` of a request that could not be read, if it is JSON as far as that goes: one that nests

@@ -26,7 +26,9 @@ use crate::render;
 use crate::rpc::{self, Failure, Request};
 use crate::session::{CutOff, Session};
 use crate::text::Text;
-use cluster_primary::embed::{Clock, Closer, PrivateSocket, SocketFile, bounded_calls};
+use cluster_primary::embed::{
+    Clock, Closer, PrivateSocket, SocketFile, bounded_calls, for_clients,
+};
 use cluster_primary::{Event, Primary};
 use cluster_supervisor::driver::Notice;
 
@@ -34,9 +36,6 @@ const LISTENER: Token = Token(usize::MAX);
 
 /// Readiness that one look can bring.
 const EVENTS: usize = 128;
-
-/// Clients at a time.
-const MAX_CLIENTS: usize = 1024;
 
 /// Clients that are taken in before others have their turn.
 const ACCEPTS_PER_WAKE: usize = 64;
@@ -69,6 +68,8 @@ pub struct ControlServer {
     more_clients: bool,
     /// Clients wait, for whom there was no descriptor.
     accept_again: bool,
+    /// There are as many clients as may be; others wait until one of them leaves.
+    full: bool,
     /// How often accepting paused since the owner last asked, and why the last time.
     accept_pauses: Option<(u64, io::Error)>,
     last_client: usize,
@@ -190,6 +191,7 @@ impl ControlServer {
             pending: BTreeSet::new(),
             more_clients: false,
             accept_again: false,
+            full: false,
             accept_pauses: None,
             last_client: 0,
             first_client: None,
@@ -307,20 +309,26 @@ impl ControlServer {
     }
 
     /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
-    /// their order.
-    pub fn event(&mut self, primary: &Primary, event: &Event) {
+    /// their order. False if it is a message or a request which no client was shown, because none has
+    /// subscribed to messages, or because it is too large or cannot be decoded: then no client will answer
+    /// a request.
+    pub fn event(&mut self, primary: &Primary, event: &Event) -> bool {
         self.answer_disconnects(primary, event);
         if let Event::Message { worker, .. } | Event::Request { worker, .. } = event {
-            // What nobody hears is not looked at.
-            if self.hears_messages() {
-                let tagged = primary.serialization(*worker) == Some(Serialization::Advanced);
-                self.notify_text("message", render::event_text(event, tagged));
+            // A message that no client hears is not looked at.
+            if !self.hears_messages() {
+                return false;
             }
+            let tagged = primary.serialization(*worker) == Some(Serialization::Advanced);
+            let Some((text, is_shown)) = render::shown(event, tagged) else { return false };
+            self.notify_text("message", Some(text));
+            return is_shown;
         } else if self.is_listened_to()
             && let Some(object) = render::event(event, false)
         {
             self.notify(object);
         }
+        true
     }
 
     /// Tells those clients that have asked for it by name what the supervisor has decided.
@@ -410,7 +418,12 @@ impl ControlServer {
     }
 
     fn accept(&mut self) {
+        let most = for_clients();
         for _ in 0..ACCEPTS_PER_WAKE {
+            self.full = self.clients.len() >= most;
+            if self.full {
+                return;
+            }
             let mut stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -424,7 +437,7 @@ impl ControlServer {
                     return;
                 }
             };
-            if self.clients.len() >= MAX_CLIENTS || !is_trusted(&stream) {
+            if !is_trusted(&stream) {
                 self.closer.discard(stream);
                 continue;
             }
@@ -532,6 +545,8 @@ impl ControlServer {
                 let _ = client.stream().shutdown(Shutdown::Both);
                 self.closer.discard(client);
                 self.first_is_gone |= self.first_client == Some(id);
+                // Another may wait for its place.
+                self.more_clients |= self.full;
             }
             self.disconnecting.retain(|waiter| waiter.client != id);
             self.ordered.retain(|_, (client, _)| *client != id);

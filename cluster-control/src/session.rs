@@ -226,7 +226,11 @@ impl Session {
             if self.said_all {
                 // What a client says before it goes is said, with or without a newline.
                 if !self.input.is_empty() && !self.skipping {
-                    requests.push(rpc::read(&std::mem::take(&mut self.input)));
+                    let line = std::mem::take(&mut self.input);
+                    requests.push(match line.len() > rpc::COUNTED {
+                        true => rpc::read_long(line),
+                        false => rpc::read(&line),
+                    });
                 }
                 self.input.clear();
                 self.searched = 0;
@@ -273,6 +277,9 @@ impl Session {
             }
             return None;
         };
+        if at - self.taken > rpc::COUNTED && !self.skipping {
+            return Some(Some(rpc::read_long(self.take_long(at))));
+        }
         let line = &self.input[self.taken..at];
         self.taken = at + 1;
         self.searched = at + 1;
@@ -282,6 +289,19 @@ impl Session {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // An empty line is nobody's request; who types at a terminal sends them.
         Some((!line.is_empty()).then(|| rpc::read(line)))
+    }
+
+    /// The line that ends there, in the memory in which it came.
+    fn take_long(&mut self, at: usize) -> Vec<u8> {
+        let rest = self.input.split_off(at + 1);
+        let mut line = std::mem::replace(&mut self.input, rest);
+        line.truncate(at);
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
+        line.drain(..self.taken);
+        (self.taken, self.searched) = (0, 0);
+        line
     }
 
     /// Moves what was not taken to the front.

@@ -174,6 +174,8 @@ fn totals(primary: &Primary, supervisor: &Supervisor, status: &Status) -> Object
         .with("unexpectedHandles", stats.unexpected_handles)
         .with("interruptedCalls", stats.interrupted_calls)
         .with("longestBlockedCallUs", micros(stats.longest_blocked_call))
+        .with("stuckCloses", stats.stuck_closes)
+        .with("closing", u64::try_from(stats.closing).unwrap_or(u64::MAX))
         .with("longestWakeUs", micros(stats.longest_wake))
         .with("restarts", counts.restarts)
         .with("deaths", counts.deaths)

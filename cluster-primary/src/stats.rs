@@ -47,6 +47,17 @@ pub struct Stats {
     /// user were in flight between its processes (`ETOOMANYREFS`).
     #[serde(skip_serializing_if = "is_zero")]
     pub hand_off_pauses: u64,
+    /// Descriptors of workers and clients that wait to be closed: that can block, and is left to threads.
+    #[serde(skip_serializing_if = "is_none")]
+    pub closing: usize,
+    /// How many of these closes took longer than a second, so that they could not be interrupted: files of a
+    /// FUSE file system that does not answer. A worker with two of them loses its channel.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stuck_closes: u64,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn is_zero(count: &u64) -> bool {

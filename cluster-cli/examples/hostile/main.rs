@@ -8,6 +8,7 @@
 //! Attacks write to the channel themselves, without `cluster-worker`, so that they can send anything. Each
 //! kind has a file of its own beside this one.
 
+mod acks;
 mod asking;
 mod channel;
 mod descriptors;
@@ -66,6 +67,7 @@ fn carry_out(attack: &str, options: &[String]) -> Outcome {
         // The control run: it does nothing until the primary closes the channel.
         "silent" => channel.read_to_end(),
         "blocking-listener" => listeners::blocking(&channel),
+        "acks" => acks::stray(&channel, option(options)?),
         "listens" => listens::and_die(&channel),
         "hoard" => listens::hoard(&channel),
         "handles" => listens::handles(&channel),

@@ -125,6 +125,11 @@ fn totals(text: &mut Text, status: &Status) {
             "System calls of the primary that a worker or client made block.",
             totals.interrupted_calls,
         ),
+        (
+            "cluster_stuck_closes_total",
+            "Closes of workers' descriptors that took longer than a second.",
+            totals.stuck_closes,
+        ),
         ("cluster_workers_stuck_total", "Times that a worker was found stuck.", totals.stuck),
         (
             "cluster_worker_restarts_total",

@@ -51,6 +51,9 @@ const MAX_WORKERS: u32 = 10_000;
 const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers no requests: \
     a program can that drives the cluster by its control socket, or a primary of your own";
 
+const NOT_SHOWN: &str = "no client of the control socket was shown this request: it is not JSON, and has more \
+    than 16 MiB or 131,072 values, or cannot be decoded";
+
 /// Signals to end that come within this time are one request.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
@@ -235,15 +238,14 @@ impl Runner {
             Happening::Event(event) => {
                 let primary = self.cluster.primary();
                 self.report.event(primary, &event);
-                if let Some((control, _)) = &mut self.control {
-                    control.event(primary, &event);
-                }
+                let control = self.control.as_mut();
+                let is_shown = control.is_some_and(|(control, _)| control.event(primary, &event));
                 if let Event::Message { worker, message, .. } = &event
                     && !self.hears(message)
                 {
                     self.mention_unheard(*worker, message);
                 }
-                if let Event::Request { request, .. } = event {
+                if !is_shown && let Event::Request { request, .. } = event {
                     self.refuse(request);
                 }
                 self.learn(event);
@@ -289,12 +291,11 @@ impl Runner {
         }
     }
 
-    /// A worker asks. There is nobody here who knows, unless somebody listens.
+    /// No client of the control API was shown that request, so none answers it.
     fn refuse(&mut self, request: Request) {
-        if !self.has_listener() {
-            // If it has gone it waits for nothing.
-            let _ = self.cluster.primary_mut().refuse(request, NOBODY_ANSWERS);
-        }
+        let why = if self.has_listener() { NOT_SHOWN } else { NOBODY_ANSWERS };
+        // A worker that has gone waits for nothing.
+        let _ = self.cluster.primary_mut().refuse(request, why);
     }
 
     /// What may explain a death to come. A descriptor that came with a message is of no use here.

@@ -19,6 +19,7 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Counts {
     pauses: u64,
     hand_off_pauses: u64,
+    stuck_closes: u64,
     shed: Shed,
 }
 
@@ -59,8 +60,8 @@ impl Shed {
 impl From<Stats> for Counts {
     fn from(stats: Stats) -> Self {
         let Stats { shed_full: full, shed_refused: refused, shed_closed: closed, .. } = stats;
-        let hand_off_pauses = stats.hand_off_pauses;
-        Self { pauses: stats.accept_pauses, hand_off_pauses, shed: Shed { full, refused, closed } }
+        let Stats { accept_pauses: pauses, hand_off_pauses, stuck_closes, .. } = stats;
+        Self { pauses, hand_off_pauses, stuck_closes, shed: Shed { full, refused, closed } }
     }
 }
 
@@ -73,6 +74,7 @@ pub(crate) struct Warned {
     other_pauses: u64,
     pauses_at: Option<Mono>,
     hand_offs_at: Option<Mono>,
+    stuck_at: Option<Mono>,
     shed_at: Option<Mono>,
 }
 
@@ -107,6 +109,14 @@ impl Warnings {
         Some(new)
     }
 
+    /// The same of closes that were stuck.
+    fn stuck_closes(&mut self, now: Mono, counts: Counts) -> Option<u64> {
+        let new = counts.stuck_closes.saturating_sub(self.0.counts.stuck_closes);
+        take_turn(&mut self.0.stuck_at, now, new > 0)?;
+        self.0.counts.stuck_closes = counts.stuck_closes;
+        Some(new)
+    }
+
     /// The same of connections that were closed.
     fn shed(&mut self, now: Mono, counts: Counts) -> Option<Shed> {
         let new = counts.shed.since(self.0.counts.shed);
@@ -117,16 +127,20 @@ impl Warnings {
 
     /// When there is something to warn of that was not due yet.
     fn poll_timeout(&self, counts: Counts) -> Option<Mono> {
-        let Warned { counts: before, pauses_at, hand_offs_at, shed_at, .. } = self.0;
+        let Warned { counts: before, pauses_at, hand_offs_at, stuck_at, shed_at, .. } = self.0;
         let pauses = pauses_at.filter(|_| counts.pauses > before.pauses);
         let shed = shed_at.filter(|_| counts.shed != before.shed);
         let hand_offs = hand_offs_at.filter(|_| counts.hand_off_pauses > before.hand_off_pauses);
-        pauses.into_iter().chain(hand_offs).chain(shed).min()
+        let stuck = stuck_at.filter(|_| counts.stuck_closes > before.stuck_closes);
+        pauses.into_iter().chain(hand_offs).chain(stuck).chain(shed).min()
     }
 
     /// Nothing comes any more: what is left is due.
     fn end(&mut self) {
-        (self.0.pauses_at, self.0.hand_offs_at, self.0.shed_at) = (None, None, None);
+        let Warned { pauses_at, hand_offs_at, stuck_at, shed_at, .. } = &mut self.0;
+        for at in [pauses_at, hand_offs_at, stuck_at, shed_at] {
+            *at = None;
+        }
     }
 }
 
@@ -181,6 +195,16 @@ impl Runner {
             };
             self.report.warning(&format!(
                 "handing connections to workers paused {times}; they wait: {why}"
+            ));
+        }
+        if let Some(stuck) = self.warnings.stuck_closes(now, counts) {
+            let closes =
+                if stuck == 1 { "1 close has".into() } else { format!("{stuck} closes have") };
+            let waiting = self.cluster.primary().stats().closing;
+            self.report.warning(&format!(
+                "{closes} taken longer than a second; {waiting} descriptors wait to be closed, and stay \
+                 open until then: they are files of a file system that does not answer (FUSE, a network \
+                 mount), and came from workers"
             ));
         }
         if let Some(shed) = self.warnings.shed(now, counts) {

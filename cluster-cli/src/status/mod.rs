@@ -318,6 +318,10 @@ pub(crate) struct Totals {
     /// Calls of the primary that a peer made block.
     pub(crate) interrupted_calls: Option<u64>,
     pub(crate) longest_blocked_call_us: Option<u64>,
+    /// Closes that took longer than a second.
+    pub(crate) stuck_closes: Option<u64>,
+    /// Descriptors that wait to be closed now.
+    pub(crate) closing: Option<u64>,
     pub(crate) longest_wake_us: Option<u64>,
     pub(crate) restarts: Option<u64>,
     pub(crate) deaths: Option<u64>,

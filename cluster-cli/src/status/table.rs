@@ -180,6 +180,7 @@ fn totals(status: &Status) -> Vec<String> {
         (totals.hand_off_pauses, "pause of hand-offs"),
         (totals.unexpected_handles, "unexpected descriptor"),
         (totals.interrupted_calls, "interrupted call"),
+        (totals.stuck_closes, "close that took longer than a second"),
     ];
     items.extend(rare.into_iter().filter_map(|(n, what)| match n {
         None | Some(0) => None,

@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cluster_primary::{Mono, PausedClosing};
+use cluster_primary::Mono;
+use cluster_primary::embed::PausedClosing;
 use rustix::io::Errno;
 
 use super::candidate::Candidate;

@@ -6,6 +6,8 @@ mod clients;
 mod ctl;
 mod ending;
 mod life;
+#[cfg(target_os = "linux")]
+mod limits;
 mod messages;
 mod settings;
 mod socket;

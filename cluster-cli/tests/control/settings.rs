@@ -19,6 +19,7 @@ fn a_worker_is_started_as_the_settings_say() {
     let defaults = json!({
         "exec": "/bin/sh",
         "launcher": [], "groups": null, "noNewPrivs": false, "affinity": null, "dieWithPrimary": false,
+        "keepCapabilities": true, "listenAsWorker": false, "privilegedPorts": [],
     });
     let settings = client.call("setupPrimary", json!({"exec": "/bin/sh"}));
     for (name, value) in defaults.as_object().expect("it is one") {
@@ -26,7 +27,8 @@ fn a_worker_is_started_as_the_settings_say() {
     }
     let set = json!({
         "launcher": ["env", "A=b"], "groups": [1, 2], "noNewPrivs": true, "affinity": [[0, 1], [1]],
-        "dieWithPrimary": true,
+        "dieWithPrimary": true, "keepCapabilities": false, "listenAsWorker": true,
+        "privilegedPorts": [80, 443],
     });
     let settings = client.call("setupPrimary", set.clone());
     for (name, value) in set.as_object().expect("it is one") {
@@ -38,6 +40,11 @@ fn a_worker_is_started_as_the_settings_say() {
         json!({"groups": 1}),
         json!({"groups": [-1]}),
         json!({"noNewPrivs": 1}),
+        json!({"keepCapabilities": 1}),
+        json!({"listenAsWorker": "yes"}),
+        json!({"privilegedPorts": 80}),
+        json!({"privilegedPorts": [0]}),
+        json!({"privilegedPorts": [65536]}),
         json!({"affinity": "all"}),
         json!({"affinity": []}),
         json!({"affinity": [[]]}),

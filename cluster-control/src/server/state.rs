@@ -137,6 +137,7 @@ impl ControlServer {
             more_clients: true,
             accept_again: false,
             accept_pauses: None,
+            full: false,
             closer: Closer::default(),
             clients,
             last_client: state.last_client,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call_timer::CallLog;
 use super::child::Child;
-use super::closer::PausedClosing;
+use super::closer::{self, ClosingState, PausedClosing};
 use super::{Primary, listen};
 use crate::{Event, EventHandle, WorkerError, WorkerId};
 
@@ -32,6 +32,8 @@ pub(super) struct Blocking {
     pub(super) longest_wake: Duration,
     /// Calls of `accept` among the interrupted ones.
     accepts: u64,
+    /// Closes that were stuck under former images of this process.
+    stuck_closes: u64,
     /// A connection that no worker had taken made its close block.
     #[serde(skip)]
     shed_blocked: bool,
@@ -39,7 +41,16 @@ pub(super) struct Blocking {
 
 impl Blocking {
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.longest_wake.is_zero()
+        self.calls.is_empty() && self.longest_wake.is_zero() && self.stuck_closes == 0
+    }
+
+    /// With the closes that were stuck so far.
+    pub(super) fn with_closes(self, closing: ClosingState) -> Self {
+        Self { stuck_closes: self.stuck_closes + closing.stuck, ..self }
+    }
+
+    pub(super) fn stuck_closes(&self) -> u64 {
+        self.stuck_closes
     }
 
     pub(super) fn note_wake(&mut self, took: Duration) {
@@ -93,13 +104,30 @@ impl Primary {
     /// the worker its channel.
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
         self.unexpected_handles += 1;
-        self.closer.close(handle);
+        self.closer.close_from(worker, handle);
+        self.check_stuck_closes(worker);
         let limit = self.machine.settings().limits.max_unexpected_handles;
         let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
         if child.is_some_and(|child| !child.note_unwanted(limit)) {
             let what = format!("it sent more than {limit} descriptors that nothing here uses");
             self.fail_channel(worker, WorkerError::Channel { what });
         }
+    }
+
+    /// A worker whose descriptors cannot be closed must not send more of them; whether it was stopped from
+    /// doing so.
+    pub(super) fn check_stuck_closes(&mut self, worker: WorkerId) -> bool {
+        let stuck = self.closer.stuck_from(worker);
+        let has_channel = self.children.get(&worker).is_some_and(Child::has_channel);
+        if stuck < closer::MAX_STUCK || !has_channel {
+            return false;
+        }
+        let what = format!(
+            "the system has not closed {stuck} descriptors that it sent for longer than a second, as with \
+             files of a FUSE file system that does not answer"
+        );
+        self.fail_channel(worker, WorkerError::Channel { what });
+        true
     }
 
     /// Closes a descriptor of an [event](Event::Message) that the program has no use for, in the
@@ -178,5 +206,34 @@ impl Primary {
             self.closer.discard(rest);
         }
         self.closer.finish(LAST_CLOSES);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::super::call_timer;
+    use super::*;
+    use crate::Settings;
+
+    /// What happens if a worker takes the connection between the look at the queue and the `accept4`.
+    #[test]
+    fn to_accept_from_a_listener_that_was_made_blocking_does_not_block() {
+        let mut primary = Primary::new(Settings::new("/bin/true")).expect("a poll");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let listener = OwnedFd::from(listener);
+        let _bounded = call_timer::bounded();
+        let accepted = primary.accept_one(&listener);
+        assert_eq!(accepted.map(|_| ()), Err(Errno::INTR));
+        assert_eq!(primary.interrupted_accepts(), 1);
+        assert_eq!(primary.stats().interrupted_calls, 1);
+        let flags = fcntl_getfl(&listener).expect("it is open");
+        assert!(flags.contains(OFlags::NONBLOCK), "it does not block again by itself: {flags:?}");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        assert!(primary.accept_one(&listener).is_ok());
     }
 }

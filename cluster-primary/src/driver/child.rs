@@ -217,7 +217,12 @@ impl Primary {
         bytes: usize,
     ) -> bool {
         let channel = self.children.get_mut(&worker).and_then(|child| child.channel.as_mut());
+        let sent_unexpected =
+            channel.as_ref().is_some_and(|channel| channel.stats().unexpected_handles > 0);
         channel.into_iter().for_each(|channel| channel.allow(bytes));
+        if sent_unexpected && self.check_stuck_closes(worker) {
+            return false;
+        }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let mut until = None;
         for _ in 0..most {
@@ -235,7 +240,9 @@ impl Primary {
             // Reading may have something to answer, or free what was held back.
             self.unflushed.insert(worker);
             let (received, interrupted) = self.blocking.calls.time(|| channel.recv());
-            channel.take_unexpected().into_iter().for_each(|handle| self.closer.close(handle));
+            for handle in channel.take_unexpected() {
+                self.closer.close_from(worker, handle);
+            }
             while let Some(answer) = channel.poll_answer() {
                 match tokens::of(answer.token) {
                     tokens::Token::Probe => {

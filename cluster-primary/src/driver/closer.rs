@@ -4,7 +4,10 @@
 //! [`call_timer`](super::call_timer)). Those that nobody wants are given to a thread, which starts
 //! with the first of them, and interrupts each close after a millisecond. If a close cannot be
 //! interrupted (a file of a FUSE file system whose server does not answer), another thread takes the
-//! rest, up to a few.
+//! rest, up to a few. If all of them are stuck, descriptors wait until one of the closes returns: the
+//! caller never closes one itself. They count against this process's limit of open descriptors, which
+//! therefore bounds the queue. A worker whose descriptors are [stuck](Closer::stuck_from) loses its channel,
+//! so that it cannot send more of them.
 //!
 //! A child that is forked has a copy of every descriptor, and closes them when it executes its program.
 //! Were the parent's copies gone by then the child would be the one that blocks, before its program
@@ -18,6 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::call_timer;
+use crate::WorkerId;
 
 /// The longest that a close blocks, where it can be interrupted.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -34,8 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// any more, and needs no waiting for.)
 const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 
-/// What may wait to be closed. Beyond, the caller closes it itself, within its own bound.
-const MAX_WAITING: usize = 1024;
+/// So many closes of a worker's descriptors may be stuck; then its channel is closed.
+pub(super) const MAX_STUCK: usize = 2;
 
 /// Something whose drop closes descriptors of others.
 #[expect(dead_code, reason = "they are only dropped")]
@@ -67,13 +71,39 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Discarded>,
-    /// For each thread since when it closes what it closes now.
-    threads: Vec<Option<Instant>>,
+    /// With the worker that sent it, if that is known.
+    waiting: VecDeque<(Option<WorkerId>, Discarded)>,
+    /// What each thread closes now.
+    threads: Vec<Option<Close>>,
+    /// How many closes have been stuck, ever.
+    stuck: u64,
     /// How many pauses there are, and when the last one began.
     pauses: usize,
     paused_at: Option<Instant>,
     ended: bool,
+}
+
+/// A close that a thread carries out.
+struct Close {
+    since: Instant,
+    from: Option<WorkerId>,
+    /// It was counted as stuck.
+    counted: bool,
+}
+
+impl Close {
+    fn is_stuck(&self) -> bool {
+        now().saturating_duration_since(self.since) >= STUCK_AFTER
+    }
+}
+
+/// How much a [`Closer`] has to do, and what keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClosingState {
+    /// Descriptors (or channels) that wait to be closed, or are being closed.
+    pub(super) waiting: usize,
+    /// How many closes have taken longer than a second, ever.
+    pub(super) stuck: u64,
 }
 
 /// As long as it exists nothing is closed, up to a limit.
@@ -113,34 +143,57 @@ impl Queue {
 
     /// Whether none of the threads will take what waits.
     fn needs_thread(&self) -> bool {
-        let stuck = |since: &Instant| now().saturating_duration_since(*since) >= STUCK_AFTER;
-        let is_stuck = |thread: &Option<Instant>| thread.as_ref().is_some_and(stuck);
+        let is_stuck = |thread: &Option<Close>| thread.as_ref().is_some_and(Close::is_stuck);
         self.threads.len() < MAX_THREADS && self.threads.iter().all(is_stuck)
+    }
+
+    fn count_stuck(&mut self) {
+        for close in self.threads.iter_mut().flatten() {
+            if close.is_stuck() && !std::mem::replace(&mut close.counted, true) {
+                self.stuck += 1;
+            }
+        }
     }
 }
 
 impl Closer {
     /// Closes a descriptor.
     pub fn close(&self, descriptor: OwnedFd) {
-        self.give(Discarded::Descriptor(descriptor));
+        self.give(None, Discarded::Descriptor(descriptor));
+    }
+
+    /// Closes a descriptor that that worker has sent.
+    pub(super) fn close_from(&self, worker: WorkerId, descriptor: OwnedFd) {
+        self.give(Some(worker), Discarded::Descriptor(descriptor));
+    }
+
+    /// How many closes of that worker's descriptors have not returned for longer than a second.
+    pub(super) fn stuck_from(&self, worker: WorkerId) -> usize {
+        let queue = self.owners.shared.queue.lock();
+        let closes = queue.threads.iter().flatten();
+        closes.filter(|close| close.from == Some(worker) && close.is_stuck()).count()
+    }
+
+    pub(super) fn state(&self) -> ClosingState {
+        let mut queue = self.owners.shared.queue.lock();
+        queue.count_stuck();
+        let waiting = queue.waiting.len() + queue.threads.iter().flatten().count();
+        ClosingState { waiting, stuck: queue.stuck }
     }
 
     /// Drops what has descriptors.
     pub fn discard(&self, what: impl Send + 'static) {
-        self.give(Discarded::Other(Box::new(what)));
+        self.give(None, Discarded::Other(Box::new(what)));
     }
 
-    fn give(&self, discarded: Discarded) {
+    fn give(&self, from: Option<WorkerId>, discarded: Discarded) {
         let shared = &self.owners.shared;
         let mut queue = shared.queue.lock();
-        let needs_thread = queue.needs_thread();
-        if queue.waiting.len() >= MAX_WAITING || (needs_thread && !shared.start(&mut queue)) {
-            drop(queue);
-            let _bounded = call_timer::bounded();
-            drop(discarded);
-            return;
+        queue.count_stuck();
+        if queue.needs_thread() {
+            shared.start(&mut queue);
         }
-        queue.waiting.push_back(discarded);
+        queue.waiting.push_back((from, discarded));
         drop(queue);
         shared.filled.notify_one();
     }
@@ -153,7 +206,7 @@ impl Closer {
         queue.pauses += 1;
         let begun = now();
         queue.paused_at = Some(begun);
-        let closes = |since: &Instant| begun.saturating_duration_since(*since) < SETTLES_WITHIN;
+        let closes = |close: &Close| begun.saturating_duration_since(close.since) < SETTLES_WITHIN;
         while queue.threads.iter().flatten().any(closes) {
             if shared.emptied.wait_until(&mut queue, begun + SETTLES_WITHIN).timed_out() {
                 break;
@@ -182,23 +235,27 @@ impl Closer {
 
 impl Drop for Owners {
     fn drop(&mut self) {
-        self.shared.queue.lock().ended = true;
+        let mut queue = self.shared.queue.lock();
+        queue.ended = true;
+        if queue.threads.is_empty() {
+            // No thread could be started: what waits stays open until the process ends, as this thread
+            // must not block.
+            std::mem::forget(std::mem::take(&mut queue.waiting));
+        }
+        drop(queue);
         self.shared.filled.notify_all();
     }
 }
 
 impl Shared {
-    /// Starts a thread; whether one is there that may close what waits.
-    fn start(self: &Arc<Self>, queue: &mut Queue) -> bool {
+    /// Starts a thread. If the system gives none, it is tried again with the next descriptor.
+    fn start(self: &Arc<Self>, queue: &mut Queue) {
         let number = queue.threads.len();
         let shared = Arc::clone(self);
         let thread = std::thread::Builder::new().name("close".into());
-        let started = thread.spawn(move || shared.close_all(number)).is_ok();
-        if started {
+        if thread.spawn(move || shared.close_all(number)).is_ok() {
             queue.threads.push(None);
         }
-        // One that is stuck may yet get on.
-        started || number > 0
     }
 
     /// What each thread does.
@@ -209,20 +266,21 @@ impl Shared {
                 self.filled.wait_for(&mut queue, left);
                 continue;
             }
-            let Some(discarded) = queue.waiting.pop_front() else {
+            let Some((from, discarded)) = queue.waiting.pop_front() else {
                 if queue.ended {
                     return;
                 }
                 self.filled.wait(&mut queue);
                 continue;
             };
-            queue.threads[number] = Some(now());
+            queue.threads[number] = Some(Close { since: now(), from, counted: false });
             drop(queue);
             {
                 let _bounded = call_timer::bounded_by(PERIOD);
                 drop(discarded);
             }
             queue = self.queue.lock();
+            queue.count_stuck();
             queue.threads[number] = None;
             self.emptied.notify_all();
         }
@@ -293,15 +351,51 @@ mod tests {
         assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     }
 
+    /// A descriptor whose close does not return before the other end is dropped.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+
+    /// The caller would hang if it closed one of them itself.
+    #[test]
+    fn when_all_threads_are_stuck_descriptors_wait_however_many_there_are() {
+        const MANY: usize = 4_000;
+        let closer = Closer::default();
+        let worker = WorkerId(7);
+        let mut ends = Vec::new();
+        let stick = |closer: &Closer, ends: &mut Vec<_>| {
+            let (end, stuck) = mpsc::channel();
+            ends.push(end);
+            closer.give(Some(worker), Discarded::Other(Box::new(Stuck(stuck))));
+        };
+        let begun = now();
+        while closer.stuck_from(worker) < MAX_THREADS {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", closer.state());
+            stick(&closer, &mut ends);
+            std::thread::sleep(STUCK_AFTER / 4);
+        }
+        assert_eq!(closer.stuck_from(WorkerId(8)), 0);
+        for _ in 0..MANY {
+            stick(&closer, &mut ends);
+        }
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        closer.close(writer.into());
+        let ClosingState { waiting, stuck } = closer.state();
+        assert_eq!((waiting, stuck), (ends.len() + 1, MAX_THREADS as u64));
+        // All are closed once that is possible.
+        drop(ends);
+        assert_eq!(closer.finish(PATIENCE), 0);
+        assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+        assert_eq!((closer.state().waiting, closer.stuck_from(worker)), (0, 0));
+    }
+
     /// A thread that is stuck for good is replaced, and `finish` says that something is left.
     #[test]
     fn a_close_that_never_ends_does_not_hold_up_others() {
-        struct Stuck(mpsc::Receiver<()>);
-        impl Drop for Stuck {
-            fn drop(&mut self) {
-                let _ = self.0.recv();
-            }
-        }
         let closer = Closer::default();
         let (end, stuck) = mpsc::channel();
         closer.discard(Stuck(stuck));

@@ -63,6 +63,12 @@ pub(super) fn for_messages() -> usize {
     part(16).max(1)
 }
 
+/// How many clients of a control API may be connected at a time: a sixteenth of the descriptors, from 8 to
+/// 1,024.
+pub fn for_clients() -> usize {
+    part(16).clamp(8, 1024)
+}
+
 fn part(of: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit / of).unwrap_or(usize::MAX)

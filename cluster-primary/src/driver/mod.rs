@@ -68,6 +68,7 @@ use rustix::process::{Pid, Rlimit};
 pub use call_timer::{Bounded, bounded_calls};
 pub use clock::Clock;
 pub use closer::{Closer, PausedClosing};
+pub use limits::for_clients;
 pub use private_socket::PrivateSocket;
 pub use remote::{Gone, Remote};
 pub use requests::{Broadcast, Request, RequestId};
@@ -486,7 +487,10 @@ impl Primary {
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
         let open = self.children.values().map(Child::unexpected_handles).sum::<u64>();
+        let closing = self.closer.state();
         Stats {
+            stuck_closes: self.blocking.stuck_closes() + closing.stuck,
+            closing: closing.waiting,
             accept_pauses: self.accept_pauses,
             hand_off_pauses: self.hand_off_pauses,
             unexpected_handles: self.unexpected_handles + open,

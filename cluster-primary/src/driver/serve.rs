@@ -287,7 +287,8 @@ impl Primary {
     ) {
         if let Some(rights) = self.listens_as(worker, query) {
             let (query, replace) = (Box::new(query.clone()), None);
-            return self.delegate(Purpose::Server { server, query, shared, replace }, rights);
+            let purpose = Purpose::Server { server, query, shared, replace };
+            return self.delegate(purpose, rights, Some(worker));
         }
         let access = self.machine.settings().socket_access;
         let bound = listen::bind(query, shared, &self.lent, &access);
@@ -408,7 +409,7 @@ impl Primary {
         }
         match (listener.file, listener.rights) {
             (Some(file), Some(rights)) => {
-                self.delegate(Purpose::Remove { files: vec![file] }, rights);
+                self.delegate(Purpose::Remove { files: vec![file] }, rights, None);
             }
             (Some(file), None) => {
                 // It may have been removed by others.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+#[cfg(target_os = "linux")]
+use std::fs::ReadDir;
 use std::io;
 use std::time::Duration;
 
@@ -24,8 +26,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// No more often is it looked up who has descriptors in flight, as that takes a while.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
 /// Descriptors that are looked at for that, of each worker.
-#[cfg(target_os = "linux")]
 const LOOKED_AT: usize = 1024;
+/// Descriptors that are looked at for that in one pass of the loop, of all workers. (It takes about 10 µs
+/// each.)
+const LOOKED_AT_PER_PASS: usize = 256;
 
 /// Why no descriptors can be passed on to workers now ([`Primary::hand_offs_paused`]).
 #[derive(Debug)]
@@ -71,9 +75,28 @@ pub(super) struct Stalled {
     error: Option<Errno>,
     again: Option<Mono>,
     pause: Duration,
-    /// The worker with most descriptors in its sockets, when that was last looked up.
+    /// The worker with most descriptors in its sockets, when that was last looked up, or as far as that is
+    /// known by now.
     worker: Option<(WorkerId, u64)>,
     looked_up: Option<Mono>,
+    look_up: Option<LookUp>,
+}
+
+/// It is being looked up which worker has descriptors in flight: a bounded number of them in each pass.
+#[derive(Debug, Default)]
+struct LookUp {
+    /// Workers that were not looked at yet.
+    left: Vec<WorkerId>,
+    current: Option<(WorkerId, Waiting)>,
+    found: Option<(WorkerId, u64)>,
+}
+
+impl LookUp {
+    fn note(&mut self, worker: WorkerId, count: u64) {
+        if count > self.found.map_or(0, |(_, most)| most) {
+            self.found = Some((worker, count));
+        }
+    }
 }
 
 impl Stalled {
@@ -98,19 +121,50 @@ impl Primary {
         Some(HandOffsPaused { error: error.into(), limit, worker: self.stalled.worker })
     }
 
-    /// Looks in which worker's sockets most descriptors wait.
+    /// Looks in which worker's sockets most descriptors wait: begins with that, if it is due, or goes on.
     fn look_up_holder(&mut self, now: Mono) {
-        if self.stalled.looked_up.is_some_and(|at| now < at + LOOK_UP_EVERY) {
-            return;
-        }
-        self.stalled.looked_up = Some(now);
-        let found = self.children.iter().filter_map(|(id, child)| {
-            let pid = child.process.as_ref().map(Process::pid)?;
+        let mut look_up = match self.stalled.look_up.take() {
+            Some(look_up) => look_up,
+            None if self.stalled.looked_up.is_some_and(|at| now < at + LOOK_UP_EVERY) => return,
+            None => {
+                LookUp { left: self.children.keys().rev().copied().collect(), ..LookUp::default() }
+            }
+        };
+        let is_first = self.stalled.worker.is_none();
+        let mut left = LOOKED_AT_PER_PASS;
+        loop {
+            let Some((worker, waiting)) = &mut look_up.current else {
+                let Some(worker) = look_up.left.pop() else { break };
+                let child = self.children.get(&worker);
+                if let Some(pid) = child.and_then(|child| child.process.as_ref()).map(Process::pid)
+                {
+                    look_up.current = Some((worker, Waiting::of(pid)));
+                }
+                // To open a folder counts, too.
+                left = left.saturating_sub(1);
+                continue;
+            };
+            if left == 0 {
+                break;
+            }
+            let (worker, is_over) = (*worker, waiting.look(&mut left));
             // What it was sent can be counted without looking.
-            let count = waiting_in_sockets(pid).unwrap_or_else(|| child.untaken.handles());
-            (count > 0).then_some((*id, count))
-        });
-        self.stalled.worker = found.max_by_key(|(_, count)| *count);
+            let sent = || self.children.get(&worker).map_or(0, |child| child.untaken.handles());
+            let count = waiting.count.unwrap_or_else(sent);
+            look_up.note(worker, count);
+            if is_over {
+                look_up.current = None;
+            }
+        }
+        let is_over = look_up.current.is_none() && look_up.left.is_empty();
+        if is_over || is_first {
+            self.stalled.worker = look_up.found;
+        }
+        if is_over {
+            self.stalled.looked_up = Some(now);
+        } else {
+            self.stalled.look_up = Some(look_up);
+        }
     }
 
     /// The system refuses to write to that worker.
@@ -135,6 +189,7 @@ impl Primary {
         }
         self.stalled.again = None;
         self.stalled.pause = (self.stalled.pause * 2).min(LONGEST_PAUSE);
+        self.look_up_holder(now);
         let before = std::mem::take(&mut self.stalled.workers);
         for worker in &before {
             self.unflushed.insert(*worker);
@@ -183,21 +238,75 @@ impl Primary {
     }
 }
 
-/// How many descriptors wait in a process's Unix sockets, if the system tells (Linux 5.11 and later).
-#[cfg(target_os = "linux")]
-fn waiting_in_sockets(pid: u32) -> Option<u64> {
-    let mut found = None;
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.take(LOOKED_AT).flatten() {
-        let Ok(info) = std::fs::read_to_string(entry.path()) else { continue };
-        let count = info.lines().find_map(|line| line.strip_prefix("scm_fds:"));
-        if let Some(count) = count.and_then(|count| count.trim().parse::<u64>().ok()) {
-            *found.get_or_insert(0) += count;
-        }
-    }
-    found
+/// How many descriptors wait in a process's Unix sockets, as far as it was looked at, if the system tells
+/// (Linux 5.11 and later).
+#[derive(Debug)]
+struct Waiting {
+    count: Option<u64>,
+    looked_at: usize,
+    #[cfg(target_os = "linux")]
+    folder: Option<ReadDir>,
 }
 
-#[cfg(not(target_os = "linux"))]
-fn waiting_in_sockets(_pid: u32) -> Option<u64> {
-    None
+impl Waiting {
+    fn of(pid: u32) -> Self {
+        #[cfg(not(target_os = "linux"))]
+        let _ = pid;
+        Self {
+            count: None,
+            looked_at: 0,
+            #[cfg(target_os = "linux")]
+            folder: std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok(),
+        }
+    }
+
+    /// Looks at no more than `left` descriptors; whether that was the last.
+    #[cfg(target_os = "linux")]
+    fn look(&mut self, left: &mut usize) -> bool {
+        let Some(folder) = &mut self.folder else { return true };
+        while *left > 0 && self.looked_at < LOOKED_AT {
+            let Some(Ok(entry)) = folder.next() else { return true };
+            (*left, self.looked_at) = (*left - 1, self.looked_at + 1);
+            let Ok(info) = std::fs::read_to_string(entry.path()) else { continue };
+            let count = info.lines().find_map(|line| line.strip_prefix("scm_fds:"));
+            if let Some(count) = count.and_then(|count| count.trim().parse::<u64>().ok()) {
+                *self.count.get_or_insert(0) += count;
+            }
+        }
+        self.looked_at == LOOKED_AT
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn look(&mut self, _left: &mut usize) -> bool {
+        self.looked_at = LOOKED_AT;
+        true
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_are_looked_at_a_bounded_number_at_a_time() {
+        // More than one pass looks at, and few enough for a usual limit.
+        let sockets: Vec<_> =
+            (0..300).map(|_| UnixDatagram::unbound().expect("a socket")).collect();
+        let mut waiting = Waiting::of(std::process::id());
+        let mut passes = 0;
+        loop {
+            let before = waiting.looked_at;
+            let mut left = LOOKED_AT_PER_PASS;
+            let is_over = waiting.look(&mut left);
+            passes += 1;
+            assert_eq!(waiting.looked_at - before, LOOKED_AT_PER_PASS - left);
+            if is_over {
+                break;
+            }
+            assert_eq!(left, 0, "it goes on as far as it may");
+        }
+        assert!(passes > 1 && waiting.looked_at >= sockets.len(), "{passes} {waiting:?}");
+    }
 }

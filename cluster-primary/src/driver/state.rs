@@ -171,7 +171,7 @@ impl Primary {
             accept_pauses: self.accept_pauses,
             hand_off_pauses: self.hand_off_pauses,
             unexpected_handles: self.unexpected_handles,
-            blocking: self.blocking,
+            blocking: self.blocking.with_closes(self.closer.state()),
         })
     }
 

@@ -6,7 +6,7 @@ use super::messages::{AT_ONCE, IN_TURN, Pair, SERIALIZATIONS, TO_PRIMARY, TO_WOR
 use super::samples::{Key, Samples};
 use super::statistics::Paired;
 use super::table;
-use super::{agent, at_rest, connections, refusing};
+use super::{agent, at_rest, connections, hostile, refusing};
 use crate::node::Node;
 
 pub(crate) struct Bar {
@@ -53,6 +53,7 @@ pub(crate) fn all(nodes: &[Node]) -> Vec<Bar> {
     let mut bars = of_connections(nodes);
     bars.extend(of_messages(nodes));
     bars.extend(at_rest_and_refusing(nodes));
+    bars.extend(of_attacks());
     bars.extend(of_agent(nodes));
     bars
 }
@@ -173,6 +174,17 @@ fn at_rest_and_refusing(nodes: &[Node]) -> Vec<Bar> {
         bars.push(plain(&what, Part::Refusing, case.id(), refusing::PRIMARY, 1.0));
     }
     bars
+}
+
+fn of_attacks() -> Vec<Bar> {
+    let attacks = hostile::all().into_iter().filter(hostile::Hostile::has_bar);
+    let bar = |attack: hostile::Hostile| Bar {
+        what: format!("attack {}: worst probe of the worker beside it, ms", attack.title()),
+        measure: Measure::Plain(Key::new(Part::Hostile, attack.id(), hostile::WORST)),
+        limit: Limit::AtMost(250.0),
+        digits: 1,
+    };
+    attacks.map(bar).collect()
 }
 
 fn of_agent(nodes: &[Node]) -> Vec<Bar> {

@@ -165,7 +165,7 @@ impl Case {
 
     /// Starts it; ready when all workers listen.
     pub(crate) fn start(&self, bench: &Bench, start: Start) -> io::Result<Cluster> {
-        let Programs { cluster, http_worker, tokio_worker, own } = &bench.programs;
+        let Programs { cluster, http_worker, tokio_worker, own, .. } = &bench.programs;
         let worker = script("worker.cjs");
         let mut command = match &self.who {
             Who::Pm2(pm2, node) => return pm2::start(&pm2.script, node, &worker, start.workers),

@@ -50,6 +50,16 @@ impl Cluster {
     /// [`io::ErrorKind::Unsupported`] if the program ends with the status of wrong usage: it does
     /// not know yet, or not any more, what it was asked for.
     pub(crate) fn start(command: &mut Command, workers: usize) -> io::Result<Self> {
+        Self::start_beside(command, workers, false)
+    }
+
+    /// As [`start`](Self::start), until the first worker listens, whatever happens to others: they attack the
+    /// primary, and may lose their channels at once.
+    pub(crate) fn start_attacked(command: &mut Command) -> io::Result<Self> {
+        Self::start_beside(command, 1, true)
+    }
+
+    fn start_beside(command: &mut Command, workers: usize, attackers: bool) -> io::Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut primary = command
             .stdin(Stdio::null())
@@ -75,6 +85,7 @@ impl Cluster {
                     forked.get_or_insert_with(step::now);
                     cluster.workers.extend(number(&event["pid"]));
                 }
+                _ if attackers && event["worker"].as_u64().is_some_and(|worker| worker != 1) => {}
                 Some("listening") => {
                     listening += 1;
                     cluster.port = number(&event["address"]["port"])

@@ -23,6 +23,8 @@ pub(crate) struct Effort {
     pub(crate) at_rest_in_node: &'static [usize],
     /// How long a worker refuses.
     pub(crate) refusing: Duration,
+    /// How long a worker attacks.
+    pub(crate) hostile: Duration,
     /// Pairs of starts and of loads a round, with the agent of Node workers and without. Even numbers, so
     /// that each side is the first equally often.
     pub(crate) agent_starts: u32,
@@ -43,6 +45,7 @@ pub(crate) const FULL: Effort = Effort {
     at_rest: &[2, 100, 1000],
     at_rest_in_node: &[2, 100],
     refusing: Duration::from_secs(5),
+    hostile: Duration::from_secs(10),
     agent_starts: 4,
     agent_loads: 2,
     agent_warm_up: 16_000,
@@ -60,6 +63,7 @@ pub(crate) const QUICK: Effort = Effort {
     at_rest: &[2, 20],
     at_rest_in_node: &[2, 20],
     refusing: Duration::from_millis(500),
+    hostile: Duration::from_millis(500),
     agent_starts: 2,
     agent_loads: 2,
     agent_warm_up: 160,

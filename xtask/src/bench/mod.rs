@@ -13,6 +13,7 @@ mod cluster;
 mod connections;
 mod cpu;
 mod effort;
+mod hostile;
 pub(crate) mod interrupt;
 mod kept_alive;
 mod load;
@@ -108,6 +109,8 @@ pub(crate) enum Part {
     Memory,
     /// A lone worker that refuses
     Refusing,
+    /// A well-behaved worker beside a hostile one
+    Hostile,
     /// Node workers with and without the agent
     Agent,
 }
@@ -121,6 +124,7 @@ impl fmt::Display for Part {
             Self::Startup => "startup",
             Self::Memory => "memory",
             Self::Refusing => "refusing",
+            Self::Hostile => "hostile",
             Self::Agent => "agent",
         })
     }
@@ -223,6 +227,9 @@ fn measure(args: &Args) -> io::Result<ExitCode> {
     }
     if args.wants(Part::Refusing) {
         rounds::play(bench_, refusing::all(&nodes), to, say)?;
+    }
+    if args.wants(Part::Hostile) {
+        rounds::play(bench_, hostile::all(), to, say)?;
     }
     if args.wants(Part::Agent) {
         rounds::play(bench_, agent::all(&nodes), to, say)?;

@@ -15,6 +15,8 @@ pub(crate) struct Programs {
     pub(crate) http_worker: PathBuf,
     /// Such a server on tokio.
     pub(crate) tokio_worker: PathBuf,
+    /// Workers that attack their primary.
+    pub(crate) hostile: PathBuf,
     /// This program, which plays some parts itself.
     pub(crate) own: PathBuf,
 }
@@ -38,7 +40,7 @@ impl Profile {
 /// Builds them.
 pub(crate) fn build(profile: Profile) -> io::Result<()> {
     // With all of the workspace, as `cargo bench` has it: the same features, so nothing twice.
-    let (bins, examples) = (["cluster", "xtask"], ["bench_http", "bench_tokio"]);
+    let (bins, examples) = (["cluster", "xtask"], ["bench_http", "bench_tokio", "hostile"]);
     // The running program is not replaced: it starts itself again.
     let bins = bins.into_iter().filter(|name| profile == Profile::Release || *name != "xtask");
     let programs = bins.flat_map(|name| ["--bin", name]);
@@ -67,6 +69,7 @@ impl Programs {
             cluster: built.join("cluster"),
             http_worker: built.join("examples/bench_http"),
             tokio_worker: built.join("examples/bench_tokio"),
+            hostile: built.join("examples/hostile"),
             own: built.join("xtask"),
         }
     }

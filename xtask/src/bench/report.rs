@@ -11,8 +11,8 @@ use super::notes::Notes;
 use super::samples::Samples;
 use super::table::of_part;
 use super::{
-    Bench, Part, agent, at_rest, bare, connections, effort::WORKERS, kept_alive, load::CLIENTS,
-    messages, refusing, startup, svg,
+    Bench, Part, agent, at_rest, bare, connections, effort::WORKERS, hostile, kept_alive,
+    load::CLIENTS, messages, refusing, startup, svg,
 };
 use crate::step;
 
@@ -74,6 +74,14 @@ impl Report<'_> {
                     effort.refusing.as_secs_f64()
                 ),
                 of_part(&self.samples, Part::Refusing, "case", &refusing::columns()),
+            ),
+            (
+                format!(
+                    "A well-behaved worker that is probed every 20 ms for {:.1} s, beside one that attacks \
+                     the primary (the attacks are those of `cluster-cli/examples/hostile`).",
+                    effort.hostile.as_secs_f64()
+                ),
+                of_part(&self.samples, Part::Hostile, "attack", &hostile::columns()),
             ),
             (
                 format!(

@@ -76,7 +76,7 @@ impl Primary {
         None
     }
 
-    pub(super) fn delegate(&mut self, _: Purpose, _: Rights) {}
+    pub(super) fn delegate(&mut self, _: Purpose, _: Rights, _: Option<WorkerId>) {}
 
     pub(super) fn read_binder(&mut self, _: u32) {}
 

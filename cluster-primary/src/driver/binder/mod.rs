@@ -8,11 +8,11 @@
 mod child;
 mod state;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use cluster_proto::{AddressType, Field, ListenQuery};
@@ -50,6 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// So many children there are at a time.
 const MOST: usize = 16;
+/// So many of them may be one worker's: its user can stop them, and others must not have to wait for that.
+const MOST_OF_ONE: usize = MOST / 2;
 
 /// What a child is for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,10 +109,18 @@ fn unix_path(query: &ListenQuery) -> Option<&Path> {
     }
 }
 
-/// A child that is under way.
-struct Job {
+/// What a child is to do.
+#[derive(Clone, Debug)]
+struct Task {
     purpose: Purpose,
     rights: Rights,
+    /// The worker that has asked for it, if one has.
+    worker: Option<WorkerId>,
+}
+
+/// A child that is under way.
+struct Job {
+    task: Task,
     /// By which it answers, until it has.
     answer: Option<OwnedFd>,
     /// Until it has been waited for.
@@ -123,7 +133,10 @@ struct Job {
 pub(super) struct Binder {
     last: u32,
     jobs: BTreeMap<u32, Job>,
-    queue: VecDeque<(Purpose, Rights)>,
+    queue: VecDeque<Task>,
+    /// When each worker had its last turn, since something waits.
+    turns: BTreeMap<Option<WorkerId>, u64>,
+    turn: u64,
 }
 
 impl Binder {
@@ -138,25 +151,40 @@ impl Binder {
         self.queue.is_empty() && self.jobs.values().all(|job| job.answer.is_none())
     }
 
-    /// The next thing that may be begun: of one path, and of one server with slots, only one at a time, in
-    /// their order.
-    fn next(&mut self) -> Option<(Purpose, Rights)> {
-        if self.jobs.len() >= MOST {
+    /// The next thing that may be begun. Workers take turns, so that one that asks for much delays others by
+    /// one child each. Of one path, and of one server with slots, only one child is under way at a time, in
+    /// the order in which they were asked for.
+    fn next(&mut self) -> Option<Task> {
+        if self.queue.is_empty() {
+            self.turns.clear();
+        }
+        if self.queue.is_empty() || self.jobs.len() >= MOST {
             return None;
         }
         let busy = || self.jobs.values().filter(|job| job.answer.is_some());
-        let mut paths: Vec<PathBuf> =
-            busy().flat_map(|job| job.purpose.paths()).map(Into::into).collect();
-        let mut groups: Vec<ServerId> = busy().filter_map(|job| job.purpose.group()).collect();
-        let at = self.queue.iter().position(|(purpose, _)| {
+        let mut paths: BTreeSet<&Path> = busy().flat_map(|job| job.task.purpose.paths()).collect();
+        let mut groups: BTreeSet<ServerId> =
+            busy().filter_map(|job| job.task.purpose.group()).collect();
+        let mut children: BTreeMap<Option<WorkerId>, usize> = BTreeMap::new();
+        self.jobs.values().for_each(|job| *children.entry(job.task.worker).or_default() += 1);
+        let mut best: Option<(u64, usize)> = None;
+        for (at, Task { purpose, worker, .. }) in self.queue.iter().enumerate() {
             let (own, group) = (purpose.paths(), purpose.group());
-            let waits = own.iter().any(|path| paths.iter().any(|busy| busy == path))
-                || group.is_some_and(|group| groups.contains(&group));
-            paths.extend(own.into_iter().map(Into::into));
+            let waits = own.iter().any(|path| paths.contains(path))
+                || group.is_some_and(|group| groups.contains(&group))
+                || children.get(worker).is_some_and(|count| *count >= MOST_OF_ONE);
+            paths.extend(own);
             groups.extend(group);
-            !waits
-        });
-        at.and_then(|at| self.queue.remove(at))
+            let turn = self.turns.get(worker).copied().unwrap_or(0);
+            if !waits && best.is_none_or(|(earliest, _)| turn < earliest) {
+                best = Some((turn, at));
+            }
+        }
+        let (_, at) = best?;
+        let task = self.queue.remove(at)?;
+        self.turn += 1;
+        self.turns.insert(task.worker, self.turn);
+        Some(task)
     }
 }
 
@@ -178,26 +206,26 @@ impl Primary {
         (rights.differ() && (is_path || !granted)).then_some(rights)
     }
 
-    /// Has a child do that.
-    pub(super) fn delegate(&mut self, purpose: Purpose, rights: Rights) {
-        self.binder.queue.push_back((purpose, rights));
+    /// Has a child do that, for that worker.
+    pub(super) fn delegate(&mut self, purpose: Purpose, rights: Rights, worker: Option<WorkerId>) {
+        self.binder.queue.push_back(Task { purpose, rights, worker });
         self.begin_delegated();
     }
 
     fn begin_delegated(&mut self) {
-        while let Some((purpose, rights)) = self.binder.next() {
-            match self.start(&purpose, &rights) {
+        while let Some(task) = self.binder.next() {
+            match self.start(&task.purpose, &task.rights) {
                 Ok(job) => {
                     let Some((answer, process)) = job else {
-                        self.answered(purpose, &rights, Ok(Vec::new()));
+                        self.answered(task, Ok(Vec::new()));
                         continue;
                     };
                     let deadline = self.clock.now() + PATIENCE;
                     let (answer, process) = (Some(answer), Some(process));
-                    let job = Job { purpose, rights, answer, process, deadline };
+                    let job = Job { task, answer, process, deadline };
                     self.binder.jobs.insert(self.binder.last, job);
                 }
-                Err(errno) => self.answered(purpose, &rights, Err((errno, None))),
+                Err(errno) => self.answered(task, Err((errno, None))),
             }
         }
     }
@@ -292,21 +320,22 @@ impl Primary {
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
             self.tokens.forget(Source::Binder(id));
         }
-        let (purpose, rights) = (job.purpose.clone(), job.rights.clone());
-        self.answered(purpose, &rights, answer);
+        let task = job.task.clone();
+        self.answered(task, answer);
         self.begin_delegated();
     }
 
-    fn answered(&mut self, purpose: Purpose, rights: &Rights, answer: Answer) {
+    fn answered(&mut self, task: Task, answer: Answer) {
+        let Task { purpose, rights, worker } = task;
         match purpose {
             Purpose::Server { server, query, shared, replace } => {
                 let bound = match answer {
-                    Ok(fds) => self.take_socket(&query, fds, rights),
+                    Ok(fds) => self.take_socket(&query, fds, &rights, worker),
                     Err((Errno::ADDRINUSE, Some(file))) if replace.is_none() => {
                         if let Some(dead) = self.given_and_dead(&file) {
                             let replace = Some(dead);
-                            let again = Purpose::Server { server, query, shared, replace };
-                            self.binder.queue.push_front((again, rights.clone()));
+                            let purpose = Purpose::Server { server, query, shared, replace };
+                            self.binder.queue.push_front(Task { purpose, rights, worker });
                             return;
                         }
                         Err(Errno::ADDRINUSE)
@@ -314,7 +343,7 @@ impl Primary {
                     Err((errno, _)) => Err(errno),
                 };
                 let bound = bound.map_err(|errno| -errno.raw_os_error());
-                self.opened(server, shared, bound, Some(rights));
+                self.opened(server, shared, bound, Some(&rights));
             }
             Purpose::Group { server, query, choice } => {
                 let sockets = answer.map_err(|(errno, _)| errno).and_then(|fds| {
@@ -323,7 +352,7 @@ impl Primary {
                     verify(&first, false, SocketType::STREAM)?;
                     Ok(GroupSockets { room, first })
                 });
-                self.opened_group(server, &query, choice, sockets, rights);
+                self.opened_group(server, &query, choice, sockets, &rights, worker);
             }
             Purpose::Slot { server, slot } => {
                 let socket = answer.map_err(|(errno, _)| errno).and_then(|fds| {
@@ -345,6 +374,7 @@ impl Primary {
         query: &ListenQuery,
         fds: Vec<OwnedFd>,
         rights: &Rights,
+        worker: Option<WorkerId>,
     ) -> Result<Bind, Errno> {
         let mut fds = fds.into_iter();
         let socket = fds.next().ok_or(Errno::PROTO)?;
@@ -361,7 +391,7 @@ impl Primary {
         let access = self.machine.settings().socket_access;
         if let Err(errno) = give(&file, &access, rights) {
             let purpose = Purpose::Remove { files: vec![known] };
-            self.binder.queue.push_back((purpose, rights.clone()));
+            self.binder.queue.push_back(Task { purpose, rights: rights.clone(), worker });
             return Err(errno);
         }
         Ok(Bind::unix(socket, Some(known)))
@@ -390,7 +420,7 @@ impl Primary {
             // Who is late is killed.
             let _ = poll(&mut [PollFd::new(answer, PollFlags::IN)], Some(&left));
         };
-        for (purpose, rights) in std::mem::take(&mut self.binder.queue) {
+        for Task { purpose, rights, .. } in std::mem::take(&mut self.binder.queue) {
             if let Purpose::Remove { files: more } = purpose {
                 files.extend(more.into_iter().map(|file| (file, rights.clone())));
             }
@@ -399,11 +429,12 @@ impl Primary {
         for job in std::mem::take(&mut self.binder.jobs).into_values() {
             let Some(answer) = &job.answer else { continue };
             wait(answer);
-            if let (Purpose::Server { query, .. }, Ok(fds)) = (&job.purpose, receive(answer))
+            if let (Purpose::Server { query, .. }, Ok(fds)) = (&job.task.purpose, receive(answer))
                 && let (Some(path), Some(file)) = (unix_path(query), fds.get(1))
                 && let Ok(found) = fstat(file)
             {
-                files.push((SocketFile::found(path, child::identity(&found)), job.rights.clone()));
+                let file = SocketFile::found(path, child::identity(&found));
+                files.push((file, job.task.rights.clone()));
             }
             job.process.iter().for_each(Process::kill);
         }
@@ -484,4 +515,82 @@ fn give(file: &OwnedFd, access: &SocketAccess, rights: &Rights) -> Result<(), Er
     }
     let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
     chownat(file, "", uid, gid, AtFlags::EMPTY_PATH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    fn listen(server: u32, worker: u32, path: Option<&str>) -> Task {
+        let query = ListenQuery {
+            address: path.map_or(Field::Absent, |path| Field::Is(path.to_owned())),
+            address_type: Field::Is(match path {
+                Some(_) => AddressType::Pipe,
+                None => AddressType::Tcp4,
+            }),
+            ..ListenQuery::default()
+        };
+        let purpose = Purpose::Server {
+            server: ServerId(server),
+            query: Box::new(query),
+            shared: false,
+            replace: None,
+        };
+        Task { purpose, rights: Rights::of(&Settings::default()), worker: Some(WorkerId(worker)) }
+    }
+
+    fn begin_all(binder: &mut Binder) -> Vec<u32> {
+        let mut begun = Vec::new();
+        while let Some(task) = binder.next() {
+            begun.extend(task.worker.map(|worker| worker.0));
+            let (answer, _) = rustix::pipe::pipe().expect("a pipe");
+            binder.last += 1;
+            let job = Job { task, answer: Some(answer), process: None, deadline: Mono::ZERO };
+            binder.jobs.insert(binder.last, job);
+        }
+        begun
+    }
+
+    #[test]
+    fn workers_take_turns() {
+        let mut binder = Binder::default();
+        (0..500).for_each(|server| binder.queue.push_back(listen(server, 1, None)));
+        (0..3).for_each(|server| binder.queue.push_back(listen(500 + server, 2, None)));
+        binder.queue.push_back(listen(503, 3, None));
+        let mut begun = Vec::new();
+        for _ in 0..8 {
+            begun.extend(binder.next().and_then(|task| task.worker).map(|worker| worker.0));
+        }
+        assert_eq!(begun, [1, 2, 3, 1, 2, 1, 2, 1]);
+    }
+
+    #[test]
+    fn children_of_one_worker_leave_room_for_those_of_others() {
+        let mut binder = Binder::default();
+        (0..500).for_each(|server| binder.queue.push_back(listen(server, 1, None)));
+        // Its user has stopped them: they do not answer.
+        assert_eq!(begin_all(&mut binder), vec![1; MOST_OF_ONE]);
+        binder.queue.push_back(listen(500, 2, None));
+        assert_eq!(begin_all(&mut binder), [2]);
+    }
+
+    #[test]
+    fn of_one_path_the_first_comes_first_whoever_asks() {
+        let mut binder = Binder::default();
+        binder.queue.push_back(listen(0, 1, Some("/tmp/a")));
+        binder.queue.push_back(listen(1, 1, Some("/tmp/b")));
+        binder.queue.push_back(listen(2, 2, Some("/tmp/b")));
+        binder.queue.push_back(listen(3, 2, Some("/tmp/c")));
+        // Worker 2 has its turn after the first, but its first path is asked for by another before.
+        let begun: Vec<_> = std::iter::from_fn(|| {
+            let task = binder.next()?;
+            match task.purpose {
+                Purpose::Server { server, .. } => Some(server.0),
+                _ => None,
+            }
+        })
+        .collect();
+        assert_eq!(begun, [0, 3, 1, 2]);
+    }
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::super::process::Process;
 use super::super::rights::Rights;
 use super::super::tokens::{Source, Tokens};
-use super::{Binder, Job, Purpose};
+use super::{Binder, Job, Purpose, Task};
+use crate::WorkerId;
 use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// What there is of a [`Binder`]. Its children stay this process's.
@@ -19,6 +20,9 @@ pub(in super::super) struct BinderState {
     last: u32,
     jobs: Vec<JobState>,
     queue: Vec<(Purpose, Rights)>,
+    /// Who has asked for each of these.
+    #[serde(default)]
+    queue_workers: Vec<Option<WorkerId>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ struct JobState {
     id: u32,
     purpose: Purpose,
     rights: Rights,
+    #[serde(default)]
+    worker: Option<WorkerId>,
     answer: Option<usize>,
     pid: Option<u32>,
     deadline: Mono,
@@ -42,8 +48,9 @@ impl Binder {
         let jobs = self.jobs.iter().map(|(&id, job)| {
             Ok(JobState {
                 id,
-                purpose: job.purpose.clone(),
-                rights: job.rights.clone(),
+                purpose: job.task.purpose.clone(),
+                rights: job.task.rights.clone(),
+                worker: job.task.worker,
                 answer: job.answer.as_ref().map(|fd| leaving.place(fd)).transpose()?,
                 pid: job.process.as_ref().map(Process::pid),
                 deadline: job.deadline,
@@ -52,7 +59,8 @@ impl Binder {
         Ok(BinderState {
             last: self.last,
             jobs: jobs.collect::<Result<_, StateError>>()?,
-            queue: self.queue.iter().cloned().collect(),
+            queue: self.queue.iter().map(|t| (t.purpose.clone(), t.rights.clone())).collect(),
+            queue_workers: self.queue.iter().map(|task| task.worker).collect(),
         })
     }
 
@@ -63,9 +71,13 @@ impl Binder {
         registry: &Registry,
         tokens: &mut Tokens,
     ) -> Result<Self, StateError> {
-        let mut binder = Self { last: state.last, queue: state.queue.into(), ..Self::default() };
+        // From a version that did not know who had asked.
+        let workers = state.queue_workers.into_iter().chain(std::iter::repeat(None));
+        let queue = state.queue.into_iter().zip(workers);
+        let queue = queue.map(|((purpose, rights), worker)| Task { purpose, rights, worker });
+        let mut binder = Self { last: state.last, queue: queue.collect(), ..Self::default() };
         for job in state.jobs {
-            let JobState { id, purpose, rights, answer, pid, deadline } = job;
+            let JobState { id, purpose, rights, worker, answer, pid, deadline } = job;
             if id > binder.last {
                 return Err(StateError::contradiction("a child comes after the last one"));
             }
@@ -81,7 +93,8 @@ impl Binder {
                     .map_err(StateError::system("watch on a child that binds"))
             });
             let process = process.transpose()?;
-            binder.jobs.insert(id, Job { purpose, rights, answer, process, deadline });
+            let task = Task { purpose, rights, worker };
+            binder.jobs.insert(id, Job { task, answer, process, deadline });
         }
         Ok(binder)
     }

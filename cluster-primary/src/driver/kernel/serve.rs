@@ -28,7 +28,7 @@ impl Primary {
     ) {
         if let Some(rights) = self.listens_as(worker, query) {
             let query = Box::new(query.clone());
-            return self.delegate(Purpose::Group { server, query, choice }, rights);
+            return self.delegate(Purpose::Group { server, query, choice }, rights, Some(worker));
         }
         let opened = super::Group::open(query, choice);
         self.take_group(server, worker, query, choice, opened);
@@ -43,6 +43,7 @@ impl Primary {
         choice: Choice,
         sockets: Result<super::GroupSockets, Errno>,
         rights: &Rights,
+        worker: Option<WorkerId>,
     ) {
         let with = Some(rights.clone());
         let opened = sockets
@@ -52,7 +53,7 @@ impl Primary {
             self.fell_back(server, Fallback::Handoff, reason);
             let (query, shared, replace) = (Box::new(query.clone()), false, None);
             let purpose = Purpose::Server { server, query, shared, replace };
-            return self.delegate(purpose, rights.clone());
+            return self.delegate(purpose, rights.clone(), worker);
         }
         self.take_group(server, WorkerId(0), query, choice, opened);
     }
@@ -91,7 +92,8 @@ impl Primary {
     /// Makes the socket of a slot, if there is none.
     pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
         if let Some(rights) = self.groups.get(&server).and_then(super::Group::rights) {
-            return self.delegate(Purpose::Slot { server, slot }, rights);
+            let worker = self.machine.worker_at(slot);
+            return self.delegate(Purpose::Slot { server, slot }, rights, worker);
         }
         let opened = self.groups.get_mut(&server).map(|g| (g.choice(), g.slot(slot)));
         self.take_slot(server, slot, opened);
