@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mentions::{self, Mention, What};
-use super::names::{Meaning, Resolved};
+use super::names::{Meaning, Resolved, Through};
 use super::source::{FileId, ModuleId, Tree};
 use super::types::{Openness, TypeId, Types};
 
@@ -71,7 +71,7 @@ impl Links {
                 match tree.resolve(module, &path) {
                     Some(found) => {
                         // What it has imported by name is judged where it is imported.
-                        let by_name = |through: &&super::names::Through| {
+                        let by_name = |through: &&Through| {
                             tree.file_of(through.module) == file && !through.glob
                         };
                         if found.through.first().filter(by_name).is_none() {
@@ -88,9 +88,11 @@ impl Links {
                     self.call(tree, types, file, line, &of, &method);
                 }
             }
-            What::Field { of, field, method } => {
+            What::Field { of, field, own, method } => {
                 let Some(of) = Types::named(tree, module, &of) else { return };
-                if types.openness(&of, &field).is_some_and(|open| open < Openness::Public) {
+                // Fields that are shared by `pub(crate)` are open to others, but not to methods of the type elsewhere.
+                let closed = if own { Openness::Shared } else { Openness::Private };
+                if types.openness(&of, &field).is_some_and(|open| open <= closed) {
                     self.open(tree, file, line, &of);
                 }
                 if let Some(method) = method
@@ -168,20 +170,23 @@ impl Links {
         found: &Resolved,
     ) {
         let file = tree.file_of(module);
-        let foreign = found.through.iter().find(|through| tree.file_of(through.module) != file);
-        let Some(through) = foreign.filter(|through| tree.contains(through.module, module)) else {
+        let outside = |through: &&Through| tree.file_of(through.module) != file;
+        let around = |through: &Through| tree.contains(through.module, module);
+        let Some(through) = found.through.iter().find(outside).filter(|through| around(through))
+        else {
             return;
+        };
+        // The first module on the way that is not around this one may hide what is within it.
+        let facade = found.through.iter().filter(outside).find(|through| !around(through));
+        let inside = |module: ModuleId, name: Option<&String>| {
+            let path = tree.modules[module].name.iter().chain(name);
+            ["crate"].into_iter().chain(path.map(String::as_str)).collect::<Vec<_>>().join("::")
         };
         let instead = match &found.meaning {
             Meaning::Item(of, name) => {
-                let of = tree.modules[*of].name.iter().map(String::as_str);
-                let whole: Vec<_> =
-                    ["crate"].into_iter().chain(of).chain([name.as_str()]).collect();
-                whole.join("::")
+                inside(facade.map_or(*of, |facade| facade.module), Some(name))
             }
-            Meaning::Module(of) => {
-                [vec!["crate".to_owned()], tree.modules[*of].name.clone()].concat().join("::")
-            }
+            Meaning::Module(of) => inside(*of, None),
             Meaning::Foreign(path) => path.join("::"),
         };
         let by = match tree.modules[through.module].name.as_slice() {

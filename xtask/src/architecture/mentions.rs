@@ -31,10 +31,11 @@ pub(super) enum What {
         of: Vec<String>,
         method: String,
     },
-    /// A field of such a value, and the method that is called of it, if any.
+    /// A field of such a value, whether that is `self`, and the method that is called of the field, if any.
     Field {
         of: Vec<String>,
         field: String,
+        own: bool,
         method: Option<String>,
     },
     /// The fields that a pattern takes out of a struct, or that an expression makes one of.
@@ -163,8 +164,9 @@ impl Visitor<'_> {
             match what {
                 tokens::What::Path(path) => self.mention_path(line, path),
                 tokens::What::Field(variable, field) => {
+                    let own = variable == "self";
                     if let Some(of) = of(self, &variable) {
-                        self.mention_at(line, What::Field { of, field, method: None });
+                        self.mention_at(line, What::Field { of, field, own, method: None });
                     }
                 }
                 tokens::What::Call(variable, method) => {
@@ -175,6 +177,10 @@ impl Visitor<'_> {
             }
         }
     }
+}
+
+fn is_self(expression: &Expr) -> bool {
+    matches!(expression, Expr::Path(path) if path.path.is_ident("self"))
 }
 
 fn member(member: &Member) -> String {
@@ -275,15 +281,16 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             && let Some(of) = self.type_of(base)
         {
             let (field, method) = (member(of_field), Some(method));
-            self.mention(call.method.span(), What::Field { of, field, method });
+            let own = is_self(base);
+            self.mention(call.method.span(), What::Field { of, field, own, method });
         }
         visit::visit_expr_method_call(self, call);
     }
 
     fn visit_expr_field(&mut self, access: &'ast ExprField) {
         if let Some(of) = self.type_of(&access.base) {
-            let field = member(&access.member);
-            self.mention(access.member.span(), What::Field { of, field, method: None });
+            let (field, own) = (member(&access.member), is_self(&access.base));
+            self.mention(access.member.span(), What::Field { of, field, own, method: None });
         }
         visit::visit_expr_field(self, access);
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use syn::{ForeignItem, Item, ItemMod, UseTree, Visibility};
+use syn::visit::{self, Visit};
+use syn::{ForeignItem, ImplItemFn, Item, ItemFn, ItemMod, ItemUse, UseTree, Visibility};
 
 use super::attributes::{is_test_only, path};
 use super::tokens;
@@ -94,7 +95,12 @@ impl Tree {
                 Item::Use(item) if !is_test_only(&item.attrs) => {
                     self.modules[module].import(&item.tree);
                 }
-                _ => self.modules[module].define(item),
+                _ => {
+                    self.modules[module].define(item);
+                    let mut inner = Inner::default();
+                    inner.visit_item(item);
+                    inner.0.iter().for_each(|tree| self.modules[module].import(tree));
+                }
             }
         }
         Ok(())
@@ -171,13 +177,11 @@ impl Module {
             Item::TraitAlias(item) => (&item.attrs, &item.ident),
             Item::Type(item) => (&item.attrs, &item.ident),
             Item::Union(item) => (&item.attrs, &item.ident),
-            Item::Macro(item) => match &item.ident {
-                Some(ident) => (&item.attrs, ident),
-                // As `thread_local!` does.
-                None => {
-                    return self.items.extend(tokens::defined(item.mac.tokens.clone()));
-                }
-            },
+            Item::Macro(item) => {
+                self.items.extend(item.ident.as_ref().map(ToString::to_string));
+                // Those of a macro's rules are there once the macro is used, which is most often at once.
+                return self.items.extend(tokens::defined(item.mac.tokens.clone()));
+            }
             Item::ForeignMod(item) => {
                 let names = item.items.iter().filter_map(|item| match item {
                     ForeignItem::Fn(item) => Some(item.sig.ident.to_string()),
@@ -192,6 +196,32 @@ impl Module {
             self.items.insert(name.to_string());
         }
     }
+}
+
+/// The imports within functions. They count as their module's: that is less exact than the compiler, and loses none.
+#[derive(Default)]
+struct Inner(Vec<UseTree>);
+
+impl<'ast> Visit<'ast> for Inner {
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        if !is_test_only(&item.attrs) {
+            self.0.push(item.tree.clone());
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+        if !is_test_only(&item.attrs) {
+            visit::visit_item_fn(self, item);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        if !is_test_only(&item.attrs) {
+            visit::visit_impl_item_fn(self, item);
+        }
+    }
+
+    fn visit_item_mod(&mut self, _: &'ast ItemMod) {}
 }
 
 /// One name of a `use`; all names, if it has none.

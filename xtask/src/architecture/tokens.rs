@@ -17,11 +17,22 @@ pub(super) enum What {
     Call(String, String),
 }
 
-/// The names that a macro such as `thread_local!` defines.
+/// The names that a macro defines, as `thread_local!` does.
 pub(super) fn defined(tokens: TokenStream) -> Vec<String> {
-    let words: Vec<_> = tokens.into_iter().map(|token| token.to_string()).collect();
-    let defines = |word: &str| matches!(word, "static" | "struct" | "enum" | "fn" | "const");
-    words.windows(2).filter(|pair| defines(&pair[0])).map(|pair| pair[1].clone()).collect()
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    let mut names = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match (token, tokens.get(at + 1)) {
+            (TokenTree::Group(group), _) => names.extend(defined(group.stream())),
+            (TokenTree::Ident(word), Some(TokenTree::Ident(name)))
+                if ["const", "enum", "static", "struct"].iter().any(|defines| word == defines) =>
+            {
+                names.push(name.to_string());
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 pub(super) fn mentioned(tokens: TokenStream) -> Vec<Token> {
