@@ -22,10 +22,11 @@ use cluster_primary::{
 };
 
 use crate::args::Run;
-use crate::client::line;
 use crate::config::{Ready, Resolved};
+use crate::exit_status::{FAILED, GAVE_UP, KILLED};
 use crate::http::HttpServer;
 use crate::init::Init;
+use crate::line::line;
 use crate::listen::Sockets;
 use crate::listen::advice::{Place, advice};
 use crate::place;
@@ -35,9 +36,8 @@ use crate::systemd::Systemd;
 use crate::systemd::notified::{Heard, NotifySocket};
 use crate::systemd::reader::NotifyReader;
 use crate::upgrade::release_signals;
+use crate::warnings::Warnings;
 use upgrade::Upgrades;
-pub(crate) use warnings::Warned;
-use warnings::Warnings;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
@@ -55,11 +55,6 @@ const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers
 /// Signals to end that come within this time are one request.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-/// Exit statuses; `--help` explains them.
-pub(crate) const FAILED: u8 = 1;
-pub(crate) const USAGE: u8 = 2;
-const KILLED: u8 = 3;
-const GAVE_UP: u8 = 4;
 const NO_WORKER_LEFT: u8 = 5;
 
 /// What ends it, but for whoever asks it to.
@@ -115,7 +110,7 @@ impl Kept {
     }
 
     fn settings_of(&self, options: &Resolved) -> Settings {
-        let mut settings = crate::run::settings(options, &self.sockets);
+        let mut settings = crate::settings::settings(options, &self.sockets);
         if let Some(notify) = &self.notify {
             notify.admit(options.privileges.uid.as_ref().map(|user| user.id));
             settings.env.push(("NOTIFY_SOCKET".into(), Some(notify.address().to_owned())));
@@ -275,7 +270,7 @@ impl Runner {
 
     fn run(&mut self) -> io::Result<ExitCode> {
         match &self.kept {
-            Some(kept) => crate::run::schedule(&kept.options),
+            Some(kept) => crate::settings::schedule(&kept.options),
             None => {
                 scheduling::give_way();
             }

@@ -178,9 +178,16 @@ impl Links {
         };
         // The first module on the way that is not around this one may hide what is within it.
         let facade = found.through.iter().filter(outside).find(|through| !around(through));
+        let parent = tree.modules[module].parent.map(|parent| &tree.modules[parent].name[..]);
         let inside = |module: ModuleId, name: Option<&String>| {
-            let path = tree.modules[module].name.iter().chain(name);
-            ["crate"].into_iter().chain(path.map(String::as_str)).collect::<Vec<_>>().join("::")
+            let path = &tree.modules[module].name[..];
+            let sibling = parent.filter(|parent| !parent.is_empty());
+            let (root, path) = match sibling.and_then(|parent| path.strip_prefix(parent)) {
+                Some(below) if !below.is_empty() => ("super", below),
+                _ => ("crate", path),
+            };
+            let path = path.iter().chain(name).chain(&found.rest).map(String::as_str);
+            [root].into_iter().chain(path).collect::<Vec<_>>().join("::")
         };
         let instead = match &found.meaning {
             Meaning::Item(of, name) => {

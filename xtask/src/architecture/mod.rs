@@ -51,11 +51,18 @@ pub(crate) struct Args {
     /// Print the layers that a crate's modules are in now, in the form of architecture.toml
     #[arg(long, value_name = "CRATE")]
     suggest: Option<String>,
+    /// Print what each file of a crate uses of which other files
+    #[arg(long, value_name = "CRATE")]
+    uses: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     if let Some(folder) = &args.suggest {
         print!("{}", suggest::suggestion(folder, &tree(folder)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(folder) = &args.uses {
+        print!("{}", suggest::uses(&tree(folder)?));
         return Ok(ExitCode::SUCCESS);
     }
     let rules = Rules::parse(&text(RULES)?).map_err(|error| in_file(RULES, &error))?;
@@ -92,7 +99,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
 
 /// As a stage of CI.
 pub(crate) fn kept() -> io::Result<()> {
-    let args = Args { all: false, tighten: false, rebase: None, suggest: None };
+    let args = Args { all: false, tighten: false, rebase: None, suggest: None, uses: None };
     match run(&args)? {
         ExitCode::SUCCESS => Ok(()),
         _ => Err(io::Error::other(format!("the modules are not as {RULES} has them"))),

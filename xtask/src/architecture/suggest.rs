@@ -31,6 +31,19 @@ pub(super) fn suggestion(folder: &str, tree: &Tree) -> String {
     text
 }
 
+/// A line for each use of one file by another.
+pub(super) fn uses(tree: &Tree) -> String {
+    let links = Links::of(tree);
+    let mut text = String::new();
+    for ((from, to), items) in &links.uses {
+        let [from, to] = [from, to].map(|file| tree.files[*file].path.display());
+        for (item, line) in items {
+            text += &format!("{from}:{line}: `{item}` of {to}\n");
+        }
+    }
+    text
+}
+
 fn layers(names: &[String], uses: &BTreeSet<(String, String)>) -> Vec<String> {
     let index = |name: &String| names.iter().position(|other| other == name);
     let mut graph = Graph::new();

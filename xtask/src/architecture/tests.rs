@@ -167,9 +167,15 @@ fn an_upward_import_is_found_with_the_path_to_write_instead() {
             "the root of the crate",
             "crate::a::A",
         ),
-        ("\nuse super::D;", "super::D", "`b`", "crate::b::d::D"),
-        ("\nuse crate::b::D;", "crate::b::D", "`b`", "crate::b::d::D"),
-        ("\nuse super::*;\nfn f(_: D) {}", "D", "`b`", "crate::b::d::D"),
+        ("\nuse super::D;", "super::D", "`b`", "super::d::D"),
+        ("\nuse crate::b::D;", "crate::b::D", "`b`", "super::d::D"),
+        ("\nuse super::*;\nfn f(_: D) {}", "D", "`b`", "super::d::D"),
+        (
+            "\nfn f() { crate::A::new(1) }",
+            "crate::A::new",
+            "the root of the crate",
+            "crate::a::A::new",
+        ),
         ("\nuse crate::Other;", "crate::Other", "the root of the crate", "other::Other"),
         ("\nuse crate::fmt;", "crate::fmt", "the root of the crate", "std::fmt"),
     ] {
