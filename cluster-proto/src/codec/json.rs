@@ -78,6 +78,8 @@ impl Codec for Json {
 mod tests {
     use alloc::{format, vec};
 
+    use alloc::string::ToString;
+
     use super::*;
     use crate::rich::Rich;
     use crate::value::Object;

@@ -15,10 +15,16 @@ const MAX_SPREAD: usize = 1;
 /// A module without rules has no more modules within it than this: they cannot be in a cycle of more than two files.
 const MAX_WITHOUT_RULES: usize = 1;
 
-/// What a crate, which is in `folder`, does that the rules forbid; in the order of files and lines.
-pub(super) fn findings(folder: &str, tree: &Tree, rules: &Rules) -> Vec<Finding> {
+/// What a crate, which is in `folder`, does that the rules forbid; in the order of files and lines. A member of the workspace
+/// may be in the folder of another.
+pub(super) fn findings(
+    folder: &str,
+    tree: &Tree,
+    rules: &Rules,
+    members: &[String],
+) -> Vec<Finding> {
     let links = Links::of(tree);
-    let mut findings = listed(folder, tree, rules);
+    let mut findings = listed(folder, tree, rules, members);
     findings.extend(dependencies(folder, tree, &links, rules));
     findings.extend(cycles(tree, &links));
     findings.extend(spread(tree, &links));
@@ -61,7 +67,7 @@ pub(super) fn within(tree: &Tree) -> BTreeMap<Vec<String>, BTreeMap<String, File
 }
 
 /// Whether the rules list the modules that there are.
-fn listed(folder: &str, tree: &Tree, rules: &Rules) -> Vec<Finding> {
+fn listed(folder: &str, tree: &Tree, rules: &Rules, members: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let within = within(tree);
     for (parent, modules) in &within {
@@ -80,7 +86,12 @@ fn listed(folder: &str, tree: &Tree, rules: &Rules) -> Vec<Finding> {
         }
     }
     for (key, rules) in rules.folders() {
+        let is_inner =
+            |member: &String| member.len() > folder.len() && module_of(member, key).is_some();
         let Some(parent) = module_of(folder, key) else { continue };
+        if members.iter().any(is_inner) {
+            continue;
+        }
         let modules = within.get(&parent);
         let stale = rules.modules().filter(|module| {
             *module != OWN && !modules.is_some_and(|modules| modules.contains_key(*module))

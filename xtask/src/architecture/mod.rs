@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let crates = crates()?;
     let mut wrong = strangers(&crates, &rules, &exceptions);
     for folder in &crates {
-        let findings = check::findings(folder, &tree(folder)?, &rules);
+        let findings = check::findings(folder, &tree(folder)?, &rules, &crates);
         let report = Report::of(folder, &findings, &exceptions);
         if args.all {
             findings.iter().for_each(|finding| println!("{finding}"));

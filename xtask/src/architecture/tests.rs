@@ -19,7 +19,7 @@ fn tree(files: &[(&str, &str)]) -> Tree {
 }
 
 fn findings(rules: &str, files: &[(&str, &str)]) -> Vec<Finding> {
-    check::findings("c", &tree(files), &Rules::parse(rules).expect("the rules are read"))
+    check::findings("c", &tree(files), &Rules::parse(rules).expect("the rules are read"), &[])
 }
 
 /// The messages, with only the first line of each.
@@ -152,6 +152,15 @@ fn modules_and_rules_without_each_other_are_found() {
     ];
     assert_starts(&messages(r#"c = ["low", "gone"]"#, &files), &expected);
     assert_starts(&messages("", &files), &["c/src/high.rs:1: architecture.toml has no \"c\""]);
+}
+
+#[test]
+fn a_crate_in_the_folder_of_another_has_its_own_rules() {
+    let files = [("lib.rs", "")];
+    let rules = Rules::parse(r#""c/inner" = ["a"]"#).expect("the rules are read");
+    let found = |members: &[String]| check::findings("c", &tree(&files), &rules, members).len();
+    assert_eq!(found(&["c".into()]), 1);
+    assert_eq!(found(&["c".into(), "c/inner".into()]), 0);
 }
 
 #[test]
@@ -438,7 +447,7 @@ fn a_known_cycle_may_lose_files_and_gain_none() {
             .collect();
         let mut files = vec![("lib.rs", lib.as_str())];
         files.extend(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
-        let findings = check::findings("c", &tree(&files), &Rules::parse("").expect("none"));
+        let findings = check::findings("c", &tree(&files), &Rules::parse("").expect("none"), &[]);
         let cycle = findings.into_iter().find(|finding| finding.to_string().contains("cycle"));
         vec![cycle.expect("there is one")]
     };
