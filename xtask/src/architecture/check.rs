@@ -188,7 +188,7 @@ fn cycles(tree: &Tree, links: &Links) -> Vec<Finding> {
 fn spread(tree: &Tree, links: &Links) -> Vec<Finding> {
     let several = links.spread.iter().filter(|(_, files)| files.len() > MAX_SPREAD);
     let found = several.map(|((module, name), files)| {
-        let of = [&tree.modules[*module].name[..], &[name.clone()]].concat().join("::");
+        let of = [&tree.modules[*module].name[..], std::slice::from_ref(name)].concat().join("::");
         let places =
             |(file, lines): (&FileId, &BTreeSet<usize>)| (path(tree, *file), lines.clone());
         let file = path(tree, tree.file_of(*module));

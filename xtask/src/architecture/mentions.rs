@@ -237,7 +237,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
 
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
         self.within_type(path_of_type(&item.self_ty), |visitor| {
-            visit::visit_item_impl(visitor, item)
+            visit::visit_item_impl(visitor, item);
         });
     }
 
