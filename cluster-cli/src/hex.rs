@@ -30,3 +30,15 @@ impl Hex {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_that_is_none_is_an_error() {
+        for text in ["0", "0g", "\u{e9}", "+1"] {
+            assert!(Hex(text.into()).bytes().is_err(), "{text:?}");
+        }
+    }
+}
