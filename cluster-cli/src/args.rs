@@ -7,7 +7,6 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Count, Name, Options, Period};
 use crate::directory::Directory;
-use crate::tips;
 
 /// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
 #[derive(Debug, Parser)]
@@ -15,13 +14,6 @@ use crate::tips;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-impl Args {
-    /// Those that the program was given. Where they are wrong it ends.
-    pub(crate) fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit())
-    }
 }
 
 #[derive(Debug, Subcommand)]

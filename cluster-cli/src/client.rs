@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster_primary::proto::Json;
-use cluster_primary::{Object, Value, printable};
+use cluster_primary::{Object, Value};
 
 use crate::args::Whose;
+use crate::line::line;
 use crate::place;
 
 /// How long a cluster may take to answer what it can answer at once.
@@ -179,9 +180,4 @@ impl Client {
             Some(answer) => Ok(answer["result"].clone()),
         }
     }
-}
-
-/// JSON on one line, which a terminal can be shown.
-pub(crate) fn line(value: &Value) -> String {
-    printable::json(&Json::text(value).unwrap_or_default()).into_owned()
 }

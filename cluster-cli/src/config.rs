@@ -10,6 +10,8 @@ mod choice;
 mod complaint;
 mod count;
 mod decimal;
+mod http_address;
+mod http_hosts;
 mod name;
 mod near;
 mod options;
@@ -27,6 +29,9 @@ mod written;
 pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use count::Count;
+#[cfg(test)]
+pub(crate) use http_address::HttpAddress;
+pub(crate) use http_hosts::{AllowedHost, Hosts, Stranger};
 pub(crate) use name::Name;
 pub(crate) use near::nearest;
 pub(crate) use options::Options;
@@ -34,74 +39,14 @@ pub(crate) use period::Period;
 pub(crate) use resolved::{Conflict, Resolved, Seeing};
 pub(crate) use variable::Variable;
 
-use std::fmt;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cluster_primary::Settings;
 
-use crate::args::Run;
-use crate::folder;
 use crate::listen::address::At;
-
-impl Run {
-    /// The options in force: those of the command line over those of the file that it names, as that
-    /// is now. Relative paths are seen from the folder that the cluster was started in, which is
-    /// [looked up](crate::directory) by its name each time.
-    ///
-    /// # Errors
-    /// [`OptionsError`], if there is no such file, something is wrong with it, or the options do not
-    /// go together.
-    pub(crate) fn read(&self) -> Result<Resolved, OptionsError> {
-        let moved = self.directory.moved();
-        let seen = |path: &Path| match &moved {
-            Some(folder) => folder.join(path),
-            None => path.to_owned(),
-        };
-        let mut given = self.options.clone();
-        given.cwd = given.cwd.as_deref().map(seen);
-        let mut options = match &self.config {
-            Some(path) => given.over_file(&seen(path)).map_err(OptionsError::File)?,
-            None => given,
-        };
-        options.cwd = options.cwd.or(moved);
-        folder::run_by_node(&mut options).map_err(OptionsError::Folder)?;
-        options.resolve().map_err(OptionsError::Conflict)
-    }
-}
-
-/// The options cannot be followed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub(crate) enum OptionsError {
-    /// Something is wrong with the file.
-    File(ConfigError),
-    /// They do not go together.
-    Conflict(Conflict),
-    /// The program is a folder that Node would not run.
-    Folder(String),
-}
-
-impl fmt::Display for OptionsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Conflict(conflict) => conflict.fmt(f),
-            Self::Folder(error) => f.write_str(error),
-        }
-    }
-}
-
-impl std::error::Error for OptionsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(error) => Some(error),
-            Self::Conflict(conflict) => Some(conflict),
-            Self::Folder(_) => None,
-        }
-    }
-}
 
 /// The language that a file is in by its name, where that is not TOML.
 fn other_language(path: &Path) -> Option<&'static str> {
@@ -111,6 +56,11 @@ fn other_language(path: &Path) -> Option<&'static str> {
         "yaml" | "yml" => Some("YAML"),
         _ => None,
     }
+}
+
+/// Whether it is a path, and not the name of a program that is sought along `PATH`.
+pub(crate) fn is_path(program: &OsStr) -> bool {
+    program.as_bytes().contains(&b'/') || program == "." || program == ".."
 }
 
 impl Options {
@@ -176,7 +126,7 @@ impl Options {
         if let Some(program) = self.program.first_mut() {
             let path = PathBuf::from(&*program);
             let is_script = Settings::new(&path).runs_under_node();
-            if is_script || self.exec_path.is_some() || folder::is_path(program) {
+            if is_script || self.exec_path.is_some() || is_path(program) {
                 *program = to.join(path).into();
             }
         }

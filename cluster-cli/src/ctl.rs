@@ -12,9 +12,10 @@ use cluster_primary::proto::{Json, abstract_name};
 use cluster_primary::{Object, Value};
 
 use crate::args::{Ctl, Order};
-use crate::client::{Client, Trouble, line, trouble};
+use crate::client::{Client, Trouble, trouble};
 
-use crate::runner::{FAILED, USAGE};
+use crate::exit_status::{FAILED, USAGE};
+use crate::line::line;
 
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;

@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::upgrade::Hex;
+use crate::hex::Hex;
 
 /// An absolute path; none if the folder had been removed before the start.
 #[derive(Clone, Debug, Default)]

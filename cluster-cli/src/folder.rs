@@ -1,19 +1,13 @@
 //! A folder as the program: `cluster run .`, as `node .` runs it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::Options;
+use crate::config::{Options, is_path};
 use crate::wrapper;
-
-/// Whether it is a path, and not the name of a program that is sought along `PATH`.
-pub(crate) fn is_path(program: &OsStr) -> bool {
-    program.as_bytes().contains(&b'/') || program == "." || program == ".."
-}
 
 /// Has Node run the program if that is a folder with a main file.
 ///

@@ -6,11 +6,16 @@ mod client;
 mod config;
 mod ctl;
 mod demo;
+mod descriptor;
 mod directory;
 mod ecosystem;
+mod effective;
+mod exit_status;
 mod folder;
+mod hex;
 mod http;
 mod init;
+mod line;
 mod listen;
 mod logs;
 mod manual;
@@ -22,21 +27,23 @@ mod resume;
 mod run;
 mod runner;
 mod serve;
+mod settings;
 mod signals;
 mod status;
 mod systemd;
 mod tips;
 mod top;
 mod upgrade;
+mod warnings;
 mod wrapper;
 
 use std::process::ExitCode;
 
-use args::{Args, Verb};
+use args::Verb;
 use order::Order;
 
 fn main() -> ExitCode {
-    let args = Args::read();
+    let args = tips::read_args();
     match args.verb {
         Verb::Run(run) => run::run(*run),
         Verb::Serve(serve) => serve::serve(serve),

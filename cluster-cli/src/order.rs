@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use cluster_primary::{Object, Value};
 
 use crate::args::Ordered;
-use crate::client::{Client, line};
+use crate::client::Client;
 use crate::ctl::{complain, print};
+use crate::line::line;
 
 /// What is done, and how it is told.
 pub(crate) enum Order {

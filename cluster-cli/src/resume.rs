@@ -10,8 +10,9 @@ use cluster_supervisor::driver::Supervised;
 use crate::args::Run;
 use crate::config::{Options, Resolved};
 use crate::directory::Directory;
+use crate::exit_status::FAILED;
 use crate::report::Report;
-use crate::runner::{FAILED, Runner};
+use crate::runner::Runner;
 use crate::upgrade::{self, Handed, Inherited};
 
 /// Whether this program could go on with that: it does as if, and lets go of it.

@@ -8,8 +8,9 @@ use cluster_supervisor::driver::Config;
 
 use crate::args::Serve;
 use crate::config::{Output, Seeing};
+use crate::exit_status::FAILED;
 use crate::report::Report;
-use crate::runner::{Ends, FAILED, Runner, not_started};
+use crate::runner::{Ends, Runner, not_started};
 
 pub(crate) fn serve(args: Serve) -> ExitCode {
     let report = Report::start(&Seeing {

@@ -6,10 +6,15 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, Error};
+use clap::{Command, CommandFactory, Error, Parser};
 
 use crate::args::Args;
 use crate::config::{Variable, nearest};
+
+/// The arguments that the program was given. Where they are wrong it ends.
+pub(crate) fn read_args() -> Args {
+    Args::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+}
 
 /// Commands of PM2 and others.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -138,7 +143,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
 ];
 
 /// Says what a word may have meant, where clap says nothing, or what misleads.
-pub(crate) fn with_tip(mut error: Error) -> Error {
+fn with_tip(mut error: Error) -> Error {
     let words: Vec<_> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match error.kind() {

@@ -9,7 +9,7 @@ use cluster_proto::{DgramType, HandleKind};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, sockopt};
 
-use crate::Outgoing;
+use crate::outgoing::Outgoing;
 
 /// A descriptor, as the kernel knows it: the way from a received handle to a socket of the standard
 /// library. A peer can call a descriptor what it likes, and send any.

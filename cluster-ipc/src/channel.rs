@@ -8,20 +8,21 @@ use std::ops::Range;
 
 use cluster_proto::native::{self, Batch};
 use cluster_proto::{
-    BunJson, ClusterBody, DecodeError, Deframer, FrameError, FrameReader, HandleKind, Message,
+    BunJson, ClusterBody, DecodeError, Deframer, FrameError, FrameReader, Message,
 };
 
 use crate::config::{ChannelConfig, Wire};
 use crate::error::{RecvError, SendError};
+use crate::flush::{Flush, Pressure};
 use crate::outgoing::{HandleAnswer, Outgoing};
 use crate::pairing::{Found, Pairing};
+use crate::received::{Received, ReceivedHandle, Recv};
 use crate::sender::{Answer, MAX_ANSWERS, Sender};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::unpack::Unpacked;
 use crate::written::Written;
 
-pub(crate) use state::MAX_COUNT;
 pub use state::{ChannelState, Parts, PartsError};
 
 /// How much is read at once, in bytes.
@@ -73,59 +74,6 @@ struct Allowance {
     read: usize,
     look: usize,
     is_used_up: bool,
-}
-
-/// How full the queue is behind a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pressure {
-    /// Below [`high_water`](ChannelConfig::high_water): Node's `send()` returns `true`.
-    Low,
-    /// At or above it: Node's `send()` returns `false`. The message is queued all the same; a good
-    /// sender stops until the channel [is flushed](Channel::flush).
-    High,
-}
-
-/// What is left after a [`Channel::flush`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flush {
-    /// All is written that may be: what is left waits for the peer's answer to a handle, which
-    /// [`Channel::recv`] takes; flush again after it.
-    Done,
-    /// The transport is full: flush again when it is writable.
-    Blocked,
-}
-
-/// What a [`Channel::recv`] brought.
-#[derive(Debug)]
-pub enum Recv<H> {
-    /// A message.
-    Message(Received<H>),
-    /// Nothing more yet: wait until the transport is readable.
-    WouldBlock,
-    /// The peer has closed its end, and all that it wrote is read; or an error was returned
-    /// before. It stays so.
-    Closed,
-}
-
-/// A message that arrived.
-#[derive(Debug)]
-pub struct Received<H> {
-    /// The message, out of the wrapping of its handle. It is never an acknowledgement.
-    pub message: Message,
-    /// The handle that came with it. The peer has been answered by then: ACK is in the queue.
-    pub handle: Option<ReceivedHandle<H>>,
-}
-
-/// A handle that arrived, with what the message said of it.
-#[derive(Debug)]
-pub struct ReceivedHandle<H> {
-    /// What the peer says that it is. The channel does not check it.
-    pub kind: HandleKind,
-    /// The connection key of the `net.Server` that a `net.Socket` came from.
-    pub key: Option<String>,
-    /// The handle. A descriptor is close-on-exec, otherwise in the state its sender left it:
-    /// not necessarily non-blocking.
-    pub handle: H,
 }
 
 /// What went wrong on a channel without ending it, counted since its start.

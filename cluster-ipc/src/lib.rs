@@ -85,10 +85,13 @@ mod channel;
 mod config;
 mod counted;
 mod error;
+mod flush;
+mod max_count;
 pub mod memory;
 mod outgoing;
 mod pairing;
 mod queue;
+mod received;
 mod sender;
 mod socket;
 mod socket_path;
@@ -103,15 +106,14 @@ mod written;
 pub use cluster_proto as proto;
 
 pub use any_socket::AnySocket;
-pub use channel::{
-    Channel, ChannelState, ChannelStats, Flush, Parts, PartsError, Pressure, Received,
-    ReceivedHandle, Recv,
-};
+pub use channel::{Channel, ChannelState, ChannelStats, Parts, PartsError};
 pub use config::{ChannelConfig, Wire};
 pub use counted::Counted;
 pub use error::{RecvError, SendError, StateError};
+pub use flush::{Flush, Pressure};
 pub use outgoing::{HandleAnswer, Outgoing};
 pub use pairing::{Found, Pairing, TooManyHandles};
+pub use received::{Received, ReceivedHandle, Recv};
 pub use socket::Socket;
 pub use socket_path::shortest_path;
 pub use transport::{RecvMeta, Transport};

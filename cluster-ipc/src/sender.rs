@@ -13,9 +13,9 @@ use cluster_proto::{
     UnexpectedAnswer,
 };
 
-use crate::channel::{Flush, Pressure};
 use crate::config::{ChannelConfig, Wire};
 use crate::error::SendError;
+use crate::flush::{Flush, Pressure};
 use crate::outgoing::{HandleAnswer, Outgoing};
 use crate::queue::{Item, Queue};
 use crate::straddle::Straddle;

@@ -32,7 +32,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use crate::{Channel, Flush, Outgoing, Pressure, Received, RecvError, SendError};
+use crate::channel::Channel;
+use crate::error::{RecvError, SendError};
+use crate::flush::{Flush, Pressure};
+use crate::outgoing::Outgoing;
+use crate::received::{Received, Recv};
 use cluster_proto::Message;
 
 /// When the system is asked again that would not write.
@@ -77,9 +81,9 @@ impl AsyncChannel {
             let received = self.channel.recv()?;
             let flushed = self.channel.flush();
             match received {
-                crate::Recv::Message(received) => return Ok(Some(received)),
-                crate::Recv::Closed => return Ok(None),
-                crate::Recv::WouldBlock => {}
+                Recv::Message(received) => return Ok(Some(received)),
+                Recv::Closed => return Ok(None),
+                Recv::WouldBlock => {}
             }
             let interest = match flushed {
                 Ok(Flush::Blocked) => Interest::READABLE | Interest::WRITABLE,

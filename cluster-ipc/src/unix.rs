@@ -35,13 +35,13 @@ impl Channel<Socket> {
 
 impl AsFd for Channel<Socket> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.transport.as_fd()
+        self.transport().as_fd()
     }
 }
 
 impl AsRawFd for Channel<Socket> {
     fn as_raw_fd(&self) -> RawFd {
-        self.transport.as_raw_fd()
+        self.transport().as_raw_fd()
     }
 }
 

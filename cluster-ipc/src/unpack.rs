@@ -6,8 +6,8 @@ use cluster_proto::native::{Answer, Batch};
 use cluster_proto::{ClusterBody, DecodeError, HandleKind, Message, ServerKey};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Received, ReceivedHandle};
 use crate::error::StateError;
+use crate::received::{Received, ReceivedHandle};
 
 /// Keys that are kept: a peer that names more makes them anew.
 const KEYS: usize = 64;

@@ -5,14 +5,15 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use crate::codec::{self, BunJson, Codec, Json, may_be_internal};
+use crate::codec::{self, BunJson, Codec, Json};
+use crate::codec::{Advanced, Postcard};
+use crate::encoding::{advanced, postcard};
 use crate::error::DecodeError;
+use crate::internal::{MAX_WRAPS, may_be_internal};
 use crate::message::{HandleMessage, Message};
-use crate::object::MAX_WRAPS;
 use crate::scan::{Command, Flaw, JsonScanner, Outline};
 use crate::user_message::UserMessage;
 use crate::value::Value;
-use crate::{Advanced, Postcard};
 
 /// The encoding of a [`FrameReader`]'s frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,23 +212,23 @@ fn read_advanced(payload: Bytes) -> Result<Message, DecodeError> {
     if payload.len() <= CHECKED {
         return Ok(as_it_came(Advanced.decode(&payload)?, || UserMessage::advanced(payload)));
     }
-    match codec::advanced_head(&payload) {
-        codec::Head::Internal => {
+    match advanced::head(&payload) {
+        advanced::Head::Internal => {
             check_length(payload.len())?;
-            Message::from_value(codec::advanced_value(&payload, None, MAX_INTERNAL_VALUES)?)
+            Message::from_value(advanced::value(&payload, None, MAX_INTERNAL_VALUES)?)
         }
-        codec::Head::Exchange { asks, id, part, body } => {
+        advanced::Head::Exchange { asks, id, part, body } => {
             Ok(Message::Encoded(UserMessage::advanced_exchange(&payload, (asks, id), part, body)))
         }
-        codec::Head::Other => Ok(Message::Encoded(UserMessage::advanced(payload))),
+        advanced::Head::Other => Ok(Message::Encoded(UserMessage::advanced(payload))),
     }
 }
 
 fn read_postcard(payload: Bytes) -> Result<Message, DecodeError> {
-    let value = codec::postcard_user(&payload).map(|value| payload.slice(value));
+    let value = postcard::user(&payload).map(|value| payload.slice(value));
     match value {
         Some(value) if payload.len() > CHECKED => {
-            let exchange = codec::postcard_exchange(&value);
+            let exchange = postcard::exchange(&value);
             Ok(Message::Encoded(match exchange {
                 Some((exchange, body)) => UserMessage::postcard_exchange(&value, exchange, body),
                 None => UserMessage::postcard(value),

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use core::borrow::Borrow;
 use core::fmt;
 
-use crate::{Field, ListenQuery};
+use crate::field::Field;
+use crate::listen::ListenQuery;
 
 /// A server's key: made by the primary, opaque to the worker, which gives it back as it is. A clone
 /// shares the text, as each connection's message has the key in it.

@@ -92,6 +92,15 @@ extern crate alloc;
 )]
 mod codec;
 mod deframe;
+#[cfg_attr(
+    not(all(feature = "json", feature = "advanced", feature = "postcard")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "parts are for `FrameReader`, which has all encodings"
+    )
+)]
+mod encoding;
 pub mod env;
 mod error;
 mod field;
@@ -100,6 +109,7 @@ mod frame_reader;
 mod gate;
 #[cfg(feature = "serde")]
 pub mod hex;
+mod internal;
 mod key;
 mod listen;
 mod message;
@@ -151,6 +161,7 @@ pub use field::Field;
 #[cfg(all(feature = "json", feature = "advanced", feature = "postcard"))]
 pub use frame_reader::{Encoding, FrameReader, MAX_INTERNAL};
 pub use gate::{FrameClass, Gate, GateOutput, GateState, UnderWay, UnexpectedAnswer};
+pub use internal::is_internal;
 pub use key::ServerKey;
 pub use listen::{
     AddressType, Backlog, DEFAULT_BACKLOG, Family, ListenQuery, ListenReply, SockName,
@@ -159,7 +170,6 @@ pub use listen::{
 pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
-pub use object::is_internal;
 pub use request::{Exchange, NoAnswer, OpenRequest, Requests, RequestsState};
 pub use rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 pub use socket_counts::SocketCounts;

@@ -3,7 +3,9 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::{Field, Object, ServerKey, Value};
+use crate::field::Field;
+use crate::key::ServerKey;
+use crate::value::{Object, Value};
 
 /// The address family of a listen, as Node names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

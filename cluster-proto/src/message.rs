@@ -4,7 +4,10 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-use crate::{ListenQuery, ListenReply, Object, ServerKey, UserMessage, Value};
+use crate::key::ServerKey;
+use crate::listen::{ListenQuery, ListenReply};
+use crate::user_message::UserMessage;
+use crate::value::{Object, Value};
 
 /// What one frame says.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,7 +33,9 @@
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
-use crate::{ClusterBody, ClusterMessage, Message, Object, ServerKey};
+use crate::key::ServerKey;
+use crate::message::{ClusterBody, ClusterMessage, Message};
+use crate::value::Object;
 
 /// The newest version of the native wire that this crate speaks.
 pub const VERSION: u32 = 1;

@@ -5,42 +5,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::DecodeError;
-use crate::{
-    AddressType, Backlog, ClusterBody, ClusterMessage, DgramType, Family, Field, HandleKind,
-    HandleMessage, ListenQuery, ListenReply, Message, Object, Rich, ServerKey, SockName,
-    SocketList, Value,
+use crate::field::Field;
+use crate::internal::{CMD, MAX_WRAPS, is_internal};
+use crate::key::ServerKey;
+use crate::listen::{AddressType, Backlog, Family, ListenQuery, ListenReply, SockName};
+use crate::message::{
+    ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
+use crate::value::{Object, Value};
 
-const CMD: &str = "cmd";
 /// What every message of the cluster's own may hold.
 const HEAD: [&str; 4] = [CMD, "act", "ack", "seq"];
-/// A `cmd` that starts so, and is longer, never reaches a user.
-const INTERNAL_PREFIX: &str = "NODE_";
-/// How often a handle may wrap a message: Node wraps one that it sends again a second time.
-pub(crate) const MAX_WRAPS: usize = 2;
-
-/// Whether Node would take it for a message of the protocol's own.
-pub fn is_internal(value: &Value) -> bool {
-    let long = |cmd: &str| cmd.len() > INTERNAL_PREFIX.len() && cmd.starts_with(INTERNAL_PREFIX);
-    let members = match value {
-        Value::Object(object) => object,
-        // To JavaScript an array is an object too.
-        Value::Rich(rich) => match &**rich {
-            Rich::Array { members, .. } => members,
-            _ => return false,
-        },
-        _ => return false,
-    };
-    match members.member(CMD) {
-        Some(Value::String(cmd)) => long(cmd),
-        Some(Value::Rich(rich)) => match &**rich {
-            Rich::Utf16(units) => long(&String::from_utf16_lossy(units)),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
 impl Message {
     /// Reads a message out of a decoded frame.
     ///

@@ -112,7 +112,7 @@ pub(crate) fn reason(error: Value) -> String {
     let text = match &error {
         Value::String(reason) => Some(reason.as_str()),
         Value::Rich(rich) => match &**rich {
-            crate::Rich::Error(error) => error.message.as_ref().and_then(Value::as_str),
+            crate::rich::Rich::Error(error) => error.message.as_ref().and_then(Value::as_str),
             _ => None,
         },
         other => other["message"].as_str(),

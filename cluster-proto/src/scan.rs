@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::DecodeError;
-use crate::object::MAX_WRAPS;
+use crate::internal::MAX_WRAPS;
 use crate::value::MAX_DEPTH;
 
 /// Where in the grammar the next byte is.

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::SocketList;
+use crate::message::SocketList;
 
 /// Keys that are counted at a time: a peer makes them up.
 const MAX_KEYS: usize = 4096;

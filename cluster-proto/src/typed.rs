@@ -4,52 +4,20 @@
 //! `process.on('message')` sees the object that `JSON.stringify` would have written, and between two
 //! Rust ends the same value goes as postcard.
 
+mod error;
 mod read;
 mod write;
 
-use alloc::string::{String, ToString};
-use core::fmt;
+use alloc::string::String;
 
 use serde::Serialize;
-use serde::de::{self, DeserializeOwned};
-use serde::ser;
+use serde::de::DeserializeOwned;
+
+pub use error::TypeError;
 
 use crate::error::EncodeError;
 use crate::rich::{BigInt, ErrorValue, Rich};
 use crate::value::{Number, Object, Value};
-
-/// Why a value and a type do not fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypeError {
-    what: String,
-}
-
-impl fmt::Display for TypeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl core::error::Error for TypeError {}
-
-impl ser::Error for TypeError {
-    fn custom<T: fmt::Display>(what: T) -> Self {
-        Self { what: what.to_string() }
-    }
-}
-
-impl de::Error for TypeError {
-    fn custom<T: fmt::Display>(what: T) -> Self {
-        Self { what: what.to_string() }
-    }
-
-    fn invalid_type(seen: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        match seen {
-            de::Unexpected::Unit => Self::custom(format_args!("it is null, expected {expected}")),
-            seen => Self::custom(format_args!("it is {seen}, expected {expected}")),
-        }
-    }
-}
 
 impl Value {
     /// What JSON makes of it: structs and maps become objects, `None` and `()` null, an enum's variant
@@ -117,7 +85,7 @@ pub trait IntoMessage {
 impl<T: Serialize> IntoMessage for &T {
     fn into_message(self) -> Result<Value, EncodeError> {
         Value::encode(self)
-            .map_err(|TypeError { what }| EncodeError::Unsupported { encoding: "JSON", what })
+            .map_err(|error| EncodeError::Unsupported { encoding: "JSON", what: error.into_what() })
     }
 }
 
@@ -150,16 +118,6 @@ by_itself!(
     i64,
     f64,
 );
-
-impl IntoMessage for crate::UserMessage {
-    fn into_message(self) -> Result<Value, EncodeError> {
-        let unreadable = |error: crate::DecodeError| EncodeError::Unsupported {
-            encoding: "a message",
-            what: error.to_string(),
-        };
-        self.into_value().map_err(unreadable)
-    }
-}
 
 impl<T: IntoMessage> IntoMessage for Option<T> {
     fn into_message(self) -> Result<Value, EncodeError> {

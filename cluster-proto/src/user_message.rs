@@ -8,8 +8,9 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
+use crate::encoding::part::Part;
 use crate::error::DecodeError;
-use crate::object::is_internal;
+use crate::internal::is_internal;
 use crate::request::{self, Exchange};
 use crate::value::Value;
 
@@ -55,14 +56,6 @@ enum Form {
     Postcard,
 }
 
-/// What has to be known of a structured clone to read a part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) version: u32,
-    /// Objects that began before it.
-    pub(crate) objects: u32,
-}
-
 /// That a message is a request or an answer, and where the parts of it lie.
 #[derive(Clone, Debug)]
 struct Outer {
@@ -83,7 +76,7 @@ impl UserMessage {
         let exchange = outer.and_then(|(asks, [id, body, error])| {
             // No number of ours is longer.
             let id = id.filter(|id| id.len() <= 64)?;
-            let id = crate::Json::value(&text[id]).ok()?.as_u64()?;
+            let id = crate::encoding::json::parse(&text[id]).ok()?.as_u64()?;
             Some(Box::new(Outer { id, asks, body: body.map(part), error: error.map(part) }))
         });
         Self(Repr::Encoded(Encoded { exchange, ..Encoded::new(text.clone(), Form::Json) }))
@@ -165,7 +158,7 @@ impl UserMessage {
     /// # Errors
     /// [`TypeError`](crate::TypeError) if it is no such thing, or cannot be decoded at all.
     #[cfg(feature = "serde")]
-    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::TypeError> {
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::typed::TypeError> {
         match &self.0 {
             Repr::Decoded(value) => value.decode(),
             Repr::Encoded(encoded) => {
@@ -296,14 +289,14 @@ fn json(text: &[u8], values: usize) -> Result<Value, DecodeError> {
     if text.len() / 2 >= values && crate::scan::JsonScanner::scan(text)?.values > values {
         return Err(DecodeError::TooManyValues { limit: values });
     }
-    crate::Json::value(text)
+    crate::encoding::json::parse(text)
 }
 
 #[cfg(feature = "advanced")]
-use crate::codec::advanced_value as advanced;
+use crate::encoding::advanced::value as advanced;
 
 #[cfg(feature = "postcard")]
-use crate::codec::postcard_value as postcard;
+use crate::encoding::postcard::value as postcard;
 
 #[cfg(not(feature = "json"))]
 fn json(_: &[u8], _: usize) -> Result<Value, DecodeError> {
@@ -330,9 +323,9 @@ fn is_text(form: Form, bytes: &[u8]) -> bool {
     match form {
         Form::Json => bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'"'),
         #[cfg(feature = "advanced")]
-        Form::Advanced(None) => crate::codec::advanced_is_text(bytes),
+        Form::Advanced(None) => crate::encoding::advanced::is_text(bytes),
         #[cfg(feature = "postcard")]
-        Form::Postcard => crate::codec::postcard_is_text(bytes),
+        Form::Postcard => crate::encoding::postcard::is_text(bytes),
         #[cfg_attr(not(feature = "postcard"), allow(unreachable_patterns))]
         _ => true,
     }
@@ -341,6 +334,17 @@ fn is_text(form: Form, bytes: &[u8]) -> bool {
 impl<T: Into<Value>> From<T> for UserMessage {
     fn from(value: T) -> Self {
         Self(Repr::Decoded(value.into()))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl crate::typed::IntoMessage for UserMessage {
+    fn into_message(self) -> Result<Value, crate::error::EncodeError> {
+        let unreadable = |error: DecodeError| crate::error::EncodeError::Unsupported {
+            encoding: "a message",
+            what: alloc::string::ToString::to_string(&error),
+        };
+        self.into_value().map_err(unreadable)
     }
 }
 

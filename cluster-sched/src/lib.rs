@@ -92,6 +92,7 @@ mod error;
 mod event;
 pub mod kernel;
 mod member;
+mod mono;
 mod parking;
 mod policy;
 mod queue;
@@ -105,6 +106,7 @@ pub mod sticky;
 pub use config::Config;
 pub use error::InputError;
 pub use event::{Input, Output, ShedReason};
+pub use mono::Mono;
 pub use policy::{
     BoxedPolicy, Choice, LeastConnections, Policy, PolicyName, PolicyState, Random, RoundRobin,
     Standing, Sticky, UnknownPolicy,
@@ -114,10 +116,6 @@ pub use state::{
     ConnState, MemberState, PauseState, RefusedState, SchedulerState, StateError, WaitingState,
 };
 pub use stats::Stats;
-
-/// Time since the driver's start, whatever that is: the scheduler reads no clock, and only ever adds
-/// a pause to the `now` that it is given.
-pub type Mono = core::time::Duration;
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

@@ -1,6 +1,8 @@
 //! Connections that all workers refused, and how long they pause.
 
-use crate::{Config, Mono, PauseState};
+use crate::config::Config;
+use crate::mono::Mono;
+use crate::state::PauseState;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 

@@ -3,12 +3,17 @@
 mod placing;
 mod state;
 
+use crate::config::Config;
 use crate::conn::{Conn, Conns, State};
+use crate::error::InputError;
+use crate::event::{Input, Output, ShedReason};
 use crate::member::Member;
+use crate::mono::Mono;
 use crate::parking::Parking;
+use crate::policy::{Policy, RoundRobin};
 use crate::queue::{Queue, Ticket};
 use crate::refusals::Refusals;
-use crate::{Config, Input, InputError, Mono, Output, Policy, RoundRobin, ShedReason, Stats};
+use crate::stats::Stats;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::hash::Hash;

@@ -1,6 +1,9 @@
 //! A scheduler, as plain data.
 
-use crate::{Mono, Output, PolicyState, Stats};
+use crate::event::Output;
+use crate::mono::Mono;
+use crate::policy::PolicyState;
+use crate::stats::Stats;
 use alloc::vec::Vec;
 use core::fmt::{self, Debug, Display};
 

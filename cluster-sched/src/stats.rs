@@ -1,6 +1,6 @@
 //! What a scheduler has counted.
 
-use crate::ShedReason;
+use crate::event::ShedReason;
 
 /// Counters since the scheduler was made; they only grow.
 ///

@@ -3,7 +3,6 @@
 mod agent;
 mod api;
 mod apps;
-#[cfg(test)]
 mod architecture;
 mod base64;
 mod bench;
@@ -15,6 +14,8 @@ mod inherited;
 mod log;
 mod node;
 mod package;
+#[cfg(test)]
+mod pages;
 mod portable;
 mod relay;
 mod scenarios;
@@ -69,6 +70,8 @@ enum Chore {
     Portable,
     /// Compare each crate's public API with what was written down of it.
     Api(api::Args),
+    /// Check that modules use each other only as architecture.toml allows.
+    Architecture(architecture::Args),
     /// Record channels between real Node processes as golden transcripts.
     Golden(golden::Args),
     /// Play the same scenarios with Node and with ours, on both sides, and compare.
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Chore::Package => package::run(),
         Chore::Portable => portable::run(),
         Chore::Api(args) => api::run(&args),
+        Chore::Architecture(args) => architecture::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
         Chore::Agent(args) => agent::run(&args),

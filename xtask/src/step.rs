@@ -9,6 +9,9 @@ use std::time::Instant;
 
 use crate::tally::Tally;
 
+/// Its value does not matter: set, it tells tests that every program of the workspace is built already.
+pub(crate) const BUILT: &str = "CLUSTER_TEST_BUILT";
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is in the workspace's root")

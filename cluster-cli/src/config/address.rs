@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::http_address::HttpAddress;
+use super::http_hosts::AllowedHost;
 use super::written::{Written, wanted};
-use crate::http::{AllowedHost, HttpAddress};
 use crate::listen::Listen;
 use crate::listen::address::NoAddress;
 

@@ -13,6 +13,8 @@ use super::account::{Group, User};
 use super::address::ListenAddress;
 use super::choice::{Affinity, LogFormat, LogLevel, One, Output, Ready};
 use super::count::Count;
+use super::http_address::HttpAddress;
+use super::http_hosts::AllowedHost;
 use super::name::Name;
 use super::period::Period;
 use super::size::Size;
@@ -21,7 +23,6 @@ use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
 use super::written;
-use crate::http::{AllowedHost, HttpAddress};
 
 /// Headings of `cluster run --help`.
 const WORKERS: &str = "Workers";

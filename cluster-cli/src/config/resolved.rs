@@ -17,6 +17,8 @@ use super::account::{Group, User};
 use super::address::ListenAddress;
 use super::choice::{Affinity, LogFormat, LogLevel, Output, Ready};
 use super::count::Count;
+use super::http_address::HttpAddress;
+use super::http_hosts::AllowedHost;
 use super::options::Options;
 use super::period::Period;
 use super::read;
@@ -25,7 +27,6 @@ use super::socket::{SocketMode, SocketOwner};
 use super::stop_message::StopMessage;
 use super::stop_signal::StopSignal;
 use super::variable::{self, Variable};
-use crate::http::{AllowedHost, HttpAddress};
 use crate::listen::address::At;
 
 /// What `cluster run` does, in whole. As TOML it can be read again, to the same effect.

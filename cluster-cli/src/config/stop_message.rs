@@ -41,7 +41,7 @@ impl fmt::Display for StopMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_str().filter(|text| !text.is_empty() && !is_json(text)) {
             Some(text) => f.write_str(text),
-            None => f.write_str(&crate::client::line(&self.0)),
+            None => f.write_str(&crate::line::line(&self.0)),
         }
     }
 }

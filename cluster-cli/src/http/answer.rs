@@ -5,8 +5,8 @@ use hyper::body::Bytes;
 use hyper::header::{ALLOW, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-use super::hosts::Stranger;
 use super::{metrics, page};
+use crate::config::Stranger;
 use crate::status::Status;
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -26,9 +26,7 @@
 //!
 //! A state that has just changed may be published unasked as well.
 
-mod address;
 mod answer;
-mod hosts;
 mod metrics;
 mod page;
 mod published;
@@ -45,9 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub(crate) use address::HttpAddress;
-pub(crate) use hosts::AllowedHost;
-use hosts::Hosts;
+use crate::config::{AllowedHost, Hosts};
 use published::{Bell, Published};
 
 /// The HTTP server of one primary.

@@ -22,8 +22,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{self, Answer, Asked};
-use super::hosts::Hosts;
 use super::published::Published;
+use crate::config::Hosts;
 
 /// Connections at a time. When there are more the oldest is dropped: an honest client needs none for
 /// long, and dishonest ones cannot keep the others out.

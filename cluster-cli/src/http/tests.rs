@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
-use super::{HttpAddress, HttpServer};
+use super::HttpServer;
+use crate::config::HttpAddress;
 use crate::status::tests::FULL;
 
 /// So long a test waits before it fails.

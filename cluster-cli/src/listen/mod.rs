@@ -29,8 +29,6 @@ pub(crate) use unix::SocketFile;
 const LISTEN_FDS: &str = "LISTEN_FDS";
 /// What they are called, with colons in between.
 const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
-/// The process that they are passed to.
-const LISTEN_PID: &str = "LISTEN_PID";
 
 /// What a socket is called that was given no name: as systemd's own library has it.
 const UNNAMED: &str = "unknown";
@@ -103,7 +101,7 @@ impl Sockets {
             (LISTEN_FDS.into(), Some(self.0.len().to_string().into())),
             (LISTEN_FDNAMES.into(), Some(names.join(":").into())),
             // The shim says it.
-            (LISTEN_PID.into(), None),
+            (shim::LISTEN_PID.into(), None),
         ]);
         settings.launcher = shim::command(program);
     }

@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use super::LISTEN_PID;
+/// The process that sockets are passed to.
+pub(super) const LISTEN_PID: &str = "LISTEN_PID";
 
 /// The hidden verb.
 pub(crate) const VERB: &str = "listen-shim";

@@ -1,14 +1,10 @@
-//! How the program exits; `cluster run --help` explains the statuses.
+//! How the program exits, by how the cluster ended.
 
 use std::process::ExitCode;
 
 use cluster_supervisor::driver::Outcome;
 
-pub(crate) const FAILED: u8 = 1;
-pub(crate) const USAGE: u8 = 2;
-const KILLED: u8 = 3;
-const GAVE_UP: u8 = 4;
-const NO_WORKER_LEFT: u8 = 5;
+use crate::exit_status::{FAILED, GAVE_UP, KILLED, NO_WORKER_LEFT};
 
 /// The status for how the cluster ended.
 pub(super) fn of(outcome: Outcome) -> ExitCode {

@@ -54,7 +54,7 @@ impl Kept {
 
     /// The primary's settings with other options.
     pub(super) fn settings_of(&self, options: &Resolved) -> Settings {
-        let mut settings = crate::run::settings(options, &self.sockets);
+        let mut settings = crate::settings::settings(options, &self.sockets);
         if let Some(notify) = &self.notify {
             notify.admit(options.privileges.uid.as_ref().map(|user| user.id));
             settings.env.push(("NOTIFY_SOCKET".into(), Some(notify.address().to_owned())));

@@ -24,22 +24,21 @@ use cluster_primary::{
 };
 use cluster_supervisor::driver::{Config, Happening, Notice, Ready, State, Supervised};
 
-use crate::client::line;
+use crate::exit_status::FAILED;
 use crate::http::HttpServer;
 use crate::init::Init;
+use crate::line::line;
 use crate::report::{Report, after_ready, left_by_reload};
 use crate::signals::{Signals, Stopped};
 use crate::upgrade::release_signals;
+use crate::warnings::Warnings;
 use causes::Causes;
-pub(crate) use exit_status::{FAILED, USAGE};
 pub(crate) use kept::Kept;
 use manager::Manager;
 use notifications::Notifications;
 use reloads::Reloads;
 use unheard::Unheard;
 use upgrade::Upgrades;
-pub(crate) use warnings::Warned;
-use warnings::Warnings;
 
 /// Events that are handled before signals and timers have their turn.
 const EVENTS_PER_PASS: usize = 256;
@@ -190,7 +189,7 @@ impl Runner {
 
     fn run(&mut self) -> io::Result<ExitCode> {
         match &self.kept {
-            Some(kept) => crate::run::schedule(&kept.options),
+            Some(kept) => crate::settings::schedule(&kept.options),
             None => {
                 scheduling::give_way();
             }

@@ -97,7 +97,7 @@ impl Runner {
     /// Has changed options take effect. What cannot change any more is said.
     fn apply(&mut self, mut options: Resolved) {
         let Some(kept) = &mut self.kept else { return };
-        self.reloads.frozen = crate::run::keep_frozen(&kept.options, &mut options);
+        self.reloads.frozen = crate::settings::keep_frozen(&kept.options, &mut options);
         if options == kept.options && self.reloads.frozen.is_empty() {
             return;
         }
@@ -107,8 +107,8 @@ impl Runner {
         let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);
         let options = &kept.options;
-        crate::run::schedule(options);
-        self.cluster.supervisor_mut().configure(crate::run::config(options));
+        crate::settings::schedule(options);
+        self.cluster.supervisor_mut().configure(crate::settings::config(options));
         if options.workers != old.workers {
             self.cluster.scale(options.workers);
         }
@@ -121,8 +121,8 @@ impl Runner {
     pub(super) fn go_back(&mut self) {
         let Some((settings, options)) = self.reloads.before.take() else { return };
         self.cluster.primary_mut().setup(|set| *set = settings);
-        crate::run::schedule(&options);
-        self.cluster.supervisor_mut().configure(crate::run::config(&options));
+        crate::settings::schedule(&options);
+        self.cluster.supervisor_mut().configure(crate::settings::config(&options));
         if let Some(kept) = &mut self.kept {
             kept.options = options;
             if let Some(notify) = &kept.notify {

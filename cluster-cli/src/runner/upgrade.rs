@@ -13,11 +13,12 @@ use cluster_supervisor::driver::{State, Supervised};
 
 use super::causes::Causes;
 use super::orders::unkept;
-use super::warnings::Warnings;
 use super::{Ends, Kept, Runner, Watched};
 use crate::args::Run;
-use crate::config::Resolved;
-use crate::http::{AllowedHost, HttpServer};
+use crate::config::{AllowedHost, Resolved};
+use crate::descriptor::duplicate;
+use crate::hex::Hex;
+use crate::http::HttpServer;
 use crate::listen::Sockets;
 use crate::listen::advice::exhausted;
 use crate::report::Report;
@@ -25,9 +26,10 @@ use crate::signals::{Asked, Signals};
 use crate::systemd::notified::NotifySocket;
 use crate::systemd::reader::NotifyReader;
 use crate::upgrade::{
-    self, Candidate, FORMAT, Handed, HandedSocket, Hex, Inherited, Part, Program, Progress, Trial,
+    self, Candidate, FORMAT, Handed, HandedSocket, Inherited, Part, Program, Progress, Trial,
     Verdict,
 };
+use crate::warnings::Warnings;
 
 /// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -214,7 +216,7 @@ impl Runner {
         }
         // Behind whatever has threads of its own, which give way to nobody.
         if let Some(kept) = &self.kept {
-            crate::run::schedule(&kept.options);
+            crate::settings::schedule(&kept.options);
         }
         self.manager.ready();
         error
@@ -321,7 +323,7 @@ impl Runner {
         upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
         let http = match handed.http {
             Some(http) => {
-                let listener = upgrade::duplicate(http)?;
+                let listener = duplicate(http)?;
                 Some(start_http(primary, kept.options.seeing.allowed_hosts(), listener)?)
             }
             None => None,

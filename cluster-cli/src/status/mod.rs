@@ -13,8 +13,9 @@ use cluster_primary::{Object, Value};
 use serde::{Deserialize, Deserializer};
 
 use crate::args;
-use crate::client::{Client, Trouble, line};
+use crate::client::{Client, Trouble};
 use crate::ctl::{complain, print};
+use crate::line::line;
 
 /// `cluster status`.
 pub(crate) fn status(args: &args::Status) -> ExitCode {

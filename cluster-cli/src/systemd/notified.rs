@@ -10,7 +10,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::credentials;
-use crate::upgrade::{Hex, duplicate};
+use crate::descriptor::duplicate;
+use crate::hex::Hex;
 
 /// What the names of folders begin with that are made for such a socket.
 const FOLDER: &str = "cluster-notify-";

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notified::{Heard, NotifySocket, admit};
-use crate::upgrade::Hex;
+use crate::hex::Hex;
 
 /// Notifications that wait for the loop; what comes beyond is dropped.
 const MAX_WAITING: usize = 1024;

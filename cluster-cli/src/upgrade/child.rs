@@ -17,7 +17,7 @@ use rustix::process::{
 
 use super::candidate::{self, Candidate, Texts};
 use super::handed::Handed;
-use super::trial::TRIAL;
+use super::variables::TRIAL;
 
 /// A child in a process group of its own, which is killed when this is dropped.
 #[derive(Debug)]

@@ -12,7 +12,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use rustix::io::FdFlags;
 
 use super::candidate::{self, Candidate, Texts};
-use super::handed::{FAILED, Handed, Inherited, STATE, duplicate};
+use super::handed::{Handed, Inherited};
+use super::variables::{FAILED, STATE};
+use crate::descriptor::duplicate;
 
 /// The program of this process: where it was when it was started, and itself, whatever has become of
 /// its file since.

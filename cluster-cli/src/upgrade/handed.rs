@@ -1,23 +1,19 @@
 //! What is handed over.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use cluster_control::ReloadFailure;
 use serde::{Deserialize, Serialize};
 
+use super::variables::{FAILED, STATE};
+use crate::descriptor::duplicate;
+use crate::hex::Hex;
 use crate::listen::{Socket, SocketFile};
 use crate::logs::lines::State;
-use crate::runner::Warned;
-
-/// Names the descriptor of the memory file.
-pub(super) const STATE: &str = "CLUSTER_UPGRADE";
-/// Says why the program that was executed could not go on, to the old one.
-pub(super) const FAILED: &str = "CLUSTER_UPGRADE_FAILED";
+use crate::warnings::Warned;
 
 /// The form of what is handed over. An image reads its own and older ones.
 pub(crate) const FORMAT: u32 = 2;
@@ -128,29 +124,6 @@ impl HandedSocket {
     }
 }
 
-/// Bytes that need not be text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Hex(String);
-
-impl Hex {
-    pub(crate) fn of(text: impl AsRef<std::ffi::OsStr>) -> Self {
-        let bytes = text.as_ref().as_bytes();
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    pub(crate) fn bytes(&self) -> io::Result<OsString> {
-        let digits = self.0.as_bytes().chunks(2);
-        let bytes = digits.map(|pair| {
-            let is_one = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
-            let pair = std::str::from_utf8(pair).ok().filter(|_| is_one);
-            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
-        });
-        let bytes: Option<Vec<u8>> = bytes.collect();
-        bytes.map(OsString::from_vec).ok_or_else(|| invalid("what should be hexadecimal is not"))
-    }
-}
-
 pub(super) fn invalid(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
@@ -241,17 +214,6 @@ pub(super) fn is_open(number: RawFd) -> bool {
     duplicate(number).is_ok()
 }
 
-/// A duplicate of a descriptor that was handed over.
-#[expect(unsafe_code, reason = "a number that was inherited is all that there is of it")]
-pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    if number < 0 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: it is not -1, and is looked at for the length of one call, which fails if it is not open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    borrowed.try_clone_to_owned()
-}
-
 /// What was handed over, as one's own.
 #[expect(unsafe_code, reason = "a number that was inherited is all that there is of it")]
 pub(super) fn adopt(number: RawFd) -> OwnedFd {
@@ -302,13 +264,6 @@ mod tests {
         assert!(error.contains("the form 99; this program knows up to 2"), "{error}");
         for broken in ["", "{", "[]", "{\"format\":0}", "{\"format\":2,\"http\":\"x\"}", "\u{0}"] {
             assert!(Handed::read(broken.as_bytes()).is_err(), "{broken:?}");
-        }
-    }
-
-    #[test]
-    fn hexadecimal_that_is_none_is_an_error() {
-        for text in ["0", "0g", "\u{e9}", "+1"] {
-            assert!(Hex(text.into()).bytes().is_err(), "{text:?}");
         }
     }
 }

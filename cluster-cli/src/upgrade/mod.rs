@@ -23,13 +23,12 @@ mod execute;
 mod handed;
 mod opening;
 mod trial;
+mod variables;
 
 pub(crate) use candidate::Candidate;
 pub(crate) use execute::{
     Program, give_back, hand_over, hold_signals, release_signals, restore_name,
 };
-pub(crate) use handed::{FORMAT, Handed, HandedSocket, Hex, Inherited, Part, duplicate, inherited};
+pub(crate) use handed::{FORMAT, Handed, HandedSocket, Inherited, Part, inherited};
 pub(crate) use trial::{Progress, Trial, Verdict, on_trial};
-
-/// What one image says to the next, or to one on trial, in its environment. It is nobody else's.
-pub(crate) const VARIABLES: [&str; 3] = [handed::STATE, handed::FAILED, trial::TRIAL];
+pub(crate) use variables::VARIABLES;

@@ -21,10 +21,7 @@ use super::candidate::Candidate;
 use super::child::{self, Exec, Started, TrialChild};
 use super::handed::Handed;
 use super::opening::Opening;
-
-/// Says to a process that it is on trial, the state on its standard input; the value is the process that
-/// wants to know. (Earlier versions said 1.)
-pub(super) const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
+use super::variables::TRIAL;
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -265,11 +262,11 @@ impl AsRawFd for Trial {
 }
 
 /// If this process is on trial: reads the state, and says whether it could go on with it.
-pub(crate) fn on_trial() -> Option<ExitCode> {
+pub(crate) fn on_trial(check: impl FnOnce(&Handed) -> io::Result<()>) -> Option<ExitCode> {
     let asked_by = std::env::var_os(TRIAL)?;
     let checked = is_executed_by(&asked_by)
         .and_then(|()| Handed::read(io::stdin().lock()))
-        .and_then(|handed| crate::resume::check(&handed));
+        .and_then(|handed| check(&handed));
     Some(match checked {
         Ok(()) => {
             println!("{GOOD}");

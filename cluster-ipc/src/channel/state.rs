@@ -9,15 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Wire;
 use crate::error::StateError;
+use crate::max_count::MAX_COUNT;
 use crate::pairing::{Pairing, PairingState};
 use crate::sender::{Numbers, Sender, SenderState};
 use crate::transport::Transport;
 use crate::unpack::{Unpacked, UnpackedState};
 
 use super::Channel;
-
-/// More than any channel has counted.
-pub(crate) const MAX_COUNT: u64 = 1 << 62;
 
 /// All that a [`Channel`] knows, but for its transport and its handles: half-read and half-written
 /// frames, what is held back, answers that are awaited, limits.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::MAX_COUNT;
 use crate::error::StateError;
+use crate::max_count::MAX_COUNT;
 
 use super::{Pairing, Read};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use cluster_proto::{FrameClass, Gate, GateState};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::MAX_COUNT;
 use crate::config::Wire;
 use crate::error::StateError;
+use crate::max_count::MAX_COUNT;
 use crate::outgoing::HandleAnswer;
 use crate::queue::{Queue, QueueState};
 use crate::straddle::Straddle;

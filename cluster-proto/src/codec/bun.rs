@@ -2,11 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::{Codec, Json, json, sendable_value};
+use super::json::Json;
+use super::{Codec, sendable_value};
 use crate::deframe::Framing;
+use crate::encoding::json;
 use crate::error::{DecodeError, EncodeError};
+use crate::internal::is_internal;
 use crate::message::{HandleKind, Message};
-use crate::object::is_internal;
 use crate::value::Value;
 
 /// What Bun puts before the text of a message of the protocol's own.

@@ -17,42 +17,22 @@ use alloc::vec::Vec;
 
 use crate::deframe::Framing;
 use crate::error::{DecodeError, EncodeError};
-use crate::message::Message;
 #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
-use crate::object::{MAX_WRAPS, is_internal};
+use crate::internal::{MAX_WRAPS, is_internal};
+use crate::message::Message;
 #[cfg(any(feature = "json", feature = "advanced"))]
 use crate::value::{MAX_DEPTH, Value};
 
 #[cfg(feature = "advanced")]
 pub use advanced::Advanced;
-#[cfg(feature = "advanced")]
-pub(crate) use advanced::{
-    head as advanced_head, is_text as advanced_is_text, value as advanced_value,
-};
 #[cfg(feature = "json")]
 pub use bun::BunJson;
 #[cfg(feature = "json")]
 pub use json::Json;
 #[cfg(feature = "postcard")]
 pub use postcard::Postcard;
-#[cfg(feature = "postcard")]
-pub(crate) use postcard::{
-    exchange as postcard_exchange, is_text as postcard_is_text, user as postcard_user,
-    value as postcard_value,
-};
 #[cfg(feature = "json")]
 pub(crate) use shortcut::decode as at_once;
-
-/// What kind of message a long one is, as far as its beginning tells.
-#[cfg(feature = "advanced")]
-pub(crate) enum Head {
-    /// One of the protocol's own.
-    Internal,
-    /// A request, or the answer to one, and where its body lies.
-    Exchange { asks: bool, id: u64, part: crate::user_message::Part, body: core::ops::Range<usize> },
-    /// A user's, or none at all.
-    Other,
-}
 
 /// One encoding of messages.
 pub trait Codec {
@@ -118,23 +98,14 @@ fn sendable_value<'a>(
 /// The value of a message that is encoded already, perhaps otherwise.
 #[cfg(any(feature = "json", feature = "postcard", feature = "advanced"))]
 fn encoded_value(
-    message: &crate::UserMessage,
+    message: &crate::user_message::UserMessage,
     encoding: &'static str,
-) -> Result<crate::Value, EncodeError> {
+) -> Result<crate::value::Value, EncodeError> {
     let unreadable = |error: DecodeError| EncodeError::Unsupported {
         encoding,
         what: alloc::string::ToString::to_string(&error),
     };
     message.value().map_err(unreadable)
-}
-
-/// Whether a frame that is not read may be one of the protocol's own, in Node's encodings: their first
-/// member is their `cmd`, as Node writes them. Beside such a frame a handle may have come, for which its
-/// sender waits to hear.
-#[cfg(any(feature = "json", feature = "advanced"))]
-pub(crate) fn may_be_internal(payload: &[u8]) -> bool {
-    let head = &payload[..payload.len().min(24)];
-    head.windows(b"NODE_".len()).any(|bytes| bytes == b"NODE_")
 }
 
 /// What `encoding` says of a message that its reader would not take.

@@ -53,7 +53,7 @@ impl<K: Copy> Requests<K> {
         if open.keys().any(|id| !(1..=last).contains(id)) {
             return Err(StateError::OutOfRange { what: "a request's id" });
         }
-        let deadline = |(id, open): (&u64, &super::OpenRequest<K>)| Some((open.deadline?, *id));
+        let deadline = |(id, open): (&u64, &OpenRequest<K>)| Some((open.deadline?, *id));
         let deadlines = open.iter().filter_map(deadline).collect();
         Ok(Self { last, open, deadlines })
     }

@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::TypeError;
+use super::error::TypeError;
 use crate::rich::Rich;
 use crate::value::{Number, Object, Repr, Value};
 

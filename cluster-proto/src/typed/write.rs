@@ -10,7 +10,7 @@ use serde::ser::{
     Serializer,
 };
 
-use super::TypeError;
+use super::error::TypeError;
 use crate::value::{Object, Value};
 use crate::value_serde::MAX_PREALLOCATED;
 

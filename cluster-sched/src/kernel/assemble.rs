@@ -1,6 +1,6 @@
 //! Instructions one after the other, and jumps to what comes later.
 
-use super::Insn;
+use super::insn::Insn;
 use alloc::vec::Vec;
 
 // Registers. The first to fifth are a call's arguments; a call spoils them. The frame's top is 10.

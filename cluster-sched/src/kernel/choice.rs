@@ -1,6 +1,6 @@
 //! Which policies the kernel can follow.
 
-use crate::PolicyName;
+use crate::policy::PolicyName;
 use core::fmt;
 
 /// A policy that can be a program.

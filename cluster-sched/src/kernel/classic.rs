@@ -1,6 +1,7 @@
 //! What can be done without a privilege: classic BPF, which has neither maps nor memory.
 
-use super::{Choice, MAX_PLACES, ROOM};
+use super::choice::Choice;
+use super::table::{MAX_PLACES, ROOM};
 use crate::sticky::client as hash;
 use alloc::vec;
 use alloc::vec::Vec;

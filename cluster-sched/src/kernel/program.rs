@@ -4,8 +4,10 @@ use super::assemble::{
     ADD, AND, Assembler, FRAME, JEQ, JGT, JNE, LSH, MOD, MOV, MUL, R0, R1, R2, R3, R4, R5, R6, R7,
     R8, R9, RSH, XOR,
 };
+use super::choice::Choice;
+use super::insn::Insn;
 use super::table::capacity;
-use super::{Choice, Insn, Maps, ROOM};
+use super::table::{Maps, ROOM};
 use crate::sticky::client as hash;
 use alloc::vec::Vec;
 

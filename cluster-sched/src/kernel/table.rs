@@ -1,6 +1,6 @@
 //! The table that the program reads: which slots get connections now.
 
-use super::Choice;
+use super::choice::Choice;
 use crate::sticky::{Buckets, SIZE};
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,7 +1,8 @@
 //! The worker with the fewest connections.
 
 use super::roster::{Roster, Seat};
-use crate::{Choice, Policy, PolicyState, Standing};
+use super::state::PolicyState;
+use crate::policy::{Choice, Policy, Standing};
 use alloc::vec::Vec;
 
 /// The worker with the fewest connections; among several, the one that was not chosen for longest.

@@ -1,6 +1,10 @@
 //! A policy chosen at run time, by name.
 
-use crate::{LeastConnections, Policy, Random, RoundRobin, Sticky};
+use super::least_connections::LeastConnections;
+use super::random::Random;
+use super::round_robin::RoundRobin;
+use super::sticky::Sticky;
+use crate::policy::Policy;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::{self, Display};

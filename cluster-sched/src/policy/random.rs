@@ -1,6 +1,7 @@
 //! A random worker.
 
-use crate::{Choice, Policy, PolicyState, Standing};
+use super::state::PolicyState;
+use crate::policy::{Choice, Policy, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 

@@ -1,7 +1,8 @@
 //! In turns: Node's policy.
 
 use super::roster::{Roster, Seat};
-use crate::{Choice, Policy, PolicyState, Standing};
+use super::state::PolicyState;
+use crate::policy::{Choice, Policy, Standing};
 
 /// Workers in turns, as Node's `SCHED_RR` does it: the one that has been ready for longest.
 ///

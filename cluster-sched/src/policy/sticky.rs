@@ -1,8 +1,9 @@
 //! The same client, the same worker.
 
-use super::RoundRobin;
+use super::round_robin::RoundRobin;
+use super::state::PolicyState;
+use crate::policy::{Choice, Policy, Standing};
 use crate::sticky::{Buckets, SIZE, bucket_of};
-use crate::{Choice, Policy, PolicyState, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 

@@ -2,11 +2,14 @@
 
 use super::Scheduler;
 use crate::conn::{Conns, State};
+use crate::error::InputError;
+use crate::event::{Output, ShedReason};
 use crate::member::Member;
+use crate::mono::Mono;
 use crate::parking::Verdict;
+use crate::policy::{Choice, Policy, Standing};
 use crate::queue::{Queue, Ticket};
 use crate::slab::At;
-use crate::{Choice, InputError, Mono, Output, Policy, ShedReason, Standing};
 use alloc::vec::Vec;
 use core::hash::Hash;
 

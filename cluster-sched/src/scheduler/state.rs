@@ -1,14 +1,16 @@
 //! A scheduler is taken apart, and put together again.
 
 use super::Scheduler;
+use crate::config::Config;
 use crate::conn::{Conn, State};
 use crate::member::Member;
+use crate::mono::Mono;
+use crate::policy::Policy;
 use crate::queue::Queue;
 use crate::slab::At;
 use crate::state::{
     ConnState, MemberState, PauseState, RefusedState, SchedulerState, StateError, WaitingState,
 };
-use crate::{Config, Mono, Policy};
 use alloc::vec::Vec;
 use core::hash::Hash;
 

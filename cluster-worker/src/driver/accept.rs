@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::front::Front;
 use super::server::Taken;
-use super::{Core, Front, Lent, socket};
+use super::socket::Lent;
+use super::{Core, socket};
 use crate::machine::{HandleId, Input, ServerId};
 
 /// Connections whose acceptance an event loop's worker writes at once. What it has not yielded of

@@ -8,7 +8,8 @@ use std::time::Duration;
 use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
 use cluster_proto::Message;
 
-use super::{Core, News};
+use super::Core;
+use super::front::News;
 use crate::error::SendError;
 use crate::machine::{Handle, HandleId, Input, Mono};
 

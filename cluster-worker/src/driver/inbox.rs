@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{EncodeError, HandleKind, Message, Value, is_internal};
 
-use super::{Core, News};
+use super::Core;
+use super::front::News;
 use crate::error::{RecvError, SendError};
 use crate::machine::{Input, State};
 

@@ -8,8 +8,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
 
+use super::front::News;
 use super::own::{self, Own, bind};
-use super::{Core, FIRST_SERVER, Kind, Lent, News, Server, Stage};
+use super::server::{Kind, Server, Stage};
+use super::socket::Lent;
+use super::{Core, FIRST_SERVER};
 use crate::error::ListenError;
 use crate::machine::{HandleId, Input, ListenFailure, ServerId, State};
 

@@ -1,6 +1,6 @@
 //! What can be set.
 
-use super::Mono;
+use super::mono::Mono;
 
 /// Settings of a [`Machine`](super::Machine).
 #[derive(Clone, Debug)]

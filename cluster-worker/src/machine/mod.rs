@@ -23,6 +23,7 @@
 mod config;
 mod event;
 mod indexes;
+mod mono;
 mod server;
 mod sockets;
 #[cfg(test)]
@@ -38,11 +39,9 @@ use cluster_proto::{
 pub use config::Config;
 pub use event::{Handle, HandleId, Input, ListenFailure, Output, ServerId};
 use indexes::Indexes;
+pub use mono::Mono;
 use server::{Server, Stage};
 use sockets::Sockets;
-
-/// Time since the driver's start.
-pub type Mono = core::time::Duration;
 
 /// A worker's state, in Node's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

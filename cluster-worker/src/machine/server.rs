@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use cluster_proto::{ListenQuery, ServerKey, Value};
 
-use super::HandleId;
+use super::event::HandleId;
 
 #[derive(Debug)]
 pub(super) struct Server {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use cluster_proto::{HandleKind, Message, SocketCounts, SocketList};
 
-use super::{Handle, Machine, Output};
+use super::Machine;
+use super::event::{Handle, Output};
 
 /// What is known of connections that went beside messages.
 #[derive(Debug, Default)]

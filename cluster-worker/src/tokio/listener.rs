@@ -11,7 +11,7 @@ use cluster_proto::Value;
 use rustix::io::Errno;
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
-use super::worker::{self, Opened};
+use super::worker::{Opened, worker};
 use crate::driver::{Core, socket};
 use crate::error::ListenError;
 use crate::options::UnixOptions;
@@ -135,7 +135,7 @@ impl Listener<TcpStream> {
     /// # Panics
     /// Outside a runtime, or in one without I/O or time.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let Some(worker) = worker::worker().map_err(io::Error::other)? else {
+        let Some(worker) = worker().map_err(io::Error::other)? else {
             let from = From::Tcp(tokio::net::TcpListener::bind(address).await?);
             return Ok(Self { from, streams: PhantomData });
         };
@@ -208,7 +208,7 @@ impl Listener<UnixStream> {
     /// # Panics
     /// Outside a runtime, or in one without I/O or time.
     pub async fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let Some(worker) = worker::worker().map_err(io::Error::other)? else {
+        let Some(worker) = worker().map_err(io::Error::other)? else {
             let from = From::Unix(tokio::net::UnixListener::bind(path)?);
             return Ok(Self { from, streams: PhantomData });
         };

@@ -12,21 +12,11 @@
 
 mod client;
 mod primary;
+mod said;
 mod worker;
 
 use std::env;
 use std::error::Error;
-
-use serde::{Deserialize, Serialize};
-
-/// What goes between primary and workers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Said {
-    who: String,
-    what: String,
-    /// The worker whose client said it.
-    by: u32,
-}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@ use cluster_primary::tokio::AsyncPrimary;
 use cluster_primary::{Event, Placement, PolicyName, Primary, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Said;
+use crate::said::Said;
 
 pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     // Workers run this same program, with the same arguments.

@@ -11,7 +11,7 @@ use cluster_worker::tokio::{self as cluster, Worker};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::broadcast;
 
-use crate::Said;
+use crate::said::Said;
 
 /// How many messages a client may be behind before it misses some.
 const BEHIND: usize = 1024;

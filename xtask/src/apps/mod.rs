@@ -12,23 +12,23 @@ mod load;
 mod outcome;
 mod packages;
 mod page;
+mod placement;
 mod shutdown_log;
 mod trial;
 mod upstream;
 
 use std::env;
-use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
 use crate::bench::interrupt;
-use crate::ci;
 use crate::node::{self, Node};
 use crate::step;
 use crate::tally::Tally;
 use catalog::App;
-use outcome::Outcome;
+use outcome::Played;
 use page::{Page, Row};
+use placement::Placement;
 use trial::Trial;
 use upstream::Upstream;
 
@@ -60,23 +60,6 @@ pub(crate) struct Args {
     check: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Placement {
-    Handoff,
-    Kernel,
-    Shared,
-}
-
-impl fmt::Display for Placement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Handoff => "handoff",
-            Self::Kernel => "kernel",
-            Self::Shared => "shared",
-        })
-    }
-}
-
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let failed = trials(args)?.failed > 0;
     Ok(if args.check && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -101,7 +84,7 @@ fn trials(args: &Args) -> io::Result<Tally> {
     interrupt::watch()?;
     let apps = catalog::select(&args.only)?;
     let nodes = nodes(&args.node)?;
-    if env::var_os(ci::BUILT).is_none() {
+    if env::var_os(step::BUILT).is_none() {
         step::run(&mut step::cargo(["build", "--workspace", "--bin", "cluster"]))?;
     }
     let upstream = Upstream::start()?;
@@ -141,9 +124,6 @@ fn trials(args: &Args) -> io::Result<Tally> {
     }
     Ok(tally)
 }
-
-/// The installed version and the outcome, or why there is none.
-type Played = Result<(String, Outcome), String>;
 
 /// One app under one Node, with each placement.
 ///

@@ -87,6 +87,9 @@ pub(crate) fn losses(count: &Count) -> String {
     format!("{lost} of {}{retried}", count.answered + lost)
 }
 
+/// The installed version and the outcome, or why there is none.
+pub(super) type Played = Result<(String, Outcome), String>;
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::unix::process::ExitStatusExt;

@@ -7,8 +7,8 @@ use std::io;
 use clap::ValueEnum;
 
 use super::catalog::{self, App};
-use super::outcome::losses;
-use super::{Placement, Played};
+use super::outcome::{Played, losses};
+use super::placement::Placement;
 use crate::node::Node;
 use crate::step;
 

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::Placement;
 use super::catalog::App;
 use super::cluster::Cluster;
 use super::load::{Load, Target};
 use super::outcome::Outcome;
 use super::packages::Installed;
+use super::placement::Placement;
 use super::shutdown_log::ShutdownLog;
 use crate::node::Node;
 use crate::step;

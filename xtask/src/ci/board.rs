@@ -206,7 +206,7 @@ fn play(stage: &Stage, nice: bool, log: &Path) -> io::Result<(bool, Option<Durat
     let output = File::create(log)?;
     let mut command = Command::new(env::current_exe()?);
     command.args(["ci-stage", stage.name]).args(nice.then_some("--nice"));
-    command.env(super::BUILT, "1").stdin(Stdio::null());
+    command.env(step::BUILT, "1").stdin(Stdio::null());
     command.stdout(output.try_clone()?).stderr(output);
     let mut child = command.spawn().map_err(|error| step::not_started(&command, &error))?;
     let (status, used) = measured::wait(&mut child)?;

@@ -23,9 +23,6 @@ use board::Board;
 use stages::{COMPILING, COMPILING_APART, RUNNING, RUNNING_TOO, Stage};
 use test_programs::TestProgram;
 
-/// Its value does not matter: set, it tells tests that every program of the workspace is built already.
-pub(crate) const BUILT: &str = "CLUSTER_TEST_BUILT";
-
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run these stages only, one after the other: those of the table that `cargo xtask ci` prints at its end

@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 
 use crate::tally::Tally;
-use crate::{agent, api, apps, bench, compat, fuzz, package, portable, step};
+use crate::{agent, api, apps, architecture, bench, compat, fuzz, package, portable, step};
 
 /// A check that does not depend on any other.
 pub(super) struct Stage {
@@ -15,6 +15,7 @@ pub(super) struct Stage {
 
 /// Those that compile, one after the other: two cargos would wait for each other's lock.
 pub(super) const COMPILING: &[Stage] = &[
+    Stage { name: "architecture", run: || checked(architecture::kept) },
     Stage { name: "clippy", run: || checked(linted) },
     Stage { name: "doc", run: || checked(documented) },
     Stage { name: "doctests", run: doctests },

@@ -175,7 +175,7 @@ fn start_and_wait(
     let output = File::create(log)?;
     let mut command = Command::new(&program.executable);
     command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
-    command.env("CARGO_PKG_NAME", &program.package).env(super::BUILT, "1");
+    command.env("CARGO_PKG_NAME", &program.package).env(step::BUILT, "1");
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let mut child = command.spawn().map_err(|error| step::not_started(&command, &error))?;
     measured::wait(&mut child)

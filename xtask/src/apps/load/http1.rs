@@ -3,8 +3,8 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicBool;
 
+use super::connection::{Connection, Failure};
 use super::wire::Wire;
-use super::{Connection, Failure};
 
 pub(super) struct Http1 {
     wire: Wire,

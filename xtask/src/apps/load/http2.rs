@@ -3,8 +3,8 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicBool;
 
+use super::connection::{Connection, Failure};
 use super::wire::Wire;
-use super::{Connection, Failure};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;

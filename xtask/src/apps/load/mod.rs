@@ -1,5 +1,6 @@
 //! Clients that never pause: some open a connection for each request, some keep theirs.
 
+mod connection;
 mod http1;
 mod http2;
 mod websocket;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::bench::interrupt;
 use crate::step;
+use connection::{Connection, Failure};
 use http1::Http1;
 use http2::Http2;
 use websocket::{Kind, WebSocket};
@@ -65,32 +67,6 @@ impl Target {
             Protocol::WebSocket => Box::new(WebSocket::open(at, path, Kind::Plain)?),
             Protocol::SocketIo => Box::new(WebSocket::open(at, path, Kind::SocketIo)?),
         })
-    }
-}
-
-/// A connection of some protocol.
-trait Connection: Send {
-    /// Sends a request and reads the whole response; `last` tells the server that no other follows.
-    /// Whether the connection stays open.
-    fn ask(&mut self, last: bool) -> Result<bool, Failure>;
-
-    /// Waits for the server to close the connection, until `over` is set and nothing comes any more.
-    /// Whether the server closed it as the protocol wants it.
-    fn wait_for_close(&mut self, over: &AtomicBool) -> bool;
-}
-
-/// Why there is no response.
-#[derive(Debug)]
-enum Failure {
-    /// The connection was closed before the server took the request, as any server may do with one
-    /// that it keeps: proxies send such a request again.
-    Closed,
-    Lost(String),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Lost(error.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use super::{RR, Scenario, cluster, end};
+use super::steps::{RR, Scenario, cluster, end, gone};
 use crate::compat::stage::{Played, Stage, connect, read_all};
 use crate::compat::trace::Party;
 
@@ -78,7 +78,7 @@ fn listener(stage: &mut Stage<'_>, way: Way) -> Played {
 /// A worker that serves what it was sent would serve it for ever.
 fn leave(stage: &mut Stage<'_>) -> Played {
     stage.worker(1, json!({ "do": "exit", "code": 0 }))?;
-    super::gone(stage, 1)
+    gone(stage, 1)
 }
 
 fn connection(stage: &mut Stage<'_>, way: Way) -> Played {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BOTH, RR, Scenario, client, cluster, end, fork, gone, setup, share};
+use super::steps::{BOTH, RR, Scenario, client, cluster, end, fork, gone, setup, share};
 use crate::compat::stage::{Played, Stage};
 
 pub(super) const ALL: &[Scenario] = &[

@@ -4,8 +4,8 @@ use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use super::{
-    BOTH, NONE, RR, Scenario, client, cluster, end, gone, listen, local, open, settled, share,
+use super::steps::{
+    BOTH, NONE, RR, Scenario, client, cluster, end, fork, gone, listen, local, open, settled, share,
 };
 use crate::compat::cast::{Policy, Side};
 use crate::compat::stage::{Played, Stage, connect, free, read_all};
@@ -132,7 +132,7 @@ fn one_listens_for_long(stage: &mut Stage<'_>) -> Played {
     gone(stage, 1)?;
     client(stage, &port)?;
     settled(stage, 2)?;
-    super::fork(stage)?;
+    fork(stage)?;
     share(stage, &[3])?;
     all_answer(stage, &port, &[2, 3])?;
     end(stage, &[2, 3])
@@ -334,7 +334,7 @@ fn datagrams(stage: &mut Stage<'_>) -> Played {
     let port = bind(stage, 1, "s", options)?["port"].clone();
     stage.datagram(&stage.host(), &port)?;
     // As long as one has it, it stays open.
-    super::fork(stage)?;
+    fork(stage)?;
     bind(stage, 2, "s", json!({ "type": "udp4", "host": stage.host(), "port": 0 }))?;
     stage.worker(1, json!({ "do": "close", "id": "s" }))?;
     stage.worker(1, json!({ "do": "send", "message": "closed" }))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{RR, Scenario, cluster, end, fork, gone, setup};
+use super::steps::{RR, Scenario, cluster, end, fork, gone, setup};
 use crate::compat::stage::{Played, Stage};
 
 pub(super) const ALL: &[Scenario] = &[

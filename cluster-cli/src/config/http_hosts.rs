@@ -12,7 +12,7 @@ use std::str::FromStr;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::{Authority, Uri};
 
-use super::address::is_name;
+use super::http_address::is_name;
 
 /// A host name that is allowed: `app.internal`, `*.app.internal` for every name below it, or `*` for every
 /// name.
@@ -53,13 +53,13 @@ impl fmt::Display for AllowedHost {
 
 /// The names that are meant for the server, beside every IP address and `localhost`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     names: Vec<AllowedHost>,
 }
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stranger {
+pub(crate) enum Stranger {
     /// It does not say, as it must, or says so twice, or what is no host.
     Unnamed,
     /// It is for somebody else.
@@ -67,12 +67,12 @@ pub(super) enum Stranger {
 }
 
 impl Hosts {
-    pub(super) fn new(names: impl IntoIterator<Item = AllowedHost>) -> Self {
+    pub(crate) fn new(names: impl IntoIterator<Item = AllowedHost>) -> Self {
         Self { names: names.into_iter().collect() }
     }
 
     /// Checks for whom a request is. Only HTTP/1.0 may leave that out: browsers do not speak it.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         target: &Uri,
         headers: &HeaderMap,

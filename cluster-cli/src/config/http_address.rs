@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::str::FromStr;
 
-use super::hosts::AllowedHost;
+use super::http_hosts::AllowedHost;
 
 /// An address to listen on: `9100` (on the loopback address), `0.0.0.0:9100`, `[::1]:9100`,
 /// `localhost:9100`, `app.internal:9100`.

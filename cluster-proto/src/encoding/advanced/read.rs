@@ -5,11 +5,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{OLDEST, VERSION, tag};
-use crate::codec::Head;
+use super::head::{Head, OLDEST, VERSION};
+use super::tag;
+use crate::encoding::part::Part;
 use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 use crate::scan::Command;
-use crate::user_message::Part;
 use crate::value::{MAX_DEPTH, Number, Object, Value};
 
 /// As many values of those that take much memory for a byte may stand in any message; beyond these one

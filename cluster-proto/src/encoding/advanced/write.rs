@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{VERSION, tag};
+use super::head::VERSION;
+use super::tag;
 use crate::rich::{BigInt, ErrorValue, Rich, ViewKind};
 use crate::value::{Number, Object, Value};
 

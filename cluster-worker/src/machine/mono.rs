@@ -1,0 +1,4 @@
+//! The machine's time.
+
+/// Time since the driver's start.
+pub type Mono = core::time::Duration;
