@@ -78,6 +78,7 @@
 
 pub mod agent;
 pub mod control;
+mod custom_policy;
 mod driver;
 mod error;
 mod event;
@@ -101,7 +102,9 @@ pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, Value};
+pub use cluster_sched as sched;
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
+pub use custom_policy::CustomPolicy;
 pub use driver::usage;
 pub use driver::{
     Bounded, Broadcast, Gone, HandOffsPaused, PausedClosing, Primary, Remote, Request, RequestId,
