@@ -171,7 +171,7 @@ impl Run {
                 self.in_flight.retain(|_, (to, _)| *to != worker);
                 self.feed(DispatchInput::Leave { worker });
             }
-            4 if arg < 20 => {
+            4 if arg < 20 && self.servers.contains(&server) => {
                 if self.closed.insert(server) {
                     self.feed(DispatchInput::Close { server });
                 }
