@@ -419,7 +419,7 @@ where
             lane.present -= 1;
         }
         self.collect(server);
-        self.tell_window(now, worker);
+        // Its other servers' shares grow with its next answer: it may be about to leave them as well.
         Ok(())
     }
 

@@ -60,6 +60,10 @@ pub struct LaneState<S, C> {
     /// How many connections each of its servers was told that it may assign.
     #[cfg_attr(feature = "serde", serde(rename = "told_share", default = "one"))]
     pub turns: u32,
+    /// How many hand-offs each of them was told that it may have in flight, if that does not follow from
+    /// the window.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub share: Option<u32>,
 }
 
 /// What versions had that did not note it.
@@ -78,6 +82,7 @@ impl<S, C> Default for LaneState<S, C> {
             held: None,
             window: WindowState(Window::new()),
             turns: 1,
+            share: None,
         }
     }
 }
@@ -233,6 +238,7 @@ where
             held: lane.held,
             window: WindowState(lane.window),
             turns: lane.told.1,
+            share: Some(lane.told.0).filter(|share| *share != lane.shares(1).0),
         }
     }
 
@@ -292,7 +298,7 @@ where
             }
         }
         (lane.expected, lane.held, lane.window) = (state.expected, state.held, state.window.0);
-        lane.told = (lane.shares(1).0, state.turns);
+        lane.told = (state.share.unwrap_or(lane.shares(1).0), state.turns);
         if !state.in_flight.is_sorted_by(|(a, _), (b, _)| a < b) {
             return Err(DispatchStateError::OutOfOrder { worker });
         }
