@@ -172,8 +172,11 @@ impl Machine {
     }
 
     pub(super) fn finish_disconnecting(&mut self) {
+        if !self.disconnecting {
+            return;
+        }
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
-        if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
+        if !open && self.workers.values().all(|w| !w.connected) {
             self.disconnecting = false;
             self.disconnects += 1;
             self.event(Event::Disconnected);
