@@ -4,7 +4,7 @@
 //! *one*: each worker has one connection at a time, and the others wait in the common queue. The bar: *reserve* costs at the most
 //! 1.3 times as much as *one*. The ratio is printed at the end, of bursts that alternate between the two.
 
-#[path = "../../cluster-sched/benches/cpu_time.rs"]
+#[path = "../../cluster-sched/benches/support/cpu_time.rs"]
 mod cpu_time;
 
 use std::collections::VecDeque;

@@ -5,6 +5,7 @@
 //! 1.3 times as much as *one*. The ratio is printed at the end, of bursts that alternate between the two.
 //! (`cluster-primary/benches/burst.rs` measures the same with the messages to and from the workers.)
 
+#[path = "support/cpu_time.rs"]
 mod cpu_time;
 
 use std::collections::VecDeque;

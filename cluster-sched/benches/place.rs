@@ -2,6 +2,7 @@
 //! it costs to make sticky's table anew. In processor time, so that it means something on a machine
 //! that has other work.
 
+#[path = "support/cpu_time.rs"]
 mod cpu_time;
 
 use cluster_sched::sticky::{Buckets, client_of};
