@@ -162,6 +162,24 @@ fn one_binary_keeps_workers_reloads_and_ends() {
     cluster.end();
 }
 
+#[test]
+fn a_policy_of_its_own_gives_the_first_worker_twice_as_much() {
+    let server = example("cluster-examples", "policy");
+    let cluster = Cluster::start(Command::new(server).arg("127.0.0.1:0"));
+    let address = cluster.listening(3);
+    let mut served = [0_i32; 3];
+    for _ in 0..80 {
+        let said = get(address).expect("it serves");
+        let worker = said.trim().strip_prefix("worker ").and_then(|id| id.parse::<usize>().ok());
+        served[worker.expect("an id") - 1] += 1;
+    }
+    // A worker whose answer has not been read yet is passed over, and gets its share later.
+    let expected = [40, 20, 20];
+    let near = served.iter().zip(expected).all(|(served, share)| (served - share).abs() <= 2);
+    assert!(near, "{served:?} is not {expected:?}");
+    cluster.end();
+}
+
 /// Somebody in the chat.
 struct Guest {
     child: Child,

@@ -403,7 +403,7 @@ pub(super) fn policy(settings: &Settings) -> String {
         (Placement::Shared, _) => "none".into(),
         (Placement::Kernel, PolicyName::RoundRobin) => "kernel".into(),
         (Placement::Kernel, policy) => format!("kernel-{policy}"),
-        (_, policy) => policy.to_string(),
+        (_, _) => settings.policy_name().to_owned(),
     }
 }
 

@@ -54,7 +54,7 @@ pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: &Status
         .with("generation", supervisor.generation())
         .with("reloadFailure", status.reload_failure.as_ref().map(|it| failure(it, status.now)))
         .with("placement", settings.placement.as_str())
-        .with("policy", settings.policy.to_string());
+        .with("policy", settings.policy_name());
     let object = match status.supervised {
         true => object.with("wanted", supervisor.wanted()),
         false => object.with("wanted", Value::Null),

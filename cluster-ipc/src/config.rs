@@ -6,7 +6,7 @@ use cluster_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The encoding of a channel's messages.
+/// The encoding of a channel's messages. These are all that a channel speaks: Node's, Bun's and the native one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Wire {

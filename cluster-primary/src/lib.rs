@@ -77,6 +77,7 @@
 //! simulated and fuzzed by itself.
 
 pub mod agent;
+mod custom_policy;
 mod driver;
 pub mod embed;
 mod error;
@@ -100,7 +101,9 @@ pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto as proto;
 pub use cluster_proto::env::Serialization;
 pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, Value};
+pub use cluster_sched as sched;
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
+pub use custom_policy::CustomPolicy;
 pub use driver::usage;
 pub use driver::{
     Broadcast, Gone, HandOffsPaused, Primary, PrimaryState, Remote, Request, RequestId, WatchId,

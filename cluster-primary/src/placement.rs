@@ -14,6 +14,12 @@ pub enum PlacementError {
     NotLinux,
     /// [`Placement::Kernel`], with a policy that the kernel cannot follow.
     Policy(NotInKernel),
+    /// A [policy of the program's own](Settings::custom_policy) with a placement under which the primary
+    /// does not choose workers.
+    CustomPolicy {
+        /// The placement.
+        placement: Placement,
+    },
 }
 
 impl fmt::Display for PlacementError {
@@ -24,6 +30,12 @@ impl fmt::Display for PlacementError {
                  shared",
             ),
             Self::Policy(error) => write!(f, "{error}; the placement handoff knows all policies"),
+            Self::CustomPolicy { placement } => write!(
+                f,
+                "a custom policy cannot place connections under the placement {}, where the primary \
+                 does not accept them; use the placement handoff",
+                placement.as_str()
+            ),
         }
     }
 }
@@ -31,7 +43,7 @@ impl fmt::Display for PlacementError {
 impl std::error::Error for PlacementError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NotLinux => None,
+            Self::NotLinux | Self::CustomPolicy { .. } => None,
             Self::Policy(error) => Some(error),
         }
     }
@@ -44,6 +56,9 @@ impl Settings {
     /// # Errors
     /// Why they cannot.
     pub fn check_placement(&self) -> Result<(), PlacementError> {
+        if self.custom_policy.is_some() && self.placement != Placement::Handoff {
+            return Err(PlacementError::CustomPolicy { placement: self.placement });
+        }
         if self.placement != Placement::Kernel {
             return Ok(());
         }
@@ -100,7 +115,8 @@ impl fmt::Display for Fallback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PolicyName;
+    use crate::{CustomPolicy, PolicyName};
+    use cluster_sched::RoundRobin;
 
     #[test]
     fn the_other_placements_are_never_refused() {
@@ -110,6 +126,10 @@ mod tests {
                 let fits = placement != Placement::Kernel || Choice::try_from(policy).is_ok();
                 let here = placement != Placement::Kernel || cfg!(target_os = "linux");
                 assert_eq!(settings.check_placement().is_ok(), fits && here);
+                let custom = CustomPolicy::new("own", |_| RoundRobin::new());
+                let settings = settings.with_custom_policy(custom);
+                let handed_over = placement == Placement::Handoff;
+                assert_eq!(settings.check_placement().is_ok(), handed_over);
             }
         }
     }

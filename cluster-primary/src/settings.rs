@@ -14,6 +14,7 @@ use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
+use crate::CustomPolicy;
 use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 
@@ -95,6 +96,9 @@ pub struct Settings {
     /// Who gets a connection that the primary accepted, or that the kernel deals out. Frozen with the placement. Default:
     /// round-robin.
     pub policy: PolicyName,
+    /// A policy of the program's own, instead of [`policy`](Self::policy): for [`Placement::Handoff`] only.
+    /// Frozen with the placement. A primary that has one cannot be [handed over](crate::Primary::state). Default: none.
+    pub custom_policy: Option<CustomPolicy>,
     /// Whether server sockets stay open while no worker serves them, so that clients wait for the next
     /// worker instead of being refused, until [`Primary::release_unused`](crate::Primary::release_unused)
     /// or [`disconnect`](crate::Primary::disconnect). Default: no, as in Node.
@@ -151,6 +155,7 @@ impl Default for Settings {
                 _ => Placement::Handoff,
             },
             policy: PolicyName::RoundRobin,
+            custom_policy: None,
             keep_listeners: false,
             report_connections: false,
             listen_as_worker: false,
@@ -193,6 +198,23 @@ impl Settings {
     pub fn with_policy(mut self, policy: PolicyName) -> Self {
         self.policy = policy;
         self
+    }
+
+    /// Sets a policy of the program's own, which decides who gets a connection that the primary accepted.
+    #[must_use]
+    pub fn with_custom_policy(mut self, policy: CustomPolicy) -> Self {
+        self.custom_policy = Some(policy);
+        self
+    }
+
+    /// The name of the policy in force.
+    pub fn policy_name(&self) -> &str {
+        self.custom_policy.as_ref().map_or(self.policy.as_str(), CustomPolicy::name)
+    }
+
+    /// Whether the policy in force asks for the number of connections that each worker holds.
+    pub(crate) fn counts_connections(&self) -> bool {
+        self.custom_policy.is_some() || self.policy == PolicyName::LeastConnections
     }
 
     /// Sets whether the worker's output comes to the primary.

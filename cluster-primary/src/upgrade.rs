@@ -86,6 +86,11 @@ pub enum StateError {
     EventsWait,
     /// The settings say by a function which port a worker's inspector has.
     InspectPort,
+    /// The settings have a policy of the program's own, of which nothing can be written down.
+    CustomPolicy {
+        /// Its name.
+        name: String,
+    },
     /// It is no text of ours.
     Text {
         /// What is wrong with it.
@@ -145,6 +150,11 @@ impl fmt::Display for StateError {
             Self::InspectPort => {
                 f.write_str("a function that chooses inspectors' ports cannot be handed over")
             }
+            Self::CustomPolicy { name } => write!(
+                f,
+                "a primary with the custom policy {name:?} cannot be handed over: only the policies \
+                 with a name of their own can (rr, least-connections, sticky, random)"
+            ),
             Self::Text { what } => write!(f, "the state cannot be read: {what}"),
             Self::OtherKind { expected, found } => {
                 write!(f, "this is the state of a {found:?}, and that of a {expected:?} is wanted")

@@ -2,58 +2,22 @@
 //! it costs to make sticky's table anew. In processor time, so that it means something on a machine
 //! that has other work.
 
+#[path = "support/cpu_time.rs"]
+mod cpu_time;
+
 use cluster_sched::sticky::{Buckets, client_of};
 use cluster_sched::{BoxedPolicy, Config, Input, Mono, Output, PolicyName, Scheduler};
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use cpu_time::CpuTime;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 const WORKERS: [u32; 5] = [2, 10, 100, 1_000, 10_000];
 /// Connections in one measurement.
 const BATCH: u64 = 1_000;
 /// Connections that wait, in the crowded case.
 const WAITING: usize = 512;
-
-/// This thread's time on a processor.
-struct CpuTime;
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("time that has passed")
-}
-
-impl Measurement for CpuTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        cpu_time()
-    }
-
-    fn end(&self, start: Duration) -> Duration {
-        cpu_time() - start
-    }
-
-    fn add(&self, one: &Duration, other: &Duration) -> Duration {
-        *one + *other
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, time: &Duration) -> f64 {
-        time.as_nanos() as f64
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 struct Bench {
     scheduler: Scheduler<u32, u64, BoxedPolicy<u32, u64>>,

@@ -88,6 +88,7 @@ extern crate std;
 
 mod config;
 mod conn;
+mod dispatcher;
 mod error;
 mod event;
 pub mod kernel;
@@ -104,6 +105,10 @@ mod stats;
 pub mod sticky;
 
 pub use config::Config;
+pub use dispatcher::{
+    DispatchError, DispatchInput, DispatchLimits, DispatchOutput, DispatchStateError, Dispatcher,
+    DispatcherState, HandOffState, KeptState, LaneState, WindowState,
+};
 pub use error::InputError;
 pub use event::{Input, Output, ShedReason};
 pub use mono::Mono;

@@ -1,6 +1,8 @@
 //! One worker, as the scheduler sees it.
 
+use crate::Mono;
 use crate::queue::Queue;
+use crate::slab::At;
 
 /// A worker that has joined and not yet left.
 #[derive(Clone, Debug)]
@@ -9,10 +11,20 @@ pub(crate) struct Member {
     pub(crate) slot: u32,
     /// Who has a lower number joined before.
     pub(crate) joined: u64,
+    /// How many hand-offs may be in flight to it.
     pub(crate) window: u32,
+    /// How many connections may be assigned to it, in flight or kept back; its window, if that is more.
+    pub(crate) turns: u32,
     pub(crate) retired: bool,
-    /// Unanswered hand-offs, oldest first.
-    pub(crate) in_flight: Queue,
+    /// Connections that are assigned to it, oldest first: unanswered hand-offs, and behind them those
+    /// that are kept back.
+    pub(crate) assigned: Queue,
+    /// How many of these are hand-offs in flight.
+    pub(crate) in_flight: usize,
+    /// The first that is kept back.
+    pub(crate) first_kept: Option<At>,
+    /// When those that are kept back go to others.
+    pub(crate) deadline: Option<Mono>,
     /// Connections that wait for this worker and for no other.
     pub(crate) awaiting: Queue,
     /// What it holds by its own account, once it has given one.
@@ -25,8 +37,12 @@ impl Member {
             slot: 0,
             joined: 0,
             window,
+            turns: 0,
             retired: false,
-            in_flight: Queue::new(),
+            assigned: Queue::new(),
+            in_flight: 0,
+            first_kept: None,
+            deadline: None,
             awaiting: Queue::new(),
             held: None,
         }
@@ -38,15 +54,30 @@ impl Member {
         self.retired = false;
     }
 
+    /// How many connections may be assigned to it.
+    pub(crate) const fn capacity(&self) -> u32 {
+        if self.turns > self.window { self.turns } else { self.window }
+    }
+
     /// Whether it may be given one more.
     pub(crate) const fn has_room(&self) -> bool {
-        !self.retired && self.in_flight.len() < self.window as usize
+        !self.retired && self.assigned.len() < self.capacity() as usize
+    }
+
+    /// Whether one more may be in flight to it.
+    pub(crate) const fn window_is_open(&self) -> bool {
+        self.in_flight < self.window as usize
+    }
+
+    /// How many connections are kept back for it.
+    pub(crate) const fn kept(&self) -> usize {
+        self.assigned.len() - self.in_flight
     }
 
     /// The connections that it has, as far as is known.
     pub(crate) fn load(&self) -> u32 {
-        let in_flight = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
-        in_flight.saturating_add(self.held.unwrap_or(0))
+        let assigned = u32::try_from(self.assigned.len()).unwrap_or(u32::MAX);
+        assigned.saturating_add(self.held.unwrap_or(0))
     }
 
     pub(crate) const fn report(&mut self, held: u32) {

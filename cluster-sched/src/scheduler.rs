@@ -1,5 +1,6 @@
 //! The machine: four methods, and what they do to queues, members and pauses.
 
+mod hand_off;
 mod placing;
 mod state;
 
@@ -11,10 +12,10 @@ use crate::member::Member;
 use crate::mono::Mono;
 use crate::parking::Parking;
 use crate::policy::{Policy, RoundRobin};
-use crate::queue::{Queue, Ticket};
+use crate::queue::{Queue, Ticket, WATCH};
 use crate::refusals::Refusals;
 use crate::stats::Stats;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::Hash;
 
@@ -36,7 +37,14 @@ pub struct Scheduler<W, C, P = RoundRobin<W>> {
     joined: u64,
     /// Every connection that is held.
     conns: Conns<W, C>,
+    /// How many hand-offs are in flight.
     in_flight: usize,
+    /// Hand-offs whose workers have not become slow over them.
+    watch: Queue<WATCH>,
+    /// Members for which connections are kept back, by the time when those go to others.
+    deadlines: BTreeSet<(Mono, W)>,
+    /// The time of the latest input.
+    now: Mono,
     /// How many wait for one worker, and not in `queue`.
     awaiting: usize,
     /// No connection in it is acceptable to a worker that has room, nor is one in a member's own queue
@@ -67,6 +75,9 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             joined: 0,
             conns: Conns::new(),
             in_flight: 0,
+            watch: Queue::new(),
+            deadlines: BTreeSet::new(),
+            now: Mono::ZERO,
             awaiting: 0,
             queue: Queue::new(),
             tickets: (-1, 0),
@@ -89,15 +100,18 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     /// If the policy chooses a worker that is not free, or waits for one that is not busy, which
     /// [`Choice`](crate::Choice) forbids.
     pub fn handle_input(&mut self, now: Mono, input: Input<W, C>) -> Result<(), InputError<W, C>> {
+        self.now = now;
         match input {
             Input::Join { worker, slot } => self.join(now, worker, slot),
             Input::Retire { worker } => self.retire(now, worker),
             Input::Leave { worker } => self.leave(now, worker),
-            Input::Arrive { conn, client } => self.arrive(conn, client),
+            Input::Arrive { conn, client } => {
+                self.arrive(conn, client, self.waiting() >= self.max_waiting())
+            }
             Input::Accepted { worker, conn } => self.accepted(worker, conn),
             Input::Refused { worker, conn } => self.refused(now, worker, conn),
             Input::TakeBack { worker, conn } => self.take_back(now, worker, conn),
-            Input::Window { worker, window } => self.window(worker, window),
+            Input::Window { worker, window } => self.set_window(worker, window, 0),
             Input::Held { worker, held } => self.held(worker, held),
             Input::Close => self.close(),
         }
@@ -110,6 +124,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     ///
     /// As [`handle_input`](Self::handle_input).
     pub fn handle_timeout(&mut self, now: Mono) {
+        self.now = now;
         while let Some(conn) = self.parking.expire(now) {
             self.refusals.forget_conn(conn);
             let Some(at) = self.conns.find(conn) else { continue };
@@ -117,7 +132,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
                 State::Parked => self.place_or_wait(now, at),
                 // A worker that joined during the pause is to be asked: now the others are too.
                 State::Waiting | State::Awaiting { .. } => self.place_from_queue(at),
-                State::InFlight { .. } | State::Loose => {}
+                State::Kept | State::InFlight { .. } | State::Loose => {}
             }
         }
     }
@@ -143,7 +158,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         if self.closed { 0 } else { self.max_waiting().saturating_sub(self.waiting()) }
     }
 
-    /// Connections that wait for a worker, parked ones included.
+    /// Connections that wait for a worker, those that are parked or kept back included.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.conns.len() - self.in_flight
@@ -159,7 +174,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     /// This worker's unanswered hand-offs: zero if it is not known.
     #[must_use]
     pub fn in_flight(&self, worker: W) -> usize {
-        self.members.get(&worker).map_or(0, |member| member.in_flight.len())
+        self.members.get(&worker).map_or(0, |member| member.in_flight)
     }
 
     /// Workers that may be given connections: joined, neither retired nor gone. Node closes the
@@ -192,17 +207,28 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
 /// The inputs. Each checks first, and changes nothing if it fails.
 impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     fn join(&mut self, now: Mono, worker: W, slot: u32) -> Result<(), InputError<W, C>> {
+        let window = self.config.window;
+        self.join_with(now, worker, slot, |member| member.unwrap_or_else(|| Member::new(window)))
+    }
+
+    /// `enter` makes the member of what it was before.
+    fn join_with(
+        &mut self,
+        now: Mono,
+        worker: W,
+        slot: u32,
+        enter: impl FnOnce(Option<Member>) -> Member,
+    ) -> Result<(), InputError<W, C>> {
         if self.closed {
             return Err(InputError::Closed);
         }
-        let (window, joined) = (self.config.window, self.joined);
-        let member = match self.members.get_mut(&worker) {
-            Some(member) if !member.retired => return Err(InputError::AlreadyJoined { worker }),
-            Some(member) => member,
-            None => self.members.entry(worker).or_insert_with(|| Member::new(window)),
-        };
-        member.enter(slot, joined);
+        if self.members.get(&worker).is_some_and(|member| !member.retired) {
+            return Err(InputError::AlreadyJoined { worker });
+        }
+        let mut member = enter(self.members.remove(&worker));
+        member.enter(slot, self.joined);
         let (has_room, load) = (member.has_room(), member.load());
+        self.members.insert(worker, member);
         self.present += 1;
         self.joined += 1;
         let undecided = self.call_back_awaiting();
@@ -240,9 +266,12 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             Some(_) => self.call_back_awaiting(),
         };
         let Some(mut member) = self.members.remove(&worker) else { return Ok(()) };
-        let orphans = member.in_flight.len();
-        self.in_flight -= orphans;
-        self.stats.orphaned += orphans as u64;
+        self.in_flight -= member.in_flight;
+        self.stats.orphaned += member.in_flight as u64;
+        self.stats.taken_back += member.kept() as u64;
+        if let Some(deadline) = member.deadline {
+            self.deadlines.remove(&(deadline, worker));
+        }
         if !member.retired {
             // The policy must not choose it, and its refusals must not count, from here on.
             self.forget_member(worker);
@@ -250,7 +279,8 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         // They belong before all that waits, so they are looked at first, the oldest first. Those
         // that find no worker enter the queues from the front, the youngest first.
         let mut unplaced = Vec::new();
-        while let Some(at) = member.in_flight.pop(&mut self.conns) {
+        while let Some(at) = member.assigned.pop(&mut self.conns) {
+            self.unwatch(at);
             if self.closed {
                 self.shed(at, ShedReason::Closed);
             } else if self.refused_by_all(at) {
@@ -269,12 +299,11 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         Ok(())
     }
 
-    fn arrive(&mut self, conn: C, client: Option<u32>) -> Result<(), InputError<W, C>> {
+    fn arrive(&mut self, conn: C, client: Option<u32>, full: bool) -> Result<(), InputError<W, C>> {
         if self.conns.find(conn).is_some() {
             return Err(InputError::AlreadyArrived { conn });
         }
         self.stats.arrived += 1;
-        let full = self.waiting() >= self.max_waiting();
         let at = self.conns.insert(conn, Conn::new(client));
         if self.closed {
             self.shed(at, ShedReason::Closed);
@@ -290,45 +319,21 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
 
     fn accepted(&mut self, worker: W, conn: C) -> Result<(), InputError<W, C>> {
         let settled = self.settle(worker, conn, true)?;
-        self.forget(settled.at);
-        self.stats.done += 1;
-        self.outputs.push_back(Output::Done { conn, worker });
+        self.end_accepted(worker, settled);
         self.go_on(worker, settled);
         Ok(())
     }
 
     fn refused(&mut self, now: Mono, worker: W, conn: C) -> Result<(), InputError<W, C>> {
         let settled = self.settle(worker, conn, false)?;
-        self.stats.refusals += 1;
-        if self.closed {
-            self.shed(settled.at, ShedReason::Closed);
-        } else {
-            if settled.present {
-                self.refusals.record(worker, conn);
-            }
-            // Node's order: the refused connection finds its worker before the refuser looks for
-            // its next connection.
-            self.place_or_wait(now, settled.at);
-        }
+        self.place_refused(now, worker, settled);
         self.go_on(worker, settled);
         Ok(())
     }
 
     fn take_back(&mut self, now: Mono, worker: W, conn: C) -> Result<(), InputError<W, C>> {
         let settled = self.settle(worker, conn, false)?;
-        self.stats.taken_back += 1;
-        // Its worker may be asked after all.
-        let ready = self.notify_policy(worker, settled);
-        if self.closed {
-            self.shed(settled.at, ShedReason::Closed);
-        } else if self.refused_by_all(settled.at) {
-            self.park(now, settled.at);
-        } else if let Err(wait) = self.place(settled.at) {
-            self.wait_in_front(settled.at, wait);
-        }
-        if ready {
-            self.offer_queues_to(worker);
-        }
+        self.place_in_front(now, worker, settled);
         Ok(())
     }
 
@@ -341,10 +346,12 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         Ok(())
     }
 
-    fn window(&mut self, worker: W, window: u32) -> Result<(), InputError<W, C>> {
+    /// `window` hand-offs may be in flight to the worker, and `turns` connections assigned to it, of
+    /// which those beyond the window are kept back.
+    fn set_window(&mut self, worker: W, window: u32, turns: u32) -> Result<(), InputError<W, C>> {
         let member = self.members.get_mut(&worker).ok_or(InputError::UnknownWorker { worker })?;
         let had_room = member.has_room();
-        member.window = window;
+        (member.window, member.turns) = (window, turns);
         match (had_room, member.has_room()) {
             (false, true) => {
                 self.policy.ready(worker);
@@ -366,7 +373,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         while let Some(at) = self.queue.pop(&mut self.conns) {
             waiting.push(at);
         }
-        waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        waiting.sort_unstable_by_key(|&at| self.conns[at].ticket);
         for at in waiting {
             self.shed(at, ShedReason::Closed);
         }

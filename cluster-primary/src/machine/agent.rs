@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_sched::Mono;
+use cluster_sched::{DispatchInput as Place, Mono};
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
@@ -10,7 +10,7 @@ use super::io::Output;
 use super::worker::Disconnect;
 use crate::agent::{AgentCommand, AgentMessage, AgentReport, Work};
 use crate::event::{LeaveProgress, StopBy};
-use crate::{Event, Placement, PolicyName, Signal, WorkerId};
+use crate::{Event, Placement, Signal, WorkerId};
 
 /// How often agents report.
 const REPORT: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ impl Machine {
         match message {
             AgentMessage::Hello { .. } => {
                 agent.connected = true;
-                let by_connections = self.settings.policy == PolicyName::LeastConnections;
+                let by_connections = self.settings.counts_connections();
                 let connections = if by_connections { CONNECTIONS } else { Duration::ZERO };
                 self.notify_agent(id, AgentCommand::Configure { report: REPORT, connections });
                 // Only Node has one.
@@ -97,7 +97,7 @@ impl Machine {
         // Its last report no longer holds.
         agent.report = None;
         if !worker.native {
-            worker.held = None;
+            self.dispatcher.forget_reported(id);
         }
         let agent = &mut worker.agent;
         let (leaving, asked) = (agent.leaving, agent.asked.take().is_some());
@@ -126,7 +126,7 @@ impl Machine {
         worker.agent.connections = connections;
         // A native worker counts for itself.
         if !worker.native {
-            self.holds(now, id, connections);
+            self.dispatch(now, Place::Held { worker: id, held: connections });
         }
     }
 

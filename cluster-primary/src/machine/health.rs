@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use cluster_sched::{Input as Place, Mono};
+use cluster_sched::Mono;
 
 use super::Machine;
 use super::server::Server;
@@ -87,7 +87,7 @@ impl Machine {
                 continue;
             };
             let asked_at = worker.health.asked_at.filter(|_| worker.probing.is_telling());
-            let unanswered = [asked_at, worker.in_flight.oldest()];
+            let unanswered = [asked_at, self.dispatcher.oldest(id)];
             let since = unanswered.into_iter().flatten().min();
             let late = |at: Mono| now.saturating_sub(at) >= limit;
             if since.is_some_and(late) && late(heard_at) && !worker.health.silent {
@@ -142,7 +142,7 @@ impl Machine {
 
     fn leave_out(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         // Somebody must be there, and one that does not answer may answer yet.
-        if self.servers.get(&id).is_none_or(|server| server.sched.workers() <= 1) {
+        if self.dispatcher.workers(id) <= 1 {
             return;
         }
         if self.servers.get(&id).is_some_and(|server| server.slots.is_some()) {
@@ -161,8 +161,7 @@ impl Machine {
             self.slots_answered(now, worker);
         } else {
             // Of one that was never left out it changes nothing.
-            self.place_input(now, id, Place::Join { worker, slot });
-            self.introduce(now, id, worker);
+            self.dispatch_to(now, id, worker, slot);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Workers that go: told to, of their own will, or by accident.
 
 use cluster_proto::ClusterBody;
-use cluster_sched::{Input as Place, Mono};
+use cluster_sched::{DispatchInput as Place, Mono};
 
 use super::Machine;
 use super::server::{Phase, Server};
@@ -88,10 +88,9 @@ impl Machine {
     /// Goes on with a worker that leaves, once it has answered for all that is on its way to it: a
     /// connection that it accepts after it was told to disconnect could be lost.
     pub(super) fn send_disconnect(&mut self, now: Mono, id: WorkerId) {
-        let serving = self.is_serving(id) || self.is_settling(id);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.workers.get(&id) else { return };
         let waits = worker.connected && worker.disconnect == worker::Disconnect::WhenAnswered;
-        if !waits || serving {
+        if !waits || self.is_serving(id) || self.is_settling(id) {
             return;
         }
         let may_hold_unread = worker.connections > 0 || worker.had_slot;
@@ -173,8 +172,11 @@ impl Machine {
     }
 
     pub(super) fn finish_disconnecting(&mut self) {
+        if !self.disconnecting {
+            return;
+        }
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
-        if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
+        if !open && self.workers.values().all(|w| !w.connected) {
             self.disconnecting = false;
             self.disconnects += 1;
             self.event(Event::Disconnected);
@@ -220,15 +222,10 @@ impl Machine {
 
     /// What was on its way to the worker goes to others.
     fn forget_servers(&mut self, now: Mono, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.in_flight.clear();
-            worker.reserve.clear();
-            self.reserving.retain(|reserving| *reserving != id);
-        }
         self.settling.retain(|(worker, _), _| *worker != id);
         let known: Vec<_> = self.servers.keys().copied().collect();
+        self.dispatch(now, Place::Leave { worker: id });
         for server in known {
-            self.place_input(now, server, Place::Leave { worker: id });
             if let Some(left) = self.servers.get_mut(&server) {
                 if let Phase::Binding { waiting } = &mut left.phase {
                     waiting.retain(|(worker, _)| *worker != id);

@@ -3,12 +3,12 @@
 use cluster_proto::{
     AddressType, ClusterBody, Field, ListenQuery, ListenReply, Rich, ServerKey, Value,
 };
-use cluster_sched::{BoxedPolicy, Config, Input as Place, Mono};
+use cluster_sched::{BoxedPolicy, Config, Mono};
 
 use super::io::{Bound, Output, SendHandle};
 use super::server::{Phase, Server};
 use super::slots::Slots;
-use super::{LAST_CONNECTIONS, ListenLimit, ListenScope, Machine};
+use super::{ListenLimit, ListenScope, Machine};
 use crate::event::Address;
 use crate::{ConnId, Event, Placement, ServerId, WorkerId};
 
@@ -136,7 +136,6 @@ impl Machine {
         let Some(asking) = self.workers.get_mut(&worker) else { return };
         // From now on, lest a worker ask for any number of them in one breath.
         asking.servers.insert(id, key);
-        self.set_window(now, worker);
         let Some(server) = self.servers.get_mut(&id) else { return };
         if !server.data.is_truthy() {
             server.data = query.data;
@@ -186,8 +185,8 @@ impl Machine {
             self.event(Event::HandsOver { address: Address::of(query), runtime });
         }
         let (policy, config) = self.placing(id);
-        self.servers
-            .insert(id, Server::new(key.clone(), Address::of(query), shared, policy, config));
+        self.dispatcher.open(id, policy, config);
+        self.servers.insert(id, Server::new(key.clone(), Address::of(query), shared));
         self.keys.entry(key.clone()).or_insert(id);
         self.charge_socket(id, self.slot_of(worker).unwrap_or_default());
         let query = Box::new(query.clone());
@@ -205,10 +204,12 @@ impl Machine {
 
     /// How that server's connections are placed.
     pub(super) fn placing(&self, id: ServerId) -> (BoxedPolicy<WorkerId, ConnId>, Config) {
-        let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
-        // Beyond the limit there is room for what a closing server finds in the kernel's queue.
-        let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
-        (policy, Config::default().with_max_waiting(most))
+        let seed = self.seed ^ u64::from(id.0);
+        let policy = match &self.settings.custom_policy {
+            Some(policy) => policy.build(seed),
+            None => self.settings.policy.build(seed),
+        };
+        (policy, Config::default())
     }
 
     pub(super) fn bound(&mut self, now: Mono, id: ServerId, result: Result<Bound, i32>) {
@@ -240,7 +241,7 @@ impl Machine {
             Err(errno) => {
                 let address = server.address.clone();
                 self.release_sockets(id);
-                self.servers.remove(&id);
+                self.forget_server(id);
                 // Gives other workers a chance to try again.
                 if self.keys.get(&key) == Some(&id) {
                     self.keys.remove(&key);
@@ -335,8 +336,7 @@ impl Machine {
         let reply = ListenReply { errno, key, data, sockname };
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
-            self.place_input(now, id, Place::Join { worker, slot });
-            self.introduce(now, id, worker);
+            self.dispatch_to(now, id, worker, slot);
             self.leave_out_silent(now, id);
         }
         Ok(())
@@ -411,7 +411,7 @@ impl Machine {
         }
         self.close_socket(id, false);
         self.release_sockets(id);
-        self.place_input(now, id, Place::Close);
+        self.close_placement(now, id);
     }
 
     /// Another server may take the address from here on.
@@ -444,19 +444,19 @@ impl Machine {
         {
             *closed = true;
             self.release_sockets(id);
-            self.place(now, id);
+            self.settle_server(now, id);
         }
     }
 
     /// Lets the workers of a drained server go.
     pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
         self.draft(now, id);
-        let reserved = self.reserved(id);
-        let drained = |server: &&mut Server| server.is_drained(reserved);
+        let (waiting, placed) = (self.dispatcher.waiting(id), self.dispatcher.workers(id));
+        let drained = |server: &&mut Server| server.is_drained(waiting, placed);
         let Some(server) = self.servers.get_mut(&id).filter(drained) else { return };
         server.phase = Phase::Closing;
         let workers = std::mem::take(&mut server.workers);
-        self.place_input(now, id, Place::Close);
+        self.close_placement(now, id);
         for worker in workers {
             if let Some(leaving) = self.workers.get_mut(&worker) {
                 leaving.servers.remove(&id);

@@ -11,7 +11,6 @@
 mod agent;
 mod hand_off;
 mod health;
-mod in_flight;
 mod io;
 mod latency;
 mod leaving;
@@ -23,14 +22,13 @@ mod socket_limits;
 mod sockets;
 mod state;
 mod vacating;
-mod window;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, UserMessage, native};
-use cluster_sched::Mono;
+use cluster_sched::{DispatchInput as Place, DispatchLimits, Dispatcher, Mono};
 
 pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
 pub use latency::AckLatency;
@@ -62,17 +60,8 @@ pub struct Machine {
     workers: BTreeMap<WorkerId, Worker>,
     servers: BTreeMap<ServerId, Server>,
     keys: BTreeMap<ServerKey, ServerId>,
-    /// Hand-offs in the order in which they were sent, answered or not: who leaves one unanswered
-    /// for too long is slow.
-    watched: VecDeque<(Mono, WorkerId, u64)>,
-    /// Workers for which connections are kept back.
-    reserving: Vec<WorkerId>,
-    /// The most hand-offs that may be under way to all workers together.
-    descriptors: usize,
-    /// The most connections whose descriptors may be held here, under way or waiting.
-    most_held: usize,
-    /// How many are.
-    held: usize,
+    /// All connections that wait or are in flight, and which worker gets them.
+    dispatcher: Dispatcher<ServerId, WorkerId, ConnId>,
     sockets: OpenSockets,
     /// The system passes no descriptors on: no worker can be judged by what it leaves unanswered.
     hand_offs_paused: bool,
@@ -94,6 +83,7 @@ pub struct Machine {
 impl Machine {
     /// A primary without workers. `seed` is for policies that draw lots.
     pub fn new(settings: Settings, seed: u64) -> Self {
+        let limits = dispatch_limits(&settings, DispatchLimits::default());
         Self {
             settings: Arc::new(settings),
             frozen: false,
@@ -104,11 +94,7 @@ impl Machine {
             workers: BTreeMap::new(),
             servers: BTreeMap::new(),
             keys: BTreeMap::new(),
-            watched: VecDeque::new(),
-            reserving: Vec::new(),
-            descriptors: usize::MAX,
-            most_held: usize::MAX,
-            held: 0,
+            dispatcher: Dispatcher::new(limits),
             sockets: OpenSockets::new(),
             hand_offs_paused: false,
             settling: BTreeMap::new(),
@@ -167,28 +153,15 @@ impl Machine {
             Input::ReleaseUnused => self.release_unused(now),
         }
         self.finish_disconnecting();
-        self.forget_answered();
     }
 
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
-        self.notice_slow(now);
         self.look_after_workers(now);
         self.probing_due(now);
         self.slots_due(now);
-        let due: Vec<_> = self
-            .servers
-            .iter()
-            .filter(|(_, s)| s.sched.poll_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            if let Some(server) = self.servers.get_mut(&id) {
-                server.sched.handle_timeout(now);
-            }
-            self.place(now, id);
-        }
-        self.give_up_reserves(now);
+        self.dispatcher.handle_timeout(now);
+        self.carry_out(now);
     }
 
     /// What is to be done next.
@@ -198,47 +171,41 @@ impl Machine {
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
-        let others =
-            [self.next_slow(), self.next_reserve(), self.health_timeout(), self.slots_timeout()];
-        servers.chain(others.into_iter().flatten()).chain(self.probing_timeout()).min()
+        let due = [self.dispatcher.poll_timeout(), self.health_timeout(), self.slots_timeout()];
+        due.into_iter().flatten().chain(self.probing_timeout()).min()
     }
 
     /// Sets how many hand-offs may be under way to all workers together, each of which costs a
     /// descriptor here and one in the kernel: at least one to each worker all the same. Default: no
     /// limit.
     pub fn limit_descriptors(&mut self, descriptors: usize) {
-        self.descriptors = descriptors;
+        self.dispatcher.set_limits(self.dispatcher.limits().with_in_flight(descriptors));
     }
 
     /// Sets how many connections may be held here, of all servers together, whether they wait or are
     /// under way: each has a descriptor, and so has much else. A server leaves as many free as wait
     /// for its workers, so that others have some. Default: no limit.
     pub fn limit_held(&mut self, connections: usize) {
-        self.most_held = connections;
+        self.dispatcher.set_limits(self.dispatcher.limits().with_held(connections));
     }
 
     /// The connection that went to a worker with the message of that number, as long as the worker
     /// has not answered for it.
     pub fn handed(&self, worker: WorkerId, seq: u64) -> Option<ConnId> {
-        Some(self.workers.get(&worker)?.in_flight.find(seq)?.conn)
+        self.dispatcher.hand_off(worker, seq).map(|(_, conn)| conn)
     }
 
     /// How many more connections of that server may be accepted now.
     pub fn room(&self, server: ServerId) -> usize {
-        let limit = self.settings.limits.max_waiting;
-        let free = self.most_held.saturating_sub(self.held);
-        // Of one that nobody serves the kernel's queue holds what comes.
-        let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
-        let open = self.servers.get(&server).filter(served);
-        let reserved = self.reserved(server);
-        let room = |s: &Server| {
-            let waiting = s.sched.waiting() + reserved;
-            // Each that comes is one more that waits, and one less that is free.
-            let fair = free.saturating_sub(waiting).div_ceil(2);
-            limit.saturating_sub(waiting).min(fair)
-        };
-        open.map_or(0, room)
+        // The kernel's queue holds what comes while a server that stays open has no workers.
+        let is_served = self.dispatcher.workers(server) > 0 || !self.keeps_servers();
+        let open = self.servers.get(&server).is_some_and(Server::is_open);
+        if open && is_served { self.dispatcher.room(server) } else { 0 }
+    }
+
+    /// How large a window may be.
+    pub(crate) fn window_limit(&self) -> u32 {
+        self.dispatcher.window_limit()
     }
 
     /// Where a worker listens, with the ports that are bound.
@@ -254,6 +221,7 @@ impl Machine {
             let mut settings = (*self.settings).clone();
             settings.placement = placement;
             settings.policy = policy;
+            settings.custom_policy = None;
             self.settings = Arc::new(settings);
         }
     }
@@ -271,7 +239,8 @@ impl Machine {
 
     /// What is known of a worker, as long as its process or its channel is there.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerState> {
-        self.workers.get(&id).map(Worker::state)
+        let (in_flight, held) = (self.dispatcher.in_flight(id), self.dispatcher.reported(id));
+        self.workers.get(&id).map(|worker| worker.state(in_flight, held))
     }
 
     /// The worker that has the socket of that slot under [`Placement::Kernel`].
@@ -303,15 +272,17 @@ impl Machine {
     /// Whether a worker has connections on their way to it for which it has not answered, or
     /// serves what waits for the last workers of a server.
     pub fn is_serving(&self, id: WorkerId) -> bool {
-        let has_some = |w: &Worker| !w.in_flight.is_empty() || !w.reserve.is_empty();
-        self.workers.get(&id).is_some_and(|w| has_some(w) || !w.servers.is_empty())
+        self.is_assigned_some(id) || self.workers.get(&id).is_some_and(|w| !w.servers.is_empty())
+    }
+
+    /// Whether connections are in flight to the worker, or kept back for it.
+    fn is_assigned_some(&self, id: WorkerId) -> bool {
+        self.dispatcher.in_flight(id) > 0 || self.dispatcher.kept(id) > 0
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let waiting = self.servers.values().map(|server| server.sched.waiting());
-        let reserved = self.workers.values().map(|worker| worker.reserve.len());
-        Stats { waiting: waiting.chain(reserved).sum(), ..self.stats }
+        Stats { waiting: self.dispatcher.all_waiting(), ..self.stats }
     }
 
     fn event(&mut self, event: Event<HandleId>) {
@@ -340,8 +311,10 @@ impl Machine {
         if self.frozen {
             settings.placement = self.settings.placement;
             settings.policy = self.settings.policy;
+            settings.custom_policy = self.settings.custom_policy.clone();
         }
         self.frozen = true;
+        self.dispatcher.set_limits(dispatch_limits(&settings, self.dispatcher.limits()));
         self.settings = Arc::new(settings);
         let settings = Arc::clone(&self.settings);
         self.event(Event::Setup { settings });
@@ -353,7 +326,7 @@ impl Machine {
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
         self.workers.insert(worker, Worker::new(pid, slot, seat));
-        self.narrow_windows(now);
+        self.dispatch(now, Place::Enter { worker });
         self.event(Event::Fork { worker, pid });
     }
 
@@ -387,7 +360,7 @@ impl Machine {
             message => {
                 self.let_go(handle);
                 if let Some(held) = native::said_held(&message) {
-                    self.holds(now, worker, held);
+                    self.dispatch(now, Place::Held { worker, held });
                 }
                 // Nothing else that a primary would have to answer.
             }
@@ -408,7 +381,7 @@ impl Machine {
                 if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
                     self.output.push_back(Output::Upgrade { worker, offered });
-                    if self.settings.policy == PolicyName::LeastConnections {
+                    if self.settings.counts_connections() {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });
                     }
@@ -443,6 +416,11 @@ impl Machine {
             worker.phase = state;
         }
     }
+}
+
+/// What the settings say of the dispatcher's limits. The others depend on the system.
+fn dispatch_limits(settings: &Settings, limits: DispatchLimits) -> DispatchLimits {
+    limits.with_window(settings.limits.max_window).with_waiting(settings.limits.max_waiting)
 }
 
 /// The lowest number that is not among these.

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use cluster_proto::{ServerKey, Value};
-use cluster_sched::{BoxedPolicy, Config, Scheduler};
-
 use super::io::Bound;
 use super::slots::Slots;
-use crate::{Address, ConnId, WorkerId};
+use crate::{Address, WorkerId};
+use cluster_proto::{ServerKey, Value};
 use serde::{Deserialize, Serialize};
 
 /// A server socket and the workers that serve it.
@@ -26,8 +24,6 @@ pub(super) struct Server {
     pub(super) workers: BTreeSet<WorkerId>,
     /// The slots to which its open sockets are charged; the first is that of the worker that opened it.
     pub(super) charged: Vec<u32>,
-    /// Unused if it is shared; of one with slots for what is rescued.
-    pub(super) sched: Scheduler<WorkerId, ConnId, BoxedPolicy<WorkerId, ConnId>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,13 +40,7 @@ pub(super) enum Phase {
 }
 
 impl Server {
-    pub(super) fn new(
-        key: ServerKey,
-        address: Address,
-        shared: bool,
-        policy: BoxedPolicy<WorkerId, ConnId>,
-        config: Config,
-    ) -> Self {
+    pub(super) fn new(key: ServerKey, address: Address, shared: bool) -> Self {
         Self {
             key,
             address,
@@ -60,7 +50,6 @@ impl Server {
             phase: Phase::Binding { waiting: Vec::new() },
             workers: BTreeSet::new(),
             charged: Vec::new(),
-            sched: Scheduler::new(policy, config),
         }
     }
 
@@ -87,11 +76,12 @@ impl Server {
     }
 
     /// Whether it is drained by its workers: the last of them that are about to disconnect, and
-    /// nothing waits any more. So many connections are `reserved`.
-    pub(super) fn is_drained(&self, reserved: usize) -> bool {
+    /// no connection waits any more. So many are `waiting`, and the dispatcher may give them to
+    /// `placed` workers.
+    pub(super) fn is_drained(&self, waiting: usize, placed: usize) -> bool {
         // Of those with slots there may be workers that cannot be asked.
-        let nobody = self.workers.is_empty() || (self.slots.is_some() && self.sched.workers() == 0);
-        let nothing_waits = nobody || self.sched.waiting() + reserved == 0;
+        let unserved = self.workers.is_empty() || (self.slots.is_some() && placed == 0);
+        let nothing_waits = unserved || waiting == 0;
         matches!(self.phase, Phase::Draining { closed: true }) && nothing_waits
     }
 

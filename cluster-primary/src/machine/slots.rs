@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cluster_proto::{AddressType, ClusterBody, ListenQuery, ListenReply, flags};
+use cluster_sched::Mono;
 use cluster_sched::kernel::Choice;
-use cluster_sched::{Input as Place, Mono};
 
 use super::io::{Output, Queue, SendHandle};
 use super::server::{Phase, Server};
@@ -304,8 +304,7 @@ impl Machine {
             serving.had_slot = true;
         }
         self.output.push_back(Output::Slot { server: id, slot: number, turn, on: true });
-        self.place_input(now, id, Place::Join { worker, slot: turn });
-        self.introduce(now, id, worker);
+        self.dispatch_to(now, id, worker, turn);
         if let Some(predecessor) = other {
             self.switch_off(now, id, predecessor, State::Succeeded);
         }
@@ -385,7 +384,7 @@ impl Machine {
     pub(super) fn draft(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         let Some(slots) = &server.slots else { return };
-        if !matches!(server.phase, Phase::Draining { .. }) || server.sched.workers() > 0 {
+        if !matches!(server.phase, Phase::Draining { .. }) || self.dispatcher.workers(id) > 0 {
             return;
         }
         let has_socket = |slot: &Slot| !matches!(slot.state, State::Asked { .. });
@@ -398,8 +397,7 @@ impl Machine {
             .filter(|(_, worker)| self.workers.get(worker).is_some_and(|w| w.connected))
             .collect();
         for (slot, worker) in able {
-            self.place_input(now, id, Place::Join { worker, slot });
-            self.introduce(now, id, worker);
+            self.dispatch_to(now, id, worker, slot);
         }
     }
 
@@ -500,7 +498,10 @@ impl Machine {
     /// Accepts what waits where nobody else does, if there is anybody to have it.
     fn rescue(&mut self, id: ServerId, queues: &[Queue]) {
         let mut room = self.room(id);
-        let Some(server) = self.servers.get(&id).filter(|s| s.sched.workers() > 0) else { return };
+        if self.dispatcher.workers(id) == 0 {
+            return;
+        }
+        let Some(server) = self.servers.get(&id) else { return };
         let Some(slots) = &server.slots else { return };
         let is_on = |number: u32| slots.slots.get(&number).is_some_and(Slot::is_on);
         for queue in queues {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_proto::{ServerKey, Value};
-use cluster_sched::{Mono, SchedulerState};
+use cluster_sched::{Dispatcher, DispatcherState, Mono, SchedulerState};
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
@@ -68,13 +68,22 @@ impl Machine {
         if !self.output.is_empty() {
             return Err(StateError::EventsWait);
         }
-        let servers = self.servers.iter().map(|(id, server)| {
-            let mut state = server.state(now);
+        let placed = self.dispatcher.state(now);
+        let mut schedulers: BTreeMap<_, _> = placed.servers.into_iter().collect();
+        let mut workers = self.workers.clone();
+        for (id, lane) in placed.workers {
+            if let Some(worker) = workers.get_mut(&id) {
+                worker.lane = lane;
+            }
+        }
+        let servers = self.servers.iter().filter_map(|(id, server)| {
+            // The dispatcher has opened each of them.
+            let mut state = server.state(schedulers.remove(id)?);
             // What follows from the rest is left out, as older versions have it.
             if state.charged == self.charged_by_default(server) {
                 state.charged.clear();
             }
-            (*id, state)
+            Some((*id, state))
         });
         Ok(MachineState {
             frozen: self.frozen,
@@ -82,10 +91,10 @@ impl Machine {
             last_server: self.last_server,
             seq: self.seq,
             seed: self.seed,
-            workers: self.workers.clone(),
+            workers,
             servers: servers.collect(),
             keys: self.keys.iter().map(|(key, id)| (key.clone(), *id)).collect(),
-            watched: self.watched.clone(),
+            watched: placed.watched.into(),
             settling: self.settling.iter().map(|(whose, when)| (*whose, *when)).collect(),
             vacating: self.vacating.clone(),
             look_after: self.look_after,
@@ -107,8 +116,10 @@ impl Machine {
     ) -> Result<Self, StateError> {
         state.check()?;
         let mut machine = Self::new(settings, state.seed);
+        let mut schedulers = Vec::new();
         for (id, server) in state.servers {
-            let server = machine.server_from(now, id, server)?;
+            let (server, sched) = server.into_parts();
+            schedulers.push((id, sched));
             machine.servers.insert(id, server);
         }
         machine.frozen = state.frozen;
@@ -117,45 +128,45 @@ impl Machine {
         machine.seq = state.seq;
         machine.workers = state.workers;
         machine.keys = state.keys.into_iter().collect();
-        let reserving = machine.workers.iter().filter(|(_, worker)| !worker.reserve.is_empty());
-        machine.reserving = reserving.map(|(id, _)| *id).collect();
-        machine.watched = state.watched;
+        machine.take_placed(now, schedulers, state.watched)?;
         machine.settling = state.settling.into_iter().collect();
         machine.vacating = state.vacating;
         machine.look_after = state.look_after;
         machine.disconnecting = state.disconnecting;
         machine.disconnects = state.disconnects;
         machine.stats = state.stats;
-        machine.check_hand_offs()?;
         machine.charge_uncharged();
         machine.count_sockets();
-        let waiting = machine.servers.values().map(|server| server.sched.waiting());
-        let under_way =
-            machine.workers.values().map(|worker| worker.in_flight.len() + worker.reserve.len());
-        machine.held = waiting.sum::<usize>() + under_way.sum::<usize>();
         Ok(machine)
     }
 
-    fn server_from(
-        &self,
+    /// Connections that wait or are in flight, and their workers.
+    fn take_placed(
+        &mut self,
         now: Mono,
-        id: ServerId,
-        state: ServerState,
-    ) -> Result<Server, StateError> {
-        let (policy, config) = self.placing(id);
-        let sched = cluster_sched::Scheduler::from_state(now, policy, config, state.sched);
-        let of = |error| StateError::contradiction(format_args!("server {}: {error}", id.0));
-        Ok(Server {
-            key: state.key,
-            address: state.address,
-            shared: state.shared,
-            slots: state.slots,
-            data: state.data,
-            phase: state.phase,
-            workers: state.workers,
-            charged: state.charged,
-            sched: sched.map_err(of)?,
-        })
+        schedulers: Vec<(ServerId, SchedulerState<WorkerId, ConnId>)>,
+        watched: VecDeque<(Mono, WorkerId, u64)>,
+    ) -> Result<(), StateError> {
+        let mut lanes = Vec::new();
+        for (id, worker) in &mut self.workers {
+            let lane = std::mem::take(&mut worker.lane);
+            if lane.hand_offs().any(|hand_off| hand_off.number >= self.seq) {
+                return Err(StateError::contradiction("an answer is awaited to what comes yet"));
+            }
+            let is_assigned = lane.hand_offs().next().is_some() || !lane.kept.is_empty();
+            if worker.connected {
+                lanes.push((*id, lane));
+            } else if is_assigned {
+                return Err(StateError::contradiction(format_args!(
+                    "connections are on their way to worker {id}, whose channel is closed"
+                )));
+            }
+        }
+        let state = DispatcherState::new(schedulers, lanes, watched.into());
+        let limits = self.dispatcher.limits();
+        let dispatcher = Dispatcher::from_state(now, limits, |id| self.placing(id), state);
+        self.dispatcher = dispatcher.map_err(StateError::contradiction)?;
+        Ok(())
     }
 
     /// Where it is not noted to whom sockets are charged, it is to one of those that serve the server.
@@ -178,44 +189,6 @@ impl Machine {
         std::iter::once(opener).chain(server.slots.iter().flat_map(Slots::turns)).collect()
     }
 
-    /// What is on its way to a worker is so in its server's books, and nothing else is.
-    fn check_hand_offs(&self) -> Result<(), StateError> {
-        for (id, worker) in &self.workers {
-            let mut sent = BTreeMap::<ServerId, usize>::new();
-            for hand_off in worker.in_flight.iter() {
-                if hand_off.seq >= self.seq {
-                    return Err(StateError::contradiction(
-                        "an answer is awaited to what comes yet",
-                    ));
-                }
-                *sent.entry(hand_off.server).or_default() += 1;
-            }
-            let conns = worker.in_flight.iter().map(|hand_off| hand_off.conn);
-            let conns: Vec<_> = conns.chain(worker.reserve.iter().map(|r| r.conn)).collect();
-            if conns.iter().collect::<BTreeSet<_>>().len() < conns.len() {
-                return Err(StateError::contradiction("a connection is a worker's twice"));
-            }
-            for reserved in &worker.reserve {
-                *sent.entry(reserved.server).or_default() += 1;
-            }
-            if worker.in_flight.is_empty() && !worker.reserve.is_empty() {
-                return Err(StateError::contradiction(
-                    "connections are kept back for a worker that could have them",
-                ));
-            }
-            let known = sent.keys().all(|server| self.servers.contains_key(server));
-            let booked = |(server, entry): (&ServerId, &Server)| {
-                entry.sched.in_flight(*id) == sent.get(server).copied().unwrap_or_default()
-            };
-            if !known || !self.servers.iter().all(booked) {
-                return Err(StateError::contradiction(format_args!(
-                    "what is on its way to worker {id} is not what servers have sent it"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Connections that workers count are closed: whoever had them is gone.
     pub(crate) fn lose_counted(&mut self) {
         let news: Vec<_> = self
@@ -230,7 +203,7 @@ impl Machine {
 }
 
 impl Server {
-    fn state(&self, now: Mono) -> ServerState {
+    fn state(&self, sched: SchedulerState<WorkerId, ConnId>) -> ServerState {
         ServerState {
             key: self.key.clone(),
             address: self.address.clone(),
@@ -240,8 +213,15 @@ impl Server {
             phase: self.phase.clone(),
             workers: self.workers.clone(),
             charged: self.charged.clone(),
-            sched: self.sched.state(now),
+            sched,
         }
+    }
+}
+
+impl ServerState {
+    fn into_parts(self) -> (Server, SchedulerState<WorkerId, ConnId>) {
+        let Self { key, address, shared, slots, data, phase, workers, charged, sched } = self;
+        (Server { key, address, shared, slots, data, phase, workers, charged }, sched)
     }
 }
 
@@ -295,15 +275,12 @@ impl MachineState {
 
     /// All times to which others are added.
     fn times(&self) -> impl Iterator<Item = Mono> {
-        let hand_offs = self.workers.values().flat_map(|worker| worker.in_flight.iter());
+        let lanes = self.workers.values().flat_map(|worker| worker.lane.times());
         let asked = self.workers.values().filter_map(|worker| worker.asked_at);
         let answered = self.workers.values().filter_map(|worker| worker.answered_at);
         let slots = self.servers.values().filter_map(|server| server.slots.as_ref());
         let watched = self.watched.iter().map(|(at, ..)| *at);
-        let sent = hand_offs.map(|hand_off| hand_off.at);
-        let reserves = self.workers.values().flat_map(|worker| &worker.reserve);
-        let sent = sent.chain(reserves.map(|reserved| reserved.at));
-        watched.chain(sent).chain(asked).chain(answered).chain(slots.flat_map(Slots::times))
+        watched.chain(lanes).chain(asked).chain(answered).chain(slots.flat_map(Slots::times))
     }
 
     /// The connections that a driver keeps for it.

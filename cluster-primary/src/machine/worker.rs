@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_proto::{ServerKey, SocketCounts};
-use cluster_sched::Mono;
+use cluster_sched::{LaneState, Mono};
 
 use super::agent::Agent;
 use super::health::Health;
-use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
 use super::probing::Probing;
-use super::window::Window;
 use crate::agent::AgentReport;
 use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
@@ -56,21 +54,9 @@ pub(super) struct Worker {
     pub(super) servers: BTreeMap<ServerId, ServerKey>,
     /// Connections that it took.
     pub(super) connections: u64,
-    /// Connections on their way to it.
-    pub(super) in_flight: InFlight,
-    /// Connections that are its own by turns, and that are kept back until it has answered others.
-    #[serde(default)]
-    pub(super) reserve: VecDeque<Reserved>,
-    /// It is expected to answer soon, so that connections may be kept back for it.
-    #[serde(default)]
-    pub(super) expected: bool,
-    /// How many it holds, if it says so.
-    pub(super) held: Option<u32>,
-    /// How many these may be.
-    pub(super) window: Window,
-    /// How many of them each of its servers was told that it may have.
-    #[serde(default = "one")]
-    pub(super) told_share: u32,
+    /// What the dispatcher knows of it, as it is written down. While the machine runs it is empty.
+    #[serde(flatten)]
+    pub(super) lane: LaneState<ServerId, ConnId>,
     /// Connections in its users' messages.
     pub(super) sockets: Sockets,
     /// What its event loop was asked for, and has not answered.
@@ -93,15 +79,6 @@ pub(super) struct Worker {
     pub(super) latency: AckLatency,
 }
 
-/// A connection that is kept back for a worker.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Reserved {
-    pub(super) server: ServerId,
-    pub(super) conn: ConnId,
-    /// Since when.
-    pub(super) at: Mono,
-}
-
 /// What is known of connections that went beside users' messages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sockets {
@@ -111,11 +88,6 @@ pub(super) struct Sockets {
     pub(super) counting: BTreeSet<String>,
     /// Keys of which the user waits for the last to close.
     pub(super) closing: BTreeSet<String>,
-}
-
-/// Before shares were noted everybody had one.
-const fn one() -> u32 {
-    1
 }
 
 /// How far the primary's `disconnect` of a worker is.
@@ -162,12 +134,7 @@ impl Worker {
             agent: Agent::default(),
             servers: BTreeMap::new(),
             connections: 0,
-            in_flight: InFlight::default(),
-            reserve: VecDeque::new(),
-            expected: true,
-            held: None,
-            window: Window::new(),
-            told_share: 1,
+            lane: LaneState::default(),
             sockets: Sockets::default(),
             probes: VecDeque::new(),
             probing: Probing::Unknown,
@@ -180,31 +147,6 @@ impl Worker {
         }
     }
 
-    /// How much of its window each of its servers may use: all the same, and each at least one, lest
-    /// a server wait for another's connections.
-    pub(super) fn share(&self) -> u32 {
-        self.share_of(self.window.size())
-    }
-
-    fn share_of(&self, window: u32) -> u32 {
-        let servers = u32::try_from(self.servers.len().max(1)).unwrap_or(u32::MAX);
-        (window / servers).max(1)
-    }
-
-    /// How many connections each of its servers may give it, with those that are kept back. `limit` is
-    /// that of its window.
-    pub(super) fn turns(&self, limit: u32) -> u32 {
-        self.share_of(if self.expected { limit } else { self.window.size() })
-    }
-
-    /// Whether a connection of that server may be on its way to it besides those that are.
-    pub(super) fn has_room(&self, server: ServerId) -> bool {
-        let share = self.share() as usize;
-        let of_it = |hand_off: &&HandOff| hand_off.server == server;
-        // Most have one server, and few under way.
-        self.in_flight.len() < share || self.in_flight.iter().filter(of_it).count() < share
-    }
-
     /// Whether it has ever said anything on its channel.
     pub(super) fn has_spoken(&self) -> bool {
         self.phase != "none" || self.health.has_been_heard()
@@ -214,7 +156,8 @@ impl Worker {
         self.connected && !self.channel_closes && self.exited_after_disconnect != Some(true)
     }
 
-    pub(super) fn state(&self) -> WorkerState {
+    /// It has so many hand-offs `in_flight`, and holds as many connections as it reports.
+    pub(super) fn state(&self, in_flight: usize, held: Option<u32>) -> WorkerState {
         WorkerState {
             pid: self.pid,
             slot: self.slot,
@@ -224,8 +167,8 @@ impl Worker {
             dead: self.status.is_some(),
             exited_after_disconnect: self.exited_after_disconnect,
             connections: self.connections,
-            in_flight: u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX),
-            held: self.held,
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
+            held,
             responsive: !self.health.silent,
             agent: self.agent.report,
             ack_latency: self.latency,

@@ -94,6 +94,9 @@ fn is_true(value: &bool) -> bool {
 
 impl SettingsState {
     pub(crate) fn of(settings: &Settings, leaving: &mut Leaving) -> Result<Self, StateError> {
+        if let Some(policy) = &settings.custom_policy {
+            return Err(StateError::CustomPolicy { name: policy.name().to_owned() });
+        }
         let text = |text: &OsString| Text::from(text.as_os_str());
         let texts = |list: &[OsString]| list.iter().map(text).collect();
         let stdio = settings.stdio.as_ref().map(|stdio| {
@@ -192,6 +195,7 @@ impl SettingsState {
             windows_hide: self.windows_hide,
             placement: self.placement,
             policy: self.policy,
+            custom_policy: None,
             keep_listeners: self.keep_listeners,
             report_connections: self.report_connections,
             listen_as_worker: self.listen_as_worker,

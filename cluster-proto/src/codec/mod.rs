@@ -35,6 +35,9 @@ pub use postcard::Postcard;
 pub(crate) use shortcut::decode as at_once;
 
 /// One encoding of messages.
+///
+/// Implement it for an encoding of your own around a [`Deframer`](crate::Deframer). The channel of the crate
+/// `cluster-ipc` speaks this crate's encodings only: both ends and an upgrade in place have to know them by name.
 pub trait Codec {
     /// How its frames are told apart in the stream.
     fn framing(&self) -> Framing;

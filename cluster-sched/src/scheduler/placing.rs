@@ -1,6 +1,7 @@
 //! Matching connections with workers: what the inputs have in common.
 
 use super::Scheduler;
+use super::hand_off::{depart, keep, refresh_deadline};
 use crate::conn::{Conns, State};
 use crate::error::InputError;
 use crate::event::{Output, ShedReason};
@@ -8,7 +9,7 @@ use crate::member::Member;
 use crate::mono::Mono;
 use crate::parking::Verdict;
 use crate::policy::{Choice, Policy, Standing};
-use crate::queue::{Queue, Ticket};
+use crate::queue::{PLACE, Queue, Ticket};
 use crate::slab::At;
 use alloc::vec::Vec;
 use core::hash::Hash;
@@ -27,12 +28,19 @@ pub(super) struct Settled {
     ready: bool,
 }
 
+impl Settled {
+    fn of(member: &Member, at: At, had_room: bool) -> Self {
+        let ready = !had_room && member.has_room();
+        Self { at, present: !member.retired, load: member.load(), ready }
+    }
+}
+
 /// A connection looks for a worker.
 impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     /// Assigns `at`, which is neither assigned nor in a queue, to a worker, if one is found; otherwise
     /// returns the worker that it has to wait for.
     pub(super) fn place(&mut self, at: At) -> Result<(), Wait<W>> {
-        let Self { policy, members, refusals, conns, .. } = self;
+        let Self { policy, members, refusals, conns, watch, deadlines, now, .. } = self;
         let (conn, client) = (conns.key(at), conns[at].client);
         let mut standing = |worker: W| match members.get(&worker) {
             Some(member) if !member.retired && !refusals.contains(worker, conn) => {
@@ -53,15 +61,20 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let chosen = members.get_mut(&worker).filter(|member| member.has_room());
         let member = chosen.filter(|_| !refusals.contains(worker, conn));
         let member = member.expect("the policy chose a worker that is not free");
-        member.in_flight.push_back(conns, at);
-        conns[at].state = State::InFlight { worker };
+        member.assigned.push_back(conns, at);
+        let goes = member.first_kept.is_none() && member.window_is_open();
+        if goes {
+            depart(member, conns, watch, (worker, at), *now);
+        } else {
+            keep(member, conns, deadlines, (worker, at), *now);
+        }
         policy.load(worker, member.load());
         if !member.has_room() {
             policy.busy(worker);
         }
-        self.in_flight += 1;
-        self.stats.assigned += 1;
-        self.outputs.push_back(Output::Assign { conn, worker });
+        if goes {
+            self.departed(worker, conn);
+        }
         Ok(())
     }
 
@@ -75,14 +88,14 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
 
     /// Puts `at` at the tail.
     pub(super) fn wait(&mut self, at: At, wait: Wait<W>) {
-        self.conns[at].links.ticket = self.tickets.1;
+        self.conns[at].ticket = self.tickets.1;
         self.tickets.1 += 1;
         self.enqueue(at, wait, Queue::push_back);
     }
 
     /// Puts `at` before all that waits.
     pub(super) fn wait_in_front(&mut self, at: At, wait: Wait<W>) {
-        self.conns[at].links.ticket = self.tickets.0;
+        self.conns[at].ticket = self.tickets.0;
         self.tickets.0 -= 1;
         self.enqueue(at, wait, Queue::push_front);
     }
@@ -120,7 +133,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
                     self.awaiting -= 1;
                 }
             }
-            State::Loose | State::Parked | State::InFlight { .. } => {}
+            State::Loose | State::Parked | State::Kept | State::InFlight { .. } => {}
         }
         self.conns[at].state = State::Loose;
     }
@@ -138,18 +151,80 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let asked = |at: &At| matches!(self.conns[*at].state, State::InFlight { worker: asked } if asked == worker);
         let at = self.conns.find(conn).filter(asked);
         let at = at.ok_or(InputError::NotInFlight { worker, conn })?;
-        let member = self.members.get_mut(&worker).ok_or(InputError::UnknownWorker { worker })?;
+        self.settle_at(worker, at, accepted).ok_or(InputError::UnknownWorker { worker })
+    }
+
+    /// The same of a hand-off that is known to be in flight to the worker.
+    pub(super) fn settle_at(&mut self, worker: W, at: At, accepted: bool) -> Option<Settled> {
+        self.unwatch(at);
+        let Self { members, conns, deadlines, .. } = self;
+        let member = members.get_mut(&worker)?;
         let had_room = member.has_room();
-        member.in_flight.remove(&mut self.conns, at);
+        member.assigned.remove(conns, at);
+        member.in_flight -= 1;
+        self.in_flight -= 1;
         if accepted {
             member.accept();
         }
-        let present = !member.retired;
-        let settled =
-            Settled { at, present, load: member.load(), ready: !had_room && member.has_room() };
-        self.conns[at].state = State::Loose;
-        self.in_flight -= 1;
-        Ok(settled)
+        if member.first_kept.is_some() {
+            // The oldest hand-off may be another one now.
+            refresh_deadline(member, conns, deadlines, worker);
+        }
+        conns[at].state = State::Loose;
+        Some(Settled::of(member, at, had_room))
+    }
+
+    /// Takes back the last connection that is kept back for the worker, or the one that was before it.
+    pub(super) fn release(&mut self, worker: W, at: At) -> Option<Settled> {
+        let Self { members, conns, deadlines, .. } = self;
+        let member = members.get_mut(&worker)?;
+        let had_room = member.has_room();
+        if member.first_kept == Some(at) {
+            member.first_kept = Queue::<PLACE>::behind(conns, at);
+        }
+        member.assigned.remove(conns, at);
+        refresh_deadline(member, conns, deadlines, worker);
+        conns[at].state = State::Loose;
+        Some(Settled::of(member, at, had_room))
+    }
+
+    /// The worker has it.
+    pub(super) fn end_accepted(&mut self, worker: W, settled: Settled) {
+        let conn = self.conns.key(settled.at);
+        self.forget(settled.at);
+        self.stats.done += 1;
+        self.outputs.push_back(Output::Done { conn, worker });
+    }
+
+    /// The worker refused it.
+    pub(super) fn place_refused(&mut self, now: Mono, worker: W, settled: Settled) {
+        self.stats.refusals += 1;
+        if self.closed {
+            return self.shed(settled.at, ShedReason::Closed);
+        }
+        if settled.present {
+            self.refusals.record(worker, self.conns.key(settled.at));
+        }
+        // Node's order: the refused connection finds its worker before the refuser looks for
+        // its next connection.
+        self.place_or_wait(now, settled.at);
+    }
+
+    /// The worker never had it: it is placed before all that waits.
+    pub(super) fn place_in_front(&mut self, now: Mono, worker: W, settled: Settled) {
+        self.stats.taken_back += 1;
+        // Its worker may be asked after all.
+        let ready = self.notify_policy(worker, settled);
+        if self.closed {
+            self.shed(settled.at, ShedReason::Closed);
+        } else if self.refused_by_all(settled.at) {
+            self.park(now, settled.at);
+        } else if let Err(wait) = self.place(settled.at) {
+            self.wait_in_front(settled.at, wait);
+        }
+        if ready {
+            self.offer_queues_to(worker);
+        }
     }
 
     /// After an answer of the worker's: it may take another.
@@ -183,10 +258,10 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let mut any = self.queue.first();
         let mut own = self.members.get(&worker).and_then(|member| member.awaiting.first());
         while self.has_room(worker) {
-            let ticket = |at: Option<At>| at.map_or(Ticket::MAX, |at| self.conns[at].links.ticket);
+            let ticket = |at: Option<At>| at.map_or(Ticket::MAX, |at| self.conns[at].ticket);
             let next = if ticket(own) < ticket(any) { &mut own } else { &mut any };
             let Some(at) = *next else { break };
-            *next = Queue::behind(&self.conns, at);
+            *next = Queue::<PLACE>::behind(&self.conns, at);
             // `place` would find that out too, but only after asking the policy.
             if !self.refusals.contains(worker, self.conns.key(at)) {
                 self.place_from_queue(at);
@@ -218,7 +293,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
             }
         }
         self.awaiting = 0;
-        called_back.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        called_back.sort_unstable_by_key(|&at| self.conns[at].ticket);
         called_back
     }
 
@@ -244,7 +319,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let waiting = refused.filter_map(|conn| self.conns.find(conn));
         let mut waiting: Vec<At> =
             waiting.filter(|&at| matches!(self.conns[at].state, State::Waiting)).collect();
-        waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        waiting.sort_unstable_by_key(|&at| self.conns[at].ticket);
         for at in waiting {
             self.dequeue(at);
             self.park(now, at);
@@ -271,7 +346,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         for at in parking.paused().filter_map(|conn| conns.find(conn)).collect::<Vec<_>>() {
             if matches!(conns[at].state, State::Parked) {
                 conns[at].state = State::Waiting;
-                conns[at].links.ticket = tickets.1;
+                conns[at].ticket = tickets.1;
                 tickets.1 += 1;
                 queue.push_back(conns, at);
             }

@@ -6,7 +6,7 @@ use crate::conn::{Conn, State};
 use crate::member::Member;
 use crate::mono::Mono;
 use crate::policy::Policy;
-use crate::queue::Queue;
+use crate::queue::{PLACE, Queue};
 use crate::slab::At;
 use crate::state::{
     ConnState, MemberState, PauseState, RefusedState, SchedulerState, StateError, WaitingState,
@@ -26,14 +26,14 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         let members = members.into_iter().map(|(&worker, member)| MemberState {
             worker,
             slot: member.slot,
-            window: member.window,
+            window: member.capacity(),
             retired: member.retired,
             held: member.held(),
-            in_flight: self.walk(&member.in_flight).map(|at| self.conn_state(at)).collect(),
+            in_flight: self.walk(&member.assigned).map(|at| self.conn_state(at)).collect(),
         });
         let queues = self.members.values().map(|member| &member.awaiting).chain([&self.queue]);
         let mut waiting: Vec<At> = queues.flat_map(|queue| self.walk(queue)).collect();
-        waiting.sort_unstable_by_key(|&at| self.conns[at].links.ticket);
+        waiting.sort_unstable_by_key(|&at| self.conns[at].ticket);
         let waiting = waiting.into_iter().map(|at| WaitingState {
             conn: self.conns.key(at),
             client: self.conns[at].client,
@@ -134,7 +134,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     }
 
     fn walk(&self, queue: &Queue) -> impl Iterator<Item = At> {
-        core::iter::successors(queue.first(), |&at| Queue::behind(&self.conns, at))
+        core::iter::successors(queue.first(), |&at| Queue::<PLACE>::behind(&self.conns, at))
     }
 
     fn conn_state(&self, at: At) -> ConnState<C> {
@@ -155,7 +155,8 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         }
         for conn in in_flight {
             let at = self.take_conn(conn, State::InFlight { worker })?;
-            member.in_flight.push_back(&mut self.conns, at);
+            member.assigned.push_back(&mut self.conns, at);
+            member.in_flight += 1;
             self.in_flight += 1;
         }
         self.present += usize::from(!retired);
@@ -202,7 +203,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
     fn check_places(&self) -> Result<(), StateError<W, C>> {
         for (conn, at) in self.conns.iter() {
             let right = match self.conns[at].state {
-                State::InFlight { .. } => true,
+                State::InFlight { .. } | State::Kept => true,
                 // At the end of its pause it is looked at again.
                 State::Parked => self.parking.is_paused(conn) && self.refused_by_all(at),
                 State::Waiting | State::Awaiting { .. } | State::Loose => !self.refused_by_all(at),

@@ -1,51 +1,51 @@
-//! How many connections may be under way to a worker.
+//! How many connections may be in flight to a worker.
 
-use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use crate::Mono;
 
 /// A worker that answers within this keeps up.
-pub(super) const PROMPT: Duration = Duration::from_millis(10);
+pub(crate) const PROMPT: Mono = Mono::from_millis(10);
 
 /// One that takes longer than this is busy, or stuck: it is given one at a time.
-pub(super) const SLOW: Duration = Duration::from_millis(50);
+pub(crate) const SLOW: Mono = Mono::from_millis(50);
 
 /// The window of one worker, which its servers share: one at first, one more with each prompt answer
-/// while others wait for their turn, and one again as soon as an answer is slow.
+/// while other connections wait, and one again as soon as an answer is slow.
 ///
 /// So a worker is ahead by no more than what it takes in some [`PROMPT`], and one whose event loop
 /// blocks is left with what was on its way.
 ///
 /// ```text
 /// answer within 10 ms, connections wait     +1, up to the limit
-/// answer within 50 ms, or nobody waits      as it was
+/// answer within 50 ms, or none waits        as it was
 /// answer, but an older one is due           as it was
 /// none for 50 ms                            1
 /// all answered, less than half was used     what was used
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Window {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Window {
     size: u32,
-    /// The most that was in use since nothing was.
+    /// The most that was in use since it was last idle.
     used: u32,
 }
 
 impl Window {
-    pub(super) fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { size: 1, used: 0 }
     }
 
-    pub(super) fn size(&self) -> u32 {
+    pub(crate) const fn size(self) -> u32 {
         self.size
     }
 
     /// So much of it is in use now.
-    pub(super) fn sent(&mut self, used: u32) {
+    pub(crate) fn sent(&mut self, used: u32) {
         self.used = self.used.max(used);
     }
 
     /// An answer came after that time; `may_grow` says whether other connections wait for a worker,
     /// and none that it has had for [`SLOW`] waits for its answer. `limit` is at least one.
-    pub(super) fn answered(&mut self, after: Duration, may_grow: bool, limit: u32) {
+    pub(crate) fn answered(&mut self, after: Mono, may_grow: bool, limit: u32) {
         if after > SLOW {
             self.slow();
         } else if after <= PROMPT && may_grow && self.size < limit {
@@ -55,17 +55,17 @@ impl Window {
     }
 
     /// It may be no larger than that any more, which is at least one.
-    pub(super) fn limit(&mut self, limit: u32) {
+    pub(crate) fn limit(&mut self, limit: u32) {
         self.size = self.size.min(limit);
     }
 
     /// An answer does not come.
-    pub(super) fn slow(&mut self) {
+    pub(crate) const fn slow(&mut self) {
         self.size = 1;
     }
 
     /// All have been answered.
-    pub(super) fn idle(&mut self) {
+    pub(crate) fn idle(&mut self) {
         if self.used < self.size / 2 {
             self.size = self.used.max(1);
         }
@@ -77,7 +77,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    const QUICK: Duration = Duration::from_millis(1);
+    const QUICK: Mono = Mono::from_millis(1);
 
     #[test]
     fn it_grows_while_answers_are_prompt_and_others_wait() {
@@ -88,9 +88,9 @@ mod tests {
             window.answered(QUICK, true, 8);
         }
         assert_eq!(window.size(), 8);
-        window.answered(Duration::from_millis(30), true, 9);
+        window.answered(Mono::from_millis(30), true, 9);
         assert_eq!(window.size(), 8);
-        window.answered(Duration::from_millis(51), true, 8);
+        window.answered(Mono::from_millis(51), true, 8);
         assert_eq!(window.size(), 1);
     }
 
