@@ -5,6 +5,7 @@
 //! - `say:TEXT` a line; `raw:TEXT` without its end; `big:N` a line of that many bytes;
 //! - `fds:N:TEXT` a line with that many descriptors beside it;
 //! - `many:N:TEXT` the line so many times;
+//! - `every:MS:N:TEXT` the same, with so many milliseconds before each;
 //! - `until:TEXT` until that is heard (a descriptor beside it is lost, and not acknowledged);
 //! - `wait` until the channel is closed; `sleep` for ever; `leave` at once.
 
@@ -13,6 +14,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, stdin};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
@@ -34,6 +36,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             "many" => {
                 let (count, text) = rest.split_once(':').ok_or("many:N:TEXT")?;
                 for n in 0..count.parse::<u32>()? {
+                    write(format!("{}\n", text.replace("%", &n.to_string())).as_bytes())?;
+                }
+            }
+            "every" => {
+                let (pause, rest) = rest.split_once(':').ok_or("every:MS:N:TEXT")?;
+                let (count, text) = rest.split_once(':').ok_or("every:MS:N:TEXT")?;
+                let pause = Duration::from_millis(pause.parse()?);
+                for n in 0..count.parse::<u32>()? {
+                    std::thread::sleep(pause);
                     write(format!("{}\n", text.replace("%", &n.to_string())).as_bytes())?;
                 }
             }

@@ -85,6 +85,7 @@ mod id;
 pub mod machine;
 mod placement;
 pub mod printable;
+mod request;
 pub mod scheduling;
 mod script;
 mod settings;
@@ -104,14 +105,15 @@ pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, V
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{
-    Bounded, Broadcast, Gone, HandOffsPaused, PausedClosing, Primary, Remote, Request, RequestId,
-    WatchId, Worker, bounded_calls,
+    Bounded, Broadcast, Gone, HandOffsPaused, PausedClosing, Primary, Remote, WatchId, Worker,
+    bounded_calls,
 };
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::{AckLatency, ListenLimit, ListenScope, WorkerState};
 pub use placement::{Fallback, PlacementError};
+pub use request::{Request, RequestId};
 pub use settings::{
     Affinity, InspectPort, Limits, Placement, Settings, Stdio, UnknownAffinity, UnknownPlacement,
 };

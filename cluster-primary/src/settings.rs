@@ -14,6 +14,7 @@ use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Config;
 use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 
@@ -158,6 +159,20 @@ impl Default for Settings {
             socket_access: SocketAccess::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// What concerns the machine.
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        let mut config = Self::default();
+        config.placement = settings.placement;
+        config.policy = settings.policy;
+        config.serialization = settings.serialization;
+        config.keep_listeners = settings.keep_listeners;
+        config.report_connections = settings.report_connections;
+        config.limits = settings.limits;
+        config
     }
 }
 

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::call_timer::CallLog;
 use super::child::Child;
 use super::closer::PausedClosing;
-use super::{Primary, listen};
-use crate::{Event, EventHandle, WorkerError, WorkerId};
+use super::{Primary, Write, listen};
+use crate::machine::Input;
+use crate::{EventHandle, WorkerError, WorkerId};
 
 /// So often a worker may make a call block; then its channel is closed.
 pub(super) const MAX_INTERRUPTED: u32 = 16;
@@ -94,7 +95,7 @@ impl Primary {
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
         self.unexpected_handles += 1;
         self.closer.close(handle);
-        let limit = self.machine.settings().limits.max_unexpected_handles;
+        let limit = self.settings.limits.max_unexpected_handles;
         let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
         if child.is_some_and(|child| !child.note_unwanted(limit)) {
             let what = format!("it sent more than {limit} descriptors that nothing here uses");
@@ -102,12 +103,12 @@ impl Primary {
         }
     }
 
-    /// Closes a descriptor of an [event](Event::Message) that the program has no use for, in the
+    /// Closes a descriptor of an [event](crate::Event::Message) that the program has no use for, in the
     /// background: its sender can make that take long. It counts among the
     /// [unexpected](crate::Stats::unexpected_handles) ones.
     pub fn refuse_handle(&mut self, worker: WorkerId, handle: EventHandle) {
         self.discard_handle(worker, handle.handle);
-        self.settle();
+        self.settle(Write::Now);
     }
 
     /// Has the primary close none of the descriptors that workers made, for as long as that exists, up to
@@ -160,7 +161,7 @@ impl Primary {
     pub(super) fn mention_interrupted(&mut self, worker: WorkerId, call: Call) {
         if self.children.get(&worker).map(Child::interrupted) == Some(1) {
             let error = WorkerError::BlocksPrimary { call: call.name() };
-            self.events.push_back(Event::Error { worker, error });
+            self.machine.handle_input(self.clock.now(), Input::Failed { worker, error });
         }
     }
 

@@ -20,13 +20,13 @@ use super::agent::AgentPipes;
 use super::bound::{self, Call};
 use super::process::Process;
 use super::rights::Rights;
-use super::send::{Sends, tokens};
+use super::send::tokens;
 use super::starting::Start;
 use super::tokens::Source;
 use super::untaken::Untaken;
 use super::{runtime, unread};
 use crate::machine::{Handle, Input};
-use crate::{Event, HandleId, WorkerError, WorkerId};
+use crate::{HandleId, WorkerError, WorkerId};
 
 pub(super) use state::ChildState;
 
@@ -78,8 +78,6 @@ pub(super) struct Child {
     pub(super) start: Option<Start>,
     /// What it was started with; unknown of one that an earlier version has started.
     pub(super) rights: Option<Rights>,
-    /// Users' messages whose end is to be reported.
-    pub(super) sends: Sends,
 }
 
 /// When it is looked again whether a worker has read what it was sent.
@@ -127,7 +125,6 @@ impl Child {
             is_recognised: false,
             interrupted: 0,
             unwanted: 0,
-            sends: Sends::default(),
         }
     }
 
@@ -162,14 +159,11 @@ impl Child {
         self.channel.as_mut()
     }
 
-    /// The channel, unless it is about to close.
-    pub(super) fn open_channel(&mut self) -> Option<&mut Channel> {
-        self.channel.as_mut().filter(|_| !self.closing)
+    /// Whether there is a channel that is not about to close.
+    pub(super) fn has_open_channel(&self) -> bool {
+        self.channel.is_some() && !self.closing
     }
 }
-
-/// Why a worker loses its channel that answers for what it cannot have.
-const TOO_SOON: &str = "it answered for a connection before it had received it";
 
 /// The hand-off that this message answers, if it is such an answer.
 fn answered(message: &Message) -> Option<u64> {
@@ -196,7 +190,7 @@ impl Primary {
             return;
         }
         let Some(pid) = child.process.as_ref().map(Process::pid) else { return };
-        if let Some(runtime) = runtime::that_cannot_listen(pid, self.machine.settings()) {
+        if let Some(runtime) = runtime::that_cannot_listen(pid, &self.settings) {
             let child = self.children.get_mut(&worker);
             if let Some(channel) = child.and_then(Child::channel) {
                 channel.keep_handles_apart();
@@ -204,7 +198,7 @@ impl Primary {
             let runtime = runtime.to_owned();
             self.machine.handle_input(now, Input::CannotListen { worker, runtime });
         }
-        if runtime::answers_probes(pid, self.machine.settings()) {
+        if runtime::answers_probes(pid, &self.settings) {
             self.machine.handle_input(now, Input::AnswersProbes { worker });
         }
     }
@@ -241,7 +235,10 @@ impl Primary {
                     tokens::Token::Probe => {
                         self.machine.handle_input(now, Input::Probed { worker });
                     }
-                    tokens::Token::User(id) => child.sends.answered(worker, id, answer.delivered),
+                    tokens::Token::User(id) => {
+                        let delivered = answer.delivered;
+                        self.machine.handle_input(now, Input::Sent { worker, id, delivered });
+                    }
                     tokens::Token::HandOff(seq) if !answer.delivered => {
                         self.machine.handle_input(now, Input::Undelivered { worker, seq });
                     }
@@ -250,11 +247,12 @@ impl Primary {
             }
             let can_send = channel.can_send();
             let is_used_up = channel.is_used_up();
-            let too_soon = matches!(&received, Ok(Recv::Message(received))
-            if answered(&received.message).is_some_and(|seq| {
-                self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
-            }));
-            self.tell_sends(worker);
+            let arrived = match &received {
+                Ok(Recv::Message(Received { message, .. })) => {
+                    answered(message).is_none_or(|seq| channel.has_arrived(seq))
+                }
+                _ => true,
+            };
             let child = self.children.get_mut(&worker);
             let may_block = !interrupted || child.is_none_or(Child::note_interrupted);
             if interrupted {
@@ -271,21 +269,6 @@ impl Primary {
                     return false;
                 }
                 Ok(Recv::WouldBlock) => return false,
-                Ok(Recv::Message(_)) if too_soon => {
-                    self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
-                    return false;
-                }
-                Ok(Recv::Message(Received {
-                    message: Message::Encoded(message),
-                    handle: None,
-                    ..
-                })) => {
-                    // What it says is not the machine's business, but that it does is; and what it said
-                    // before goes first.
-                    self.machine.handle_input(now, Input::Heard { worker });
-                    self.drain_machine();
-                    self.hear(worker, message, None);
-                }
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
@@ -294,15 +277,15 @@ impl Primary {
                         Handle { id, kind: h.kind, key: h.key }
                     });
                     let message = received.message;
-                    self.machine.handle_input(now, Input::Received { worker, message, handle });
+                    let input = Input::Received { worker, message, handle, arrived };
+                    self.machine.handle_input(now, input);
                 }
                 Ok(Recv::Closed) => {
                     self.close_now(now, worker);
                     return false;
                 }
                 Err(RecvError::TooDeep) => {
-                    self.drain_machine();
-                    self.events.push_back(Event::Error { worker, error: WorkerError::TooDeep });
+                    self.machine.handle_input(now, Input::TooDeep { worker });
                 }
                 Err(error) => {
                     self.fail_channel(worker, WorkerError::Channel { what: error.to_string() });
@@ -317,14 +300,13 @@ impl Primary {
         true
     }
 
-    /// Something is so wrong with a worker's channel that it has to go.
+    /// Something is so wrong with a worker's channel that the machine is to have it closed.
     pub(super) fn fail_channel(&mut self, worker: WorkerId, error: WorkerError) {
         let now = self.clock.now();
         self.machine.handle_input(now, Input::ChannelFailed { worker, error });
-        self.close_now(now, worker);
     }
 
-    fn close_now(&mut self, now: Duration, worker: WorkerId) {
+    pub(super) fn close_now(&mut self, now: Duration, worker: WorkerId) {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let Some(mut channel) = child.channel.take() else { return };
         let _gone = self.poll.registry().deregister(&mut channel);
@@ -334,7 +316,6 @@ impl Primary {
         // Its peer sees the end at once, and what is still in it may take long to close.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
         self.closer.discard(channel);
-        self.end_sends(worker);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);
     }
@@ -366,7 +347,6 @@ impl Primary {
         self.close_agent(now, worker);
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
-        self.drain_machine();
         for fd in pipes {
             self.read_last(worker, fd);
         }
@@ -378,13 +358,6 @@ impl Primary {
             self.end_tree(worker, process, pipes);
         }
         self.forget_if_over(worker);
-    }
-
-    /// Lets events that the machine has seen so far come before what the driver adds itself.
-    pub(super) fn drain_machine(&mut self) {
-        while let Some(output) = self.machine.poll_output() {
-            self.apply(output);
-        }
     }
 
     fn forget_if_over(&mut self, worker: WorkerId) {
@@ -428,8 +401,7 @@ impl Primary {
             }
             Ok(length) => {
                 data.truncate(length);
-                self.drain_machine();
-                self.events.push_back(Event::Stdio { worker, fd, data });
+                self.machine.handle_input(self.clock.now(), Input::Stdio { worker, fd, data });
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
@@ -487,11 +459,18 @@ impl Primary {
             }
             child.untaken.note(channel.written());
             while let Some(mark) = channel.poll_mark() {
-                child.sends.reached(worker, mark);
+                let input = match mark {
+                    tokens::DRAINED => Input::Drained { worker },
+                    mark => match tokens::of(mark) {
+                        tokens::Token::User(id) => Input::Sent { worker, id, delivered: true },
+                        // Nothing else is marked.
+                        _ => continue,
+                    },
+                };
+                self.machine.handle_input(self.clock.now(), input);
             }
             let (can_send, is_idle, closing) =
                 (channel.can_send(), channel.is_idle(), child.closing);
-            self.tell_sends(worker);
             if !can_send {
                 // It does not read any more: once its last words are read its channel goes.
                 self.pending.insert(Source::Channel(worker));

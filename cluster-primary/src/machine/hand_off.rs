@@ -92,7 +92,7 @@ impl Machine {
     /// There is a worker more: those that are there may have smaller windows from now on.
     pub(super) fn narrow_windows(&mut self, now: Mono) {
         let limit = self.window_limit();
-        if limit == self.settings.limits.max_window {
+        if limit == self.config.limits.max_window {
             return;
         }
         for id in self.workers.keys().copied().collect::<Vec<_>>() {
@@ -106,7 +106,7 @@ impl Machine {
     /// How large a window may be.
     pub(crate) fn window_limit(&self) -> u32 {
         let share = self.descriptors / self.workers.len().max(1);
-        self.settings.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
+        self.config.limits.max_window.min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
     }
 
     /// Tells the schedulers of all that the worker serves how many connections each may give it, if that
@@ -356,8 +356,12 @@ impl Machine {
     fn drop_conn(&mut self, conn: ConnId, why: Fate) {
         // Every one that is accepted ends, and once.
         self.held -= 1;
-        if let Fate::Shed(reason) = why {
-            self.stats.count_shed(reason);
+        match why {
+            Fate::Shed(reason) => self.stats.count_shed(reason),
+            Fate::HandedOver { worker } if self.config.report_connections => {
+                self.event(super::Event::Taken { worker, conn });
+            }
+            Fate::HandedOver { .. } => {}
         }
         self.output.push_back(Output::DropConn { conn, why });
     }

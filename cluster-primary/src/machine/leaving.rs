@@ -173,8 +173,11 @@ impl Machine {
     }
 
     pub(super) fn finish_disconnecting(&mut self) {
-        let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
-        if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
+        let open = |s: &Server| !matches!(s.phase, Phase::Closing);
+        if self.disconnecting
+            && !self.servers.values().any(open)
+            && self.workers.values().all(|w| !w.connected)
+        {
             self.disconnecting = false;
             self.disconnects += 1;
             self.event(Event::Disconnected);
@@ -186,6 +189,9 @@ impl Machine {
         if !std::mem::replace(&mut worker.connected, false) {
             return;
         }
+        self.end_sends_to(id);
+        self.end_requests_of(id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.phase = "disconnected";
         let answering = matches!(
             worker.disconnect,

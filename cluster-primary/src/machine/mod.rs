@@ -9,6 +9,8 @@
 //! release.
 
 mod agent;
+mod config;
+mod event;
 mod hand_off;
 mod health;
 mod in_flight;
@@ -17,6 +19,9 @@ mod latency;
 mod leaving;
 mod listening;
 mod probing;
+mod reply_data;
+mod requests;
+mod sends;
 mod server;
 mod slots;
 mod socket_limits;
@@ -27,23 +32,29 @@ mod window;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, UserMessage, native};
+use cluster_proto::{ClusterBody, ClusterMessage, Message, Requests, ServerKey, native};
 use cluster_sched::Mono;
 
-pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
+pub use config::Config;
+pub use event::Event;
+pub use io::{Bound, Fate, Handle, Input, Origin, Output, Queue, SendHandle, Sending};
 pub use latency::AckLatency;
 pub use socket_limits::{ListenLimit, ListenScope};
 pub use state::MachineState;
 pub use worker::WorkerState;
 
+pub(crate) use sends::Sends;
+
 use crate::event::Address;
-use crate::{ConnId, Event, HandleId, Placement, PolicyName, ServerId, Settings, Stats, WorkerId};
+use crate::{ConnId, Placement, PolicyName, ServerId, Stats, WorkerError, WorkerId};
 use server::Server;
 use socket_limits::OpenSockets;
 use vacating::Vacating;
 use worker::Worker;
+
+/// Why a worker loses its channel that answers for what it cannot have.
+const TOO_SOON: &str = "it answered for a connection before it had received it";
 
 /// Connections at the most that a driver may report of a server that it closes. (The longest queue
 /// that Linux allows by default.)
@@ -52,7 +63,7 @@ pub const LAST_CONNECTIONS: usize = 4096;
 /// The primary without I/O.
 #[derive(Debug)]
 pub struct Machine {
-    settings: Arc<Settings>,
+    config: Config,
     /// Placement and policy are frozen.
     frozen: bool,
     last_worker: u32,
@@ -60,6 +71,9 @@ pub struct Machine {
     seq: u64,
     seed: u64,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Users' requests that wait for their answers.
+    requests: Requests<WorkerId>,
+    last_send: u64,
     servers: BTreeMap<ServerId, Server>,
     keys: BTreeMap<ServerKey, ServerId>,
     /// Hand-offs in the order in which they were sent, answered or not: who leaves one unanswered
@@ -93,15 +107,17 @@ pub struct Machine {
 
 impl Machine {
     /// A primary without workers. `seed` is for policies that draw lots.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    pub fn new(config: Config, seed: u64) -> Self {
         Self {
-            settings: Arc::new(settings),
+            config,
             frozen: false,
             last_worker: 0,
             last_server: 0,
             seq: 0,
             seed,
             workers: BTreeMap::new(),
+            requests: Requests::default(),
+            last_send: 0,
             servers: BTreeMap::new(),
             keys: BTreeMap::new(),
             watched: VecDeque::new(),
@@ -124,12 +140,18 @@ impl Machine {
     /// Takes one input.
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
-            Input::Setup { settings } => self.setup(*settings),
+            Input::Setup { config } => self.setup(config),
+            Input::Schedule { placement, policy } => self.schedule(placement, policy),
             Input::Forked { worker, pid, slot } => self.forked(now, worker, pid, slot),
-            Input::Received { worker, message, handle } => {
-                self.received(now, worker, message, handle);
+            Input::Received { worker, message, handle, arrived } => {
+                self.received(now, worker, message, handle, arrived);
             }
-            Input::Heard { worker } => self.heard(now, worker),
+            Input::TooDeep { worker } => self.too_deep(now, worker),
+            Input::Send { worker, sending, handle } => self.send(now, worker, sending, handle),
+            Input::NotSent { worker, origin, error } => self.not_sent(now, worker, origin, &error),
+            Input::HighWater { worker } => self.high_water(worker),
+            Input::Drained { worker } => self.drained(worker),
+            Input::Sent { worker, id, delivered } => self.sent(worker, id, delivered),
             Input::SocketClosed { worker, key } => self.socket_closed(worker, &key),
             Input::AskSockets { worker, key, when_closed } => {
                 self.ask_sockets(worker, key, when_closed);
@@ -139,8 +161,16 @@ impl Machine {
             Input::AnswersProbes { worker } => self.answers_probes(worker),
             Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
             Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
-            Input::ChannelFailed { worker, error } => {
-                self.event(Event::Error { worker, error });
+            Input::ChannelFailed { worker, error } => self.fail_channel(worker, error),
+            Input::Failed { worker, error } => self.event(crate::Event::Error { worker, error }),
+            Input::NoAgent { worker, reason } => {
+                self.event(crate::Event::NoAgent { worker, reason });
+            }
+            Input::Stdio { worker, fd, data } => {
+                self.event(crate::Event::Stdio { worker, fd, data });
+            }
+            Input::Leftovers { worker, progress } => {
+                self.event(crate::Event::Leftovers { worker, progress });
             }
             Input::ChannelClosed { worker } => self.channel_closed(now, worker),
             Input::Exited { worker, status } => self.exited(now, worker, status),
@@ -172,6 +202,7 @@ impl Machine {
 
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
+        self.end_overdue_requests(now);
         self.notice_slow(now);
         self.look_after_workers(now);
         self.probing_due(now);
@@ -191,6 +222,11 @@ impl Machine {
         self.give_up_reserves(now);
     }
 
+    /// Whether [`poll_output`](Self::poll_output) has something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.output.pop_front()
@@ -199,8 +235,13 @@ impl Machine {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let servers = self.servers.values().filter_map(|s| s.sched.poll_timeout());
-        let others =
-            [self.next_slow(), self.next_reserve(), self.health_timeout(), self.slots_timeout()];
+        let others = [
+            self.requests.poll_timeout(),
+            self.next_slow(),
+            self.next_reserve(),
+            self.health_timeout(),
+            self.slots_timeout(),
+        ];
         servers.chain(others.into_iter().flatten()).chain(self.probing_timeout()).min()
     }
 
@@ -226,7 +267,7 @@ impl Machine {
 
     /// How many more connections of that server may be accepted now.
     pub fn room(&self, server: ServerId) -> usize {
-        let limit = self.settings.limits.max_waiting;
+        let limit = self.config.limits.max_waiting;
         let free = self.most_held.saturating_sub(self.held);
         // Of one that nobody serves the kernel's queue holds what comes.
         let served = |s: &&Server| s.is_open() && (s.sched.workers() > 0 || !self.keeps_servers());
@@ -248,19 +289,9 @@ impl Machine {
         served.filter(|server| server.workers.contains(&id)).map(Server::bound_address).collect()
     }
 
-    /// Sets placement and policy, unless they are frozen.
-    pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
-        if !self.frozen {
-            let mut settings = (*self.settings).clone();
-            settings.placement = placement;
-            settings.policy = policy;
-            self.settings = Arc::new(settings);
-        }
-    }
-
-    /// The settings in force.
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    /// The configuration in force.
+    pub fn config(&self) -> Config {
+        self.config
     }
 
     /// The id of the next worker; it is used up by that.
@@ -314,8 +345,8 @@ impl Machine {
         Stats { waiting: waiting.chain(reserved).sum(), ..self.stats }
     }
 
-    fn event(&mut self, event: Event<HandleId>) {
-        self.output.push_back(Output::Event(event));
+    fn event(&mut self, event: impl Into<Event>) {
+        self.output.push_back(Output::Event(event.into()));
     }
 
     fn say(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) {
@@ -326,9 +357,11 @@ impl Machine {
         &mut self,
         worker: WorkerId,
         ack: Option<u64>,
-        body: ClusterBody,
+        mut body: ClusterBody,
         handle: Option<SendHandle>,
     ) -> u64 {
+        let serialization = self.workers.get(&worker).map(|worker| worker.serialization);
+        reply_data::drop_unencodable(&mut body, serialization.unwrap_or_default());
         let seq = self.seq;
         self.seq += 1;
         let message = Message::cluster(seq, ack, body);
@@ -336,25 +369,32 @@ impl Machine {
         seq
     }
 
-    fn setup(&mut self, mut settings: Settings) {
+    fn setup(&mut self, mut config: Config) {
         if self.frozen {
-            settings.placement = self.settings.placement;
-            settings.policy = self.settings.policy;
+            config.placement = self.config.placement;
+            config.policy = self.config.policy;
         }
         self.frozen = true;
-        self.settings = Arc::new(settings);
-        let settings = Arc::clone(&self.settings);
-        self.event(Event::Setup { settings });
+        self.config = config;
+        self.event(Event::Setup { config });
+    }
+
+    fn schedule(&mut self, placement: Placement, policy: PolicyName) {
+        if !self.frozen {
+            self.config.placement = placement;
+            self.config.policy = policy;
+        }
     }
 
     fn forked(&mut self, now: Mono, worker: WorkerId, pid: u32, slot: Option<u32>) {
         // Node's fork calls setupPrimary().
-        self.setup((*self.settings).clone());
+        self.setup(self.config);
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
-        self.workers.insert(worker, Worker::new(pid, slot, seat));
+        let serialization = self.config.serialization;
+        self.workers.insert(worker, Worker::new(pid, slot, seat, serialization));
         self.narrow_windows(now);
-        self.event(Event::Fork { worker, pid });
+        self.event(crate::Event::Fork { worker, pid });
     }
 
     /// The lowest slot that no worker has: that of the next worker, unless it is forked for another.
@@ -362,13 +402,15 @@ impl Machine {
         lowest_free(self.workers.values().map(|worker| worker.slot))
     }
 
-    fn users_message(&mut self, worker: WorkerId, message: UserMessage, handle: Option<Handle>) {
-        let handle = handle.map(|handle| self.count_socket(worker, handle));
-        self.event(Event::Message { worker, message, handle });
-    }
-
-    fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {
-        if self.workers.get(&worker).is_none_or(|w| !w.connected) {
+    fn received(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        message: Message,
+        handle: Option<Handle>,
+        arrived: bool,
+    ) {
+        if self.workers.get(&worker).is_none_or(|w| !w.connected || w.failed) {
             self.let_go(handle);
             return;
         }
@@ -378,7 +420,7 @@ impl Machine {
             Message::Encoded(message) => self.users_message(worker, message, handle),
             Message::Cluster(message) => {
                 self.let_go(handle);
-                self.cluster_message(now, worker, message);
+                self.cluster_message(now, worker, message, arrived);
             }
             Message::SocketList(message) => {
                 self.let_go(handle);
@@ -394,13 +436,36 @@ impl Machine {
         }
     }
 
+    /// A worker sent a message that cannot be read, which is a sign of life as any other.
+    fn too_deep(&mut self, now: Mono, worker: WorkerId) {
+        if self.workers.get(&worker).is_some_and(|w| w.connected && !w.failed) {
+            self.heard(now, worker);
+            self.event(crate::Event::Error { worker, error: WorkerError::TooDeep });
+        }
+    }
+
+    /// Something is so wrong with a worker's channel that it is closed.
+    fn fail_channel(&mut self, id: WorkerId, error: WorkerError) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|w| w.connected) else { return };
+        if !std::mem::replace(&mut worker.failed, true) {
+            self.event(crate::Event::Error { worker: id, error });
+            self.output.push_back(Output::AbortChannel { worker: id });
+        }
+    }
+
     fn let_go(&mut self, handle: Option<Handle>) {
         if let Some(Handle { id: handle, .. }) = handle {
             self.output.push_back(Output::CloseHandle { handle });
         }
     }
 
-    fn cluster_message(&mut self, now: Mono, worker: WorkerId, message: ClusterMessage) {
+    fn cluster_message(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        message: ClusterMessage,
+        arrived: bool,
+    ) {
         let offered = native::offered(&message);
         let ClusterMessage { seq, ack, body, .. } = message;
         match body {
@@ -408,13 +473,13 @@ impl Machine {
                 if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
                     self.output.push_back(Output::Upgrade { worker, offered });
-                    if self.settings.policy == PolicyName::LeastConnections {
+                    if self.config.policy == PolicyName::LeastConnections {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });
                     }
                 }
                 self.set_state(worker, "online");
-                self.event(Event::Online { worker });
+                self.event(crate::Event::Online { worker });
             }
             ClusterBody::QueryServer(query) => self.query_server(now, worker, seq, *query),
             ClusterBody::Listening(query) => {
@@ -422,7 +487,7 @@ impl Machine {
                 let address = Address::of(&query);
                 self.slot_listens(now, worker, &address);
                 self.check_agent(worker);
-                self.event(Event::Listening { worker, address });
+                self.event(crate::Event::Listening { worker, address });
             }
             ClusterBody::Close { key } => self.close(now, worker, &key),
             ClusterBody::ExitedAfterDisconnect => {
@@ -430,6 +495,11 @@ impl Machine {
                     worker.exited_after_disconnect = Some(true);
                 }
                 self.say(worker, Some(seq), ClusterBody::Ack);
+            }
+            ClusterBody::Accepted(_) | ClusterBody::Ack
+                if !arrived && ack.is_some_and(|seq| self.handed(worker, seq).is_some()) =>
+            {
+                self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
             }
             ClusterBody::Accepted(accepted) => self.answered(now, worker, ack, accepted),
             // As in Node: an answer that does not say that it took the connection refused it.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use cluster_proto::env::Serialization;
 use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::Mono;
 
@@ -10,8 +11,10 @@ use super::health::Health;
 use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
 use super::probing::Probing;
+use super::sends::Sends;
 use super::window::Window;
 use crate::agent::AgentReport;
+use crate::upgrade::text;
 use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,15 @@ pub(super) struct Worker {
     pub(super) connected: bool,
     /// It speaks the native wire.
     pub(super) native: bool,
+    /// How its channel is encoded until then.
+    #[serde(default, with = "text::serialization", skip_serializing_if = "is_json")]
+    pub(super) serialization: Serialization,
+    /// Its channel is about to be closed for what went wrong with it: nothing more is read from it.
+    #[serde(skip)]
+    pub(super) failed: bool,
+    /// Users' messages to it whose end is to be reported.
+    #[serde(default, skip_serializing_if = "Sends::is_idle")]
+    pub(super) sends: Sends,
     pub(super) status: Option<ExitStatus>,
     pub(super) exited_after_disconnect: Option<bool>,
     /// Whether it stands in `cluster.workers`.
@@ -113,6 +125,11 @@ pub(super) struct Sockets {
     pub(super) closing: BTreeSet<String>,
 }
 
+/// Older versions did not write the usual encoding down.
+fn is_json(serialization: &Serialization) -> bool {
+    *serialization == Serialization::Json
+}
+
 /// Before shares were noted everybody had one.
 const fn one() -> u32 {
     1
@@ -143,7 +160,7 @@ pub(super) enum Probe {
 }
 
 impl Worker {
-    pub(super) fn new(pid: u32, slot: u32, seat: u32) -> Self {
+    pub(super) fn new(pid: u32, slot: u32, seat: u32, serialization: Serialization) -> Self {
         Self {
             pid,
             slot,
@@ -151,6 +168,9 @@ impl Worker {
             phase: "none",
             connected: true,
             native: false,
+            serialization,
+            failed: false,
+            sends: Sends::default(),
             status: None,
             exited_after_disconnect: None,
             listed: true,
