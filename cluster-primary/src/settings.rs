@@ -165,14 +165,14 @@ impl Default for Settings {
 /// What concerns the machine.
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
-        let mut config = Self::default();
-        config.placement = settings.placement;
-        config.policy = settings.policy;
-        config.serialization = settings.serialization;
-        config.keep_listeners = settings.keep_listeners;
-        config.report_connections = settings.report_connections;
-        config.limits = settings.limits;
-        config
+        Self {
+            placement: settings.placement,
+            policy: settings.policy,
+            serialization: settings.serialization,
+            keep_listeners: settings.keep_listeners,
+            report_connections: settings.report_connections,
+            limits: settings.limits,
+        }
     }
 }
 

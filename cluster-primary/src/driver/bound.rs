@@ -15,10 +15,7 @@ use super::child::Child;
 use super::closer::PausedClosing;
 use super::{Primary, Write, listen};
 use crate::machine::Input;
-use crate::{EventHandle, WorkerError, WorkerId};
-
-/// So often a worker may make a call block; then its channel is closed.
-pub(super) const MAX_INTERRUPTED: u32 = 16;
+use crate::{EventHandle, WorkerId};
 
 /// How long the end waits until descriptors of others are closed. (When a process ends the kernel lets
 /// none linger.)
@@ -66,17 +63,11 @@ impl Call {
     }
 }
 
-/// Why a worker loses its channel that goes on making calls block.
-pub(super) fn blocks_too_often() -> WorkerError {
-    let what = format!("it made calls of the primary block {MAX_INTERRUPTED} times");
-    WorkerError::Channel { what }
-}
-
 impl Primary {
     /// Closes the primary's copy of a connection that is done with; `worker` has taken it.
     pub(super) fn close_connection(&mut self, worker: Option<WorkerId>, connection: OwnedFd) {
         let in_background = match worker {
-            Some(worker) => self.children.get(&worker).is_none_or(|c| c.interrupted() > 0),
+            Some(worker) => self.children.get(&worker).is_none_or(Child::blocks),
             None => self.blocking.shed_blocked,
         };
         // A child that does not execute its program yet has a copy of it.
@@ -95,12 +86,7 @@ impl Primary {
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
         self.unexpected_handles += 1;
         self.closer.close(handle);
-        let limit = self.settings.limits.max_unexpected_handles;
-        let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
-        if child.is_some_and(|child| !child.note_unwanted(limit)) {
-            let what = format!("it sent more than {limit} descriptors that nothing here uses");
-            self.fail_channel(worker, WorkerError::Channel { what });
-        }
+        self.machine.handle_input(self.clock.now(), Input::Unwanted { worker });
     }
 
     /// Closes a descriptor of an [event](crate::Event::Message) that the program has no use for, in the
@@ -149,19 +135,10 @@ impl Primary {
 
     /// A worker made a call block.
     pub(super) fn blame(&mut self, worker: WorkerId, call: Call) {
-        let Some(child) = self.children.get_mut(&worker) else { return };
-        let may_go_on = child.note_interrupted();
-        self.mention_interrupted(worker, call);
-        if !may_go_on {
-            self.fail_channel(worker, blocks_too_often());
-        }
-    }
-
-    /// Says so the first time.
-    pub(super) fn mention_interrupted(&mut self, worker: WorkerId, call: Call) {
-        if self.children.get(&worker).map(Child::interrupted) == Some(1) {
-            let error = WorkerError::BlocksPrimary { call: call.name() };
-            self.machine.handle_input(self.clock.now(), Input::Failed { worker, error });
+        if let Some(child) = self.children.get_mut(&worker) {
+            child.note_blocks();
+            let input = Input::Blocked { worker, call: call.name() };
+            self.machine.handle_input(self.clock.now(), input);
         }
     }
 

@@ -17,7 +17,7 @@ use mio::unix::SourceFd;
 
 use super::Primary;
 use super::agent::AgentPipes;
-use super::bound::{self, Call};
+use super::bound::Call;
 use super::process::Process;
 use super::rights::Rights;
 use super::send::tokens;
@@ -70,10 +70,8 @@ pub(super) struct Child {
     pub(super) untaken: Untaken,
     /// What runtime its program is has been looked at.
     is_recognised: bool,
-    /// How often it made a call of the primary block.
-    interrupted: u32,
-    /// Descriptors in its messages that nobody wanted.
-    unwanted: u64,
+    /// It made a call of the primary block.
+    blocks: bool,
     /// Until it is known that it executes its program.
     pub(super) start: Option<Start>,
     /// What it was started with; unknown of one that an earlier version has started.
@@ -123,8 +121,7 @@ impl Child {
             look_again: None,
             untaken: Untaken::default(),
             is_recognised: false,
-            interrupted: 0,
-            unwanted: 0,
+            blocks: false,
         }
     }
 
@@ -133,25 +130,14 @@ impl Child {
         self.channel.as_ref().map_or(0, |channel| channel.stats().unexpected_handles)
     }
 
-    /// It made a call of the primary block; whether it may do so once more.
-    pub(super) fn note_interrupted(&mut self) -> bool {
-        self.interrupted += 1;
-        self.interrupted < bound::MAX_INTERRUPTED
+    /// It made a call of the primary block.
+    pub(super) fn note_blocks(&mut self) {
+        self.blocks = true;
     }
 
-    /// How often it made a call of the primary block.
-    pub(super) fn interrupted(&self) -> u32 {
-        self.interrupted
-    }
-
-    /// A descriptor in a message of its was not wanted; whether another may come.
-    pub(super) fn note_unwanted(&mut self, limit: u64) -> bool {
-        self.unwanted += 1;
-        self.unwanted <= limit
-    }
-
-    pub(super) fn has_channel(&self) -> bool {
-        self.channel.is_some()
+    /// Whether it ever did.
+    pub(super) fn blocks(&self) -> bool {
+        self.blocks
     }
 
     /// The channel as long as it is there.
@@ -253,10 +239,8 @@ impl Primary {
                 }
                 _ => true,
             };
-            let child = self.children.get_mut(&worker);
-            let may_block = !interrupted || child.is_none_or(Child::note_interrupted);
             if interrupted {
-                self.mention_interrupted(worker, Call::Receive);
+                self.blame(worker, Call::Receive);
             }
             if matches!(received, Ok(Recv::Message(_))) {
                 self.recognise(now, worker);
@@ -292,8 +276,7 @@ impl Primary {
                     return false;
                 }
             }
-            if !may_block {
-                self.fail_channel(worker, bound::blocks_too_often());
+            if interrupted && !self.machine.hears(worker) {
                 return false;
             }
         }

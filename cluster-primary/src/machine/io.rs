@@ -149,6 +149,18 @@ pub enum Input {
         /// Why.
         error: WorkerError,
     },
+    /// A worker sent a descriptor that nothing uses, with one of its messages.
+    Unwanted {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker made a system call of the primary block, until that was interrupted.
+    Blocked {
+        /// The worker.
+        worker: WorkerId,
+        /// Which call.
+        call: &'static str,
+    },
     /// Something else went wrong with a worker; its channel stays as it is.
     Failed {
         /// The worker.

@@ -11,6 +11,7 @@
 mod agent;
 mod config;
 mod event;
+mod faults;
 mod hand_off;
 mod health;
 mod in_flight;
@@ -52,9 +53,6 @@ use server::Server;
 use socket_limits::OpenSockets;
 use vacating::Vacating;
 use worker::Worker;
-
-/// Why a worker loses its channel that answers for what it cannot have.
-const TOO_SOON: &str = "it answered for a connection before it had received it";
 
 /// Connections at the most that a driver may report of a server that it closes. (The longest queue
 /// that Linux allows by default.)
@@ -162,6 +160,8 @@ impl Machine {
             Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
             Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
             Input::ChannelFailed { worker, error } => self.fail_channel(worker, error),
+            Input::Unwanted { worker } => self.unwanted(worker),
+            Input::Blocked { worker, call } => self.blocked(worker, call),
             Input::Failed { worker, error } => self.event(crate::Event::Error { worker, error }),
             Input::NoAgent { worker, reason } => {
                 self.event(crate::Event::NoAgent { worker, reason });
@@ -410,7 +410,7 @@ impl Machine {
         handle: Option<Handle>,
         arrived: bool,
     ) {
-        if self.workers.get(&worker).is_none_or(|w| !w.connected || w.failed) {
+        if !self.hears(worker) {
             self.let_go(handle);
             return;
         }
@@ -438,18 +438,9 @@ impl Machine {
 
     /// A worker sent a message that cannot be read, which is a sign of life as any other.
     fn too_deep(&mut self, now: Mono, worker: WorkerId) {
-        if self.workers.get(&worker).is_some_and(|w| w.connected && !w.failed) {
+        if self.hears(worker) {
             self.heard(now, worker);
             self.event(crate::Event::Error { worker, error: WorkerError::TooDeep });
-        }
-    }
-
-    /// Something is so wrong with a worker's channel that it is closed.
-    fn fail_channel(&mut self, id: WorkerId, error: WorkerError) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|w| w.connected) else { return };
-        if !std::mem::replace(&mut worker.failed, true) {
-            self.event(crate::Event::Error { worker: id, error });
-            self.output.push_back(Output::AbortChannel { worker: id });
         }
     }
 
@@ -497,9 +488,9 @@ impl Machine {
                 self.say(worker, Some(seq), ClusterBody::Ack);
             }
             ClusterBody::Accepted(_) | ClusterBody::Ack
-                if !arrived && ack.is_some_and(|seq| self.handed(worker, seq).is_some()) =>
+                if self.is_too_soon(worker, ack, arrived) =>
             {
-                self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
+                self.answered_too_soon(worker);
             }
             ClusterBody::Accepted(accepted) => self.answered(now, worker, ack, accepted),
             // As in Node: an answer that does not say that it took the connection refused it.

@@ -7,6 +7,7 @@ use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::Mono;
 
 use super::agent::Agent;
+use super::faults::Faults;
 use super::health::Health;
 use super::in_flight::{HandOff, InFlight};
 use super::latency::AckLatency;
@@ -42,6 +43,9 @@ pub(super) struct Worker {
     /// Its channel is about to be closed for what went wrong with it: nothing more is read from it.
     #[serde(skip)]
     pub(super) failed: bool,
+    /// What it has done wrong so far.
+    #[serde(default, skip_serializing_if = "Faults::is_none")]
+    pub(super) faults: Faults,
     /// Users' messages to it whose end is to be reported.
     #[serde(default, skip_serializing_if = "Sends::is_idle")]
     pub(super) sends: Sends,
@@ -170,6 +174,7 @@ impl Worker {
             native: false,
             serialization,
             failed: false,
+            faults: Faults::default(),
             sends: Sends::default(),
             status: None,
             exited_after_disconnect: None,

@@ -173,8 +173,7 @@ impl Unpacked {
             look_again: None,
             untaken: super::Untaken::default(),
             is_recognised: false,
-            interrupted: 0,
-            unwanted: 0,
+            blocks: false,
         })
     }
 }
