@@ -161,9 +161,9 @@ impl Primary {
         self.machine.handle_input(self.clock.now(), input);
         self.settle(Write::Later);
         self.outgoing = None;
-        let submitted = self.submitted.take().unwrap_or(Err(SendError::Closed { worker }))?;
+        // In place of an answer that could not be sent there may be a refusal to be written.
         self.write_or_gather(worker);
-        Ok(submitted)
+        self.submitted.take().unwrap_or(Err(SendError::Closed { worker }))
     }
 
     /// The first message of a turn is written at once; those that follow it wait for each other, up to a limit, or
@@ -189,14 +189,13 @@ impl Primary {
     ) {
         let outgoing = self.outgoing.take().filter(|_| handle);
         let sent = self.send_on(worker, message, outgoing, origin);
-        let now = self.clock.now();
-        match &sent {
-            Ok(Pressure::High) => self.machine.handle_input(now, Input::HighWater { worker }),
-            Ok(Pressure::Low) => {}
-            Err(error) => {
-                let error = error.clone();
-                self.machine.handle_input(now, Input::NotSent { worker, origin, error });
-            }
+        let input = match &sent {
+            Ok(Pressure::Low) => None,
+            Ok(Pressure::High) => Some(Input::HighWater { worker }),
+            Err(error) => Some(Input::NotSent { worker, origin, error: error.clone() }),
+        };
+        if let Some(input) = input {
+            self.machine.handle_input(self.clock.now(), input);
         }
         // Of an answer that is refused after all the user hears the first error.
         self.submitted.get_or_insert(sent.map(|pressure| Submitted { pressure, origin }));
