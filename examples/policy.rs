@@ -14,8 +14,8 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use cluster_primary::sched::{Choice, Policy, Standing};
-use cluster_primary::supervisor::{Config, Happening, Outcome, Supervised};
 use cluster_primary::{ConnId, CustomPolicy, Event, Primary, Settings, WorkerId};
+use cluster_supervisor::driver::{Config, Happening, Outcome, Supervised};
 use cluster_worker::Worker;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;

@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
 
-use cluster_primary::machine::{Bound, Input, Machine, MachineState, Output, SendHandle};
+use cluster_primary::machine::{Bound, Config, Input, Machine, MachineState, Output, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Field, HandleKind, ListenQuery, Message,
 };
-use cluster_primary::{ConnId, Mono, ServerId, Settings, WorkerId};
+use cluster_primary::{ConnId, Mono, ServerId, WorkerId};
 use cpu_time::{CpuTime, cpu_time};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -28,25 +28,25 @@ const SERVER: ServerId = ServerId(1);
 
 /// Workers that listen on one port.
 struct Idle {
-    settings: Settings,
+    config: Config,
     state: MachineState,
 }
 
 impl Idle {
     fn new(workers: u32, window: Option<u32>) -> Self {
-        let mut settings = Settings::new("app");
+        let mut config = Config::default();
         if let Some(window) = window {
-            settings.limits.max_window = window;
+            config.limits.max_window = window;
         }
         // All that arrive wait here.
-        settings.limits.max_waiting = 2 * BURST as usize;
-        let mut machine = Machine::new(settings.clone(), 7);
+        config.limits.max_waiting = 2 * BURST as usize;
+        let mut machine = Machine::new(config.clone(), 7);
         for _ in 0..workers {
             let worker = machine.next_worker();
             machine.handle_input(Mono::ZERO, Input::Forked { worker, pid: worker.0, slot: None });
             for (seq, body) in [ClusterBody::Online, ask()].into_iter().enumerate() {
                 let message = Message::cluster(seq as u64, None, body);
-                let input = Input::Received { worker, message, handle: None };
+                let input = Input::Received { worker, message, handle: None, arrived: true };
                 machine.handle_input(Mono::ZERO, input);
             }
             if worker == WorkerId(1) {
@@ -57,13 +57,13 @@ impl Idle {
             while machine.poll_output().is_some() {}
         }
         let state = machine.state(Mono::ZERO).expect("outputs were taken");
-        Self { settings, state }
+        Self { config, state }
     }
 
     /// A burst, until all workers have answered; the processor time that it took.
     fn burst(&self) -> Duration {
-        let settings = self.settings.clone();
-        let machine = Machine::from_state(Mono::ZERO, settings, self.state.clone());
+        let config = self.config.clone();
+        let machine = Machine::from_state(Mono::ZERO, config, self.state.clone());
         let mut burst =
             Burst { machine: machine.expect("it is one"), sent: VecDeque::new(), done: 0 };
         let before = cpu_time();
@@ -74,7 +74,7 @@ impl Idle {
         }
         while let Some((worker, seq)) = burst.sent.pop_front() {
             let message = Message::cluster(0, Some(seq), ClusterBody::Accepted(true));
-            burst.feed(Input::Received { worker, message, handle: None });
+            burst.feed(Input::Received { worker, message, handle: None, arrived: true });
             black_box(burst.machine.poll_timeout());
         }
         let took = cpu_time() - before;

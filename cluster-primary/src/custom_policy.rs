@@ -74,3 +74,12 @@ impl fmt::Debug for CustomPolicy {
         f.debug_tuple("CustomPolicy").field(&self.name).finish()
     }
 }
+
+/// It is the same policy if it was made by the same call of [`new`](CustomPolicy::new), cloned or not.
+impl PartialEq for CustomPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.make, &other.make)
+    }
+}
+
+impl Eq for CustomPolicy {}

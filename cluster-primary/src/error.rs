@@ -375,7 +375,7 @@ impl fmt::Display for WorkerError {
 impl std::error::Error for WorkerError {}
 
 /// Why a message to a worker was not taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SendError {
     /// There is no such worker, or its channel is closed.

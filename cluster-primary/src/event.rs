@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 
 /// What happened, in the order in which it happened.
 ///
-/// The names are those of the events of `node:cluster`; `H` is what stands for a descriptor.
+/// The names are those of the events of `node:cluster`.
 ///
 /// More events will come, and those that tell most will tell more: match them with `..`.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<H = OwnedFd> {
+pub enum Event {
     /// The settings were set: by [`Primary::setup`](crate::Primary::setup), and by every fork.
     Setup {
         /// The settings in force.
@@ -91,7 +91,7 @@ pub enum Event<H = OwnedFd> {
         /// What it said; [`UserMessage::decode`] makes a type of it, [`UserMessage::value`] values.
         message: UserMessage,
         /// The descriptor that came with it.
-        handle: Option<EventHandle<H>>,
+        handle: Option<EventHandle>,
     },
     /// A worker asks, and waits for an answer:
     /// [`Primary::answer`](crate::Primary::answer) or [`refuse`](crate::Primary::refuse).
@@ -104,7 +104,7 @@ pub enum Event<H = OwnedFd> {
         /// What it asks; [`UserMessage::decode`] makes a type of it.
         body: UserMessage,
         /// The descriptor that came with it.
-        handle: Option<EventHandle<H>>,
+        handle: Option<EventHandle>,
     },
     /// What became of a [request](crate::Primary::request) to a worker.
     #[non_exhaustive]
@@ -267,12 +267,12 @@ pub enum StopBy {
 
 /// A descriptor that came with a user's message.
 #[derive(Debug)]
-pub struct EventHandle<H = OwnedFd> {
+pub struct EventHandle {
     /// What it is, as its sender said. What it really is tells [`AnySocket`](crate::AnySocket).
     pub kind: HandleKind,
     /// The descriptor, close-on-exec, otherwise in the state its sender left it: one of Node's does
     /// not block.
-    pub handle: H,
+    pub handle: OwnedFd,
     /// The key of the sender's server that a connection came from, if the sender counts it.
     pub key: Option<String>,
     /// Keep it as long as the connection is open: until it is dropped the sender counts the
@@ -280,9 +280,9 @@ pub struct EventHandle<H = OwnedFd> {
     pub counted: Option<Counted>,
 }
 
-impl<H> EventHandle<H> {
+impl EventHandle {
     /// A descriptor that nobody counts.
-    pub fn new(kind: HandleKind, handle: H) -> Self {
+    pub fn new(kind: HandleKind, handle: OwnedFd) -> Self {
         Self { kind, handle, key: None, counted: None }
     }
 }

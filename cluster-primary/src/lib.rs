@@ -86,6 +86,7 @@ mod id;
 pub mod machine;
 mod placement;
 pub mod printable;
+mod request;
 pub mod scheduling;
 mod script;
 mod settings;
@@ -105,15 +106,13 @@ pub use cluster_sched as sched;
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use custom_policy::CustomPolicy;
 pub use driver::usage;
-pub use driver::{
-    Broadcast, Gone, HandOffsPaused, Primary, PrimaryState, Remote, Request, RequestId, WatchId,
-    Worker,
-};
+pub use driver::{Broadcast, Gone, HandOffsPaused, Primary, PrimaryState, Remote, WatchId, Worker};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
 pub use machine::{AckLatency, ListenLimit, ListenScope, WorkerState};
 pub use placement::{Fallback, PlacementError};
+pub use request::{Request, RequestId};
 pub use settings::{
     Affinity, InspectPort, Limits, Placement, Settings, Stdio, UnknownAffinity, UnknownPlacement,
 };

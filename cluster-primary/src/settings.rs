@@ -15,6 +15,7 @@ use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
 use crate::CustomPolicy;
+use crate::machine::Config;
 use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 
@@ -166,6 +167,21 @@ impl Default for Settings {
     }
 }
 
+/// What concerns the machine.
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            placement: settings.placement,
+            policy: settings.policy,
+            custom_policy: settings.custom_policy.clone(),
+            serialization: settings.serialization,
+            keep_listeners: settings.keep_listeners,
+            report_connections: settings.report_connections,
+            limits: settings.limits,
+        }
+    }
+}
+
 impl Settings {
     /// The default settings for that program, without arguments.
     pub fn new(exec: impl Into<PathBuf>) -> Self {
@@ -210,11 +226,6 @@ impl Settings {
     /// The name of the policy in force.
     pub fn policy_name(&self) -> &str {
         self.custom_policy.as_ref().map_or(self.policy.as_str(), CustomPolicy::name)
-    }
-
-    /// Whether the policy in force asks for the number of connections that each worker holds.
-    pub(crate) fn counts_connections(&self) -> bool {
-        self.custom_policy.is_some() || self.policy == PolicyName::LeastConnections
     }
 
     /// Sets whether the worker's output comes to the primary.

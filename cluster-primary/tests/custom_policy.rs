@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use cluster_primary::machine::Input;
 use cluster_primary::sched::{Choice, Policy, PolicyName, Standing};
 use cluster_primary::{
     ConnId, CustomPolicy, ForkError, Placement, PlacementError, Primary, Settings, StateError,
@@ -52,6 +53,12 @@ fn highest() -> CustomPolicy {
     CustomPolicy::new("highest", |_| Highest::default())
 }
 
+/// The name of the policy of the program's own that is in force.
+fn name_of_policy(cluster: &Cluster) -> Option<String> {
+    let policy = cluster.machine.config().custom_policy;
+    policy.map(|policy| policy.name().to_owned())
+}
+
 #[test]
 fn it_chooses_workers_and_is_told_their_loads() {
     let loads = Arc::new(Mutex::new(BTreeMap::new()));
@@ -72,18 +79,19 @@ fn it_chooses_workers_and_is_told_their_loads() {
     cluster.takes(conns[1]);
     assert_eq!(sent(&cluster, conns[3]), Some(workers[1]), "it is the one that is free");
     assert_eq!(*loads.lock().unwrap(), workers.map(|worker| (worker, 1)).into());
-    assert_eq!(cluster.machine.settings().policy_name(), "highest");
+    assert_eq!(name_of_policy(&cluster).as_deref(), Some("highest"));
 }
 
 #[test]
 fn it_is_frozen_with_the_first_fork() {
     let mut cluster = Cluster::with(Settings::new("app").with_custom_policy(highest()));
     cluster.fork();
-    cluster.machine.schedule(Placement::Handoff, PolicyName::Random);
-    assert_eq!(cluster.machine.settings().policy_name(), "highest");
+    cluster.input(Input::Schedule { placement: Placement::Handoff, policy: PolicyName::Random });
+    assert_eq!(name_of_policy(&cluster).as_deref(), Some("highest"));
     let mut cluster = Cluster::with(Settings::new("app").with_custom_policy(highest()));
-    cluster.machine.schedule(Placement::Handoff, PolicyName::Random);
-    assert_eq!(cluster.machine.settings().policy_name(), "random");
+    cluster.input(Input::Schedule { placement: Placement::Handoff, policy: PolicyName::Random });
+    assert_eq!(name_of_policy(&cluster), None);
+    assert_eq!(cluster.machine.config().policy, PolicyName::Random);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #[path = "support/machine.rs"]
 mod support;
 
-use cluster_primary::machine::{Handle, Input};
+use cluster_primary::machine::{Config, Handle, Input};
 use cluster_primary::proto::{ClusterBody, Field, HandleKind, ListenQuery, Message};
 use cluster_primary::{HandleId, Settings, WorkerError, WorkerId};
 use support::{Cluster, tcp};
@@ -16,30 +16,38 @@ fn setup_is_told_before_every_fork() {
         let lines = cluster.input(Input::Forked { worker, pid: 1, slot: None });
         assert_eq!(lines, ["event: setup".into(), format!("event: fork {n}")]);
     }
-    let settings = Box::new(Settings::new("other"));
-    assert_eq!(cluster.input(Input::Setup { settings }), ["event: setup"]);
-    assert_eq!(cluster.machine.settings().exec.to_str(), Some("other"));
+    let mut config = Config::default();
+    config.keep_listeners = true;
+    assert_eq!(cluster.input(Input::Setup { config: config.clone() }), ["event: setup"]);
+    assert_eq!(cluster.machine.config(), config);
 }
 
 #[test]
 fn placement_and_policy_are_frozen_by_the_first_setup_or_fork() {
     use cluster_primary::{Placement, PolicyName};
-    let changed = || {
-        let settings = Settings::new("other").with_placement(Placement::Shared);
-        Box::new(settings.with_policy(PolicyName::Random))
-    };
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
-    cluster.fork();
-    cluster.input(Input::Setup { settings: changed() });
-    let settings = cluster.machine.settings();
-    assert_eq!(settings.exec.to_str(), Some("other"));
-    assert_eq!(settings.placement, Placement::Handoff);
-    assert_eq!(settings.policy, PolicyName::RoundRobin);
+    let mut changed = Config::default();
+    changed.placement = Placement::Shared;
+    changed.policy = PolicyName::Random;
+    changed.keep_listeners = true;
+    let schedule = Input::Schedule { placement: Placement::Kernel, policy: PolicyName::Sticky };
+    let handoff = || Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
 
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
-    cluster.input(Input::Setup { settings: changed() });
-    assert_eq!(cluster.machine.settings().placement, Placement::Shared, "the first may");
-    assert_eq!(cluster.machine.settings().policy, PolicyName::Random);
+    let mut cluster = handoff();
+    cluster.fork();
+    cluster.input(Input::Setup { config: changed.clone() });
+    assert_eq!(cluster.input(schedule.clone()), [""; 0]);
+    let config = cluster.machine.config();
+    assert!(config.keep_listeners);
+    assert_eq!((config.placement, config.policy), (Placement::Handoff, PolicyName::RoundRobin));
+
+    let mut cluster = handoff();
+    cluster.input(Input::Setup { config: changed.clone() });
+    assert_eq!(cluster.machine.config(), changed, "the first may");
+
+    let mut cluster = handoff();
+    assert_eq!(cluster.input(schedule), [""; 0]);
+    let config = cluster.machine.config();
+    assert_eq!((config.placement, config.policy), (Placement::Kernel, PolicyName::Sticky));
 }
 
 #[test]
@@ -59,7 +67,7 @@ fn a_workers_life_is_told_in_its_order() {
 
     let hello = Message::User("hello".into());
     let handle = Some(Handle { id: HandleId(9), kind: HandleKind::NetSocket, key: None });
-    let lines = cluster.input(Input::Received { worker, message: hello, handle });
+    let lines = cluster.input(Input::Received { worker, message: hello, handle, arrived: true });
     assert_eq!(lines, ["event: message 1 hello with net.Socket"]);
 
     assert_eq!(cluster.closes_channel(worker), ["event: disconnect 1 meant: false"]);
@@ -164,7 +172,7 @@ fn nothing_is_told_of_a_worker_after_its_channel_closed() {
     assert_eq!(cluster.asks(worker, tcp(80)), [""; 0]);
     let late = Message::User("late".into());
     let handle = Some(Handle { id: HandleId(3), kind: HandleKind::NetSocket, key: None });
-    let lines = cluster.input(Input::Received { worker, message: late, handle });
+    let lines = cluster.input(Input::Received { worker, message: late, handle, arrived: true });
     assert_eq!(lines, ["close handle 3"]);
 }
 
@@ -174,7 +182,11 @@ fn a_broken_channel_is_an_error_and_the_close_follows() {
     let (worker, other) = (cluster.fork(), cluster.fork());
     let error = WorkerError::Channel { what: "garbage".into() };
     let lines = cluster.input(Input::ChannelFailed { worker, error });
-    assert_eq!(lines, ["event: error 1 ERR_IPC_BAD_FRAME"]);
+    assert_eq!(lines, ["event: error 1 ERR_IPC_BAD_FRAME", "abort channel 1"]);
+    // What it said meanwhile is not heard, and it fails once.
+    assert_eq!(cluster.says(worker, ClusterBody::Online), [""; 0]);
+    let error = WorkerError::Channel { what: "more garbage".into() };
+    assert_eq!(cluster.input(Input::ChannelFailed { worker, error }), [""; 0]);
     assert_eq!(cluster.closes_channel(worker), ["event: disconnect 1 meant: false"]);
     assert!(cluster.machine.worker(other).unwrap().connected);
 }
@@ -185,7 +197,7 @@ fn a_descriptor_that_nobody_asked_for_is_closed() {
     let worker = cluster.fork();
     let message = Message::cluster(1, None, ClusterBody::Online);
     let handle = Some(Handle { id: HandleId(5), kind: HandleKind::NetNative, key: None });
-    let lines = cluster.input(Input::Received { worker, message, handle });
+    let lines = cluster.input(Input::Received { worker, message, handle, arrived: true });
     assert_eq!(lines, ["close handle 5", "event: online 1"]);
 }
 

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 fn taken_up(now: Mono, machine: &Machine) -> Machine {
     let text = serde_json::to_string(&machine.state(now).unwrap()).unwrap();
     let state: MachineState = serde_json::from_str(&text).unwrap();
-    let settings = (**machine.settings()).clone();
-    let next = Machine::from_state(now, settings, state).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let config = machine.config();
+    let next = Machine::from_state(now, config, state).unwrap_or_else(|e| panic!("{e}: {text}"));
     // It has forgotten nothing.
     assert_eq!(serde_json::to_string(&next.state(now).unwrap()).unwrap(), text);
     assert_eq!(next.poll_timeout(), machine.poll_timeout());
@@ -66,16 +66,16 @@ proptest! {
             for (place, how) in &wounds {
                 damage::damage(&mut json, *place, *how);
             }
-            let settings = (**machine.settings()).clone();
+            let config = machine.config();
             let state = serde_json::from_value::<MachineState>(json);
-            state.ok().and_then(|state| Machine::from_state(now, settings, state).ok()).unwrap_or(machine)
+            state.ok().and_then(|state| Machine::from_state(now, config, state).ok()).unwrap_or(machine)
         });
     }
 }
 
 #[test]
 fn what_is_not_taken_yet_is_in_the_way() {
-    let mut machine = Machine::new(cluster_primary::Settings::new("app"), 1);
+    let mut machine = Machine::new(cluster_primary::machine::Config::default(), 1);
     assert!(machine.state(Mono::ZERO).is_ok());
     machine.handle_input(Mono::ZERO, cluster_primary::machine::Input::DisconnectAll);
     let refused = machine.state(Mono::ZERO);

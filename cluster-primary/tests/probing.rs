@@ -41,8 +41,8 @@ fn upgrade(cluster: &mut Cluster) {
     let state = cluster.machine.state(cluster.now).expect("it can be written");
     let text = serde_json::to_string(&state).expect("it can be written");
     let state: MachineState = serde_json::from_str(&text).expect("it can be read");
-    let settings = cluster.machine.settings().as_ref().clone();
-    cluster.machine = Machine::from_state(cluster.now, settings, state).expect("it was one");
+    let config = cluster.machine.config();
+    cluster.machine = Machine::from_state(cluster.now, config, state).expect("it was one");
 }
 
 fn learned(cluster: &mut Cluster) {

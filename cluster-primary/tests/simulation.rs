@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_ipc::memory::{self, Chunks, MemoryTransport};
 use cluster_ipc::{Channel, ChannelConfig, Outgoing, Recv};
-use cluster_primary::machine::{Bound, Fate, Input, LAST_CONNECTIONS, Machine, Output, SendHandle};
+use cluster_primary::machine::{
+    self, Bound, Config, Fate, Input, LAST_CONNECTIONS, Machine, Output, SendHandle,
+};
 use cluster_primary::proto::{Family, HandleKind, SockName};
 use cluster_primary::{
     ConnId, Event, ExitStatus, Mono, PolicyName, ServerId, Settings, Signal, WorkerError, WorkerId,
@@ -165,7 +167,7 @@ impl World {
             rng: Rng(seed),
             trace,
             now: Mono::ZERO,
-            machine: Machine::new(settings, seed),
+            machine: Machine::new(Config::from(&settings), seed),
             children: BTreeMap::new(),
             processes: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -354,7 +356,14 @@ impl World {
                     }
                 }
                 Output::CloseHandle { .. } => {}
-                Output::Event(event) => self.told(&event),
+                Output::AbortChannel { worker } => {
+                    let child = self.children.get_mut(&worker);
+                    if child.is_some_and(|child| child.channel.take().is_some()) {
+                        self.machine.handle_input(self.now, Input::ChannelClosed { worker });
+                    }
+                }
+                Output::Event(machine::Event::Plain(event)) => self.told(&event),
+                Output::Event(event) => self.log(|| format!("{event:?}")),
                 other => panic!("an output that this file does not know: {other:?}"),
             }
         }
@@ -385,7 +394,8 @@ impl World {
             match received {
                 Ok(Recv::Message(received)) => {
                     let message = received.message;
-                    let input = Input::Received { worker: id, message, handle: None };
+                    let input =
+                        Input::Received { worker: id, message, handle: None, arrived: true };
                     self.input(input);
                 }
                 Ok(Recv::WouldBlock) => break,
@@ -600,11 +610,8 @@ impl World {
 
     // ---- checks ----
 
-    fn told(&mut self, event: &Event<cluster_primary::HandleId>) {
-        self.log(|| match event {
-            Event::Setup { .. } => "setup".into(),
-            other => format!("{other:?}"),
-        });
+    fn told(&mut self, event: &Event) {
+        self.log(|| format!("{event:?}"));
         let Self { lives, crashed, .. } = self;
         match event {
             Event::Online { worker } => {

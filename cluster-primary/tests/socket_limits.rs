@@ -3,7 +3,7 @@
 #[path = "support/machine.rs"]
 mod support;
 
-use cluster_primary::machine::{Input, Machine, Output};
+use cluster_primary::machine::{self, Config, Input, Machine, Output};
 use cluster_primary::proto::ClusterBody;
 use cluster_primary::{Event, ListenLimit, ListenScope, Placement, ServerId, Settings, WorkerId};
 use support::{Cluster, key, tcp};
@@ -37,9 +37,14 @@ fn refusal(cluster: &mut Cluster, worker: WorkerId, port: i32) -> ListenLimit {
     // Numbers of messages only have to be given.
     let message =
         cluster_primary::proto::Message::cluster(900, None, ClusterBody::QueryServer(query));
-    cluster.machine.handle_input(cluster.now, Input::Received { worker, message, handle: None });
+    cluster.machine.handle_input(
+        cluster.now,
+        Input::Received { worker, message, handle: None, arrived: true },
+    );
     while let Some(output) = cluster.machine.poll_output() {
-        if let Output::Event(Event::ListenFailed { limit, error, .. }) = output {
+        if let Output::Event(machine::Event::Plain(Event::ListenFailed { limit, error, .. })) =
+            output
+        {
             assert_eq!(error.raw_os_error(), Some(24), "EMFILE");
             return limit.expect("a limit is the reason");
         }
@@ -180,7 +185,8 @@ fn an_upgrade_keeps_the_count() {
     let state = cluster.machine.state(cluster.now).expect("nothing waits");
     let text = serde_json::to_string(&state).expect("it can be written");
     let state = serde_json::from_str(&text).expect("it can be read");
-    cluster.machine = Machine::from_state(cluster.now, settings, state).expect("it is a state");
+    cluster.machine =
+        Machine::from_state(cluster.now, Config::from(&settings), state).expect("it is a state");
     assert_eq!(cluster.machine.open_sockets(), open);
     let three = cluster.fork();
     assert_eq!(gets(&mut cluster, three, [90]), [90], "slot 0 has three still");

@@ -41,7 +41,7 @@ impl Traffic {
             for (worker, ack) in self.sent.drain(..) {
                 self.seqs += 1;
                 let message = Message::cluster(self.seqs, Some(ack), ClusterBody::Accepted(true));
-                let input = Input::Received { worker, message, handle: None };
+                let input = Input::Received { worker, message, handle: None, arrived: true };
                 machine.handle_input(Mono::ZERO, input);
             }
         }

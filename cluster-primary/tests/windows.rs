@@ -347,7 +347,9 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
     assert!(!cluster.machine.worker(worker).unwrap().native);
     native::offer(&mut online);
     let message = Message::Cluster(online);
-    cluster.machine.handle_input(Mono::ZERO, Input::Received { worker, message, handle: None });
+    cluster
+        .machine
+        .handle_input(Mono::ZERO, Input::Received { worker, message, handle: None, arrived: true });
     let first = cluster.machine.poll_output();
     assert!(
         matches!(first, Some(Output::Upgrade { worker: to, offered: 1 }) if to == worker),
@@ -369,9 +371,10 @@ fn where_loads_count_a_native_worker_is_asked_for_its_own() {
         };
         native::offer(&mut online);
         let message = Message::Cluster(online);
-        cluster
-            .machine
-            .handle_input(cluster.now, Input::Received { worker, message, handle: None });
+        cluster.machine.handle_input(
+            cluster.now,
+            Input::Received { worker, message, handle: None, arrived: true },
+        );
         let mut asked = 0;
         while let Some(output) = cluster.machine.poll_output() {
             asked += usize::from(
@@ -382,7 +385,7 @@ fn where_loads_count_a_native_worker_is_asked_for_its_own() {
     }
     for (worker, held) in workers.into_iter().zip([3, 0]) {
         let message = native::held(held);
-        cluster.input(Input::Received { worker, message, handle: None });
+        cluster.input(Input::Received { worker, message, handle: None, arrived: true });
     }
     let server = cluster.serves(workers[0], 80);
     cluster.serves(workers[1], 80);

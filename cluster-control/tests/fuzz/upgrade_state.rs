@@ -10,10 +10,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use cluster_control::ControlServer;
-use cluster_primary::machine::{Input, Machine, MachineState};
+use cluster_primary::machine::{Config, Input, Machine, MachineState};
 use cluster_primary::proto::{ClusterBody, Message};
 use cluster_primary::{
-    ConnId, ExitStatus, Frozen, Mono, Placement, ServerId, Settings, StateError, WorkerId,
+    ConnId, ExitStatus, Frozen, Mono, Placement, ServerId, StateError, WorkerId,
 };
 use cluster_supervisor::LeaveProgress;
 use cluster_supervisor::driver::{Input as SupervisorInput, Supervised, Supervisor};
@@ -114,8 +114,9 @@ fn run_machines(value: &Value, bytes: &mut Bytes<'_>) {
     let state = &value["state"];
     if let Ok(state) = serde_json::from_value::<MachineState>(state["primary"]["machine"].clone()) {
         let placement = bytes.pick(Placement::ALL).expect("there are three");
-        let settings = Settings::new("app").with_placement(placement);
-        if let Ok(machine) = Machine::from_state(Mono::from_secs(1 << 20), settings, state) {
+        let mut config = Config::default();
+        config.placement = placement;
+        if let Ok(machine) = Machine::from_state(Mono::from_secs(1 << 20), config, state) {
             run_machine(machine, bytes);
         }
     }
@@ -137,6 +138,7 @@ fn run_machine(mut machine: Machine, bytes: &mut Bytes<'_>) {
             worker,
             message: Message::cluster(step, ack, body),
             handle: None,
+            arrived: true,
         };
         match bytes.next() % 12 {
             0 => machine.handle_input(now, Input::Probed { worker }),
@@ -164,8 +166,7 @@ fn run_machine(mut machine: Machine, bytes: &mut Bytes<'_>) {
         while machine.poll_output().is_some() {}
     }
     let state = machine.state(now).expect("all outputs were taken");
-    let settings = (**machine.settings()).clone();
-    Machine::from_state(now, settings, state).expect("it was written by ourselves");
+    Machine::from_state(now, machine.config(), state).expect("it was written by ourselves");
     machine.handle_input(now, Input::DisconnectAll);
     for worker in workers {
         machine.handle_input(now, Input::ChannelClosed { worker });

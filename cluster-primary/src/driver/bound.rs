@@ -13,11 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::call_timer::CallLog;
 use super::child::Child;
 use super::closer::{self, ClosingState, PausedClosing};
-use super::{Primary, listen};
-use crate::{Event, EventHandle, WorkerError, WorkerId};
-
-/// So often a worker may make a call block; then its channel is closed.
-pub(super) const MAX_INTERRUPTED: u32 = 16;
+use super::{Primary, Write, listen};
+use crate::machine::Input;
+use crate::{EventHandle, WorkerError, WorkerId};
 
 /// How long the end waits until descriptors of others are closed. (When a process ends the kernel lets
 /// none linger.)
@@ -76,17 +74,11 @@ impl Call {
     }
 }
 
-/// Why a worker loses its channel that goes on making calls block.
-pub(super) fn blocks_too_often() -> WorkerError {
-    let what = format!("it made calls of the primary block {MAX_INTERRUPTED} times");
-    WorkerError::Channel { what }
-}
-
 impl Primary {
     /// Closes the primary's copy of a connection that is done with; `worker` has taken it.
     pub(super) fn close_connection(&mut self, worker: Option<WorkerId>, connection: OwnedFd) {
         let in_background = match worker {
-            Some(worker) => self.children.get(&worker).is_none_or(|c| c.interrupted() > 0),
+            Some(worker) => self.children.get(&worker).is_none_or(Child::blocks),
             None => self.blocking.shed_blocked,
         };
         // A child that does not execute its program yet has a copy of it.
@@ -106,20 +98,14 @@ impl Primary {
         self.unexpected_handles += 1;
         self.closer.close_from(worker, handle);
         self.check_stuck_closes(worker);
-        let limit = self.machine.settings().limits.max_unexpected_handles;
-        let child = self.children.get_mut(&worker).filter(|child| child.has_channel());
-        if child.is_some_and(|child| !child.note_unwanted(limit)) {
-            let what = format!("it sent more than {limit} descriptors that nothing here uses");
-            self.fail_channel(worker, WorkerError::Channel { what });
-        }
+        self.machine.handle_input(self.clock.now(), Input::Unwanted { worker });
     }
 
     /// A worker whose descriptors cannot be closed must not send more of them; whether it was stopped from
     /// doing so.
     pub(super) fn check_stuck_closes(&mut self, worker: WorkerId) -> bool {
         let stuck = self.closer.stuck_from(worker);
-        let has_channel = self.children.get(&worker).is_some_and(Child::has_channel);
-        if stuck < closer::MAX_STUCK || !has_channel {
+        if stuck < closer::MAX_STUCK || !self.machine.hears(worker) {
             return false;
         }
         let what = format!(
@@ -130,12 +116,12 @@ impl Primary {
         true
     }
 
-    /// Closes a descriptor of an [event](Event::Message) that the program has no use for, in the
+    /// Closes a descriptor of an [event](crate::Event::Message) that the program has no use for, in the
     /// background: its sender can make that take long. It counts among the
     /// [unexpected](crate::Stats::unexpected_handles) ones.
     pub fn refuse_handle(&mut self, worker: WorkerId, handle: EventHandle) {
         self.discard_handle(worker, handle.handle);
-        self.settle();
+        self.settle(Write::Now);
     }
 
     /// Has the primary close none of the descriptors that workers made, for as long as that exists, up to
@@ -176,19 +162,10 @@ impl Primary {
 
     /// A worker made a call block.
     pub(super) fn blame(&mut self, worker: WorkerId, call: Call) {
-        let Some(child) = self.children.get_mut(&worker) else { return };
-        let may_go_on = child.note_interrupted();
-        self.mention_interrupted(worker, call);
-        if !may_go_on {
-            self.fail_channel(worker, blocks_too_often());
-        }
-    }
-
-    /// Says so the first time.
-    pub(super) fn mention_interrupted(&mut self, worker: WorkerId, call: Call) {
-        if self.children.get(&worker).map(Child::interrupted) == Some(1) {
-            let error = WorkerError::BlocksPrimary { call: call.name() };
-            self.events.push_back(Event::Error { worker, error });
+        if let Some(child) = self.children.get_mut(&worker) {
+            child.note_blocks();
+            let input = Input::Blocked { worker, call: call.name() };
+            self.machine.handle_input(self.clock.now(), input);
         }
     }
 

@@ -17,16 +17,16 @@ use mio::unix::SourceFd;
 
 use super::Primary;
 use super::agent::AgentPipes;
-use super::bound::{self, Call};
+use super::bound::Call;
 use super::process::Process;
 use super::rights::Rights;
-use super::send::{Sends, tokens};
+use super::send::tokens;
 use super::starting::Start;
 use super::tokens::Source;
 use super::untaken::Untaken;
 use super::{runtime, unread};
 use crate::machine::{Handle, Input};
-use crate::{Event, HandleId, WorkerError, WorkerId};
+use crate::{HandleId, WorkerError, WorkerId};
 
 pub(super) use state::ChildState;
 
@@ -70,16 +70,12 @@ pub(super) struct Child {
     pub(super) untaken: Untaken,
     /// What runtime its program is has been looked at.
     is_recognised: bool,
-    /// How often it made a call of the primary block.
-    interrupted: u32,
-    /// Descriptors in its messages that nobody wanted.
-    unwanted: u64,
+    /// It made a call of the primary block.
+    blocks: bool,
     /// Until it is known that it executes its program.
     pub(super) start: Option<Start>,
     /// What it was started with; unknown of one that an earlier version has started.
     pub(super) rights: Option<Rights>,
-    /// Users' messages whose end is to be reported.
-    pub(super) sends: Sends,
 }
 
 /// When it is looked again whether a worker has read what it was sent.
@@ -125,9 +121,7 @@ impl Child {
             look_again: None,
             untaken: Untaken::default(),
             is_recognised: false,
-            interrupted: 0,
-            unwanted: 0,
-            sends: Sends::default(),
+            blocks: false,
         }
     }
 
@@ -136,25 +130,14 @@ impl Child {
         self.channel.as_ref().map_or(0, |channel| channel.stats().unexpected_handles)
     }
 
-    /// It made a call of the primary block; whether it may do so once more.
-    pub(super) fn note_interrupted(&mut self) -> bool {
-        self.interrupted += 1;
-        self.interrupted < bound::MAX_INTERRUPTED
+    /// It made a call of the primary block.
+    pub(super) fn note_blocks(&mut self) {
+        self.blocks = true;
     }
 
-    /// How often it made a call of the primary block.
-    pub(super) fn interrupted(&self) -> u32 {
-        self.interrupted
-    }
-
-    /// A descriptor in a message of its was not wanted; whether another may come.
-    pub(super) fn note_unwanted(&mut self, limit: u64) -> bool {
-        self.unwanted += 1;
-        self.unwanted <= limit
-    }
-
-    pub(super) fn has_channel(&self) -> bool {
-        self.channel.is_some()
+    /// Whether it ever did.
+    pub(super) fn blocks(&self) -> bool {
+        self.blocks
     }
 
     /// The channel as long as it is there.
@@ -162,14 +145,11 @@ impl Child {
         self.channel.as_mut()
     }
 
-    /// The channel, unless it is about to close.
-    pub(super) fn open_channel(&mut self) -> Option<&mut Channel> {
-        self.channel.as_mut().filter(|_| !self.closing)
+    /// Whether there is a channel that is not about to close.
+    pub(super) fn has_open_channel(&self) -> bool {
+        self.channel.is_some() && !self.closing
     }
 }
-
-/// Why a worker loses its channel that answers for what it cannot have.
-const TOO_SOON: &str = "it answered for a connection before it had received it";
 
 /// The hand-off that this message answers, if it is such an answer.
 fn answered(message: &Message) -> Option<u64> {
@@ -196,7 +176,7 @@ impl Primary {
             return;
         }
         let Some(pid) = child.process.as_ref().map(Process::pid) else { return };
-        if let Some(runtime) = runtime::that_cannot_listen(pid, self.machine.settings()) {
+        if let Some(runtime) = runtime::that_cannot_listen(pid, &self.settings) {
             let child = self.children.get_mut(&worker);
             if let Some(channel) = child.and_then(Child::channel) {
                 channel.keep_handles_apart();
@@ -204,7 +184,7 @@ impl Primary {
             let runtime = runtime.to_owned();
             self.machine.handle_input(now, Input::CannotListen { worker, runtime });
         }
-        if runtime::answers_probes(pid, self.machine.settings()) {
+        if runtime::answers_probes(pid, &self.settings) {
             self.machine.handle_input(now, Input::AnswersProbes { worker });
         }
     }
@@ -248,7 +228,10 @@ impl Primary {
                     tokens::Token::Probe => {
                         self.machine.handle_input(now, Input::Probed { worker });
                     }
-                    tokens::Token::User(id) => child.sends.answered(worker, id, answer.delivered),
+                    tokens::Token::User(id) => {
+                        let delivered = answer.delivered;
+                        self.machine.handle_input(now, Input::Sent { worker, id, delivered });
+                    }
                     tokens::Token::HandOff(seq) if !answer.delivered => {
                         self.machine.handle_input(now, Input::Undelivered { worker, seq });
                     }
@@ -257,15 +240,14 @@ impl Primary {
             }
             let can_send = channel.can_send();
             let is_used_up = channel.is_used_up();
-            let too_soon = matches!(&received, Ok(Recv::Message(received))
-            if answered(&received.message).is_some_and(|seq| {
-                self.machine.handed(worker, seq).is_some() && !channel.has_arrived(seq)
-            }));
-            self.tell_sends(worker);
-            let child = self.children.get_mut(&worker);
-            let may_block = !interrupted || child.is_none_or(Child::note_interrupted);
+            let arrived = match &received {
+                Ok(Recv::Message(Received { message, .. })) => {
+                    answered(message).is_none_or(|seq| channel.has_arrived(seq))
+                }
+                _ => true,
+            };
             if interrupted {
-                self.mention_interrupted(worker, Call::Receive);
+                self.blame(worker, Call::Receive);
             }
             if matches!(received, Ok(Recv::Message(_))) {
                 self.recognise(now, worker);
@@ -278,21 +260,6 @@ impl Primary {
                     return false;
                 }
                 Ok(Recv::WouldBlock) => return false,
-                Ok(Recv::Message(_)) if too_soon => {
-                    self.fail_channel(worker, WorkerError::Channel { what: TOO_SOON.into() });
-                    return false;
-                }
-                Ok(Recv::Message(Received {
-                    message: Message::Encoded(message),
-                    handle: None,
-                    ..
-                })) => {
-                    // What it says is not the machine's business, but that it does is; and what it said
-                    // before goes first.
-                    self.machine.handle_input(now, Input::Heard { worker });
-                    self.drain_machine();
-                    self.hear(worker, message, None);
-                }
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {
                         self.last_handle += 1;
@@ -301,37 +268,35 @@ impl Primary {
                         Handle { id, kind: h.kind, key: h.key }
                     });
                     let message = received.message;
-                    self.machine.handle_input(now, Input::Received { worker, message, handle });
+                    let input = Input::Received { worker, message, handle, arrived };
+                    self.machine.handle_input(now, input);
                 }
                 Ok(Recv::Closed) => {
                     self.close_now(now, worker);
                     return false;
                 }
                 Err(RecvError::TooDeep) => {
-                    self.drain_machine();
-                    self.events.push_back(Event::Error { worker, error: WorkerError::TooDeep });
+                    self.machine.handle_input(now, Input::TooDeep { worker });
                 }
                 Err(error) => {
                     self.fail_channel(worker, WorkerError::Channel { what: error.to_string() });
                     return false;
                 }
             }
-            if !may_block {
-                self.fail_channel(worker, bound::blocks_too_often());
+            if interrupted && !self.machine.hears(worker) {
                 return false;
             }
         }
         true
     }
 
-    /// Something is so wrong with a worker's channel that it has to go.
+    /// Something is so wrong with a worker's channel that the machine is to have it closed.
     pub(super) fn fail_channel(&mut self, worker: WorkerId, error: WorkerError) {
         let now = self.clock.now();
         self.machine.handle_input(now, Input::ChannelFailed { worker, error });
-        self.close_now(now, worker);
     }
 
-    fn close_now(&mut self, now: Duration, worker: WorkerId) {
+    pub(super) fn close_now(&mut self, now: Duration, worker: WorkerId) {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let Some(mut channel) = child.channel.take() else { return };
         let _gone = self.poll.registry().deregister(&mut channel);
@@ -341,7 +306,6 @@ impl Primary {
         // Its peer sees the end at once, and what is still in it may take long to close.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
         self.closer.discard(channel);
-        self.end_sends(worker);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);
     }
@@ -373,7 +337,6 @@ impl Primary {
         self.close_agent(now, worker);
         let pipes: Vec<_> =
             self.children.get(&worker).map_or_else(Vec::new, |c| c.pipes.keys().copied().collect());
-        self.drain_machine();
         for fd in pipes {
             self.read_last(worker, fd);
         }
@@ -385,13 +348,6 @@ impl Primary {
             self.end_tree(worker, process, pipes);
         }
         self.forget_if_over(worker);
-    }
-
-    /// Lets events that the machine has seen so far come before what the driver adds itself.
-    pub(super) fn drain_machine(&mut self) {
-        while let Some(output) = self.machine.poll_output() {
-            self.apply(output);
-        }
     }
 
     fn forget_if_over(&mut self, worker: WorkerId) {
@@ -435,8 +391,7 @@ impl Primary {
             }
             Ok(length) => {
                 data.truncate(length);
-                self.drain_machine();
-                self.events.push_back(Event::Stdio { worker, fd, data });
+                self.machine.handle_input(self.clock.now(), Input::Stdio { worker, fd, data });
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
@@ -494,11 +449,18 @@ impl Primary {
             }
             child.untaken.note(channel.written());
             while let Some(mark) = channel.poll_mark() {
-                child.sends.reached(worker, mark);
+                let input = match mark {
+                    tokens::DRAINED => Input::Drained { worker },
+                    mark => match tokens::of(mark) {
+                        tokens::Token::User(id) => Input::Sent { worker, id, delivered: true },
+                        // Nothing else is marked.
+                        _ => continue,
+                    },
+                };
+                self.machine.handle_input(self.clock.now(), input);
             }
             let (can_send, is_idle, closing) =
                 (channel.can_send(), channel.is_idle(), child.closing);
-            self.tell_sends(worker);
             if !can_send {
                 // It does not read any more: once its last words are read its channel goes.
                 self.pending.insert(Source::Channel(worker));

@@ -28,7 +28,7 @@ impl Primary {
     /// If the system has no socket for it.
     #[doc(hidden)]
     pub fn fuzz_worker(&mut self) -> io::Result<(WorkerId, OwnedFd)> {
-        let settings = Arc::clone(self.machine.settings());
+        let settings = Arc::clone(&self.settings);
         let (mut channel, theirs) = Channel::pair(super::channel_config(&settings))?;
         let worker = self.machine.next_worker();
         let registry = self.poll.registry();

@@ -30,6 +30,7 @@ mod listen;
 mod private_socket;
 mod process;
 mod program;
+mod publish;
 mod remote;
 mod requests;
 mod rights;
@@ -58,8 +59,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_ipc::{Channel, ChannelConfig, Wire};
-use cluster_proto::Requests;
+use cluster_ipc::{Channel, ChannelConfig, Outgoing, Wire};
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
 use rustix::io::Errno;
@@ -71,17 +71,17 @@ pub use closer::{Closer, PausedClosing};
 pub use limits::for_clients;
 pub use private_socket::PrivateSocket;
 pub use remote::{Gone, Remote};
-pub use requests::{Broadcast, Request, RequestId};
+pub use requests::Broadcast;
 pub use socket_file::SocketFile;
 pub use stalled::HandOffsPaused;
 pub use state::PrimaryState;
 pub use view::Worker;
 pub use watch::WatchId;
 
-use crate::machine::{Input, Machine, WorkerState};
+use crate::machine::{Config, Input, Machine, WorkerState};
 use crate::{
-    Address, ConnId, Event, ForkError, HandleId, KillError, Mono, Placement, PolicyName, ServerId,
-    Settings, Signal, Stats, WorkerId,
+    Address, ConnId, Event, ForkError, HandleId, KillError, Mono, Placement, PolicyName, SendError,
+    ServerId, Settings, Signal, Stats, WorkerId,
 };
 use agent::{AgentFolder, Prepared};
 use binder::Binder;
@@ -91,6 +91,7 @@ use kernel::Group;
 use process::Process;
 use remote::Calls;
 use rights::Rights;
+use send::Submitted;
 use serve::{Closing, Listener};
 use sorted::Sorted;
 use stalled::Stalled;
@@ -121,6 +122,8 @@ const EVENTS: usize = 256;
 /// [`Event::Disconnected`].
 pub struct Primary {
     machine: Machine,
+    /// Those in force; placement and policy as the machine has them.
+    settings: Arc<Settings>,
     poll: Poll,
     ready: Events,
     tokens: Tokens,
@@ -146,8 +149,11 @@ pub struct Primary {
     last_conn: u64,
     received: HashMap<HandleId, (WorkerId, OwnedFd)>,
     last_handle: u64,
-    last_send: u64,
-    requests: Requests<WorkerId>,
+    /// The descriptor that is to be sent with the user's message, until the machine has had that sent.
+    outgoing: Option<Outgoing<OwnedFd>>,
+    /// What became of the user's message, until the user is told.
+    submitted: Option<Result<Submitted, SendError>>,
+    /// What the machine has told, until it is taken.
     events: VecDeque<Event>,
     /// How messages of workers were written that are gone, as long as events of theirs may wait.
     departed: BTreeMap<WorkerId, Serialization>,
@@ -244,12 +250,13 @@ impl Primary {
         // Lots are drawn by whoever says so; that two primaries draw different ones is enough.
         let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let descriptor_limit = limits::raise();
-        let mut machine = Machine::new(settings, seed);
+        let mut machine = Machine::new(Config::from(&settings), seed);
         machine.limit_descriptors(limits::for_hand_offs());
         machine.limit_held(limits::for_connections());
         machine.limit_sockets(limits::for_sockets());
         Ok(Self {
             machine,
+            settings: Arc::new(settings),
             poll,
             ready: Events::with_capacity(EVENTS),
             tokens,
@@ -268,8 +275,8 @@ impl Primary {
             last_conn: 0,
             received: HashMap::new(),
             last_handle: 0,
-            last_send: 0,
-            requests: Requests::default(),
+            outgoing: None,
+            submitted: None,
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: 0,
@@ -300,15 +307,15 @@ impl Primary {
 
     /// The settings in force: Node's `cluster.settings`.
     pub fn settings(&self) -> &Settings {
-        self.machine.settings()
+        &self.settings
     }
 
     /// Changes the settings for future forks: Node's `cluster.setupPrimary()`. What `change` does
     /// not touch stays; placement and policy are frozen by the first call and by the first fork.
     pub fn setup(&mut self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings().clone();
-        change(&mut settings);
-        self.input(Input::Setup { settings: Box::new(settings) });
+        change(Arc::make_mut(&mut self.settings));
+        let config = Config::from(&*self.settings);
+        self.input(Input::Setup { config });
     }
 
     /// Forks a worker: Node's `cluster.fork()`.
@@ -351,7 +358,7 @@ impl Primary {
         slot: Option<u32>,
         env: Vec<(OsString, Option<OsString>)>,
     ) -> Result<WorkerId, ForkError> {
-        let settings = Arc::clone(self.machine.settings());
+        let settings = Arc::clone(&self.settings);
         settings.check_placement().map_err(ForkError::Placement)?;
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) =
@@ -426,8 +433,7 @@ impl Primary {
             }
             Ok(prepared) => prepared,
             Err(reason) => {
-                self.drain_machine();
-                self.events.push_back(Event::NoAgent { worker, reason });
+                self.machine.handle_input(self.clock.now(), Input::NoAgent { worker, reason });
                 None
             }
         }
@@ -481,7 +487,8 @@ impl Primary {
     /// [`setup`](Self::setup) or fork; after that it changes nothing (Node's
     /// `cluster.schedulingPolicy`).
     pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
-        self.machine.schedule(placement, policy);
+        self.input(Input::Schedule { placement, policy });
+        self.adopt(self.machine.config());
     }
 
     /// What was counted so far.
@@ -581,12 +588,11 @@ impl Primary {
     /// gets no more connections from here on; what waits for it is written, and what is on its way
     /// to it answered for, before the channel closes.
     pub fn close_channel(&mut self, worker: WorkerId) {
-        self.input(Input::CloseChannel { worker });
         if let Some(child) = self.children.get_mut(&worker) {
             child.closing = true;
             self.unflushed.insert(worker);
         }
-        self.settle();
+        self.input(Input::CloseChannel { worker });
     }
 
     /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows
@@ -682,11 +688,7 @@ impl Primary {
     fn take_event(&mut self) -> Option<Event> {
         let _bounded = call_timer::bounded();
         // Answers to events are written together, unless that takes long.
-        self.drain_machine();
-        let due = |since| self.clock.now() >= since + send::GATHER_TIME;
-        if self.events.is_empty() || self.gathering_since.is_some_and(due) {
-            self.settle();
-        }
+        self.settle(Write::Gathered);
         let event = self.events.pop_front();
         if event.is_none() {
             self.departed.clear();
@@ -711,15 +713,15 @@ impl Primary {
     /// [`try_event`](Self::try_event); `None` is for ever.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let unwritten = !self.unflushed.is_empty();
-        if self.full_wake || self.has_pending() || unwritten || !self.events.is_empty() {
+        let untold = self.machine.has_output() || !self.events.is_empty();
+        if self.full_wake || self.has_pending() || unwritten || untold {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.values().filter_map(|l| l.paused_until).min();
         let closing = self.closing.values().map(|closing| closing.again).min();
-        let requests = self.requests.poll_timeout();
         let trees = self.trees.poll_timeout();
         let (binder, starts) = (self.binder.poll_timeout(), self.starts_due());
-        let due = [self.machine.poll_timeout(), requests, paused, closing, self.flush_again, trees];
+        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again, trees];
         let due = due.into_iter().chain([self.stalled.again(), binder, starts]);
         let at = due.flatten().min()?;
         Some(self.clock.until(at))
@@ -773,12 +775,12 @@ impl Primary {
         self.close_due(now);
         self.end_late_jobs(now);
         self.end_late_starts(now);
-        // An answer that has just come is in time.
-        self.end_overdue_requests(now);
+        // What has just come is in time.
         self.machine.handle_timeout(self.clock.now());
         self.look_after_agent_folder(now);
         self.look_after_trees(now);
-        self.settle();
+        self.settle(Write::Now);
+        self.note_no_longer_stalled();
         self.blocking.note_wake(self.clock.now().saturating_sub(now));
         Ok(())
     }
@@ -833,21 +835,44 @@ impl Primary {
     fn input(&mut self, input: Input) {
         let now = self.clock.now();
         self.machine.handle_input(now, input);
-        self.settle();
+        self.settle(Write::Now);
     }
 
-    /// Does what the machine wants, and writes what waits.
-    fn settle(&mut self) {
+    /// Does what the machine wants, and writes what waits. No other function takes the machine's outputs, and none that
+    /// is called from here calls this one: what is done has inputs as its only consequence.
+    fn settle(&mut self, write: Write) {
         let _bounded = call_timer::bounded();
         loop {
-            self.drain_machine();
-            if self.unflushed.is_empty() {
+            while let Some(output) = self.machine.poll_output() {
+                self.apply(output);
+            }
+            if self.unflushed.is_empty() || !self.is_due(write) {
                 return;
             }
-            // A channel that closes once it is flushed may have the machine say more.
+            // A channel that closes once it is flushed, or what is said to be written, may have the machine say more.
             self.flush();
         }
     }
+
+    fn is_due(&self, write: Write) -> bool {
+        let due = |since| self.clock.now() >= since + send::GATHER_TIME;
+        match write {
+            Write::Now => true,
+            Write::Gathered => self.events.is_empty() || self.gathering_since.is_some_and(due),
+            Write::Later => false,
+        }
+    }
+}
+
+/// When what waits for workers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// At once.
+    Now,
+    /// When no event is left to be taken, or the first message has waited for long enough.
+    Gathered,
+    /// Another time.
+    Later,
 }
 
 /// The poll's own descriptor: readable when there is something to do.

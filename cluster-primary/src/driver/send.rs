@@ -1,8 +1,5 @@
 //! Users' messages to workers, and what becomes of them.
 
-mod state;
-
-use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +7,10 @@ use std::time::Duration;
 use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{EncodeError, IntoMessage, Message, Value};
 
-use super::Primary;
 use super::child::Child;
-use crate::machine::Input;
-use crate::{Counted, Event, SendError, SendId, WorkerId};
-
-pub(super) use state::SendsState;
+use super::{Primary, Write};
+use crate::machine::{Input, Origin, Sending};
+use crate::{Counted, SendError, SendId, WorkerId};
 
 /// The names under which a channel reports what became of descriptors and marks.
 pub(super) mod tokens {
@@ -24,7 +19,7 @@ pub(super) mod tokens {
     /// A probe, among hand-offs and users' descriptors.
     pub(in crate::driver) const PROBE: u64 = u64::MAX;
     /// The mark behind what waits when the pressure is high.
-    pub(super) const DRAINED: u64 = u64::MAX;
+    pub(in crate::driver) const DRAINED: u64 = u64::MAX;
     /// A user's; hand-offs have the `seq` of their message, which counts from 0.
     const USER: u64 = 1 << 63;
 
@@ -53,46 +48,11 @@ const GATHERED: usize = 16 << 10;
 /// How long the first of them waits for others while there are events to take.
 pub(super) const GATHER_TIME: Duration = Duration::from_micros(100);
 
-/// What is to be reported of one worker's messages.
-#[derive(Default)]
-pub(super) struct Sends {
-    open: BTreeSet<SendId>,
-    /// A mark stands behind what waited when the pressure was high.
-    draining: bool,
-    /// Events that are to be told when the machine has had its say.
-    news: VecDeque<Event>,
-}
-
-impl Sends {
-    /// The worker has answered for a descriptor.
-    pub(super) fn answered(&mut self, worker: WorkerId, id: SendId, delivered: bool) {
-        if self.open.remove(&id) {
-            let error = (!delivered).then_some(SendError::Undelivered { worker });
-            self.news.push_back(Event::Sent { worker, id, error });
-        }
-    }
-
-    /// What stands before a mark is written.
-    pub(super) fn reached(&mut self, worker: WorkerId, mark: u64) {
-        if mark == tokens::DRAINED {
-            self.draining = false;
-            self.news.push_back(Event::Drained { worker });
-        } else if let tokens::Token::User(id) = tokens::of(mark) {
-            self.answered(worker, id, true);
-        }
-    }
-
-    /// Nothing more will be written.
-    fn end(&mut self, worker: WorkerId) {
-        for id in std::mem::take(&mut self.open) {
-            let error = Some(SendError::Closed { worker });
-            self.news.push_back(Event::Sent { worker, id, error });
-        }
-    }
-
-    pub(super) fn has_news(&self) -> bool {
-        !self.news.is_empty()
-    }
+/// A user's message that a channel has taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Submitted {
+    pub(super) pressure: Pressure,
+    pub(super) origin: Origin,
 }
 
 impl Primary {
@@ -105,7 +65,7 @@ impl Primary {
     /// [`flush_sends`](Self::flush_sends).
     ///
     /// [`Pressure::High`] says that more than the high-water mark waits for the worker (Node
-    /// returns `false`); the message is taken all the same. [`Event::Drained`] tells when to go on.
+    /// returns `false`); the message is taken all the same. [`Event::Drained`](crate::Event::Drained) tells when to go on.
     ///
     /// # Errors
     /// [`SendError`] if the worker has no open channel, its queue is full, or the message is of a
@@ -115,7 +75,8 @@ impl Primary {
         worker: WorkerId,
         message: impl IntoMessage,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, Message::User(message.into_message()?), None, None)
+        let sending = Sending::Message(Message::User(message.into_message()?));
+        Ok(self.submit(worker, sending, None)?.pressure)
     }
 
     /// Sends an internal message (`cmd` is `NODE_CLUSTER`) as it is: a Node worker gets exactly these
@@ -137,7 +98,7 @@ impl Primary {
             Value::Object(object) => Message::Internal(object),
             message => Message::User(message),
         };
-        self.submit(worker, message, None, None)
+        Ok(self.submit(worker, Sending::Message(message), None)?.pressure)
     }
 
     /// Sends a message and a descriptor with it: Node's `worker.send(message, sendHandle)`.
@@ -167,10 +128,11 @@ impl Primary {
         message: impl IntoMessage,
         handle: impl Into<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
-        self.submit(worker, Message::User(message.into_message()?), Some(handle.into()), None)
+        let sending = Sending::Message(Message::User(message.into_message()?));
+        Ok(self.submit(worker, sending, Some(handle.into()))?.pressure)
     }
 
-    /// Sends a message, perhaps with a descriptor, and has [`Event::Sent`] tell when it is written:
+    /// Sends a message, perhaps with a descriptor, and has [`Event::Sent`](crate::Event::Sent) tell when it is written:
     /// Node's `worker.send(message, sendHandle, callback)`. With a descriptor the event comes when
     /// the worker has answered for it.
     ///
@@ -182,75 +144,117 @@ impl Primary {
         message: impl IntoMessage,
         handle: Option<Outgoing<OwnedFd>>,
     ) -> Result<SendId, SendError> {
-        let message = Message::User(message.into_message()?);
-        self.last_send += 1;
-        let id = SendId(self.last_send);
-        self.submit(worker, message, handle, Some(id))?;
-        Ok(id)
+        let sending = Sending::Reported(Message::User(message.into_message()?));
+        match self.submit(worker, sending, handle)?.origin {
+            Origin::Reported(id) => Ok(id),
+            // The machine gives each of them its number.
+            other => unreachable!("a message to be reported is submitted as {other:?}"),
+        }
     }
 
-    fn submit(
+    /// Has the machine send something of the user's, and tells what became of it.
+    pub(super) fn submit(
         &mut self,
         worker: WorkerId,
-        message: Message,
+        sending: Sending,
         handle: Option<Outgoing<OwnedFd>>,
-        report: Option<SendId>,
+    ) -> Result<Submitted, SendError> {
+        let input = Input::Send { worker, sending, handle: handle.is_some() };
+        self.outgoing = handle;
+        self.machine.handle_input(self.clock.now(), input);
+        self.settle(Write::Later);
+        self.outgoing = None;
+        // In place of an answer that could not be sent there may be a refusal to be written.
+        self.write_or_gather(worker);
+        self.submitted.take().unwrap_or(Err(SendError::Closed { worker }))
+    }
+
+    /// The first message of a turn is written at once; those that follow it wait for each other, up to a limit, or
+    /// until the turn is over.
+    fn write_or_gather(&mut self, worker: WorkerId) {
+        let Some(child) = self.children.get_mut(&worker) else { return };
+        let blocked = child.blocked;
+        let gathered = child.channel().map_or(0, |channel| channel.queued_bytes());
+        if self.sent_to.insert(worker) || (gathered >= GATHERED && !blocked) {
+            self.settle(Write::Now);
+        } else if self.gathering_since.is_none() {
+            self.gathering_since = Some(self.clock.now());
+        }
+    }
+
+    /// Gives a user's message to its channel.
+    pub(super) fn transmit_users(
+        &mut self,
+        worker: WorkerId,
+        message: &Message,
+        handle: bool,
+        origin: Origin,
+    ) {
+        let outgoing = self.outgoing.take().filter(|_| handle);
+        let sent = self.send_on(worker, message, outgoing, origin);
+        let input = match &sent {
+            Ok(Pressure::Low) => None,
+            Ok(Pressure::High) => Some(Input::HighWater { worker }),
+            Err(error) => Some(Input::NotSent { worker, origin, error: error.clone() }),
+        };
+        if let Some(input) = input {
+            self.machine.handle_input(self.clock.now(), input);
+        }
+        // Of an answer that is refused after all the user hears the first error.
+        self.submitted.get_or_insert(sent.map(|pressure| Submitted { pressure, origin }));
+    }
+
+    fn send_on(
+        &mut self,
+        worker: WorkerId,
+        message: &Message,
+        mut outgoing: Option<Outgoing<OwnedFd>>,
+        origin: Origin,
     ) -> Result<Pressure, SendError> {
-        // What the machine said before goes first.
-        self.drain_machine();
-        let open = self.machine.worker(worker).is_some_and(|w| w.connected);
-        let child = self.children.get_mut(&worker).filter(|_| open);
-        let child = child.ok_or(SendError::Closed { worker })?;
-        let channel = child.open_channel().ok_or(SendError::Closed { worker })?;
-        let handle = handle.map(|mut handle| {
-            handle.token = report.map(tokens::user);
-            handle
-        });
-        let answered = handle.is_some();
-        let sent = channel.send(&message, handle);
-        let pressure = sent.map_err(|error| match error {
+        let closed = SendError::Closed { worker };
+        let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) else {
+            return Err(closed);
+        };
+        let report = match origin {
+            Origin::Reported(id) => Some(tokens::user(id)),
+            _ => None,
+        };
+        let answered = outgoing.is_some();
+        if let Some(outgoing) = &mut outgoing {
+            outgoing.token = report;
+        }
+        let pressure = channel.send(message, outgoing).map_err(|error| match error {
             cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
             cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },
             cluster_ipc::SendError::TooLong { length, limit } => {
                 SendError::TooLong { length, limit }
             }
-            _ => SendError::Closed { worker },
+            _ => closed,
         })?;
-        if let Some(id) = report {
-            if !answered {
-                channel.mark(tokens::user(id));
-            }
-            child.sends.open.insert(id);
+        if let Some(report) = report.filter(|_| !answered) {
+            channel.mark(report);
         }
-        if pressure == Pressure::High && !std::mem::replace(&mut child.sends.draining, true) {
-            // The channel was there a moment ago.
-            if let Some(channel) = child.channel() {
-                channel.mark(tokens::DRAINED);
-            }
-        }
-        // The first message of a turn is written at once; those that follow it wait for each other,
-        // up to a limit, or until the turn is over.
-        let gathered = child.channel().map_or(0, |channel| channel.queued_bytes());
-        let blocked = child.blocked;
         self.unflushed.insert(worker);
-        if self.sent_to.insert(worker) || (gathered >= GATHERED && !blocked) {
-            self.flush();
-        } else if self.gathering_since.is_none() {
-            self.gathering_since = Some(self.clock.now());
-        }
-        self.tell_sends(worker);
         Ok(pressure)
+    }
+
+    /// Has the channel say when all is written that waits for a worker.
+    pub(super) fn mark_drained(&mut self, worker: WorkerId) {
+        if let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) {
+            channel.mark(tokens::DRAINED);
+            self.unflushed.insert(worker);
+        }
     }
 
     /// Writes what was sent and not written yet, as far as that goes without waiting. It happens by
     /// itself when events are taken.
     pub fn flush_sends(&mut self) {
-        self.settle();
+        self.settle(Write::Now);
     }
 
     /// Asks how many connections are open in a worker of those that were sent to it with that key
     /// ([`Outgoing::with_key`]): what Node's `server.getConnections()` asks of each child.
-    /// [`Event::SocketCount`] brings the answer, one for all who have asked before it; none comes if
+    /// [`Event::SocketCount`](crate::Event::SocketCount) brings the answer, one for all who have asked before it; none comes if
     /// nothing was ever sent with the key, or the worker disconnects first.
     ///
     /// # Errors
@@ -264,7 +268,7 @@ impl Primary {
     }
 
     /// Asks to be told when the last of the connections is closed that were sent to a worker with
-    /// that key: what Node's `server.close()` waits for. [`Event::SocketsClosed`] tells; it does not
+    /// that key: what Node's `server.close()` waits for. [`Event::SocketsClosed`](crate::Event::SocketsClosed) tells; it does not
     /// come if nothing was ever sent with the key, or the worker disconnects first.
     ///
     /// # Errors
@@ -284,7 +288,7 @@ impl Primary {
         when_closed: bool,
     ) -> Result<(), SendError> {
         let open = self.machine.worker(worker).is_some_and(|w| w.connected);
-        if !open || self.children.get_mut(&worker).and_then(Child::open_channel).is_none() {
+        if !open || !self.children.get(&worker).is_some_and(Child::has_open_channel) {
             return Err(SendError::Closed { worker });
         }
         self.input(Input::AskSockets { worker, key, when_closed });
@@ -299,28 +303,5 @@ impl Primary {
                 primary.input(Input::SocketClosed { worker, key });
             }));
         })
-    }
-
-    /// The worker's channel is gone.
-    pub(super) fn end_sends(&mut self, worker: WorkerId) {
-        // An answer may have been read already.
-        self.drain_machine();
-        let requests = self.lost_requests(worker);
-        if let Some(child) = self.children.get_mut(&worker) {
-            child.sends.end(worker);
-            child.sends.news.extend(requests);
-        }
-        self.tell_sends(worker);
-    }
-
-    /// Tells what became of messages, behind what the machine has seen so far.
-    pub(super) fn tell_sends(&mut self, worker: WorkerId) {
-        if !self.children.get(&worker).is_some_and(|child| child.sends.has_news()) {
-            return;
-        }
-        self.drain_machine();
-        if let Some(child) = self.children.get_mut(&worker) {
-            self.events.append(&mut child.sends.news);
-        }
     }
 }

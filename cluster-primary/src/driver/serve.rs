@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_ipc::{Channel, Outgoing};
-use cluster_proto::env::Serialization;
-use cluster_proto::{
-    Advanced, ClusterBody, ClusterMessage, Codec, Json, ListenQuery, Message, Value,
-};
+use cluster_proto::{ListenQuery, Message};
 use cluster_sched::Mono;
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -26,7 +23,7 @@ use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens, unread};
 use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
-use crate::{ConnId, Event, EventHandle, HandleId, ServerId, WorkerError, WorkerId};
+use crate::{ConnId, ServerId, WorkerError, WorkerId};
 
 pub(super) use state::ListenerState;
 
@@ -107,7 +104,7 @@ impl Primary {
     }
 
     fn rest(&mut self, now: Mono, server: ServerId) {
-        let pause = self.machine.settings().limits.accept_pause;
+        let pause = self.settings.limits.accept_pause;
         if let Some(listener) = self.listeners.get_mut(&server) {
             listener.paused_until = Some(now + pause);
         }
@@ -165,13 +162,6 @@ impl Primary {
                     Fate::HandedOver { worker } => Some(worker),
                     Fate::Shed(_) => None,
                 };
-                if let (Fate::HandedOver { worker }, Some(conn)) = (why, &conn)
-                    && self.machine.settings().report_connections
-                {
-                    let client = rustix::net::getpeername(conn).ok().flatten();
-                    let client = client.and_then(|client| client.try_into().ok());
-                    self.events.push_back(Event::Taken { worker, client });
-                }
                 if let Some(conn) = conn {
                     self.close_connection(worker, conn);
                 }
@@ -181,16 +171,12 @@ impl Primary {
                     self.discard_handle(worker, handle);
                 }
             }
-            Output::Event(event) => match self.with_descriptor(event) {
-                Event::Message { worker, message, handle } => {
-                    self.hear(worker, message, handle);
-                }
-                Event::Listening { worker, address } => {
-                    self.events.push_back(Event::Listening { worker, address });
-                    self.look_for_node(worker);
-                }
-                event => self.events.push_back(event),
-            },
+            Output::Submit { worker, message, handle, origin } => {
+                self.transmit_users(worker, &message, handle, origin);
+            }
+            Output::MarkDrained { worker } => self.mark_drained(worker),
+            Output::AbortChannel { worker } => self.close_now(self.clock.now(), worker),
+            Output::Event(event) => self.publish(event),
         }
     }
 
@@ -212,11 +198,10 @@ impl Primary {
         };
         // If its channel is closed, the machine has been told, or will be.
         let Some(child) = self.children.get_mut(&worker) else { return };
-        let serialization = child.serialization;
         let Some(channel) = child.channel() else { return };
         let sent = match lent {
             Some(number) => channel.send_lent(message, number),
-            None => channel.send(&with_data_that_arrives(message, serialization), outgoing),
+            None => channel.send(&message, outgoing),
         };
         match sent {
             Ok(_) => {
@@ -290,7 +275,7 @@ impl Primary {
             let purpose = Purpose::Server { server, query, shared, replace };
             return self.delegate(purpose, rights, Some(worker));
         }
-        let access = self.machine.settings().socket_access;
+        let access = self.settings.socket_access;
         let bound = listen::bind(query, shared, &self.lent, &access);
         self.opened(server, shared, bound, None);
     }
@@ -418,58 +403,6 @@ impl Primary {
             (None, _) => {}
         }
     }
-
-    fn with_descriptor(&mut self, event: Event<HandleId>) -> Event {
-        match event {
-            Event::Message { worker, message, handle } => {
-                let handle = handle.and_then(|EventHandle { kind, handle, key, .. }| {
-                    let (_, handle) = self.received.remove(&handle)?;
-                    let counted = key.clone().map(|key| self.counted(worker, key));
-                    Some(EventHandle { kind, handle, key, counted })
-                });
-                Event::Message { worker, message, handle }
-            }
-            Event::Setup { settings } => Event::Setup { settings },
-            Event::Fork { worker, pid } => Event::Fork { worker, pid },
-            Event::Online { worker } => Event::Online { worker },
-            Event::Listening { worker, address } => Event::Listening { worker, address },
-            Event::ListenFailed { worker, address, error, limit } => {
-                Event::ListenFailed { worker, address, error, limit }
-            }
-            Event::Request { worker, request, body, .. } => {
-                // The machine knows only messages.
-                Event::Request { worker, request, body, handle: None }
-            }
-            Event::Answered { worker, request, answer } => {
-                Event::Answered { worker, request, answer }
-            }
-            Event::Sent { worker, id, error } => Event::Sent { worker, id, error },
-            Event::Drained { worker } => Event::Drained { worker },
-            Event::SocketCount { worker, key, count } => Event::SocketCount { worker, key, count },
-            Event::SocketsClosed { worker, key } => Event::SocketsClosed { worker, key },
-            Event::Stdio { worker, fd, data } => Event::Stdio { worker, fd, data },
-            Event::Error { worker, error } => Event::Error { worker, error },
-            Event::Disconnect { worker, exited_after_disconnect } => {
-                Event::Disconnect { worker, exited_after_disconnect }
-            }
-            Event::Exit { worker, status, exited_after_disconnect } => {
-                Event::Exit { worker, status, exited_after_disconnect }
-            }
-            Event::Fallback { address, instead, reason } => {
-                Event::Fallback { address, instead, reason }
-            }
-            Event::Taken { worker, client } => Event::Taken { worker, client },
-            Event::Unresponsive { worker, silent_for } => {
-                Event::Unresponsive { worker, silent_for }
-            }
-            Event::Responsive { worker } => Event::Responsive { worker },
-            Event::HandsOver { address, runtime } => Event::HandsOver { address, runtime },
-            Event::NoAgent { worker, reason } => Event::NoAgent { worker, reason },
-            Event::Leaving { worker, progress } => Event::Leaving { worker, progress },
-            Event::Leftovers { worker, progress } => Event::Leftovers { worker, progress },
-            Event::Disconnected => Event::Disconnected,
-        }
-    }
 }
 
 /// Whether the next connection may be accepted all the same: that one failed before it was.
@@ -520,54 +453,10 @@ impl Drop for Primary {
     }
 }
 
-/// The message; a server's custom data left out where the worker's channel cannot carry it. Another
-/// worker gave it, whose channel may carry other things, and nobody else must suffer from that.
-fn with_data_that_arrives(mut message: Message, serialization: Serialization) -> Message {
-    let unencodable = |message: &Message| {
-        let codec: &dyn Codec = match serialization {
-            Serialization::Advanced => &Advanced,
-            _ => &Json,
-        };
-        codec.encode(message, &mut Vec::new()).is_err()
-    };
-    let has_data = matches!(&message, Message::Cluster(ClusterMessage {
-        body: ClusterBody::ListenReply(reply), ..
-    }) if reply.data != Value::Null);
-    if has_data
-        && unencodable(&message)
-        && let Message::Cluster(ClusterMessage { body: ClusterBody::ListenReply(reply), .. }) =
-            &mut message
-    {
-        reply.data = Value::Null;
-    }
-    message
-}
-
 #[cfg(test)]
 mod tests {
-    use cluster_proto::ListenReply;
-
     use super::*;
 
-    #[test]
-    fn data_that_a_channel_cannot_carry_is_left_out_of_the_answer_there() {
-        let reply = |data: Value| {
-            let reply = ListenReply { errno: None, key: "k".into(), data, sockname: None };
-            Message::cluster(1, Some(2), ClusterBody::ListenReply(Box::new(reply)))
-        };
-        let [json, advanced] = [Serialization::Json, Serialization::Advanced];
-        for (data, lost_by) in [
-            (Value::from("a ticket's key"), None),
-            (Value::buffer(*b"a ticket's key"), Some(json)),
-            (Value::from(u64::MAX), Some(advanced)),
-        ] {
-            for serialization in [json, advanced] {
-                let lost = lost_by == Some(serialization);
-                let expected = reply(if lost { Value::Null } else { data.clone() });
-                assert_eq!(with_data_that_arrives(reply(data.clone()), serialization), expected);
-            }
-        }
-    }
     /// What accept(2) says, and what is done about it: to whoever cannot be had now accepting comes
     /// back, of whoever has gone it goes on with the next, and it spins in no case.
     #[test]

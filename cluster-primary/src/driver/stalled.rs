@@ -194,10 +194,13 @@ impl Primary {
         for worker in &before {
             self.unflushed.insert(*worker);
         }
-        self.settle();
-        if self.stalled.workers.is_empty() {
+    }
+
+    /// All is written that was refused: the machine is told.
+    pub(super) fn note_no_longer_stalled(&mut self) {
+        if self.stalled.active && self.stalled.workers.is_empty() {
             self.stalled.active = false;
-            self.machine.handle_input(now, Input::HandOffsPaused { paused: false });
+            self.input(Input::HandOffsPaused { paused: false });
         }
     }
 

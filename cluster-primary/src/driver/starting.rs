@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::before_exec::{REPORT, Step};
 use super::tokens::Source;
 use super::{Clock, PausedClosing, Primary, aside, spawn};
+use crate::machine::Input;
 use crate::upgrade::{Arriving, Leaving, StateError, text};
-use crate::{Event, Signal, WorkerError, WorkerId};
+use crate::{Signal, WorkerError, WorkerId};
 
 /// How long a fork waits for the exec.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -115,7 +116,7 @@ pub(super) fn await_exec(report: &OwnedFd, is_first: bool) -> Started {
 impl Primary {
     /// A worker does not execute its program yet.
     pub(super) fn add_start(&mut self, worker: WorkerId, mut start: Start) -> io::Result<()> {
-        start.deadline = self.clock.now() + self.machine.settings().limits.start_timeout;
+        start.deadline = self.clock.now() + self.settings.limits.start_timeout;
         start.register(self.poll.registry(), self.tokens.token(Source::Start(worker)))?;
         if let Some(child) = self.children.get_mut(&worker) {
             child.start = Some(start);
@@ -136,7 +137,7 @@ impl Primary {
             Some(Started::Executed) => drop(self.take_start(worker)),
             Some(Started::Failed(step, errno)) => {
                 let Some(start) = self.take_start(worker) else { return };
-                let settings = self.machine.settings();
+                let settings = &self.settings;
                 let error = spawn::failure(settings, step, &start.program, errno);
                 // Some of what it says about files is looked up.
                 let what = aside::ask(move || error.to_string());
@@ -164,7 +165,7 @@ impl Primary {
                 // Its end is reported as ever.
                 let _ = process.signal(worker, Signal::KILL);
             }
-            let patience = self.machine.settings().limits.start_timeout;
+            let patience = self.settings.limits.start_timeout;
             let program = start.program.display();
             self.not_started(
                 worker,
@@ -184,7 +185,7 @@ impl Primary {
     }
 
     fn not_started(&mut self, worker: WorkerId, what: String) {
-        self.drain_machine();
-        self.events.push_back(Event::Error { worker, error: WorkerError::Start { what } });
+        let error = WorkerError::Start { what };
+        self.machine.handle_input(self.clock.now(), Input::Failed { worker, error });
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
-use cluster_proto::{Requests, RequestsState};
+use cluster_proto::RequestsState;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use rustix::process::Rlimit;
@@ -20,8 +21,8 @@ use super::sorted::Sorted;
 use super::stalled::Stalled;
 use super::tokens::{Source, Tokens};
 use super::tree::{Trees, TreesState};
-use super::{Clock, Closer, EVENTS, Primary, call_timer, limits};
-use crate::machine::{Machine, MachineState};
+use super::{Clock, Closer, EVENTS, Primary, Write, call_timer, limits};
+use crate::machine::{Config, Machine, MachineState};
 use crate::settings::SettingsState;
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
 use crate::{ConnId, ServerId, WorkerId};
@@ -51,6 +52,7 @@ pub struct PrimaryState {
     conns: BTreeMap<ConnId, usize>,
     last_conn: u64,
     last_handle: u64,
+    /// The machine's, as the requests.
     last_send: u64,
     #[serde(default, skip_serializing_if = "nobody_asked")]
     requests: RequestsState<WorkerId>,
@@ -123,14 +125,16 @@ impl Primary {
         for call in self.calls.take() {
             call(self);
         }
-        self.drain_machine();
+        self.settle(Write::Later);
         if !self.events.is_empty() || !self.received.is_empty() {
             return Err(StateError::EventsWait);
         }
-        let settings = SettingsState::of(self.machine.settings(), leaving)?;
+        let settings = SettingsState::of(&self.settings, leaving)?;
+        let mut machine = self.machine.state(self.clock.now())?;
+        let (requests, last_send) = machine.take_requests();
         let mut children = BTreeMap::new();
         for (id, child) in &mut self.children {
-            children.insert(*id, child.state(leaving)?);
+            children.insert(*id, child.state(machine.take_sends(*id), leaving)?);
         }
         let mut listeners = BTreeMap::new();
         for (id, listener) in &self.listeners {
@@ -151,7 +155,7 @@ impl Primary {
         }
         Ok(PrimaryState {
             settings,
-            machine: self.machine.state(self.clock.now())?,
+            machine,
             clock: self.clock,
             children,
             listeners,
@@ -164,8 +168,8 @@ impl Primary {
             conns,
             last_conn: self.last_conn,
             last_handle: self.last_handle,
-            last_send: self.last_send,
-            requests: self.requests.state(),
+            last_send,
+            requests,
             disconnects_told: self.disconnects_told,
             descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
             accept_pauses: self.accept_pauses,
@@ -179,7 +183,7 @@ impl Primary {
     ///
     /// # Errors
     /// As [`from_state`](Self::from_state).
-    pub fn arrive(state: PrimaryState, mut arriving: Arriving) -> Result<Self, StateError> {
+    pub fn arrive(mut state: PrimaryState, mut arriving: Arriving) -> Result<Self, StateError> {
         state.check()?;
         let poll = Poll::new().map_err(StateError::system("poll"))?;
         let mut tokens = Tokens::default();
@@ -188,7 +192,12 @@ impl Primary {
 
         let settings = state.settings.into_settings(&arriving)?;
         let now = state.clock.now();
-        let mut machine = Machine::from_state(now, settings, state.machine)?;
+        state.machine.put_requests(state.requests, state.last_send);
+        for (id, child) in &mut state.children {
+            let (sends, serialization) = child.for_machine();
+            state.machine.put_channel(*id, sends, serialization);
+        }
+        let mut machine = Machine::from_state(now, Config::from(&settings), state.machine)?;
         let conns = state.conns.into_iter().map(|(id, place)| Ok((id, arriving.take(place)?)));
         let conns = conns.collect::<Result<HashMap<_, _>, StateError>>()?;
         let children = state.children.into_iter();
@@ -224,12 +233,9 @@ impl Primary {
             .map(|(id, child)| Ok((id, child.into_child(id, registry, &mut tokens)?)));
         let children: BTreeMap<_, _> = children.collect::<Result<_, StateError>>()?;
 
-        let impossible = |_| StateError::contradiction("a request comes after the last one");
-        let requests = Requests::from_state(state.requests).map_err(impossible)?;
-
         // From here on nothing can fail.
         let mut children = children;
-        let limit = machine.settings().limits.max_unexpected_handles;
+        let limit = settings.limits.max_unexpected_handles;
         for channel in children.values_mut().filter_map(Child::channel) {
             channel.keep_unexpected(limit);
         }
@@ -254,6 +260,7 @@ impl Primary {
         });
         Ok(Self {
             machine,
+            settings: Arc::new(settings),
             poll,
             ready: Events::with_capacity(EVENTS),
             tokens,
@@ -272,8 +279,8 @@ impl Primary {
             last_conn: state.last_conn,
             received: HashMap::new(),
             last_handle: state.last_handle,
-            last_send: state.last_send,
-            requests,
+            outgoing: None,
+            submitted: None,
             events: VecDeque::new(),
             departed: BTreeMap::new(),
             disconnects_told: state.disconnects_told,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use super::Primary;
 use super::tokens::Source;
+use super::{Primary, Write};
 use crate::Event;
 
 /// A descriptor that a primary [watches](Primary::watch).
@@ -82,7 +82,7 @@ impl Primary {
     /// # Errors
     /// If the system's poll fails.
     pub fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        self.settle();
+        self.settle(Write::Now);
         self.turn(patience)
     }
 }

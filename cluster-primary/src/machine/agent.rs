@@ -57,7 +57,7 @@ impl Machine {
         match message {
             AgentMessage::Hello { .. } => {
                 agent.connected = true;
-                let by_connections = self.settings.counts_connections();
+                let by_connections = self.config.counts_connections();
                 let connections = if by_connections { CONNECTIONS } else { Duration::ZERO };
                 self.notify_agent(id, AgentCommand::Configure { report: REPORT, connections });
                 // Only Node has one.
@@ -135,7 +135,7 @@ impl Machine {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.agent.connected {
             worker.agent.leaving = true;
-            let stop_accepting = self.settings.placement == Placement::Shared;
+            let stop_accepting = self.config.placement == Placement::Shared;
             self.notify_agent(id, AgentCommand::Leave { stop_accepting });
         } else {
             self.progress(id, LeaveProgress::Work(Work::default()));

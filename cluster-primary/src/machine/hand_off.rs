@@ -147,8 +147,12 @@ impl Machine {
     }
 
     fn drop_conn(&mut self, conn: ConnId, why: Fate) {
-        if let Fate::Shed(reason) = why {
-            self.stats.count_shed(reason);
+        match why {
+            Fate::Shed(reason) => self.stats.count_shed(reason),
+            Fate::HandedOver { worker } if self.config.report_connections => {
+                self.event(super::Event::Taken { worker, conn });
+            }
+            Fate::HandedOver { .. } => {}
         }
         self.output.push_back(Output::DropConn { conn, why });
     }

@@ -65,13 +65,13 @@ impl Machine {
 
     /// When workers are to be looked after.
     pub(super) fn health_timeout(&self) -> Option<Mono> {
-        self.settings.limits.unresponsive_after?;
+        self.config.limits.unresponsive_after?;
         // It is due at once if it never was.
         (!self.workers.is_empty()).then(|| self.look_after.unwrap_or_default())
     }
 
     pub(super) fn look_after_workers(&mut self, now: Mono) {
-        let Some(limit) = self.settings.limits.unresponsive_after else { return };
+        let Some(limit) = self.config.limits.unresponsive_after else { return };
         if self.hand_offs_paused {
             self.look_after = Some(now + (limit / LOOKS).max(SHORTEST_LOOK));
             return;

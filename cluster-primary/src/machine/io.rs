@@ -1,13 +1,18 @@
 //! What goes into the machine, and what comes out.
 
-use cluster_proto::{HandleKind, ListenQuery, Message, SockName};
+use std::time::Duration;
+
+use cluster_proto::{HandleKind, ListenQuery, Message, SockName, Value};
 use cluster_sched::ShedReason;
 use cluster_sched::kernel::Choice;
 
+use super::config::Config;
+use super::event::Event;
 use crate::agent::{AgentCommand, AgentMessage};
+use crate::tree::LeftoverProgress;
 use crate::{
-    ConnId, Event, ExitStatus, Fallback, HandleId, ServerId, Settings, Signal, WorkerError,
-    WorkerId,
+    ConnId, ExitStatus, Fallback, HandleId, Placement, PolicyName, RequestId, SendError, SendId,
+    ServerId, Signal, WorkerError, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +22,15 @@ use serde::{Deserialize, Serialize};
 pub enum Input {
     /// The user set the settings.
     Setup {
-        /// All of them.
-        settings: Box<Settings>,
+        /// What concerns the machine of them. Placement and policy may be frozen.
+        config: Config,
+    },
+    /// The user set placement and policy, unless they are frozen.
+    Schedule {
+        /// Who accepts connections.
+        placement: Placement,
+        /// Which worker gets the next one.
+        policy: PolicyName,
     },
     /// A process was started under the id of [`next_worker`](super::Machine::next_worker).
     Forked {
@@ -37,11 +49,50 @@ pub enum Input {
         message: Message,
         /// The descriptor that came with it.
         handle: Option<Handle>,
+        /// If the message answers for a hand-off: whether that has arrived there, as far as the channel knows.
+        arrived: bool,
     },
-    /// A worker sent a message that does not pass through here.
-    Heard {
+    /// A worker's channel brought a message that nests too deep to be read, without harm to the channel.
+    TooDeep {
         /// The worker.
         worker: WorkerId,
+    },
+    /// The user sends something to a worker: [`Output::Submit`], unless its channel is closed or about to be.
+    Send {
+        /// The worker.
+        worker: WorkerId,
+        /// What is sent.
+        sending: Sending,
+        /// Whether the driver has a descriptor to go with it.
+        handle: bool,
+    },
+    /// The channel did not take what [`Output::Submit`] had it send.
+    NotSent {
+        /// The worker.
+        worker: WorkerId,
+        /// As that output has it.
+        origin: Origin,
+        /// Why, as the user is told.
+        error: SendError,
+    },
+    /// More than the high-water mark waits for a worker.
+    HighWater {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// All is written that waited when [`Output::MarkDrained`] was carried out.
+    Drained {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A user's message is written or, if there is a descriptor with it, answered for.
+    Sent {
+        /// The worker.
+        worker: WorkerId,
+        /// Which one.
+        id: SendId,
+        /// Whether the descriptor arrived, if there was one.
+        delivered: bool,
     },
     /// A connection that a worker counts, for it had sent it with that key, is closed.
     SocketClosed {
@@ -91,12 +142,54 @@ pub enum Input {
         /// The runtime's name, for people.
         runtime: String,
     },
-    /// A worker's channel is broken; that it closes is said apart.
+    /// A worker's channel is broken: [`Output::AbortChannel`].
     ChannelFailed {
         /// The worker.
         worker: WorkerId,
         /// Why.
         error: WorkerError,
+    },
+    /// A worker sent a descriptor that nothing uses, with one of its messages.
+    Unwanted {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker made a system call of the primary block, until that was interrupted.
+    Blocked {
+        /// The worker.
+        worker: WorkerId,
+        /// Which call.
+        call: &'static str,
+    },
+    /// Something else went wrong with a worker; its channel stays as it is.
+    Failed {
+        /// The worker.
+        worker: WorkerId,
+        /// What.
+        error: WorkerError,
+    },
+    /// A worker starts, or runs, without the agent that the settings want it to have.
+    NoAgent {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A worker wrote to a pipe of its own to the primary.
+    Stdio {
+        /// The worker.
+        worker: WorkerId,
+        /// Which of its descriptors.
+        fd: u32,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Something was done about processes that a worker left behind.
+    Leftovers {
+        /// The worker.
+        worker: WorkerId,
+        /// What.
+        progress: LeftoverProgress,
     },
     /// A worker's channel has closed.
     ChannelClosed {
@@ -223,6 +316,44 @@ pub enum Input {
     ReleaseUnused,
 }
 
+/// What the user sends to a worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Sending {
+    /// A message.
+    Message(Message),
+    /// A message whose end [`Event::Sent`](crate::Event::Sent) reports.
+    Reported(Message),
+    /// A request; [`Event::Answered`](crate::Event::Answered) reports its outcome.
+    Request {
+        /// What is asked.
+        body: Value,
+        /// How long the answer is awaited.
+        timeout: Duration,
+    },
+    /// The answer to a worker's request, or why there is none.
+    Answer {
+        /// The worker's number of the request.
+        id: u64,
+        /// The answer.
+        answer: Result<Value, String>,
+    },
+}
+
+/// What a message is to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A message of which nothing is reported.
+    Message,
+    /// One whose end is reported.
+    Reported(SendId),
+    /// A request.
+    Request(RequestId),
+    /// The answer to a worker's request of that number.
+    Answer(u64),
+}
+
 /// How many connections wait at a socket of a server with slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
@@ -255,6 +386,28 @@ pub enum Output {
         message: Message,
         /// The descriptor that goes with it.
         handle: Option<SendHandle>,
+    },
+    /// Send a message of the user's. If the channel does not take it, say so by [`Input::NotSent`]; if more than the
+    /// high-water mark waits after that, by [`Input::HighWater`].
+    Submit {
+        /// To whom.
+        worker: WorkerId,
+        /// What.
+        message: Message,
+        /// Whether the descriptor goes with it that came with [`Input::Send`].
+        handle: bool,
+        /// What it is to the user. [`Input::Sent`] says when one that is to be reported is written.
+        origin: Origin,
+    },
+    /// Say by [`Input::Drained`] when all is written that waits for the worker now.
+    MarkDrained {
+        /// The worker. If its channel is closed by now there is nothing to say.
+        worker: WorkerId,
+    },
+    /// Close the worker's channel at once, and say so by [`Input::ChannelClosed`].
+    AbortChannel {
+        /// The worker. If its channel is closed by now there is nothing to do.
+        worker: WorkerId,
     },
     /// Have the worker's event loop answer, and say so by [`Input::Probed`].
     Probe {
@@ -366,7 +519,7 @@ pub enum Output {
         handle: HandleId,
     },
     /// Tell the user.
-    Event(Event<HandleId>),
+    Event(Event),
 }
 
 /// A descriptor to be sent.

@@ -188,6 +188,9 @@ impl Machine {
         if !std::mem::replace(&mut worker.connected, false) {
             return;
         }
+        self.end_sends_to(id);
+        self.end_requests_of(id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.phase = "disconnected";
         let answering = matches!(
             worker.disconnect,

@@ -111,7 +111,7 @@ impl Machine {
             self.reply_failure(worker, seq, none, address, errno);
             return;
         }
-        let (limit, slot) = (self.settings.limits.max_servers, asking.slot);
+        let (limit, slot) = (self.config.limits.max_servers, asking.slot);
         if asking.servers.len() >= limit {
             let limit = ListenLimit { scope: ListenScope::Worker, limit, by_descriptors: false };
             self.reply_limit(worker, seq, key, Address::of(&query), limit);
@@ -178,7 +178,7 @@ impl Machine {
         let id = ServerId(self.last_server);
         let udp = query.address_type.value().is_some_and(AddressType::is_udp);
         let runtime = self.workers.get(&worker).and_then(|worker| worker.cannot_listen.clone());
-        let placement = self.settings.placement;
+        let placement = self.config.placement;
         let shared = udp || (placement == Placement::Shared && runtime.is_none());
         let choice = self.choice_for(query).filter(|_| runtime.is_none());
         if let Some(runtime) = runtime.filter(|_| !udp && placement != Placement::Handoff) {
@@ -205,9 +205,9 @@ impl Machine {
     /// How that server's connections are placed.
     pub(super) fn placing(&self, id: ServerId) -> (BoxedPolicy<WorkerId, ConnId>, Config) {
         let seed = self.seed ^ u64::from(id.0);
-        let policy = match &self.settings.custom_policy {
+        let policy = match &self.config.custom_policy {
             Some(policy) => policy.build(seed),
-            None => self.settings.policy.build(seed),
+            None => self.config.policy.build(seed),
         };
         (policy, Config::default())
     }
@@ -391,7 +391,7 @@ impl Machine {
 
     /// Whether a server stays open when nobody serves it.
     pub(super) fn keeps_servers(&self) -> bool {
-        self.settings.keep_listeners && !self.disconnecting
+        self.config.keep_listeners && !self.disconnecting
     }
 
     /// Closes every server that nobody serves.

@@ -9,6 +9,9 @@
 //! release.
 
 mod agent;
+mod config;
+mod event;
+mod faults;
 mod hand_off;
 mod health;
 mod io;
@@ -16,6 +19,9 @@ mod latency;
 mod leaving;
 mod listening;
 mod probing;
+mod reply_data;
+mod requests;
+mod sends;
 mod server;
 mod slots;
 mod socket_limits;
@@ -25,19 +31,22 @@ mod vacating;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use cluster_proto::{ClusterBody, ClusterMessage, Message, ServerKey, UserMessage, native};
+use cluster_proto::{ClusterBody, ClusterMessage, Message, Requests, ServerKey, native};
 use cluster_sched::{DispatchInput as Place, DispatchLimits, Dispatcher, Mono};
 
-pub use io::{Bound, Fate, Handle, Input, Output, Queue, SendHandle};
+pub use config::Config;
+pub use event::Event;
+pub use io::{Bound, Fate, Handle, Input, Origin, Output, Queue, SendHandle, Sending};
 pub use latency::AckLatency;
 pub use socket_limits::{ListenLimit, ListenScope};
 pub use state::MachineState;
 pub use worker::WorkerState;
 
+pub(crate) use sends::Sends;
+
 use crate::event::Address;
-use crate::{ConnId, Event, HandleId, Placement, PolicyName, ServerId, Settings, Stats, WorkerId};
+use crate::{ConnId, Placement, PolicyName, ServerId, Stats, WorkerError, WorkerId};
 use server::Server;
 use socket_limits::OpenSockets;
 use vacating::Vacating;
@@ -50,7 +59,7 @@ pub const LAST_CONNECTIONS: usize = 4096;
 /// The primary without I/O.
 #[derive(Debug)]
 pub struct Machine {
-    settings: Arc<Settings>,
+    config: Config,
     /// Placement and policy are frozen.
     frozen: bool,
     last_worker: u32,
@@ -58,6 +67,9 @@ pub struct Machine {
     seq: u64,
     seed: u64,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Users' requests that wait for their answers.
+    requests: Requests<WorkerId>,
+    last_send: u64,
     servers: BTreeMap<ServerId, Server>,
     keys: BTreeMap<ServerKey, ServerId>,
     /// All connections that wait or are in flight, and which worker gets them.
@@ -82,16 +94,18 @@ pub struct Machine {
 
 impl Machine {
     /// A primary without workers. `seed` is for policies that draw lots.
-    pub fn new(settings: Settings, seed: u64) -> Self {
-        let limits = dispatch_limits(&settings, DispatchLimits::default());
+    pub fn new(config: Config, seed: u64) -> Self {
+        let limits = dispatch_limits(&config, DispatchLimits::default());
         Self {
-            settings: Arc::new(settings),
+            config,
             frozen: false,
             last_worker: 0,
             last_server: 0,
             seq: 0,
             seed,
             workers: BTreeMap::new(),
+            requests: Requests::default(),
+            last_send: 0,
             servers: BTreeMap::new(),
             keys: BTreeMap::new(),
             dispatcher: Dispatcher::new(limits),
@@ -110,12 +124,18 @@ impl Machine {
     /// Takes one input.
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
-            Input::Setup { settings } => self.setup(*settings),
+            Input::Setup { config } => self.setup(config),
+            Input::Schedule { placement, policy } => self.schedule(placement, policy),
             Input::Forked { worker, pid, slot } => self.forked(now, worker, pid, slot),
-            Input::Received { worker, message, handle } => {
-                self.received(now, worker, message, handle);
+            Input::Received { worker, message, handle, arrived } => {
+                self.received(now, worker, message, handle, arrived);
             }
-            Input::Heard { worker } => self.heard(now, worker),
+            Input::TooDeep { worker } => self.too_deep(now, worker),
+            Input::Send { worker, sending, handle } => self.send(now, worker, sending, handle),
+            Input::NotSent { worker, origin, error } => self.not_sent(now, worker, origin, &error),
+            Input::HighWater { worker } => self.high_water(worker),
+            Input::Drained { worker } => self.drained(worker),
+            Input::Sent { worker, id, delivered } => self.sent(worker, id, delivered),
             Input::SocketClosed { worker, key } => self.socket_closed(worker, &key),
             Input::AskSockets { worker, key, when_closed } => {
                 self.ask_sockets(worker, key, when_closed);
@@ -125,8 +145,18 @@ impl Machine {
             Input::AnswersProbes { worker } => self.answers_probes(worker),
             Input::ProbeLooked { worker, read } => self.probe_looked(now, worker, read),
             Input::CannotListen { worker, runtime } => self.cannot_listen(worker, runtime),
-            Input::ChannelFailed { worker, error } => {
-                self.event(Event::Error { worker, error });
+            Input::ChannelFailed { worker, error } => self.fail_channel(worker, error),
+            Input::Unwanted { worker } => self.unwanted(worker),
+            Input::Blocked { worker, call } => self.blocked(worker, call),
+            Input::Failed { worker, error } => self.event(crate::Event::Error { worker, error }),
+            Input::NoAgent { worker, reason } => {
+                self.event(crate::Event::NoAgent { worker, reason });
+            }
+            Input::Stdio { worker, fd, data } => {
+                self.event(crate::Event::Stdio { worker, fd, data });
+            }
+            Input::Leftovers { worker, progress } => {
+                self.event(crate::Event::Leftovers { worker, progress });
             }
             Input::ChannelClosed { worker } => self.channel_closed(now, worker),
             Input::Exited { worker, status } => self.exited(now, worker, status),
@@ -157,11 +187,17 @@ impl Machine {
 
     /// Takes notice of the time.
     pub fn handle_timeout(&mut self, now: Mono) {
+        self.end_overdue_requests(now);
         self.look_after_workers(now);
         self.probing_due(now);
         self.slots_due(now);
         self.dispatcher.handle_timeout(now);
         self.carry_out(now);
+    }
+
+    /// Whether [`poll_output`](Self::poll_output) has something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
     }
 
     /// What is to be done next.
@@ -171,7 +207,12 @@ impl Machine {
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let due = [self.dispatcher.poll_timeout(), self.health_timeout(), self.slots_timeout()];
+        let due = [
+            self.dispatcher.poll_timeout(),
+            self.requests.poll_timeout(),
+            self.health_timeout(),
+            self.slots_timeout(),
+        ];
         due.into_iter().flatten().chain(self.probing_timeout()).min()
     }
 
@@ -215,20 +256,9 @@ impl Machine {
         served.filter(|server| server.workers.contains(&id)).map(Server::bound_address).collect()
     }
 
-    /// Sets placement and policy, unless they are frozen.
-    pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
-        if !self.frozen {
-            let mut settings = (*self.settings).clone();
-            settings.placement = placement;
-            settings.policy = policy;
-            settings.custom_policy = None;
-            self.settings = Arc::new(settings);
-        }
-    }
-
-    /// The settings in force.
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    /// The configuration in force.
+    pub fn config(&self) -> Config {
+        self.config.clone()
     }
 
     /// The id of the next worker; it is used up by that.
@@ -285,8 +315,8 @@ impl Machine {
         Stats { waiting: self.dispatcher.all_waiting(), ..self.stats }
     }
 
-    fn event(&mut self, event: Event<HandleId>) {
-        self.output.push_back(Output::Event(event));
+    fn event(&mut self, event: impl Into<Event>) {
+        self.output.push_back(Output::Event(event.into()));
     }
 
     fn say(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) {
@@ -297,9 +327,11 @@ impl Machine {
         &mut self,
         worker: WorkerId,
         ack: Option<u64>,
-        body: ClusterBody,
+        mut body: ClusterBody,
         handle: Option<SendHandle>,
     ) -> u64 {
+        let serialization = self.workers.get(&worker).map(|worker| worker.serialization);
+        reply_data::drop_unencodable(&mut body, serialization.unwrap_or_default());
         let seq = self.seq;
         self.seq += 1;
         let message = Message::cluster(seq, ack, body);
@@ -307,27 +339,35 @@ impl Machine {
         seq
     }
 
-    fn setup(&mut self, mut settings: Settings) {
+    fn setup(&mut self, mut config: Config) {
         if self.frozen {
-            settings.placement = self.settings.placement;
-            settings.policy = self.settings.policy;
-            settings.custom_policy = self.settings.custom_policy.clone();
+            config.placement = self.config.placement;
+            config.policy = self.config.policy;
+            config.custom_policy = self.config.custom_policy.clone();
         }
         self.frozen = true;
-        self.dispatcher.set_limits(dispatch_limits(&settings, self.dispatcher.limits()));
-        self.settings = Arc::new(settings);
-        let settings = Arc::clone(&self.settings);
-        self.event(Event::Setup { settings });
+        self.dispatcher.set_limits(dispatch_limits(&config, self.dispatcher.limits()));
+        self.config = config.clone();
+        self.event(Event::Setup { config });
+    }
+
+    fn schedule(&mut self, placement: Placement, policy: PolicyName) {
+        if !self.frozen {
+            self.config.placement = placement;
+            self.config.policy = policy;
+            self.config.custom_policy = None;
+        }
     }
 
     fn forked(&mut self, now: Mono, worker: WorkerId, pid: u32, slot: Option<u32>) {
         // Node's fork calls setupPrimary().
-        self.setup((*self.settings).clone());
+        self.setup(self.config.clone());
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
-        self.workers.insert(worker, Worker::new(pid, slot, seat));
+        let serialization = self.config.serialization;
+        self.workers.insert(worker, Worker::new(pid, slot, seat, serialization));
         self.dispatch(now, Place::Enter { worker });
-        self.event(Event::Fork { worker, pid });
+        self.event(crate::Event::Fork { worker, pid });
     }
 
     /// The lowest slot that no worker has: that of the next worker, unless it is forked for another.
@@ -335,13 +375,15 @@ impl Machine {
         lowest_free(self.workers.values().map(|worker| worker.slot))
     }
 
-    fn users_message(&mut self, worker: WorkerId, message: UserMessage, handle: Option<Handle>) {
-        let handle = handle.map(|handle| self.count_socket(worker, handle));
-        self.event(Event::Message { worker, message, handle });
-    }
-
-    fn received(&mut self, now: Mono, worker: WorkerId, message: Message, handle: Option<Handle>) {
-        if self.workers.get(&worker).is_none_or(|w| !w.connected) {
+    fn received(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        message: Message,
+        handle: Option<Handle>,
+        arrived: bool,
+    ) {
+        if !self.hears(worker) {
             self.let_go(handle);
             return;
         }
@@ -351,7 +393,7 @@ impl Machine {
             Message::Encoded(message) => self.users_message(worker, message, handle),
             Message::Cluster(message) => {
                 self.let_go(handle);
-                self.cluster_message(now, worker, message);
+                self.cluster_message(now, worker, message, arrived);
             }
             Message::SocketList(message) => {
                 self.let_go(handle);
@@ -367,13 +409,27 @@ impl Machine {
         }
     }
 
+    /// A worker sent a message that cannot be read, which is a sign of life as any other.
+    fn too_deep(&mut self, now: Mono, worker: WorkerId) {
+        if self.hears(worker) {
+            self.heard(now, worker);
+            self.event(crate::Event::Error { worker, error: WorkerError::TooDeep });
+        }
+    }
+
     fn let_go(&mut self, handle: Option<Handle>) {
         if let Some(Handle { id: handle, .. }) = handle {
             self.output.push_back(Output::CloseHandle { handle });
         }
     }
 
-    fn cluster_message(&mut self, now: Mono, worker: WorkerId, message: ClusterMessage) {
+    fn cluster_message(
+        &mut self,
+        now: Mono,
+        worker: WorkerId,
+        message: ClusterMessage,
+        arrived: bool,
+    ) {
         let offered = native::offered(&message);
         let ClusterMessage { seq, ack, body, .. } = message;
         match body {
@@ -381,13 +437,13 @@ impl Machine {
                 if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
                     self.output.push_back(Output::Upgrade { worker, offered });
-                    if self.settings.counts_connections() {
+                    if self.config.counts_connections() {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });
                     }
                 }
                 self.set_state(worker, "online");
-                self.event(Event::Online { worker });
+                self.event(crate::Event::Online { worker });
             }
             ClusterBody::QueryServer(query) => self.query_server(now, worker, seq, *query),
             ClusterBody::Listening(query) => {
@@ -395,7 +451,7 @@ impl Machine {
                 let address = Address::of(&query);
                 self.slot_listens(now, worker, &address);
                 self.check_agent(worker);
-                self.event(Event::Listening { worker, address });
+                self.event(crate::Event::Listening { worker, address });
             }
             ClusterBody::Close { key } => self.close(now, worker, &key),
             ClusterBody::ExitedAfterDisconnect => {
@@ -403,6 +459,11 @@ impl Machine {
                     worker.exited_after_disconnect = Some(true);
                 }
                 self.say(worker, Some(seq), ClusterBody::Ack);
+            }
+            ClusterBody::Accepted(_) | ClusterBody::Ack
+                if self.is_too_soon(worker, ack, arrived) =>
+            {
+                self.answered_too_soon(worker);
             }
             ClusterBody::Accepted(accepted) => self.answered(now, worker, ack, accepted),
             // As in Node: an answer that does not say that it took the connection refused it.
@@ -418,9 +479,9 @@ impl Machine {
     }
 }
 
-/// What the settings say of the dispatcher's limits. The others depend on the system.
-fn dispatch_limits(settings: &Settings, limits: DispatchLimits) -> DispatchLimits {
-    limits.with_window(settings.limits.max_window).with_waiting(settings.limits.max_waiting)
+/// What the configuration says of the dispatcher's limits. The others depend on the system.
+fn dispatch_limits(config: &Config, limits: DispatchLimits) -> DispatchLimits {
+    limits.with_window(config.limits.max_window).with_waiting(config.limits.max_waiting)
 }
 
 /// The lowest number that is not among these.

@@ -150,8 +150,8 @@ pub(super) fn has_slots(query: &ListenQuery) -> bool {
 impl Machine {
     /// How the kernel is to choose among slots for that listen, if it is to.
     pub(super) fn choice_for(&self, query: &ListenQuery) -> Option<Choice> {
-        let wanted = self.settings.placement == Placement::Kernel && has_slots(query);
-        Choice::try_from(self.settings.policy).ok().filter(|_| wanted)
+        let wanted = self.config.placement == Placement::Kernel && has_slots(query);
+        Choice::try_from(self.config.policy).ok().filter(|_| wanted)
     }
 
     pub(super) fn fell_back(&mut self, id: ServerId, instead: Fallback, reason: String) {
@@ -316,7 +316,7 @@ impl Machine {
     /// Nothing more comes to the worker by its slot, and what has not been accepted there is looked
     /// for.
     fn switch_off(&mut self, now: Mono, id: ServerId, worker: WorkerId, state: State) {
-        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
+        let watch = self.config.limits.queue_watch.max(SHORTEST_WATCH);
         let Some(server) = self.servers.get_mut(&id) else { return };
         let open = server.is_open();
         let Some(slots) = &mut server.slots else { return };
@@ -446,7 +446,7 @@ impl Machine {
 
     pub(super) fn slots_due(&mut self, now: Mono) {
         self.attempts_due(now);
-        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
+        let watch = self.config.limits.queue_watch.max(SHORTEST_WATCH);
         for (id, server) in &mut self.servers {
             let open = server.is_open();
             let Some(slots) = server.slots.as_mut().filter(|_| open) else { continue };
@@ -516,9 +516,9 @@ impl Machine {
 
     /// Workers that leave what comes to their slots waiting while others could take it.
     fn find_stuck(&mut self, now: Mono, id: ServerId, queues: &[Queue]) -> Vec<(WorkerId, State)> {
-        let (limits, paused) = (self.settings.limits, self.hand_offs_paused);
+        let (limits, paused) = (self.config.limits, self.hand_offs_paused);
         // Clients that stick are not to be moved for having many neighbours.
-        let sticks = self.settings.policy == PolicyName::Sticky;
+        let sticks = self.config.policy == PolicyName::Sticky;
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else {
             return Vec::new();
         };
@@ -608,7 +608,7 @@ impl Machine {
 
     /// When to look next.
     fn look_again(&mut self, now: Mono, id: ServerId, queues: &[Queue]) {
-        let watch = self.settings.limits.queue_watch.max(SHORTEST_WATCH);
+        let watch = self.config.limits.queue_watch.max(SHORTEST_WATCH);
         let settles = self.settling.keys().any(|(_, of)| *of == id);
         let Some(server) = self.servers.get_mut(&id).filter(|server| server.is_open()) else {
             return;

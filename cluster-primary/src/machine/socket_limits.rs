@@ -131,7 +131,7 @@ impl Machine {
     }
 
     fn reached(&self, slot: u32) -> Option<ListenLimit> {
-        let (limits, most) = (&self.settings.limits, self.sockets.most);
+        let (limits, most) = (&self.config.limits, self.sockets.most);
         let limit = |scope, set: usize, allowed: usize| {
             let limit = set.min(allowed);
             ListenLimit { scope, limit, by_descriptors: allowed < set }

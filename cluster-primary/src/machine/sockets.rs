@@ -4,25 +4,21 @@ use cluster_proto::{HandleKind, Message, SocketList};
 
 use super::Machine;
 use super::io::{Handle, Output};
-use crate::{Event, EventHandle, HandleId, WorkerId};
+use crate::{Event, WorkerId};
 
 /// Keys that may be asked for at a time: the user's own, but an answer may never come.
 const MAX_ASKED: usize = 4096;
 
 impl Machine {
     /// Counts a connection that a worker sent from a server of its own.
-    pub(super) fn count_socket(
-        &mut self,
-        worker: WorkerId,
-        handle: Handle,
-    ) -> EventHandle<HandleId> {
+    pub(super) fn count_socket(&mut self, worker: WorkerId, handle: Handle) -> Handle {
         let Handle { id, kind, key } = handle;
         let held = self.workers.get_mut(&worker).map(|w| &mut w.sockets.held);
         let counts = |key: &String| {
             kind == HandleKind::NetSocket && held.is_some_and(|held| held.opened(key))
         };
         let key = key.filter(counts);
-        EventHandle { key, ..EventHandle::new(kind, id) }
+        Handle { id, kind, key }
     }
 
     pub(super) fn socket_closed(&mut self, worker: WorkerId, key: &str) {

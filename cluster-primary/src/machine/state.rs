@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cluster_proto::{ServerKey, Value};
+use cluster_proto::env::Serialization;
+use cluster_proto::{Requests, RequestsState, ServerKey, Value};
 use cluster_sched::{Dispatcher, DispatcherState, Mono, SchedulerState};
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,10 @@ use super::server::{Phase, Server};
 use super::slots::Slots;
 use super::vacating::Vacating;
 use super::worker::Worker;
+use super::{Config, Sends};
 use crate::upgrade::StateError;
 use crate::upgrade::text;
-use crate::{Address, ConnId, ServerId, Settings, Stats, WorkerId};
+use crate::{Address, ConnId, ServerId, Stats, WorkerId};
 
 /// More than any primary has counted.
 const MAX_COUNT: u64 = 1 << 62;
@@ -21,7 +23,7 @@ const MAX_COUNT: u64 = 1 << 62;
 /// Longer than any system runs.
 const NEVER: Mono = Mono::from_secs(1 << 40);
 
-/// All that a [`Machine`] knows, but for its settings, which hold descriptors.
+/// All that a [`Machine`] knows, but for its configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MachineState {
     frozen: bool,
@@ -30,6 +32,10 @@ pub struct MachineState {
     seq: u64,
     seed: u64,
     workers: BTreeMap<WorkerId, Worker>,
+    #[serde(default, skip_serializing_if = "was_never_asked")]
+    requests: RequestsState<WorkerId>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    last_send: u64,
     servers: BTreeMap<ServerId, ServerState>,
     keys: Vec<(ServerKey, ServerId)>,
     watched: VecDeque<(Mono, WorkerId, u64)>,
@@ -40,6 +46,14 @@ pub struct MachineState {
     disconnecting: bool,
     disconnects: u64,
     stats: Stats,
+}
+
+fn was_never_asked(requests: &RequestsState<WorkerId>) -> bool {
+    requests.last == 0
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A server, in a [`MachineState`].
@@ -60,7 +74,7 @@ struct ServerState {
 
 impl Machine {
     /// What it knows, `now`: one that is made [from it](Self::from_state), with the same
-    /// [settings](Self::settings), does the same from here on.
+    /// [configuration](Self::config), does the same from here on.
     ///
     /// # Errors
     /// [`StateError::EventsWait`] unless all outputs were taken.
@@ -92,6 +106,8 @@ impl Machine {
             seq: self.seq,
             seed: self.seed,
             workers,
+            requests: self.requests.state(),
+            last_send: self.last_send,
             servers: servers.collect(),
             keys: self.keys.iter().map(|(key, id)| (key.clone(), *id)).collect(),
             watched: placed.watched.into(),
@@ -109,13 +125,12 @@ impl Machine {
     ///
     /// # Errors
     /// [`StateError`] if there is no such state.
-    pub fn from_state(
-        now: Mono,
-        settings: Settings,
-        state: MachineState,
-    ) -> Result<Self, StateError> {
+    pub fn from_state(now: Mono, config: Config, state: MachineState) -> Result<Self, StateError> {
         state.check()?;
-        let mut machine = Self::new(settings, state.seed);
+        let mut machine = Self::new(config, state.seed);
+        let impossible = |_| StateError::contradiction("a request comes after the last one");
+        machine.requests = Requests::from_state(state.requests).map_err(impossible)?;
+        machine.last_send = state.last_send;
         let mut schedulers = Vec::new();
         for (id, server) in state.servers {
             let (server, sched) = server.into_parts();
@@ -270,7 +285,8 @@ impl MachineState {
             let latency = &worker.latency;
             latency.buckets.into_iter().chain([worker.connections, latency.count])
         });
-        stats.into_iter().chain([self.disconnects]).chain(workers)
+        let others = [self.disconnects, self.requests.last, self.last_send];
+        stats.into_iter().chain(others).chain(workers)
     }
 
     /// All times to which others are added.
@@ -292,6 +308,36 @@ impl MachineState {
             waiting.chain(under_way.chain(&sched.parked).map(|conn| conn.conn))
         });
         conns.collect()
+    }
+
+    /// Takes out what a primary's state has elsewhere, where versions before the machine knew of it look for it.
+    pub(crate) fn take_requests(&mut self) -> (RequestsState<WorkerId>, u64) {
+        (std::mem::take(&mut self.requests), std::mem::take(&mut self.last_send))
+    }
+
+    /// Puts that back.
+    pub(crate) fn put_requests(&mut self, requests: RequestsState<WorkerId>, last_send: u64) {
+        self.requests = requests;
+        self.last_send = last_send;
+    }
+
+    /// Takes out what a primary's state has with the worker's channel.
+    pub(crate) fn take_sends(&mut self, worker: WorkerId) -> Sends {
+        let worker = self.workers.get_mut(&worker);
+        worker.map(|worker| std::mem::take(&mut worker.sends)).unwrap_or_default()
+    }
+
+    /// Puts that back, and says how the worker's channel is encoded.
+    pub(crate) fn put_channel(
+        &mut self,
+        worker: WorkerId,
+        sends: Sends,
+        serialization: Serialization,
+    ) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.sends = sends;
+            worker.serialization = serialization;
+        }
     }
 
     /// The workers.

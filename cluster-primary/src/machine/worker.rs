@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use cluster_proto::env::Serialization;
 use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::{LaneState, Mono};
 
 use super::agent::Agent;
+use super::faults::Faults;
 use super::health::Health;
 use super::latency::AckLatency;
 use super::probing::Probing;
+use super::sends::Sends;
 use crate::agent::AgentReport;
+use crate::upgrade::text;
 use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,18 @@ pub(super) struct Worker {
     pub(super) connected: bool,
     /// It speaks the native wire.
     pub(super) native: bool,
+    /// How its channel is encoded until then.
+    #[serde(default, with = "text::serialization", skip_serializing_if = "is_json")]
+    pub(super) serialization: Serialization,
+    /// Its channel is about to be closed for what went wrong with it: nothing more is read from it.
+    #[serde(skip)]
+    pub(super) failed: bool,
+    /// What it has done wrong so far.
+    #[serde(default, skip_serializing_if = "Faults::is_none")]
+    pub(super) faults: Faults,
+    /// Users' messages to it whose end is to be reported.
+    #[serde(default, skip_serializing_if = "Sends::is_idle")]
+    pub(super) sends: Sends,
     pub(super) status: Option<ExitStatus>,
     pub(super) exited_after_disconnect: Option<bool>,
     /// Whether it stands in `cluster.workers`.
@@ -90,6 +106,11 @@ pub(super) struct Sockets {
     pub(super) closing: BTreeSet<String>,
 }
 
+/// Older versions did not write the usual encoding down.
+fn is_json(serialization: &Serialization) -> bool {
+    *serialization == Serialization::Json
+}
+
 /// How far the primary's `disconnect` of a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Disconnect {
@@ -115,7 +136,7 @@ pub(super) enum Probe {
 }
 
 impl Worker {
-    pub(super) fn new(pid: u32, slot: u32, seat: u32) -> Self {
+    pub(super) fn new(pid: u32, slot: u32, seat: u32, serialization: Serialization) -> Self {
         Self {
             pid,
             slot,
@@ -123,6 +144,10 @@ impl Worker {
             phase: "none",
             connected: true,
             native: false,
+            serialization,
+            failed: false,
+            faults: Faults::default(),
+            sends: Sends::default(),
             status: None,
             exited_after_disconnect: None,
             listed: true,

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use cluster_primary::machine::{Bound, Input, Machine, Output, Queue, SendHandle};
+use cluster_primary::machine::{Bound, Config, Input, Machine, Output, Queue, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
     ServerKey, SockName,
@@ -102,7 +102,7 @@ impl World {
             settings.limits.stuck_after = Duration::from_secs(1 << 20);
         }
         Self {
-            machine: Machine::new(settings, 7),
+            machine: Machine::new(Config::from(&settings), 7),
             exact,
             now: Mono::ZERO,
             workers: BTreeMap::new(),
@@ -243,7 +243,7 @@ impl World {
         let seq = known.seq;
         known.seq += 1;
         let message = Message::cluster(seq, ack, body);
-        self.input(Input::Received { worker, message, handle: None });
+        self.input(Input::Received { worker, message, handle: None, arrived: true });
         seq
     }
 

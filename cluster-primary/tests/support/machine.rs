@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use cluster_primary::machine::{Bound, Fate, Input, Machine, Output, SendHandle};
+use cluster_primary::machine::{self, Bound, Config, Fate, Input, Machine, Output, SendHandle};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
     SockName,
@@ -46,7 +46,7 @@ impl Cluster {
 
     pub(crate) fn with(settings: Settings) -> Self {
         Self {
-            machine: Machine::new(settings, 7),
+            machine: Machine::new(Config::from(&settings), 7),
             now: Mono::ZERO,
             seqs: BTreeMap::new(),
             last_conn: 0,
@@ -123,14 +123,14 @@ impl Cluster {
     pub(crate) fn says(&mut self, worker: WorkerId, body: ClusterBody) -> Vec<String> {
         let seq = self.seq(worker);
         let message = Message::cluster(seq, None, body);
-        self.input(Input::Received { worker, message, handle: None })
+        self.input(Input::Received { worker, message, handle: None, arrived: true })
     }
 
     /// A worker's answer.
     pub(crate) fn answers(&mut self, worker: WorkerId, ack: u64, body: ClusterBody) -> Vec<String> {
         let seq = self.seq(worker);
         let message = Message::cluster(seq, Some(ack), body);
-        self.input(Input::Received { worker, message, handle: None })
+        self.input(Input::Received { worker, message, handle: None, arrived: true })
     }
 
     fn seq(&mut self, worker: WorkerId) -> u64 {
@@ -262,6 +262,7 @@ fn line(output: &Output) -> String {
             format!("conn {} handed over", conn.0)
         }
         Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
+        Output::AbortChannel { worker } => format!("abort channel {worker}"),
         Output::CloseHandle { handle } => format!("close handle {}", handle.0),
         Output::Event(event) => format!("event: {}", told(event)),
         other => format!("{other:?}"),
@@ -295,19 +296,26 @@ fn said(message: &Message) -> String {
     format!("{ack}{body}").trim_end().to_owned()
 }
 
-fn told<H>(event: &Event<H>) -> String {
+fn told(event: &machine::Event) -> String {
+    let event = match event {
+        machine::Event::Plain(event) => event,
+        machine::Event::Setup { .. } => return "setup".into(),
+        machine::Event::Message { worker, message, handle } => {
+            let handle = handle.as_ref().map_or(String::new(), |h| format!(" with {}", h.kind));
+            return format!(
+                "message {worker} {}{handle}",
+                message.as_str().as_deref().unwrap_or("?")
+            );
+        }
+        _ => return "?".into(),
+    };
     match event {
-        Event::Setup { .. } => "setup".into(),
         Event::Fork { worker, .. } => format!("fork {worker}"),
         Event::Online { worker } => format!("online {worker}"),
         Event::Listening { worker, address, .. } => format!("listening {worker} {address}"),
         Event::ListenFailed { worker, address, error, .. } => {
             let errno = error.raw_os_error().unwrap_or_default();
             format!("listen failed {worker} {address} errno {errno}")
-        }
-        Event::Message { worker, message, handle, .. } => {
-            let handle = handle.as_ref().map_or(String::new(), |h| format!(" with {}", h.kind));
-            format!("message {worker} {}{handle}", message.as_str().as_deref().unwrap_or("?"))
         }
         Event::Error { worker, error } => format!("error {worker} {}", error.code()),
         Event::Disconnect { worker, exited_after_disconnect } => {

@@ -7,14 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_primary::agent::{AgentMessage, AgentReport, Work};
-use cluster_primary::machine::{Bound, Fate, Handle, Input, Machine, Output, Queue, SendHandle};
+use cluster_primary::machine::{
+    Bound, Config, Event as Told, Fate, Handle, Input, Machine, Origin, Output, Queue, SendHandle,
+    Sending,
+};
 use cluster_primary::proto::{
-    AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, ListenReply,
-    Message, Object, SockName, SocketList,
+    AddressType, ClusterBody, ClusterMessage, Exchange, Family, Field, HandleKind, ListenQuery,
+    ListenReply, Message, Object, SockName, SocketList,
 };
 use cluster_primary::{
-    ConnId, Event, ExitStatus, HandleId, LeaveProgress, Mono, Placement, PolicyName, ServerId,
-    Settings, Signal, WorkerError, WorkerId,
+    ConnId, Event, ExitStatus, HandleId, LeaveProgress, Mono, Placement, PolicyName, RequestId,
+    SendError, SendId, ServerId, Settings, Signal, WorkerError, WorkerId,
 };
 
 /// What happened in a run.
@@ -61,7 +64,7 @@ pub fn run(data: &[u8]) -> Report {
 /// The same calls again, with the outputs drained after those for which `drain` says so.
 #[allow(unreachable_pub, dead_code, reason = "included by the fuzz target and by tests")]
 pub fn replay(report: &Report, mut drain: impl FnMut() -> bool) -> Vec<String> {
-    let mut machine = Machine::new(report.settings.clone(), SEED);
+    let mut machine = Machine::new(Config::from(&report.settings), SEED);
     let mut outputs = Vec::new();
     for step in &report.history {
         repeat(&mut machine, step);
@@ -79,7 +82,7 @@ pub fn replay_changing(
     report: &Report,
     mut change: impl FnMut(Mono, Machine) -> Machine,
 ) -> Vec<String> {
-    let mut machine = Machine::new(report.settings.clone(), SEED);
+    let mut machine = Machine::new(Config::from(&report.settings), SEED);
     let mut outputs = Vec::new();
     for step in &report.history {
         let now = repeat(&mut machine, step);
@@ -143,7 +146,7 @@ fn settings(flags: u8) -> Settings {
 
 fn text(output: &Output) -> String {
     match output {
-        Output::Event(Event::Setup { .. }) => "setup".into(),
+        Output::Event(Told::Setup { .. }) => "setup".into(),
         other => format!("{other:?}"),
     }
 }
@@ -232,6 +235,12 @@ struct World {
     sockets: BTreeMap<WorkerId, u64>,
     /// Questions about connections (`true`: when the last closes) that may be answered.
     socket_answers: BTreeSet<(WorkerId, bool)>,
+    /// Users' messages and requests of whose end nothing is told yet.
+    reported: BTreeSet<(WorkerId, SendId)>,
+    /// By which the worker answers.
+    requested: BTreeMap<(WorkerId, RequestId), u64>,
+    /// Workers whose queues are full.
+    pressed: BTreeSet<WorkerId>,
     disconnect_alls: u32,
     disconnecteds: u32,
     handed_over: u64,
@@ -242,7 +251,7 @@ struct World {
 impl World {
     fn new(settings: Settings) -> Self {
         Self {
-            machine: Machine::new(settings.clone(), SEED),
+            machine: Machine::new(Config::from(&settings), SEED),
             settings,
             now: Mono::ZERO,
             history: Vec::new(),
@@ -268,6 +277,9 @@ impl World {
             last_handle: 0,
             sockets: BTreeMap::new(),
             socket_answers: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            requested: BTreeMap::new(),
+            pressed: BTreeSet::new(),
             disconnect_alls: 0,
             disconnecteds: 0,
             handed_over: 0,
@@ -303,11 +315,15 @@ impl World {
             14 => self.stray_answer(bytes),
             15 => self.odd_message(bytes),
             16 => {
-                let handle = bytes.next().is_multiple_of(2);
+                let what = bytes.next();
+                let handle = what.is_multiple_of(2);
                 if let Some(worker) = self.worker(bytes) {
+                    if what >= 128 {
+                        return self.talk(worker, what);
+                    }
                     let message = Message::User("hello".into());
                     let handle = handle.then(|| self.handle(HandleKind::NetSocket));
-                    self.input(Input::Received { worker, message, handle });
+                    self.input(Input::Received { worker, message, handle, arrived: true });
                 }
             }
             17 => match bytes.next() {
@@ -346,6 +362,9 @@ impl World {
                         _ => {
                             let error = WorkerError::Channel { what: "as it comes".into() };
                             self.input(Input::ChannelFailed { worker, error });
+                            if self.workers[&worker].connected {
+                                self.close_channel(worker);
+                            }
                         }
                     }
                 }
@@ -371,9 +390,9 @@ impl World {
                 let mut settings = self.settings.clone();
                 settings.placement =
                     if self.frozen { Placement::ALL[0] } else { self.settings.placement };
-                self.input(Input::Setup { settings: Box::new(settings) });
+                self.input(Input::Setup { config: Config::from(&settings) });
                 self.frozen = true;
-                let placement = self.machine.settings().placement;
+                let placement = self.machine.config().placement;
                 assert_eq!(placement, self.settings.placement, "the placement is frozen");
             }
         }
@@ -409,7 +428,7 @@ impl World {
         let seq = known.seq;
         known.seq += 1;
         let message = Message::cluster(seq, ack, body);
-        self.input(Input::Received { worker, message, handle: None });
+        self.input(Input::Received { worker, message, handle: None, arrived: true });
         seq
     }
 
@@ -612,24 +631,63 @@ impl World {
                 }
                 let message = Message::Internal(Object::new().with("cmd", "NODE_DEBUG_ENABLED"));
                 let handle = Some(self.handle(HandleKind::NetNative));
-                return self.input(Input::Received { worker, message, handle });
+                return self.input(Input::Received { worker, message, handle, arrived: true });
             }
         };
         self.says(worker, None, body);
     }
 
+    /// The user and the worker send each other messages, requests and answers.
+    fn talk(&mut self, worker: WorkerId, what: u8) {
+        let message = || Message::User("hello".into());
+        let sending = match what % 8 {
+            0 => Sending::Message(message()),
+            1 => Sending::Reported(message()),
+            2 | 3 => Sending::Request { body: "and?".into(), timeout: Mono::from_millis(300) },
+            4 => Sending::Answer { id: 1, answer: Ok("so".into()) },
+            5 => {
+                let id = self.requested.values().next().copied().unwrap_or(1);
+                let message = Exchange::Response { id, answer: Ok("so".into()) }.into_message();
+                let message = Message::User(message);
+                return self.input(Input::Received {
+                    worker,
+                    message,
+                    handle: None,
+                    arrived: true,
+                });
+            }
+            6 => {
+                let Some((to, id)) = self.reported.first().copied() else { return };
+                return self.input(Input::Sent { worker: to, id, delivered: what >= 192 });
+            }
+            _ if self.pressed.remove(&worker) => return self.input(Input::Drained { worker }),
+            _ if self.workers[&worker].connected => return self.input(Input::HighWater { worker }),
+            _ => return,
+        };
+        self.input(Input::Send { worker, sending, handle: what >= 224 });
+    }
+
     /// Connections that the worker counts, and those that the user asks it about.
     fn sockets(&mut self, worker: WorkerId, what: u8) {
         let key = || String::from("4:127.0.0.1:80");
-        let from =
-            |list| Input::Received { worker, message: Message::SocketList(list), handle: None };
+        let from = |list| Input::Received {
+            worker,
+            message: Message::SocketList(list),
+            handle: None,
+            arrived: true,
+        };
         match what % 8 {
             0 | 1 => {
                 let mut handle = self.handle(HandleKind::NetSocket);
                 handle.key = Some(key());
                 let message = Message::User("yours".into());
                 *self.sockets.entry(worker).or_default() += 1;
-                self.input(Input::Received { worker, message, handle: Some(handle) });
+                self.input(Input::Received {
+                    worker,
+                    message,
+                    handle: Some(handle),
+                    arrived: true,
+                });
             }
             2 | 3 => {
                 let open = self.sockets.entry(worker).or_default();
@@ -766,7 +824,7 @@ impl World {
             5 => {
                 self.handles.insert(HandleId(0));
                 let message = Message::User("boo".into());
-                self.input(Input::Received { worker, message, handle });
+                self.input(Input::Received { worker, message, handle, arrived: true });
                 return assert!(!self.handles.contains(&HandleId(0)), "the handle is let go of");
             }
             6 => {
@@ -855,6 +913,25 @@ impl World {
                 Output::CloseHandle { handle } => {
                     assert!(self.handles.remove(&handle), "{handle:?} ends twice");
                 }
+                Output::Submit { worker, message, origin, .. } => {
+                    assert!(self.workers[&worker].connected, "sent to {worker}, which is gone");
+                    match origin {
+                        Origin::Reported(id) => assert!(self.reported.insert((worker, id))),
+                        Origin::Request(id) => {
+                            let Message::User(asked) = &message else { panic!("{message:?}") };
+                            let number = asked["id"].as_u64().expect("a request has one");
+                            assert!(self.requested.insert((worker, id), number).is_none());
+                        }
+                        Origin::Message | Origin::Answer(_) => {}
+                        other => panic!("an origin that this file does not know: {other:?}"),
+                    }
+                }
+                Output::MarkDrained { worker } => {
+                    assert!(self.pressed.insert(worker), "{worker} is marked twice");
+                }
+                Output::AbortChannel { worker } => {
+                    assert!(self.workers[&worker].connected, "{worker} has no channel");
+                }
                 Output::Event(event) => self.told(event),
                 other => panic!("an output that this file does not know: {other:?}"),
             }
@@ -924,20 +1001,39 @@ impl World {
         }
     }
 
-    fn told(&mut self, event: Event<HandleId>) {
+    fn told(&mut self, event: Told) {
         let known = |id: WorkerId, workers: &BTreeMap<WorkerId, Worker>| {
             assert!(workers.contains_key(&id), "{id} was never forked");
             assert!(!workers[&id].told_disconnect, "{id} has disconnected");
         };
-        match event {
-            Event::Setup { .. } => {}
-            Event::Fork { worker, .. } => known(worker, &self.workers),
-            Event::Message { worker, handle, .. } => {
+        let event = match event {
+            Told::Plain(event) => event,
+            Told::Setup { .. } => return,
+            Told::Message { worker, handle, .. } | Told::Request { worker, handle, .. } => {
                 known(worker, &self.workers);
                 if let Some(handle) = handle {
-                    assert!(self.handles.remove(&handle.handle), "it ends twice");
+                    assert!(self.handles.remove(&handle.id), "it ends twice");
                 }
+                return;
             }
+            other => panic!("an event that this file does not know: {other:?}"),
+        };
+        match event {
+            Event::Fork { worker, .. } => known(worker, &self.workers),
+            Event::Sent { worker, id, error } => {
+                known(worker, &self.workers);
+                assert!(self.reported.remove(&(worker, id)), "{id:?} ends twice");
+                let gone = matches!(error, Some(SendError::Closed { .. }));
+                assert!(!gone || !self.workers[&worker].connected, "{worker} has its channel");
+            }
+            Event::Answered { worker, request, .. } => {
+                known(worker, &self.workers);
+                assert!(
+                    self.requested.remove(&(worker, request)).is_some(),
+                    "{request:?} ends twice"
+                );
+            }
+            Event::Drained { worker } => known(worker, &self.workers),
             Event::Online { worker }
             | Event::Listening { worker, .. }
             | Event::ListenFailed { worker, .. } => known(worker, &self.workers),
@@ -961,6 +1057,10 @@ impl World {
                 let known = self.workers.get_mut(&worker).expect("just looked");
                 assert!(!known.connected);
                 known.told_disconnect = true;
+                let of_it = |open: WorkerId| open == worker;
+                assert!(!self.reported.iter().any(|(to, _)| of_it(*to)), "a message has no end");
+                assert!(!self.requested.keys().any(|(to, _)| of_it(*to)), "a request has no end");
+                self.pressed.remove(&worker);
                 assert_eq!(exited_after_disconnect, known.leaving, "{worker}");
                 // From here on it is settled.
             }

@@ -15,7 +15,7 @@ use super::tokens::Source;
 use crate::agent::AgentCommand;
 use crate::agent::inject::is_node;
 use crate::machine::Input;
-use crate::{Event, WorkerError, WorkerId};
+use crate::{WorkerError, WorkerId};
 
 /// Why a worker that turns out to be Node has no agent.
 const STARTED_THROUGH: &str = "it is Node, but was started through another program: name node, or the script, \
@@ -49,9 +49,8 @@ impl Primary {
             }
             pipes::Then::Failed(what) => {
                 // The worker goes on without its agent.
-                self.drain_machine();
                 let error = WorkerError::Agent { what };
-                self.events.push_back(Event::Error { worker, error });
+                self.machine.handle_input(now, Input::Failed { worker, error });
                 self.close_agent(now, worker);
                 false
             }
@@ -69,7 +68,7 @@ impl Primary {
         let exe = exe.and_then(|exe| std::fs::read_link(exe).ok());
         if exe.is_some_and(|exe| is_node(&exe)) {
             let reason = STARTED_THROUGH.into();
-            self.events.push_back(Event::NoAgent { worker, reason });
+            self.machine.handle_input(self.clock.now(), Input::NoAgent { worker, reason });
         }
     }
 

@@ -194,7 +194,7 @@ type Answer = Result<Vec<OwnedFd>, (Errno, Option<OwnedFd>)>;
 impl Primary {
     /// With whose rights that worker's listen is to be served, if not with the primary's own.
     pub(super) fn listens_as(&self, worker: WorkerId, query: &ListenQuery) -> Option<Rights> {
-        let settings = self.machine.settings();
+        let settings = &self.settings;
         if !settings.listen_as_worker || query.primary_fd().is_some() {
             return None;
         }
@@ -238,7 +238,7 @@ impl Primary {
     ) -> Result<Option<(OwnedFd, Process)>, Errno> {
         let recipe = match purpose {
             Purpose::Server { query, shared, replace, .. } => {
-                let access = self.machine.settings().socket_access;
+                let access = self.settings.socket_access;
                 Recipe::of(query, *shared, &access, *replace)?
             }
             Purpose::Group { query, .. } => {
@@ -388,7 +388,7 @@ impl Primary {
         let file = fds.next().ok_or(Errno::PROTO)?;
         let found = fstat(&file)?;
         let known = SocketFile::found(path, child::identity(&found));
-        let access = self.machine.settings().socket_access;
+        let access = self.settings.socket_access;
         if let Err(errno) = give(&file, &access, rights) {
             let purpose = Purpose::Remove { files: vec![known] };
             self.binder.queue.push_back(Task { purpose, rights: rights.clone(), worker });
@@ -400,7 +400,7 @@ impl Primary {
     /// Whether that is the file of a socket that is open nowhere any more, and was given to the owner that
     /// the settings name: the worker's user may not be allowed to ask it.
     fn given_and_dead(&self, file: &OwnedFd) -> Option<Identity> {
-        let owner = self.machine.settings().socket_access.uid?;
+        let owner = self.settings.socket_access.uid?;
         let found = fstat(file).ok()?;
         if !child::is_socket(&found) || found.st_uid != owner {
             return None;

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::super::agent::{AgentPipes, AgentPipesState};
 use super::super::process::Process;
 use super::super::rights::Rights;
-use super::super::send::SendsState;
 use super::super::starting::{Start, StartState};
 use super::super::tokens::{Source, Tokens};
 use super::Child;
 use crate::WorkerId;
+use crate::machine::Sends;
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 
 /// What there is of a worker.
@@ -33,7 +33,8 @@ pub(in super::super) struct ChildState {
     agent: Option<AgentPipesState>,
     closing: bool,
     blocked: bool,
-    sends: SendsState,
+    /// The machine's.
+    sends: Sends,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start: Option<StartState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +61,7 @@ pub(in super::super) struct Unpacked {
 impl Child {
     pub(in super::super) fn state(
         &mut self,
+        sends: Sends,
         leaving: &mut Leaving,
     ) -> Result<ChildState, StateError> {
         let channel = self.channel.as_mut().map(|channel| {
@@ -78,7 +80,7 @@ impl Child {
             agent: self.agent.as_ref().map(|agent| agent.state(leaving)).transpose()?,
             closing: self.closing,
             blocked: self.blocked,
-            sends: self.sends.state()?,
+            sends,
             start: self.start.as_ref().map(|start| start.state(leaving)).transpose()?,
             // Those of the primary need not be written down.
             rights: self.rights.clone().filter(Rights::differ),
@@ -87,6 +89,11 @@ impl Child {
 }
 
 impl ChildState {
+    /// What the machine has to know of it.
+    pub(in super::super) fn for_machine(&mut self) -> (Sends, Serialization) {
+        (std::mem::take(&mut self.sends), self.serialization)
+    }
+
     /// Takes its descriptors.
     pub(in super::super) fn unpack(
         mut self,
@@ -166,9 +173,7 @@ impl Unpacked {
             look_again: None,
             untaken: super::Untaken::default(),
             is_recognised: false,
-            interrupted: 0,
-            unwanted: 0,
-            sends: state.sends.into(),
+            blocks: false,
         })
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Primary;
 use super::process::Process;
 use crate::tree::{Input, Output, ProcessId, ProcessStat, ProcessTrees};
-use crate::{Event, Settings, WorkerId};
+use crate::{Settings, WorkerId};
 
 pub(super) use state::TreesState;
 
@@ -203,8 +203,9 @@ impl Primary {
                     continue;
                 }
                 Output::Report { worker, progress } => {
-                    self.drain_machine();
-                    self.events.push_back(Event::Leftovers { worker, progress });
+                    let now = self.clock.now();
+                    let report = crate::machine::Input::Leftovers { worker, progress };
+                    self.machine.handle_input(now, report);
                     continue;
                 }
                 Output::Over { worker } => {

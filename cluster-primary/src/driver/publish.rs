@@ -1,0 +1,60 @@
+//! The machine's events, with what the driver keeps in place of ids.
+
+use std::sync::Arc;
+
+use super::Primary;
+use crate::machine::{self, Config, Handle};
+use crate::{ConnId, Event, EventHandle, WorkerId};
+
+impl Primary {
+    /// Queues an event for the user.
+    pub(super) fn publish(&mut self, event: machine::Event) {
+        let event = match event {
+            machine::Event::Plain(event) => event,
+            machine::Event::Message { worker, message, handle } => {
+                let handle = self.take_received(worker, handle);
+                Event::Message { worker, message, handle }
+            }
+            machine::Event::Request { worker, request, body, handle } => {
+                let handle = self.take_received(worker, handle);
+                Event::Request { worker, request, body, handle }
+            }
+            machine::Event::Taken { worker, conn } => {
+                Event::Taken { worker, client: self.client(conn) }
+            }
+            machine::Event::Setup { config } => {
+                self.adopt(config);
+                Event::Setup { settings: Arc::clone(&self.settings) }
+            }
+        };
+        if let Event::Listening { worker, .. } = event {
+            self.look_for_node(worker);
+        }
+        self.events.push_back(event);
+    }
+
+    /// Placement and policy are the machine's: they may be frozen.
+    pub(super) fn adopt(&mut self, config: Config) {
+        let Config { placement, policy, custom_policy, .. } = config;
+        let now = &self.settings;
+        if (now.placement, now.policy, &now.custom_policy) != (placement, policy, &custom_policy) {
+            let settings = Arc::make_mut(&mut self.settings);
+            (settings.placement, settings.policy) = (placement, policy);
+            settings.custom_policy = custom_policy;
+        }
+    }
+
+    /// The descriptor that came with a message; it counts among those that wait until the event is taken.
+    fn take_received(&mut self, worker: WorkerId, handle: Option<Handle>) -> Option<EventHandle> {
+        let Handle { id, kind, key } = handle?;
+        let (_, handle) = self.received.remove(&id)?;
+        self.handles_waiting += 1;
+        let counted = key.clone().map(|key| self.counted(worker, key));
+        Some(EventHandle { kind, handle, key, counted })
+    }
+
+    fn client(&self, conn: ConnId) -> Option<std::net::SocketAddr> {
+        let client = rustix::net::getpeername(self.conns.get(&conn)?).ok().flatten()?;
+        client.try_into().ok()
+    }
+}
