@@ -68,7 +68,7 @@ impl Cluster {
         let deadline = now() + PATIENCE;
         loop {
             let event = self.primary.next_event_within(Duration::from_millis(20)).expect("a poll");
-            if let Some(found) = event.and_then(&wanted) {
+            if let Some(found) = event.event().and_then(&wanted) {
                 return found;
             }
             assert!(now() < deadline, "never happened: {what}");

@@ -76,6 +76,9 @@
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
 
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod agent;
 pub mod control;
 mod driver;
@@ -104,8 +107,8 @@ pub use cluster_proto::{IntoMessage, NoAnswer, Object, TypeError, UserMessage, V
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use driver::usage;
 pub use driver::{
-    Bounded, Broadcast, Gone, HandOffsPaused, PausedClosing, Primary, Remote, Request, RequestId,
-    WatchId, Worker, bounded_calls,
+    Bounded, Broadcast, Gone, HandOffsPaused, Next, PausedClosing, Primary, Remote, Request,
+    RequestId, WatchId, Worker, bounded_calls,
 };
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};

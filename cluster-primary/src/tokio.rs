@@ -1,4 +1,7 @@
-//! A primary in a program on [tokio] (feature `tokio`), without a thread of its own.
+//! A cluster in a program on [tokio] (feature `tokio`), without a thread of its own.
+//!
+//! [`AsyncSupervised`] is a supervised cluster that a task drives, with a cloneable [`Handle`] for other tasks:
+//! `handle.reload().await`, `handle.scale(8).await`. [`AsyncPrimary`] is a [`Primary`] whose events are awaited:
 //!
 //! ```no_run
 //! use cluster_primary::tokio::AsyncPrimary;
@@ -23,16 +26,26 @@
 //!
 //! [tokio]: https://docs.rs/tokio
 
+mod error;
+mod handle;
+mod queue;
+mod supervised;
+mod task;
+
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::driver::duplicate;
 use crate::{Event, Primary};
+
+pub use error::{Ended, ReloadError, Reloaded, RequestError};
+pub use handle::Handle;
+pub use queue::QueueLimits;
+pub use supervised::AsyncSupervised;
 
 /// A [`Primary`] whose events are awaited. All else is as it is there, but that descriptors which it
 /// [watches](Primary::watch) bring no event: a runtime waits for those by itself.
@@ -51,21 +64,16 @@ impl AsyncPrimary {
     ///
     /// # Panics
     /// Outside a runtime, or in one without I/O. Without time [`next_event`](Self::next_event) panics.
-    #[allow(
-        deprecated,
-        reason = "its successor is unsafe, for whatever might be exchanged meanwhile"
-    )]
     pub fn new(primary: Primary) -> io::Result<Self> {
-        let none = || io::Error::other("there is no descriptor left to wait for the primary with");
-        let descriptor = duplicate(primary.as_raw_fd()).ok_or_else(none)?;
-        let source = AsyncFd::with_interest(descriptor, Interest::READABLE)?;
+        let source = source(primary.as_fd())?;
         Ok(Self { source, primary })
     }
 
     /// Waits for the next event; `None` when nothing more can happen (see [`Primary::next_event`]).
     ///
     /// The primary does its work while this is awaited, and at no other time: connections are handed
-    /// out here. If the future is dropped before it is done no event is lost.
+    /// out here, and a program that takes long for an event delays them. ([`AsyncSupervised`] does its work in a task
+    /// of its own.) If the future is dropped before it is done no event is lost.
     ///
     /// # Errors
     /// If the system's poll fails.
@@ -80,22 +88,37 @@ impl AsyncPrimary {
             if primary.is_over() {
                 return Ok(None);
             }
-            match primary.poll_timeout() {
-                // Others have their turn, though there is more to do.
-                Some(Duration::ZERO) => tokio::task::yield_now().await,
-                Some(patience) => {
-                    // If nothing comes it is time for something.
-                    let waited = tokio::time::timeout(patience, wait(&self.source)).await;
-                    waited.unwrap_or(Ok(()))?;
-                }
-                None => wait(&self.source).await?,
-            }
+            let patience = primary.poll_timeout();
+            wait_within(&self.source, patience).await?;
         }
     }
 
     /// The primary itself.
     pub fn into_inner(self) -> Primary {
         self.primary
+    }
+}
+
+/// What the runtime that is entered waits with, for what comes to a primary's descriptor.
+#[allow(deprecated, reason = "its successor is unsafe, for whatever might be exchanged meanwhile")]
+fn source(primary: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(primary.try_clone_to_owned()?, Interest::READABLE)
+}
+
+/// Waits until there is something to take, but no longer than that.
+async fn wait_within(source: &AsyncFd<OwnedFd>, patience: Option<Duration>) -> io::Result<()> {
+    match patience {
+        // Others have their turn, though there is more to do.
+        Some(Duration::ZERO) => {
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+        // If nothing comes it is time for something.
+        Some(patience) => {
+            let waited = tokio::time::timeout(patience, wait(source)).await;
+            waited.unwrap_or(Ok(()))
+        }
+        None => wait(source).await,
     }
 }
 

@@ -12,11 +12,12 @@ use std::thread;
 use std::time::Duration;
 
 use cluster_primary::{
-    Event, ExitStatus, Gone, KillError, Object, Placement, Primary, SendError, Settings, Signal,
-    WorkerId,
+    Event, ExitStatus, Gone, KillError, Next, Object, Placement, Primary, SendError, Settings,
+    Signal, WorkerId,
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{Cluster, Folder, LIMIT, placements, puppet, whoever_serves};
 
 #[test]
@@ -162,6 +163,51 @@ fn all_disconnect_and_that_is_told_once() {
 }
 
 #[test]
+fn to_disconnect_all_once_more_does_nothing_until_a_worker_is_forked() {
+    let mut cluster = Cluster::new();
+    let told = |cluster: &mut Cluster| {
+        cluster.until("disconnected", |e| matches!(e, Event::Disconnected));
+    };
+    // Without workers it is reported as well.
+    cluster.primary.disconnect();
+    told(&mut cluster);
+    let worker = cluster.fork();
+    cluster.primary.disconnect();
+    cluster.primary.disconnect();
+    told(&mut cluster);
+    assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(0), true));
+    cluster.primary.disconnect();
+    let next = cluster.primary.next_event_within(LIMIT).expect("a poll");
+    assert!(matches!(next, Next::Over), "{next:?}");
+    assert!(!cluster.rest().iter().any(|e| matches!(e, Event::Disconnected)));
+}
+
+/// A program's own loop polls the primary's descriptor.
+#[test]
+fn the_descriptor_is_readable_when_there_is_something_to_do() {
+    let mut primary = Primary::new(puppet()).expect("a poll");
+    primary.fork().expect("it is there");
+    let mut is_online = false;
+    while !primary.is_over() {
+        while let Some(event) = primary.try_event().expect("a poll") {
+            if let Event::Online { worker } = event {
+                is_online = true;
+                primary.disconnect_worker(worker);
+            }
+        }
+        if primary.is_over() {
+            break;
+        }
+        let patience = primary.poll_timeout().map_or(LIMIT, |patience| patience.min(LIMIT));
+        let patience = Timespec::try_from(patience).expect("it is short");
+        let ready = poll(&mut [PollFd::new(&primary, PollFlags::IN)], Some(&patience));
+        let due = primary.poll_timeout().is_some();
+        assert!(ready.expect("a poll") > 0 || due, "nothing comes within {LIMIT:?}");
+    }
+    assert!(is_online);
+}
+
+#[test]
 fn a_disconnect_waits_for_the_connections_that_are_open() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
@@ -282,7 +328,7 @@ fn patience_ends() {
     cluster.fork();
     cluster.rest();
     let none = cluster.primary.next_event_within(Duration::from_millis(30)).expect("a poll");
-    assert!(none.is_none(), "{none:?}");
+    assert!(matches!(none, Next::TimedOut), "{none:?}");
     assert!(cluster.primary.try_event().expect("a poll").is_none());
 }
 

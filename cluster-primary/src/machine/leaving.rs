@@ -172,10 +172,16 @@ impl Machine {
         self.disconnecting
     }
 
+    /// Whether all workers have disconnected because they were all told to, and none was forked since.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.disconnected
+    }
+
     pub(super) fn finish_disconnecting(&mut self) {
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
         if self.disconnecting && !open && self.workers.values().all(|w| !w.connected) {
             self.disconnecting = false;
+            self.disconnected = true;
             self.disconnects += 1;
             self.event(Event::Disconnected);
         }

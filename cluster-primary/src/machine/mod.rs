@@ -85,6 +85,8 @@ pub struct Machine {
     look_after: Option<Mono>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
+    /// All workers have disconnected because they were all told to, and none was forked since.
+    disconnected: bool,
     /// How often all have disconnected.
     disconnects: u64,
     output: VecDeque<Output>,
@@ -115,6 +117,7 @@ impl Machine {
             vacating: Vec::new(),
             look_after: None,
             disconnecting: false,
+            disconnected: false,
             disconnects: 0,
             output: VecDeque::new(),
             stats: Stats::default(),
@@ -353,6 +356,7 @@ impl Machine {
         let slot = slot.unwrap_or_else(|| self.next_slot());
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
         self.workers.insert(worker, Worker::new(pid, slot, seat));
+        self.disconnected = false;
         self.narrow_windows(now);
         self.event(Event::Fork { worker, pid });
     }
