@@ -9,10 +9,12 @@ mod base64;
 mod bench;
 mod ci;
 mod compat;
+mod frameworks;
 mod fuzz;
 mod golden;
 mod inherited;
 mod log;
+mod msrv;
 mod node;
 mod package;
 mod portable;
@@ -67,6 +69,10 @@ enum Chore {
     Package,
     /// Check the crates for other systems, and those that need none for a target that has none.
     Portable,
+    /// Check the crates with the oldest Rust that they are for.
+    Msrv,
+    /// Check the workers on other frameworks (examples/frameworks).
+    Frameworks,
     /// Compare each crate's public API with what was written down of it.
     Api(api::Args),
     /// Record channels between real Node processes as golden transcripts.
@@ -103,6 +109,8 @@ fn main() -> ExitCode {
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Package => package::run(),
         Chore::Portable => portable::run(),
+        Chore::Msrv => msrv::run(),
+        Chore::Frameworks => frameworks::run(),
         Chore::Api(args) => api::run(&args),
         Chore::Golden(args) => golden::run(&args),
         Chore::Compat(args) => compat::run(&args),
