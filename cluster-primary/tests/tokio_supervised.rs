@@ -1,7 +1,6 @@
 //! A supervised cluster in a tokio program, with real workers.
 
 #[path = "support/process.rs"]
-#[expect(dead_code, reason = "tests of a primary use the rest")]
 mod support;
 
 use std::future::Future;
@@ -284,4 +283,24 @@ async fn a_cluster_that_keeps_no_workers_is_a_primary() {
     assert_eq!(answer.expect("an answer"), (worker.0, "hello".into()));
     assert_eq!(soon(handle.reload()).await, Err(ReloadError::Ended));
     assert_eq!(soon(handle.shutdown()).await, Ok(Outcome::AsAsked));
+}
+
+#[tokio::test]
+async fn after_a_call_that_panics_all_learn_that_it_is_over() {
+    let (mut cluster, handle) = start(1).await;
+    let outcome = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.outcome().await }
+    });
+    let panics: Result<(), Gone> = soon(handle.call(|_| panic!("on purpose"))).await;
+    assert_eq!(panics, Err(Gone));
+    assert_eq!(soon(outcome).await.expect("no panic"), Err(Gone));
+    assert_eq!(soon(handle.reload()).await, Err(ReloadError::Ended));
+    let end = loop {
+        match soon(cluster.next()).await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err_and(|error| error.to_string().contains("has ended")));
 }

@@ -237,11 +237,11 @@ fn policy(policy: Option<Value>) -> Result<Option<(Placement, PolicyName)>, Fail
             Some(policy) => (Placement::Kernel, policy),
             None => return Err(unfit("policy", KERNEL_POLICIES)),
         },
-        Some(Some(name)) if let Ok(policy) = name.parse() => (Placement::Handoff, policy),
-        Some(_) => {
+        Some(name) => {
             let known =
                 "\"rr\", \"none\", \"least-connections\", \"sticky\", \"random\" or \"kernel\"";
-            return Err(unfit("policy", known));
+            let policy = name.and_then(|name| name.parse().ok());
+            (Placement::Handoff, policy.ok_or_else(|| unfit("policy", known))?)
         }
     }))
 }

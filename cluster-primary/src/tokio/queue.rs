@@ -107,14 +107,11 @@ impl Queue {
         Self { state: Mutex::new(state), news: Notify::new() }
     }
 
-    /// Queues an event.
-    ///
-    /// # Errors
-    /// The event, if there is no room for it or the program takes none.
-    pub(super) fn push(&self, happening: Happening) -> Result<(), Happening> {
-        let queued = self.state.lock().push(happening);
+    /// Queues an event; returns it if there is no room for it or the program takes none.
+    pub(super) fn push(&self, happening: Happening) -> Option<Happening> {
+        let refused = self.state.lock().push(happening);
         self.news.notify_one();
-        queued
+        refused
     }
 
     /// Nothing more will come.
@@ -146,9 +143,9 @@ impl Queue {
 }
 
 impl State {
-    fn push(&mut self, happening: Happening) -> Result<(), Happening> {
+    fn push(&mut self, happening: Happening) -> Option<Happening> {
         if self.closed {
-            return Err(happening);
+            return Some(happening);
         }
         let size = Size::of(&happening);
         let (bytes, handles) = (self.size.bytes + size.bytes, self.size.handles + size.handles);
@@ -157,12 +154,12 @@ impl State {
             || (handles > self.limits.handles && size.handles > 0);
         if is_full {
             self.lost += 1;
-            return Err(happening);
+            return Some(happening);
         }
         self.note_lost();
         self.size = Size { bytes, handles };
         self.waiting.push_back(happening);
-        Ok(())
+        None
     }
 
     /// Puts the number of the events that were lost in their place.
@@ -217,21 +214,21 @@ mod tests {
     #[test]
     fn what_exceeds_a_limit_is_counted_in_its_place() {
         let queue = Queue::new(QueueLimits::new().events(2).bytes(100));
-        assert!(queue.push(output(1)).is_ok());
-        assert!(queue.push(output(100)).is_err(), "more bytes than the limit");
-        assert!(queue.push(output(99)).is_ok());
-        assert!(queue.push(output(0)).is_err(), "more events than the limit");
-        assert!(queue.push(output(0)).is_err());
+        assert!(queue.push(output(1)).is_none());
+        assert!(queue.push(output(100)).is_some(), "more bytes than the limit");
+        assert!(queue.push(output(99)).is_none());
+        assert!(queue.push(output(0)).is_some(), "more events than the limit");
+        assert!(queue.push(output(0)).is_some());
         assert_eq!(kinds(&queue), ["1", "1 lost", "99", "2 lost"]);
         // One that waits for nothing may be larger than the limit.
-        assert!(queue.push(output(1000)).is_ok());
+        assert!(queue.push(output(1000)).is_none());
         assert_eq!(kinds(&queue), ["1000"]);
     }
 
     #[tokio::test]
     async fn the_end_comes_after_everything_else_and_an_error_once() {
         let queue = Queue::new(QueueLimits::new());
-        assert!(queue.push(output(1)).is_ok());
+        assert!(queue.push(output(1)).is_none());
         queue.end(Err(io::Error::other("no poll")));
         assert!(matches!(queue.next().await, Ok(Some(_))));
         assert_eq!(queue.next().await.unwrap_err().to_string(), "no poll");
@@ -242,10 +239,10 @@ mod tests {
     #[test]
     fn a_program_that_takes_no_more_gets_no_more() {
         let queue = Queue::new(QueueLimits::new());
-        assert!(queue.push(output(1)).is_ok());
+        assert!(queue.push(output(1)).is_none());
         assert!(queue.abandoned().is_empty());
         queue.close();
-        assert!(queue.push(output(2)).is_err());
+        assert!(queue.push(output(2)).is_some());
         assert_eq!(queue.abandoned().len(), 1);
     }
 }

@@ -137,7 +137,7 @@ impl Task {
             }
             other => other,
         };
-        if let Err(happening) = self.queue.push(happening) {
+        if let Some(happening) = self.queue.push(happening) {
             self.discard(happening);
         }
     }
@@ -218,5 +218,12 @@ impl Task {
             // The caller may have stopped waiting.
             Err(error) => drop(answered.send(Err(error))),
         }
+    }
+}
+
+/// Also where a call has panicked, or the runtime is shut down.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.queue.end(Err(io::Error::other("the task that drives the cluster has ended")));
     }
 }
