@@ -106,7 +106,7 @@ mod tests {
     fn the_other_placements_are_never_refused() {
         for &placement in Placement::ALL {
             for &policy in PolicyName::ALL {
-                let settings = Settings::new("app").with_placement(placement).with_policy(policy);
+                let settings = Settings::new("app").placement(placement).policy(policy);
                 let fits = placement != Placement::Kernel || Choice::try_from(policy).is_ok();
                 let here = placement != Placement::Kernel || cfg!(target_os = "linux");
                 assert_eq!(settings.check_placement().is_ok(), fits && here);

@@ -25,10 +25,10 @@ fn setup_is_told_before_every_fork() {
 fn placement_and_policy_are_frozen_by_the_first_setup_or_fork() {
     use cluster_primary::{Placement, PolicyName};
     let changed = || {
-        let settings = Settings::new("other").with_placement(Placement::Shared);
-        Box::new(settings.with_policy(PolicyName::Random))
+        let settings = Settings::new("other").placement(Placement::Shared);
+        Box::new(settings.policy(PolicyName::Random))
     };
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
+    let mut cluster = Cluster::with(Settings::new("app").placement(Placement::Handoff));
     cluster.fork();
     cluster.input(Input::Setup { settings: changed() });
     let settings = cluster.machine.settings();
@@ -36,7 +36,7 @@ fn placement_and_policy_are_frozen_by_the_first_setup_or_fork() {
     assert_eq!(settings.placement, Placement::Handoff);
     assert_eq!(settings.policy, PolicyName::RoundRobin);
 
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
+    let mut cluster = Cluster::with(Settings::new("app").placement(Placement::Handoff));
     cluster.input(Input::Setup { settings: changed() });
     assert_eq!(cluster.machine.settings().placement, Placement::Shared, "the first may");
     assert_eq!(cluster.machine.settings().policy, PolicyName::Random);

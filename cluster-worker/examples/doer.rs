@@ -201,7 +201,7 @@ fn obey(doer: &mut Doer, received: Received) -> Answer {
                 worker.send_handle("a connection", Outgoing::from(stream).keep_open())?;
                 kept.write_all(b"and from here\n")?;
             } else {
-                let outgoing = Outgoing::from(stream).with_key("4:127.0.0.1:80");
+                let outgoing = Outgoing::from(stream).key("4:127.0.0.1:80");
                 worker.send_handle("a connection", outgoing)?;
             }
             return Ok(None);

@@ -231,7 +231,7 @@ impl Worker {
     }
 
     /// Asks how many connections are open in the primary of those that were sent to it with that
-    /// key ([`Outgoing::with_key`]), and waits for the answer: what Node's
+    /// key ([`Outgoing::key`]), and waits for the answer: what Node's
     /// `server.getConnections()` asks. `None` if the worker is disconnected first.
     ///
     /// A Node primary does not answer for a key that it was never sent.

@@ -204,7 +204,7 @@ impl Machine {
         let policy = self.settings.policy.build(self.seed ^ u64::from(id.0));
         // Beyond the limit there is room for what a closing server finds in the kernel's queue.
         let most = self.settings.limits.max_waiting.saturating_add(LAST_CONNECTIONS);
-        (policy, Config::default().with_max_waiting(most))
+        (policy, Config::default().max_waiting(most))
     }
 
     pub(super) fn bound(&mut self, now: Mono, id: ServerId, result: Result<Bound, i32>) {

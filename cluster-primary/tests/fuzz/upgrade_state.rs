@@ -114,7 +114,7 @@ fn run_machines(value: &Value, bytes: &mut Bytes<'_>) {
     let state = &value["state"];
     if let Ok(state) = serde_json::from_value::<MachineState>(state["primary"]["machine"].clone()) {
         let placement = bytes.pick(Placement::ALL).expect("there are three");
-        let settings = Settings::new("app").with_placement(placement);
+        let settings = Settings::new("app").placement(placement);
         if let Ok(machine) = Machine::from_state(Mono::from_secs(1 << 20), settings, state) {
             run_machine(machine, bytes);
         }

@@ -217,8 +217,7 @@ pub(crate) fn puppet() -> Settings {
 
 /// Every placement that there is on this system.
 pub(crate) fn placements() -> impl Iterator<Item = Placement> {
-    let here =
-        |placement: &Placement| puppet().with_placement(*placement).check_placement().is_ok();
+    let here = |placement: &Placement| puppet().placement(*placement).check_placement().is_ok();
     Placement::ALL.iter().copied().filter(here)
 }
 
