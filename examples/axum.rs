@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release --package cluster-examples --example axum
-//! cargo run --release --bin cluster -- run target/release/examples/axum 127.0.0.1:8000
+//! cargo run --release -p cluster-cli -- run target/release/examples/axum 127.0.0.1:8000
 //! ```
 
 use std::error::Error;

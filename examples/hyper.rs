@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo build --release --package cluster-examples --example hyper
-//! cargo run --release --bin cluster -- run target/release/examples/hyper 127.0.0.1:8000
+//! cargo run --release -p cluster-cli -- run target/release/examples/hyper 127.0.0.1:8000
 //! ```
 
 use std::convert::Infallible;

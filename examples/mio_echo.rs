@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo build --release --package cluster-examples --example mio_echo
-//! cargo run --release --bin cluster -- run target/release/examples/mio_echo 127.0.0.1:8000
+//! cargo run --release -p cluster-cli -- run target/release/examples/mio_echo 127.0.0.1:8000
 //! ```
 
 use std::collections::HashMap;

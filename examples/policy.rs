@@ -119,7 +119,7 @@ fn serve(worker: &Worker) -> Result<(), Box<dyn Error>> {
 
 fn keep() -> Result<ExitCode, Box<dyn Error>> {
     let policy = CustomPolicy::new("weighted", |_seed| Weighted::default());
-    let mut primary = Primary::new(Settings::default().with_custom_policy(policy))?;
+    let mut primary = Primary::new(Settings::default().custom_policy(policy))?;
     // Becomes readable when the program is to end.
     let (ends, notify) = UnixStream::pair()?;
     pipe::register(SIGTERM, notify.try_clone()?)?;

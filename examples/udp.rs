@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo build --release --package cluster-examples --example udp
-//! cargo run --release --bin cluster -- run target/release/examples/udp 127.0.0.1:8000
+//! cargo run --release -p cluster-cli -- run target/release/examples/udp 127.0.0.1:8000
 //! ```
 //!
 //! (There is no connection to stick to: what must reach the same worker twice is not for UDP in a cluster.)

@@ -28,10 +28,10 @@ pub(crate) fn schedule(options: &Resolved) {
 pub(crate) fn settings(options: &Resolved, sockets: &Sockets) -> Settings {
     let mut program = options.program.iter().cloned();
     let mut settings = match program.next() {
-        Some(exec) => Settings::new(exec).with_args(program),
+        Some(exec) => Settings::new(exec).args(program),
         None => {
             let address = options.listening.demo_listen.map(|address| address.to_string());
-            Settings::default().with_args(["demo-worker".to_owned()].into_iter().chain(address))
+            Settings::default().args(["demo-worker".to_owned()].into_iter().chain(address))
         }
     };
     settings.policy = options.policy.unwrap_or_default();

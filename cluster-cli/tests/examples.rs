@@ -13,7 +13,8 @@ use std::thread;
 
 use rustix::process::Signal;
 use support::{
-    Cluster, Folder, Lines, PATIENCE, assert_gone, cluster, eventually, example, get, kill, program,
+    Cluster, Folder, Lines, PATIENCE, ask, assert_gone, cluster, eventually, example, get, kill,
+    program,
 };
 
 /// That server as two workers.
@@ -237,5 +238,17 @@ fn in_the_chat_everybody_hears_everybody_and_meets_the_same_worker_again() {
     cluster.signal(Signal::TERM);
     bob.heard.wait_for(1, |line| line == "the worker leaves: come again");
     eventually("the guest goes", || bob.child.try_wait().expect("it is our child"));
+    cluster.end();
+}
+
+#[test]
+fn axum_handlers_see_their_clients_addresses() {
+    let cluster = run(&example("cluster-examples", "connect_info"), &["127.0.0.1:0"]);
+    let address = cluster.listening(2);
+    for _ in 0..4 {
+        let client = TcpStream::connect(address).expect("it listens");
+        let own = client.local_addr().expect("it is bound");
+        assert_eq!(ask(client).expect("it serves"), format!("{own}\n"));
+    }
     cluster.end();
 }

@@ -68,7 +68,7 @@ impl Cluster {
         let deadline = now() + PATIENCE;
         loop {
             let event = self.primary.next_event_within(Duration::from_millis(20)).expect("a poll");
-            if let Some(found) = event.and_then(&wanted) {
+            if let Some(found) = event.event().and_then(&wanted) {
                 return found;
             }
             assert!(now() < deadline, "never happened: {what}");
@@ -122,7 +122,7 @@ impl Drop for Cluster {
 }
 
 fn server(name: &str) -> Settings {
-    Settings::new("python3").with_args(["-c", SERVER, name]).with_silent(true)
+    Settings::new("python3").args(["-c", SERVER, name]).silent(true)
 }
 
 fn ask(mut stream: impl Read + Write) -> String {
@@ -183,8 +183,8 @@ fn a_path_is_served_too_and_is_gone_at_the_end() {
 
 #[test]
 fn the_channel_comes_after_the_sockets() {
-    let shell = Settings::new("sh").with_args(["-c", "echo $NODE_CHANNEL_FD $LISTEN_PID $$"]);
-    let mut cluster = Cluster::new(shell.with_silent(true), &["127.0.0.1:0", "127.0.0.1:0"]);
+    let shell = Settings::new("sh").args(["-c", "echo $NODE_CHANNEL_FD $LISTEN_PID $$"]);
+    let mut cluster = Cluster::new(shell.silent(true), &["127.0.0.1:0", "127.0.0.1:0"]);
     cluster.primary.fork().expect("there is a shell");
     let said = cluster.until("it says", |event| match event {
         Event::Stdio { data, .. } => String::from_utf8(data).ok(),
@@ -207,7 +207,7 @@ fn a_program_that_cannot_be_executed_after_all_is_said_on_its_output() {
     let folder = Folder::new("odd");
     // It is there, but no program: that only the system finds out.
     let odd = folder.file("odd", "#!/\n", 0o755);
-    let settings = Settings::new(&odd).with_silent(true);
+    let settings = Settings::new(&odd).silent(true);
     let mut cluster = Cluster::new(settings, &["127.0.0.1:0"]);
     cluster.primary.fork().expect("the shim is there");
     let said = cluster.until("it says", |event| match event {
@@ -242,11 +242,11 @@ fn sockets_of_systemds_are_passed_on() {
     let passed = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let address = passed[1].local_addr().expect("it is bound").to_string();
     let mut settings = Settings::new(std::env::current_exe().expect("it has a path"))
-        .with_args(["--exact", "sockets_of_systemds_are_passed_on", "--nocapture"])
-        .with_env(INNER, &address)
-        .with_env("LISTEN_FDS", "2")
-        .with_env("LISTEN_FDNAMES", "web:unknown")
-        .with_silent(true);
+        .args(["--exact", "sockets_of_systemds_are_passed_on", "--nocapture"])
+        .env(INNER, &address)
+        .env("LISTEN_FDS", "2")
+        .env("LISTEN_FDNAMES", "web:unknown")
+        .silent(true);
     let [web, other] = passed.map(|listener| Stdio::Fd(Arc::new(listener.into())));
     settings.stdio = Some(vec![Stdio::Ignore, Stdio::Pipe, Stdio::Pipe, web, other, Stdio::Ipc]);
     settings.launcher =
@@ -294,9 +294,9 @@ fn gunicorn_serves_from_it() {
     let app = "import os\ndef app(environ, start):\n    start('200 OK', [])\n    \
                return [str(os.getppid()).encode()]\n";
     std::fs::write(folder.0.join("app.py"), app).expect("a file");
-    let mut settings = Settings::new("gunicorn").with_args(["--workers", "1", "app:app"]);
+    let mut settings = Settings::new("gunicorn").args(["--workers", "1", "app:app"]);
     settings.cwd = Some(folder.0.clone());
-    let mut cluster = Cluster::new(settings.with_silent(true), &["127.0.0.1:0"]);
+    let mut cluster = Cluster::new(settings.silent(true), &["127.0.0.1:0"]);
     let address = cluster.tcp();
     let masters = [cluster.primary.fork(), cluster.primary.fork()];
     let masters = masters.map(|worker| cluster.pid(worker.expect("it is there")));
@@ -326,9 +326,9 @@ fn nginx_serves_from_it() {
     std::fs::write(&config, text).expect("a file");
     let config = config.display().to_string();
     let settings = Settings::new("nginx")
-        .with_args(["-p", &folder.0.display().to_string(), "-c", &config])
-        .with_env("NGINX", "3;")
-        .with_silent(true);
+        .args(["-p", &folder.0.display().to_string(), "-c", &config])
+        .env("NGINX", "3;")
+        .silent(true);
     let mut cluster = Cluster::new(settings, &[&address.to_string()]);
     let workers = [cluster.primary.fork(), cluster.primary.fork()];
     let masters = workers.map(|worker| cluster.pid(worker.expect("it is there")));

@@ -83,7 +83,7 @@ pub(super) fn perform(primary: &mut Primary, call: Call) -> Result<Outcome, Fail
         }
         Call::Disconnect => {
             let round = primary.disconnects().over + 1;
-            primary.disconnect();
+            primary.disconnect_anew();
             Ok(Outcome::WhenDisconnected { round })
         }
         Call::Stop => Ok(Outcome::Stop),

@@ -237,11 +237,11 @@ fn policy(policy: Option<Value>) -> Result<Option<(Placement, PolicyName)>, Fail
             Some(policy) => (Placement::Kernel, policy),
             None => return Err(unfit("policy", KERNEL_POLICIES)),
         },
-        Some(Some(name)) if let Ok(policy) = name.parse() => (Placement::Handoff, policy),
-        Some(_) => {
+        Some(name) => {
             let known =
                 "\"rr\", \"none\", \"least-connections\", \"sticky\", \"random\" or \"kernel\"";
-            return Err(unfit("policy", known));
+            let policy = name.and_then(|name| name.parse().ok());
+            (Placement::Handoff, policy.ok_or_else(|| unfit("policy", known))?)
         }
     }))
 }
@@ -263,17 +263,11 @@ fn kernel_policy(word: &str) -> Option<PolicyName> {
 /// What a signal means that there is not is an error of the verb's, as in Node.
 fn signal(signal: Option<Value>) -> Result<Signal, Failure> {
     let unknown =
-        |name: String| Failure::verb("ERR_UNKNOWN_SIGNAL", cluster_primary::UnknownSignal { name });
+        |error: cluster_primary::UnknownSignal| Failure::verb("ERR_UNKNOWN_SIGNAL", error);
     match signal {
         None => Ok(Signal::TERM),
-        Some(Value::String(name)) => name.parse().map_err(|_| unknown(name)),
-        Some(Value::Number(number)) => {
-            let known = number.as_i64().and_then(|n| i32::try_from(n).ok());
-            let known = known.map(Signal::from_number);
-            known
-                .filter(|signal| *signal == Signal::NONE || signal.name().is_some())
-                .ok_or_else(|| unknown(number.to_string()))
-        }
+        Some(Value::String(name)) => name.parse().map_err(unknown),
+        Some(Value::Number(number)) => number.to_string().parse().map_err(unknown),
         Some(_) => Err(unfit("signal", "a signal's name or number")),
     }
 }

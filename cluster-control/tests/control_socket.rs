@@ -74,7 +74,7 @@ fn no_worker_can_take_over_what_the_primary_opened_itself() {
         let folder = Folder::new(&format!("own-descriptors-{placement}"));
         let path = folder.0.join("control.sock");
         let mut control = ControlServer::bind(&path).expect("a socket");
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let (good, rogue) = (cluster.fork(), cluster.fork());
         let address = cluster.listen(good, 0);
         cluster.ask(good, &format!("unix {}", folder.0.join("served").display()));

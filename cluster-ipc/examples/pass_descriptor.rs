@@ -30,7 +30,7 @@ fn parent() -> Result<()> {
     let serve = Message::User(Object::new().with("serve", 1).into());
     peer.channel.send(
         &serve,
-        Some(Outgoing::new(HandleKind::NetServer, OwnedFd::from(listener)).with_token(1)),
+        Some(Outgoing::new(HandleKind::NetServer, OwnedFd::from(listener)).token(1)),
     )?;
     peer.channel.send(&Message::User("that was all".into()), None)?;
 

@@ -102,7 +102,7 @@ impl<T: Transport> Channel<T> {
             wire: config.wire,
             reader: config.encoded.then(|| FrameReader::new(config.wire.encoding())),
             allowance: None,
-            deframer: Deframer::new(config.wire.codec().framing()).with_max_frame(config.max_frame),
+            deframer: Deframer::new(config.wire.codec().framing()).max_frame(config.max_frame),
             pairing: Pairing::new(config.max_handles),
             unpacked: Unpacked::new(),
             native: config.native,
@@ -317,7 +317,7 @@ impl<T: Transport> Channel<T> {
         self.short_reads &= !read_closed;
     }
 
-    /// What the peer answered to a handle that was sent [with a token](Outgoing::with_token), the
+    /// What the peer answered to a handle that was sent [with a token](Outgoing::token), the
     /// oldest answer first; each is reported once. Handles that are unanswered when the channel
     /// closes are not reported.
     pub fn poll_answer(&mut self) -> Option<HandleAnswer> {

@@ -80,6 +80,9 @@
 //! are close-on-exec; those that belong to no message are closed and
 //! [counted](Channel::stats). What the peer says that a descriptor is, is not checked.
 
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod any_socket;
 mod channel;
 mod config;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// use cluster_ipc::{Outgoing, proto::HandleKind};
 /// # let connection = std::fs::File::open("/dev/null")?;
 /// let fd: std::os::fd::OwnedFd = connection.into();
-/// let outgoing = Outgoing::new(HandleKind::NetNative, fd).with_token(7);
+/// let outgoing = Outgoing::new(HandleKind::NetNative, fd).token(7);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl<H> Outgoing<H> {
 
     /// Sets [`key`](Self::key).
     #[must_use]
-    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+    pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
@@ -57,7 +57,7 @@ impl<H> Outgoing<H> {
 
     /// Sets [`token`](Self::token).
     #[must_use]
-    pub fn with_token(mut self, token: u64) -> Self {
+    pub fn token(mut self, token: u64) -> Self {
         self.token = Some(token);
         self
     }

@@ -129,7 +129,7 @@ proptest! {
             let tag = Arc::new(n as u32);
             let handle = sent.handle.clone().map(|kind| {
                 handles += 1;
-                Outgoing::new(kind, Arc::new(tag.clone())).with_token(n as u64)
+                Outgoing::new(kind, Arc::new(tag.clone())).token(n as u64)
             });
             let has_handle = handle.is_some();
             a.send(&message(n, sent), handle).unwrap();

@@ -25,7 +25,7 @@ fn a_socket_is_sent_again_wrapped_and_given_up_after_three_times() {
         let (mut reader, writer) = tracer();
         let first = handle_frame(kind.name(), "\"m\"");
         let again = handle_frame("net.Native", first.trim_end());
-        channel.send(&user("m"), Some(Outgoing::new(kind, writer).with_token(5))).unwrap();
+        channel.send(&user("m"), Some(Outgoing::new(kind, writer).token(5))).unwrap();
         channel.send(&user("next"), None).unwrap();
         channel.flush().unwrap();
         assert_eq!(raw_text(&raw), (first, 1));
@@ -72,7 +72,7 @@ fn a_share_that_is_written_is_dropped_before_the_answer() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
     let (_reader, writer) = tracer();
     let mine = std::sync::Arc::new(writer);
-    let outgoing = Outgoing::new(HandleKind::NetNative, mine.clone()).with_token(1);
+    let outgoing = Outgoing::new(HandleKind::NetNative, mine.clone()).token(1);
     channel.send(&user("m"), Some(outgoing)).unwrap();
     assert_eq!(std::sync::Arc::strong_count(&mine), 2);
     channel.flush().unwrap();
@@ -86,7 +86,7 @@ fn a_share_that_is_written_is_dropped_before_the_answer() {
 #[test]
 fn a_double_ack_to_a_frame_sent_again_is_not_taken_for_the_next_ones() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
-    let socket = |token| Some(Outgoing::new(HandleKind::NetSocket, tracer().1).with_token(token));
+    let socket = |token| Some(Outgoing::new(HandleKind::NetSocket, tracer().1).token(token));
     channel.send(&user("a"), socket(1)).unwrap();
     channel.send(&user("b"), socket(2)).unwrap();
     channel.flush().unwrap();
@@ -116,7 +116,7 @@ fn an_answer_to_nothing_ends_the_channel() {
 #[test]
 fn an_answer_to_what_is_not_written_yet_ends_the_channel() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
-    let outgoing = Outgoing::new(HandleKind::NetNative, tracer().1).with_token(1);
+    let outgoing = Outgoing::new(HandleKind::NetNative, tracer().1).token(1);
     channel.send(&user("m"), Some(outgoing)).unwrap();
     raw_send(&raw, ACK.as_bytes(), &[]);
     assert!(matches!(channel.recv(), Err(RecvError::UnexpectedAnswer)));

@@ -67,7 +67,7 @@ fn message(n: u64, padding: usize) -> Message {
 }
 
 fn native(n: u64) -> Option<Outgoing<u64>> {
-    Some(Outgoing::new(HandleKind::NetNative, Arc::new(n)).with_token(n))
+    Some(Outgoing::new(HandleKind::NetNative, Arc::new(n)).token(n))
 }
 
 fn pair(window: usize) -> (Channel<MemoryTransport<u64>>, Node) {

@@ -43,7 +43,7 @@ fn its_last_words_are_read_after_a_write_failed() {
 #[test]
 fn its_acks_are_taken_after_a_write_failed() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default());
-    let outgoing = Outgoing::new(HandleKind::NetNative, tracer().1).with_token(3);
+    let outgoing = Outgoing::new(HandleKind::NetNative, tracer().1).token(3);
     channel.send(&user("m"), Some(outgoing)).unwrap();
     channel.send(&user("held"), None).unwrap();
     channel.flush().unwrap();
@@ -79,7 +79,7 @@ fn a_reset_connection_is_a_close() {
 #[test]
 fn answers_that_come_after_the_queue_was_dropped_are_still_counted_right() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default().gate_window(2));
-    let handle = |token| Some(Outgoing::new(HandleKind::NetNative, tracer().1).with_token(token));
+    let handle = |token| Some(Outgoing::new(HandleKind::NetNative, tracer().1).token(token));
     channel.send(&user(1), handle(1)).unwrap();
     channel.flush().unwrap();
     raw_text(&raw);

@@ -43,7 +43,7 @@ fn kind_and_key_arrive_and_the_descriptor_is_close_on_exec() {
     let (mut a, mut b) = channels(ChannelConfig::default());
     for kind in [HandleKind::NetServer, HandleKind::Other("my.Thing".into())] {
         let (_reader, writer) = tracer();
-        a.send(&user("m"), Some(Outgoing::new(kind.clone(), writer).with_key("6::80"))).unwrap();
+        a.send(&user("m"), Some(Outgoing::new(kind.clone(), writer).key("6::80"))).unwrap();
         flush_all(&mut a);
         let handle = next(&mut b).handle.unwrap();
         assert_eq!((handle.kind, handle.key.as_deref()), (kind, Some("6::80")));

@@ -35,7 +35,7 @@ fn a_half_written_frame_is_whole_in_the_end_and_has_its_descriptor() {
         let large = user("x".repeat(1 << 20));
         for (token, writer) in (0..).zip(&writers) {
             let writer = writer.try_clone().unwrap();
-            let outgoing = Outgoing::new(kind.clone(), writer).with_token(token);
+            let outgoing = Outgoing::new(kind.clone(), writer).token(token);
             a.send(&large, Some(outgoing)).unwrap();
         }
         assert_eq!(a.flush().unwrap(), Flush::Blocked);

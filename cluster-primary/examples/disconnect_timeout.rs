@@ -9,7 +9,7 @@ use std::error::Error;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use cluster_primary::{Event, Primary, Settings, Signal};
+use cluster_primary::{Event, Next, Primary, Settings, Signal};
 use cluster_worker::Worker;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,19 +42,20 @@ fn primary() -> Result<(), Box<dyn Error>> {
     primary.disconnect_worker(worker);
     let mut patience = Some(PATIENCE);
     loop {
-        let event = match patience {
+        let next = match patience {
             Some(patience) => primary.next_event_within(patience)?,
-            None => primary.next_event()?,
+            None => primary.next_event()?.map_or(Next::Over, Next::Event),
         };
-        match event {
-            None if patience.take().is_some() => {
+        match next {
+            Next::TimedOut => {
                 println!("worker {worker} has not disconnected: killing it");
                 primary.kill(worker, Signal::TERM)?;
+                patience = None;
             }
-            None => break,
-            Some(Event::Disconnect { .. }) => patience = None,
-            Some(Event::Exit { status, .. }) => println!("worker {worker} ended: {status}"),
-            Some(_) => {}
+            Next::Over => break,
+            Next::Event(Event::Disconnect { .. }) => patience = None,
+            Next::Event(Event::Exit { status, .. }) => println!("worker {worker} ended: {status}"),
+            Next::Event(_) => {}
         }
     }
     drop(endless);

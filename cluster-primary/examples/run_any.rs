@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers: u32 = args.next().and_then(|n| n.to_str()?.parse().ok()).ok_or(USAGE)?;
     let program = args.next().ok_or(USAGE)?;
 
-    let mut primary = Primary::new(Settings::new(program).with_args(args))?;
+    let mut primary = Primary::new(Settings::new(program).args(args))?;
     for _ in 0..workers {
         primary.fork()?;
     }

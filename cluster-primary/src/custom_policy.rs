@@ -7,7 +7,7 @@ use cluster_sched::{BoxedPolicy, Policy};
 
 use crate::{ConnId, WorkerId};
 
-/// A policy of the program's own, for [`Settings::with_custom_policy`](crate::Settings::with_custom_policy):
+/// A policy of the program's own, for [`Settings::custom_policy`](crate::Settings::custom_policy):
 /// its name, and how it is made. Each server that workers listen on has one of its own.
 ///
 /// The policy is asked for every connection that the primary hands over, in the thread that drives the
@@ -39,7 +39,7 @@ use crate::{ConnId, WorkerId};
 /// }
 ///
 /// let policy = CustomPolicy::new("newest", |_seed| Newest::default());
-/// let settings = Settings::new("app").with_custom_policy(policy);
+/// let settings = Settings::new("app").custom_policy(policy);
 /// assert_eq!(settings.policy_name(), "newest");
 /// ```
 #[derive(Clone)]

@@ -76,6 +76,9 @@
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
 
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod agent;
 mod custom_policy;
 mod driver;
@@ -106,7 +109,9 @@ pub use cluster_sched as sched;
 pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use custom_policy::CustomPolicy;
 pub use driver::usage;
-pub use driver::{Broadcast, Gone, HandOffsPaused, Primary, PrimaryState, Remote, WatchId, Worker};
+pub use driver::{
+    Broadcast, Gone, HandOffsPaused, Next, Primary, PrimaryState, Remote, WatchId, Worker,
+};
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};

@@ -122,12 +122,12 @@ mod tests {
     fn the_other_placements_are_never_refused() {
         for &placement in Placement::ALL {
             for &policy in PolicyName::ALL {
-                let settings = Settings::new("app").with_placement(placement).with_policy(policy);
+                let settings = Settings::new("app").placement(placement).policy(policy);
                 let fits = placement != Placement::Kernel || Choice::try_from(policy).is_ok();
                 let here = placement != Placement::Kernel || cfg!(target_os = "linux");
                 assert_eq!(settings.check_placement().is_ok(), fits && here);
                 let custom = CustomPolicy::new("own", |_| RoundRobin::new());
-                let settings = settings.with_custom_policy(custom);
+                let settings = settings.custom_policy(custom);
                 let handed_over = placement == Placement::Handoff;
                 assert_eq!(settings.check_placement().is_ok(), handed_over);
             }

@@ -190,35 +190,35 @@ impl Settings {
 
     /// Sets the worker's arguments.
     #[must_use]
-    pub fn with_args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args = args.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets a variable of the worker's environment.
     #[must_use]
-    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
         self
     }
 
     /// Sets who accepts connections.
     #[must_use]
-    pub fn with_placement(mut self, placement: Placement) -> Self {
+    pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
         self
     }
 
     /// Sets who gets a connection that the primary accepted.
     #[must_use]
-    pub fn with_policy(mut self, policy: PolicyName) -> Self {
+    pub fn policy(mut self, policy: PolicyName) -> Self {
         self.policy = policy;
         self
     }
 
     /// Sets a policy of the program's own, which decides who gets a connection that the primary accepted.
     #[must_use]
-    pub fn with_custom_policy(mut self, policy: CustomPolicy) -> Self {
+    pub fn custom_policy(mut self, policy: CustomPolicy) -> Self {
         self.custom_policy = Some(policy);
         self
     }
@@ -230,7 +230,7 @@ impl Settings {
 
     /// Sets whether the worker's output comes to the primary.
     #[must_use]
-    pub fn with_silent(mut self, silent: bool) -> Self {
+    pub fn silent(mut self, silent: bool) -> Self {
         self.silent = silent;
         self
     }
@@ -352,6 +352,7 @@ fn cpu_list(text: &str) -> Option<Vec<u32>> {
 
 /// That says not which CPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownAffinity {
     /// What was said.
     pub text: String,
@@ -445,6 +446,7 @@ impl FromStr for Placement {
 
 /// There is no such placement.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownPlacement {
     /// What was asked for.
     pub name: String,

@@ -120,6 +120,7 @@ impl FromStr for Signal {
 
 /// There is no such signal here.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnknownSignal {
     /// What was asked for.
     pub name: String,

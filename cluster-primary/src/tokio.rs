@@ -1,4 +1,7 @@
-//! A primary in a program on [tokio] (feature `tokio`), without a thread of its own.
+//! A primary in a program on [tokio] (feature `tokio`), without a thread of its own. (The crate
+//! `cluster-supervisor` has a supervised cluster that a task drives.)
+//!
+//! [`AsyncPrimary`] is a [`Primary`] whose events are awaited:
 //!
 //! ```no_run
 //! use cluster_primary::tokio::AsyncPrimary;
@@ -25,21 +28,19 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::driver::duplicate;
 use crate::{Event, Primary};
 
 /// A [`Primary`] whose events are awaited. All else is as it is there, but that descriptors which it
 /// [watches](Primary::watch) bring no event: a runtime waits for those by itself.
 #[derive(Debug)]
 pub struct AsyncPrimary {
-    /// A duplicate of the primary's descriptor, by which the runtime waits.
-    source: AsyncFd<OwnedFd>,
+    readiness: Readiness,
     primary: Primary,
 }
 
@@ -51,21 +52,16 @@ impl AsyncPrimary {
     ///
     /// # Panics
     /// Outside a runtime, or in one without I/O. Without time [`next_event`](Self::next_event) panics.
-    #[allow(
-        deprecated,
-        reason = "its successor is unsafe, for whatever might be exchanged meanwhile"
-    )]
     pub fn new(primary: Primary) -> io::Result<Self> {
-        let none = || io::Error::other("there is no descriptor left to wait for the primary with");
-        let descriptor = duplicate(primary.as_raw_fd()).ok_or_else(none)?;
-        let source = AsyncFd::with_interest(descriptor, Interest::READABLE)?;
-        Ok(Self { source, primary })
+        let readiness = Readiness::of(&primary)?;
+        Ok(Self { readiness, primary })
     }
 
     /// Waits for the next event; `None` when nothing more can happen (see [`Primary::next_event`]).
     ///
     /// The primary does its work while this is awaited, and at no other time: connections are handed
-    /// out here. If the future is dropped before it is done no event is lost.
+    /// out here, and a program that takes long for an event delays them. (`AsyncSupervised` of the crate `cluster-supervisor`
+    /// does its work in a task of its own.) If the future is dropped before it is done no event is lost.
     ///
     /// # Errors
     /// If the system's poll fails.
@@ -80,16 +76,8 @@ impl AsyncPrimary {
             if primary.is_over() {
                 return Ok(None);
             }
-            match primary.poll_timeout() {
-                // Others have their turn, though there is more to do.
-                Some(Duration::ZERO) => tokio::task::yield_now().await,
-                Some(patience) => {
-                    // If nothing comes it is time for something.
-                    let waited = tokio::time::timeout(patience, wait(&self.source)).await;
-                    waited.unwrap_or(Ok(()))?;
-                }
-                None => wait(&self.source).await?,
-            }
+            let patience = primary.poll_timeout();
+            self.readiness.wait(patience).await?;
         }
     }
 
@@ -99,11 +87,58 @@ impl AsyncPrimary {
     }
 }
 
-/// Waits until there is something to take.
-async fn wait(source: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    // What comes from here on is seen by the next look.
-    source.readable().await?.clear_ready();
-    Ok(())
+/// What a runtime waits with until a primary has something to do.
+#[derive(Debug)]
+pub struct Readiness {
+    /// A duplicate of the primary's descriptor.
+    source: AsyncFd<OwnedFd>,
+}
+
+impl Readiness {
+    /// Has the runtime that is entered wait for that primary.
+    ///
+    /// # Errors
+    /// If the runtime cannot.
+    ///
+    /// # Panics
+    /// Outside a runtime, or in one without I/O.
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe, for whatever might be exchanged meanwhile"
+    )]
+    pub fn of(primary: &Primary) -> io::Result<Self> {
+        let duplicate = primary.as_fd().try_clone_to_owned()?;
+        Ok(Self { source: AsyncFd::with_interest(duplicate, Interest::READABLE)? })
+    }
+
+    /// Waits until there is something to do, but no longer than that.
+    ///
+    /// # Errors
+    /// If the runtime's poll fails.
+    ///
+    /// # Panics
+    /// In a runtime without time.
+    pub async fn wait(&self, patience: Option<Duration>) -> io::Result<()> {
+        match patience {
+            // Other tasks have their turn, though there is more to do.
+            Some(Duration::ZERO) => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            // If nothing comes it is time for something.
+            Some(patience) => {
+                let waited = tokio::time::timeout(patience, self.readable()).await;
+                waited.unwrap_or(Ok(()))
+            }
+            None => self.readable().await,
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        // What comes from here on is seen by the next look.
+        self.source.readable().await?.clear_ready();
+        Ok(())
+    }
 }
 
 impl Deref for AsyncPrimary {

@@ -67,7 +67,7 @@ fn it_chooses_workers_and_is_told_their_loads() {
         loads: Arc::clone(&theirs),
         ..Highest::default()
     });
-    let mut settings = Settings::new("app").with_custom_policy(policy);
+    let mut settings = Settings::new("app").custom_policy(policy);
     settings.limits.max_window = 1;
     let mut cluster = Cluster::with(settings);
     let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
@@ -84,11 +84,11 @@ fn it_chooses_workers_and_is_told_their_loads() {
 
 #[test]
 fn it_is_frozen_with_the_first_fork() {
-    let mut cluster = Cluster::with(Settings::new("app").with_custom_policy(highest()));
+    let mut cluster = Cluster::with(Settings::new("app").custom_policy(highest()));
     cluster.fork();
     cluster.input(Input::Schedule { placement: Placement::Handoff, policy: PolicyName::Random });
     assert_eq!(name_of_policy(&cluster).as_deref(), Some("highest"));
-    let mut cluster = Cluster::with(Settings::new("app").with_custom_policy(highest()));
+    let mut cluster = Cluster::with(Settings::new("app").custom_policy(highest()));
     cluster.input(Input::Schedule { placement: Placement::Handoff, policy: PolicyName::Random });
     assert_eq!(name_of_policy(&cluster), None);
     assert_eq!(cluster.machine.config().policy, PolicyName::Random);
@@ -97,8 +97,8 @@ fn it_is_frozen_with_the_first_fork() {
 #[test]
 fn where_the_primary_does_not_accept_there_is_no_fork() {
     for placement in [Placement::Kernel, Placement::Shared] {
-        let settings = Settings::new("/bin/true").with_placement(placement);
-        let mut primary = Primary::new(settings.with_custom_policy(highest())).unwrap();
+        let settings = Settings::new("/bin/true").placement(placement);
+        let mut primary = Primary::new(settings.custom_policy(highest())).unwrap();
         let error = primary.fork().expect_err("it cannot work");
         let ForkError::Placement(reason) = &error else { panic!("{error}") };
         assert_eq!(*reason, PlacementError::CustomPolicy { placement });
@@ -110,8 +110,8 @@ fn where_the_primary_does_not_accept_there_is_no_fork() {
 
 #[test]
 fn a_primary_that_has_one_is_not_handed_over() {
-    let settings = Settings::new("/bin/true").with_placement(Placement::Handoff);
-    let mut primary = Primary::new(settings.with_custom_policy(highest())).unwrap();
+    let settings = Settings::new("/bin/true").placement(Placement::Handoff);
+    let mut primary = Primary::new(settings.custom_policy(highest())).unwrap();
     let error = primary.state().expect_err("a policy is code");
     assert!(matches!(&error, StateError::CustomPolicy { name } if name == "highest"), "{error}");
     assert!(error.to_string().contains("custom policy \"highest\""), "{error}");

@@ -11,7 +11,7 @@ use support::{Cluster, LIMIT, example, puppet};
 fn says(lines: &[String]) -> Settings {
     let lines = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     let arguments = ["until:begin".to_owned(), format!("raw:{lines}"), "leave".to_owned()];
-    let mut settings = Settings::new(example("rogue")).with_args(arguments);
+    let mut settings = Settings::new(example("rogue")).args(arguments);
     settings.stdio = Some(vec![Stdio::Ipc, Stdio::Inherit, Stdio::Inherit]);
     settings
 }
@@ -87,7 +87,7 @@ fn what_a_worker_says_is_told_in_its_order_whatever_it_is() {
 /// What becomes of the user's messages is told before the end of the channel that they were for.
 #[test]
 fn the_ends_of_messages_and_requests_come_before_the_end_of_the_worker() {
-    let mut cluster = Cluster::with(puppet().with_silent(true));
+    let mut cluster = Cluster::with(puppet().silent(true));
     let worker = cluster.fork();
     cluster.rest();
     let sent = cluster.primary.send_reported(worker, "args", None).expect("its channel is open");
@@ -109,7 +109,7 @@ fn the_ends_of_messages_and_requests_come_before_the_end_of_the_worker() {
 /// A worker that does not read has its messages reported as lost, in the order in which they were sent.
 #[test]
 fn messages_that_are_never_written_are_reported_in_their_order() {
-    let mut settings = Settings::new(example("rogue")).with_args(["sleep"]);
+    let mut settings = Settings::new(example("rogue")).args(["sleep"]);
     settings.stdio = Some(vec![Stdio::Ipc, Stdio::Inherit, Stdio::Inherit]);
     let mut cluster = Cluster::with(settings);
     let worker = cluster.fork();

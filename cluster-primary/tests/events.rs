@@ -30,7 +30,7 @@ fn placement_and_policy_are_frozen_by_the_first_setup_or_fork() {
     changed.policy = PolicyName::Random;
     changed.keep_listeners = true;
     let schedule = Input::Schedule { placement: Placement::Kernel, policy: PolicyName::Sticky };
-    let handoff = || Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
+    let handoff = || Cluster::with(Settings::new("app").placement(Placement::Handoff));
 
     let mut cluster = handoff();
     cluster.fork();

@@ -281,7 +281,7 @@ fn a_worker_is_asked_for_the_connections_that_were_sent_to_it() {
     for node in nodes() {
         let (mut cluster, worker) = start(&node);
         let (near, far) = UnixStream::pair().expect("a pair");
-        let outgoing = Outgoing::from(far).with_key("4:127.0.0.1:80");
+        let outgoing = Outgoing::from(far).key("4:127.0.0.1:80");
         cluster.primary.send_handle(worker, order("keep"), outgoing).expect("connected");
         assert_eq!(cluster.message(worker), "kept");
         cluster.primary.count_sockets(worker, "4:127.0.0.1:80").expect("connected");

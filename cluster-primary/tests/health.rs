@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// Two workers that serve, of which neither answers to anything by itself.
 fn mute(placement: Placement) -> (Cluster, [WorkerId; 2], ServerId) {
-    let mut settings = Settings::new("app").with_placement(placement);
+    let mut settings = Settings::new("app").placement(placement);
     settings.limits.unresponsive_after = Some(400 * MS);
     settings.limits.max_window = 1;
     let mut cluster = Cluster::with(settings);

@@ -19,7 +19,7 @@ enum Outcome {
 }
 
 fn rogue(arguments: &[&str]) -> Settings {
-    let mut settings = Settings::new(example("rogue")).with_args(arguments.iter().copied());
+    let mut settings = Settings::new(example("rogue")).args(arguments.iter().copied());
     settings.stdio = Some(vec![Stdio::Ipc, Stdio::Inherit, Stdio::Inherit]);
     settings.limits.max_frame = 4096;
     settings.limits.max_servers = 4;

@@ -28,7 +28,7 @@ use support::{Cluster, Folder, puppet, whoever_serves};
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn kernel(settings: Settings) -> Settings {
-    let mut settings = settings.with_placement(Placement::Kernel);
+    let mut settings = settings.placement(Placement::Kernel);
     // Only who is meant to be found stuck is.
     settings.limits.stuck_after = NEVER;
     settings
@@ -458,7 +458,7 @@ fn a_client_keeps_its_worker_and_only_those_move_whose_worker_goes() {
             if drop_privilege {
                 privilege::drop();
             }
-            let settings = kernel(puppet()).with_policy(PolicyName::Sticky);
+            let settings = kernel(puppet()).policy(PolicyName::Sticky);
             let (mut cluster, workers, address) = listening(settings, 4);
             let clients: Vec<_> = (1..=120).map(|n| Ipv4Addr::new(127, 0, n, 1)).collect();
             let ask_all = |cluster: &mut Cluster| -> Vec<WorkerId> {
@@ -492,7 +492,7 @@ fn a_client_keeps_its_worker_and_only_those_move_whose_worker_goes() {
 
 #[test]
 fn at_random_each_has_its_share() {
-    let settings = kernel(puppet()).with_policy(PolicyName::Random);
+    let settings = kernel(puppet()).policy(PolicyName::Random);
     let (mut cluster, _, address) = listening(settings, 4);
     let served = cluster.run(move || count((0..4000).map(|_| connect(address))));
     // Six standard deviations of a fair draw are 164.

@@ -11,7 +11,7 @@ use support::{Cluster, key, tcp, tcp_again};
 const ADDRESS_IN_USE: i32 = -98;
 
 fn shared() -> Settings {
-    Settings::new("app").with_placement(Placement::Shared)
+    Settings::new("app").placement(Placement::Shared)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_shared_socket_goes_to_each_worker_itself() {
 
 #[test]
 fn datagrams_are_always_shared() {
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Handoff));
+    let mut cluster = Cluster::with(Settings::new("app").placement(Placement::Handoff));
     let worker = cluster.fork();
     let udp = ListenQuery { address_type: Field::Is(AddressType::Udp4), ..tcp(53) };
     assert_eq!(cluster.asks(worker, udp), ["bind shared server 1"]);

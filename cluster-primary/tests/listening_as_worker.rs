@@ -89,7 +89,7 @@ fn another_image_takes_up_what_is_on_its_way() {
         let mut is_late = false;
         while !stopping.is_finished() && !is_late {
             let event = cluster.primary.next_event_within(Duration::from_millis(5));
-            is_late = matches!(event.expect("a poll"), Some(Event::Listening { .. }));
+            is_late = matches!(event.expect("a poll").event(), Some(Event::Listening { .. }));
         }
         over.store(true, Ordering::Release);
         let stopped = stopping.join().expect("it does not panic");

@@ -112,7 +112,7 @@ fn the_protocols_own_messages_reach_no_program() {
 fn each_serves_in_turn_and_leaves_when_told() {
     for node in nodes() {
         for placement in placements() {
-            let settings = under(&node, script("which-worker.cjs")).with_placement(placement);
+            let settings = under(&node, script("which-worker.cjs")).placement(placement);
             let mut cluster = Cluster::with(settings);
             let workers = [cluster.fork(), cluster.fork()];
             let address = listens(&mut cluster);
@@ -153,7 +153,7 @@ fn they_end_as_they_end() {
             ("require('cluster').worker.kill()", (ExitStatus::Code(0), true)),
             ("process.kill(process.pid, 'SIGKILL')", (ExitStatus::Signal(Signal::KILL), false)),
         ] {
-            let settings = under(&node, own(&folder, text)).with_silent(true);
+            let settings = under(&node, own(&folder, text)).silent(true);
             let mut cluster = Cluster::with(settings);
             let worker = cluster.primary.fork().expect("there is node");
             assert_eq!(cluster.exit_of(worker), expected, "{text} under {}", node.display());
@@ -187,7 +187,7 @@ fn an_address_in_use_is_their_error_and_tried_again() {
                  process.on('message', listen);
                  listen();"
             );
-            let settings = under(&node, own(&folder, &text)).with_placement(placement);
+            let settings = under(&node, own(&folder, &text)).placement(placement);
             let mut cluster = Cluster::with(settings);
             let worker = cluster.fork();
             assert_eq!(cluster.message(worker), "EADDRINUSE", "{} {placement}", node.display());

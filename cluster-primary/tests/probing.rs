@@ -149,7 +149,7 @@ fn nothing_is_guessed_of_a_worker_that_is_known_to_answer() {
 #[test]
 fn a_worker_that_cannot_listen_is_handed_connections_whatever_the_placement_is() {
     for placement in [Placement::Shared, Placement::Kernel] {
-        let mut cluster = Cluster::with(Settings::new("app").with_placement(placement));
+        let mut cluster = Cluster::with(Settings::new("app").placement(placement));
         let worker = cluster.fork();
         cluster.input(Input::CannotListen { worker, runtime: "Deno".into() });
         let query = tcp(BOUND_PORT.into());
@@ -166,7 +166,7 @@ fn a_worker_that_cannot_listen_is_handed_connections_whatever_the_placement_is()
 
 #[test]
 fn where_others_have_opened_a_shared_server_it_is_told_that_it_cannot_serve_it() {
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Shared));
+    let mut cluster = Cluster::with(Settings::new("app").placement(Placement::Shared));
     let node = cluster.fork();
     cluster.serves(node, BOUND_PORT.into());
     let deno = cluster.fork();

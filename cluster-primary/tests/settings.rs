@@ -17,7 +17,7 @@ use support::{Cluster, Folder, example, puppet};
 
 #[test]
 fn arguments_and_environment_are_as_set() {
-    let mut settings = puppet().with_args(["one", "two three"]).with_env("CLUSTER_TEST", "yes");
+    let mut settings = puppet().args(["one", "two three"]).env("CLUSTER_TEST", "yes");
     settings.env.push(("HOME".into(), None));
     let mut cluster = Cluster::with(settings);
     let one = cluster.fork();
@@ -37,7 +37,7 @@ fn arguments_and_environment_are_as_set() {
 
 #[test]
 fn an_interpreter_gets_its_arguments_the_program_and_its_arguments() {
-    let mut settings = Settings::new("app.xyz").with_args(["a", "b"]);
+    let mut settings = Settings::new("app.xyz").args(["a", "b"]);
     settings.exec_path = Some(example("puppet"));
     settings.exec_argv = vec!["--flag".into()];
     let mut cluster = Cluster::with(settings);
@@ -47,7 +47,7 @@ fn an_interpreter_gets_its_arguments_the_program_and_its_arguments() {
 
 #[test]
 fn a_launcher_becomes_the_worker() {
-    let mut settings = puppet().with_args(["a"]);
+    let mut settings = puppet().args(["a"]);
     settings.launcher = ["env", "CLUSTER_TEST=launched"].map(OsString::from).into();
     let mut cluster = Cluster::with(settings);
     let worker = cluster.fork();
@@ -84,7 +84,7 @@ fn what_a_launcher_will_not_find_is_said_at_once() {
     std::os::unix::fs::symlink(example("puppet"), folder.0.join("a-puppet")).expect("it is ours");
     let mut settings = Settings::new("a-puppet");
     settings.launcher = vec!["/usr/bin/env".into()];
-    let mut cluster = Cluster::with(settings.with_env("PATH", &folder.0));
+    let mut cluster = Cluster::with(settings.env("PATH", &folder.0));
     let worker = cluster.fork();
     assert_eq!(cluster.ask(worker, "slot"), "0");
 }
@@ -101,7 +101,7 @@ fn the_working_directory_is_as_set() {
 
 #[test]
 fn what_a_silent_worker_writes_comes_to_the_primary_to_the_last_byte() {
-    let mut cluster = Cluster::with(puppet().with_silent(true));
+    let mut cluster = Cluster::with(puppet().silent(true));
     let worker = cluster.fork();
     assert_eq!(cluster.ask(worker, "print hello"), "printed");
     assert_eq!(stdio(&mut cluster, worker, 1, 6), b"hello\n");
@@ -127,7 +127,7 @@ fn the_last_words_on_both_pipes_are_heard() {
     // All is there at once when the primary looks.
     for _ in 0..10 {
         let script = "printf out; printf err >&2; printf five >&5";
-        let mut settings = Settings::new("sh").with_args(["-c", script]);
+        let mut settings = Settings::new("sh").args(["-c", script]);
         settings.stdio = Some(vec![
             Stdio::Ignore,
             Stdio::Pipe,
@@ -157,8 +157,7 @@ fn the_channel_may_stand_anywhere() {
         assert_eq!(cluster.ask(worker, "args"), "", "at {at}");
     }
     // The worker has taken the variables out of its environment; a shell has not.
-    let mut settings =
-        Settings::new("sh").with_args(["-c", "echo $NODE_CHANNEL_FD $NODE_UNIQUE_ID"]);
+    let mut settings = Settings::new("sh").args(["-c", "echo $NODE_CHANNEL_FD $NODE_UNIQUE_ID"]);
     settings.stdio =
         Some(vec![Stdio::Ignore, Stdio::Pipe, Stdio::Inherit, Stdio::Ignore, Stdio::Ipc]);
     let mut cluster = Cluster::with(settings);
@@ -331,7 +330,7 @@ fn each_slot_runs_on_its_cpus() {
 
 #[test]
 fn a_worker_knows_its_slot_which_its_successor_has_after_it() {
-    let mut cluster = Cluster::with(puppet().with_env("CLUSTER_SLOT", "77"));
+    let mut cluster = Cluster::with(puppet().env("CLUSTER_SLOT", "77"));
     let workers: Vec<_> = (0..3).map(|_| cluster.fork()).collect();
     for (slot, worker) in workers.iter().enumerate() {
         assert_eq!(cluster.ask(*worker, "slot"), slot.to_string());
@@ -368,7 +367,7 @@ fn a_worker_holds_back_and_ignores_no_signal() {
 
     let script =
         "while read -r line; do case $line in Sig[BI]*) echo $line;; esac; done </proc/self/status";
-    let settings = Settings::new("sh").with_args(["-c", script]).with_silent(true);
+    let settings = Settings::new("sh").args(["-c", script]).silent(true);
     let mut cluster = Cluster::with(settings);
     let worker = cluster.primary.fork().expect("there is a shell");
     let said = stdio(&mut cluster, worker, 1, 2 * "SigBlk: 0000000000000000\n".len());
@@ -384,13 +383,13 @@ fn a_worker_is_not_told_what_its_primary_is_itself() {
     // A shell that is a worker of ours, by all that its environment says, is a primary's
     // environment here: each variable is its worker's own.
     let script = "echo $NODE_UNIQUE_ID $NODE_CHANNEL_FD $NODE_CHANNEL_SERIALIZATION_MODE";
-    let mut settings = Settings::new("sh").with_args(["-c", script]).with_silent(true);
+    let mut settings = Settings::new("sh").args(["-c", script]).silent(true);
     for (name, value) in [
         ("NODE_UNIQUE_ID", "99"),
         ("NODE_CHANNEL_FD", "77"),
         ("NODE_CHANNEL_SERIALIZATION_MODE", "advanced"),
     ] {
-        settings = settings.with_env(name, value);
+        settings = settings.env(name, value);
     }
     let mut cluster = Cluster::with(settings);
     let worker = cluster.primary.fork().expect("there is a shell");
@@ -456,7 +455,7 @@ fn a_program_that_is_not_there_is_said_whatever_the_descriptors() {
 
 #[test]
 fn a_later_setup_is_for_later_forks() {
-    let mut cluster = Cluster::with(puppet().with_args(["first"]));
+    let mut cluster = Cluster::with(puppet().args(["first"]));
     let one = cluster.fork();
     cluster.primary.setup(|settings| settings.args = vec![OsString::from("second")]);
     let two = cluster.fork();

@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_millis(400);
 /// A worker that reads nothing, and so answers no probe: it says so many lines, one every 50 ms, and then nothing more.
 fn talker(count: u32, line: &str) -> Settings {
     let arguments = [format!("every:50:{count}:{line}"), "sleep".to_owned()];
-    let mut settings = Settings::new(example("rogue")).with_args(arguments);
+    let mut settings = Settings::new(example("rogue")).args(arguments);
     settings.stdio = Some(vec![Stdio::Ipc, Stdio::Inherit, Stdio::Inherit]);
     settings.limits.unresponsive_after = Some(SILENCE);
     settings
@@ -39,8 +39,7 @@ fn stays_well_as_long_as_it_speaks(line: &str, is_heard: impl Fn(&Event, WorkerI
     let worker = cluster.primary.fork().expect("the program is there");
     let (mut heard, mut heard_at, start) = (0, None::<Instant>, now());
     loop {
-        let event = cluster.primary.next_event_within(SILENCE).expect("a poll");
-        match event {
+        match cluster.primary.next_event_within(SILENCE).expect("a poll").event() {
             Some(event) if is_heard(&event, worker) => {
                 heard += 1;
                 heard_at = Some(now());
@@ -90,7 +89,7 @@ const LONG_SILENCE: Duration = Duration::from_millis(1500);
 
 /// Two workers that serve one address.
 fn two_servers(placement: Placement) -> (Cluster, [WorkerId; 2], SocketAddr) {
-    let mut settings = puppet().with_placement(placement);
+    let mut settings = puppet().placement(placement);
     settings.limits.unresponsive_after = Some(LONG_SILENCE);
     let mut cluster = Cluster::with(settings);
     let workers = [cluster.fork(), cluster.fork()];

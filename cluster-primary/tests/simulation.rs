@@ -302,7 +302,7 @@ impl World {
                             let cluster_primary::proto::Message::Cluster(m) = &message else {
                                 panic!("{message:?}");
                             };
-                            Some(Outgoing::new(HandleKind::NetNative, conn.0).with_token(m.seq))
+                            Some(Outgoing::new(HandleKind::NetNative, conn.0).token(m.seq))
                         }
                         Some(SendHandle::Server { kind, .. } | SendHandle::Slot { kind, .. }) => {
                             Some(Outgoing::new(kind, 0))

@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// One whose looks are 100 ms apart, and where a worker is stuck after a second.
 fn cluster() -> Cluster {
-    Cluster::with(Settings::new("app").with_placement(Placement::Kernel))
+    Cluster::with(Settings::new("app").placement(Placement::Kernel))
 }
 
 /// The worker says that it listens.
@@ -128,7 +128,7 @@ fn a_socket_that_cannot_be_made_is_said_to_who_asked() {
     // The played driver could make it; one that says so twice changes nothing.
     assert!(cluster.input(Input::SlotOpened { server, slot: 0, result: Err(-24) }).is_empty());
 
-    let mut cluster = Cluster::with(Settings::new("app").with_placement(Placement::Kernel));
+    let mut cluster = Cluster::with(Settings::new("app").placement(Placement::Kernel));
     let worker = cluster.fork();
     cluster.asks(worker, tcp(80));
     cluster.refuse_slots = true;
@@ -178,7 +178,7 @@ fn nobody_is_rescued_while_there_is_nobody_to_have_him() {
 
 #[test]
 fn no_more_is_rescued_than_may_wait() {
-    let mut settings = Settings::new("app").with_placement(Placement::Kernel);
+    let mut settings = Settings::new("app").placement(Placement::Kernel);
     settings.limits.max_waiting = 10;
     let mut cluster = Cluster::with(settings);
     let workers: Vec<_> = (0..2).map(|_| cluster.fork()).collect();
@@ -426,7 +426,7 @@ fn nobody_tries_again_for_one_that_has_gone() {
 
 /// With listeners kept open, and so many sockets.
 fn keeping(max_sockets: usize) -> Cluster {
-    let mut settings = Settings::new("app").with_placement(Placement::Kernel);
+    let mut settings = Settings::new("app").placement(Placement::Kernel);
     settings.keep_listeners = true;
     settings.limits.max_sockets = max_sockets;
     Cluster::with(settings)

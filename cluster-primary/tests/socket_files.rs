@@ -22,7 +22,7 @@ fn what_a_dead_primary_left_is_replaced() {
         let path = folder.0.join("left");
         // A listener of the standard library leaves its file behind.
         drop(UnixListener::bind(&path).expect("a socket"));
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let worker = cluster.fork();
         assert_eq!(listen(&mut cluster, worker, &path), "listening 0", "{placement}");
         let at = path.clone();
@@ -36,7 +36,7 @@ fn one_that_somebody_listens_on_is_in_use() {
         let folder = Folder::new(&format!("live-{placement}"));
         let path = folder.0.join("live");
         let theirs = UnixListener::bind(&path).expect("a socket");
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let worker = cluster.fork();
         assert_eq!(listen(&mut cluster, worker, &path), "failed 98", "{placement}");
         // Its owner has noticed nothing.
@@ -99,7 +99,7 @@ fn a_primary_does_not_take_its_own_socket_for_a_stale_one() {
     // Shared, it is bound here and listened on by the worker, perhaps later.
     let folder = Folder::new("own");
     let path = folder.0.join("own");
-    let mut cluster = Cluster::with(puppet().with_placement(Placement::Shared));
+    let mut cluster = Cluster::with(puppet().placement(Placement::Shared));
     let worker = cluster.fork();
     assert_eq!(listen(&mut cluster, worker, &path), "listening 0");
     let first = std::fs::metadata(&path).expect("it is there").ino();

@@ -39,7 +39,7 @@ fn clients(address: SocketAddr) -> (Sender<usize>, Receiver<()>) {
 #[test]
 fn a_connection_takes_no_memory() {
     for &policy in PolicyName::ALL {
-        let mut cluster = Cluster::with(Settings::new(example("puppet")).with_policy(policy));
+        let mut cluster = Cluster::with(Settings::new(example("puppet")).policy(policy));
         let workers = [cluster.fork(), cluster.fork()];
         let address = cluster.listen(workers[0], 0);
         cluster.listen(workers[1], 0);

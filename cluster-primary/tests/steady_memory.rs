@@ -51,7 +51,7 @@ impl Traffic {
 #[test]
 fn a_connection_takes_no_memory() {
     for &policy in PolicyName::ALL {
-        let mut cluster = Cluster::with(Settings::new("app").with_policy(policy));
+        let mut cluster = Cluster::with(Settings::new("app").policy(policy));
         let workers = [(); 3].map(|()| cluster.fork());
         let server = cluster.serves(workers[0], 80);
         for worker in &workers[1..] {

@@ -65,7 +65,7 @@ impl Drop for Folder {
 }
 
 fn asked(program: &Path, arguments: Vec<OsString>, speaks: bool) -> StopBy {
-    let mut cluster = Cluster::with(Settings::new(program).with_args(arguments));
+    let mut cluster = Cluster::with(Settings::new(program).args(arguments));
     let worker = cluster.primary.fork().expect("the program is there");
     if speaks {
         cluster.until("a message", |e| matches!(e, Event::Message { .. }));

@@ -14,7 +14,7 @@ use support::{BOUND_PORT, Cluster, key, tcp};
 const MS: Duration = Duration::from_millis(1);
 
 fn keeping(placement: Placement) -> Cluster {
-    let mut settings = Settings::new("app").with_placement(placement);
+    let mut settings = Settings::new("app").placement(placement);
     settings.keep_listeners = true;
     settings.limits.max_window = 1;
     Cluster::with(settings)

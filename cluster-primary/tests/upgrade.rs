@@ -72,7 +72,7 @@ fn tcp(address: SocketAddr) -> impl Fn() -> WorkerId + Send + Sync {
 #[test]
 fn no_connection_is_lost_whoever_accepts() {
     for placement in placements() {
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
         let mut address = cluster.listen(workers[0], 0);
         for worker in &workers[1..] {
@@ -137,7 +137,7 @@ fn node_workers_notice_nothing() {
     let script = own(&folder, WHO);
     for node in nodes() {
         for placement in placements() {
-            let mut cluster = Cluster::with(under(&node, script.clone()).with_placement(placement));
+            let mut cluster = Cluster::with(under(&node, script.clone()).placement(placement));
             let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
             for _ in 0..2 {
                 cluster.primary.fork().expect("node is there");
@@ -232,7 +232,7 @@ fn messages_half_written_and_half_read_arrive_whole_and_in_order() {
 
 #[test]
 fn last_words_and_ends_are_heard_whenever_they_came() {
-    let mut cluster = Cluster::with(puppet().with_silent(true));
+    let mut cluster = Cluster::with(puppet().silent(true));
     let (talker, other) = (cluster.fork(), cluster.fork());
     cluster.primary.send(talker, "die 7").expect("it is there");
     let mut said = BTreeMap::new();
@@ -285,7 +285,7 @@ fn descriptors_on_their_way_arrive_and_are_reported() {
 #[test]
 fn workers_come_go_and_are_disconnected_as_before() {
     for placement in placements() {
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let (one, two) = (cluster.fork(), cluster.fork());
         let address = cluster.listen(one, 0);
         assert_eq!(cluster.listen(two, 0), address);
@@ -315,7 +315,7 @@ fn workers_come_go_and_are_disconnected_as_before() {
 #[test]
 fn workers_get_what_they_would_have_got_without() {
     let folder = Folder::new("upgraded-settings");
-    let mut settings = puppet().with_args(["a", "b c"]).with_env("FROM", "before");
+    let mut settings = puppet().args(["a", "b c"]).env("FROM", "before");
     settings.cwd = Some(folder.0.clone());
     let log = std::fs::File::create(folder.0.join("log")).expect("a file");
     settings.stdio =

@@ -29,7 +29,7 @@ fn lots(seed: &mut u64) -> usize {
 /// are on their way.
 fn busy(placement: Placement, folder: &Folder) -> (Cluster, Vec<UnixStream>) {
     let path = folder.0.join(placement.as_str());
-    let mut settings = puppet().with_placement(placement).with_silent(true);
+    let mut settings = puppet().placement(placement).silent(true);
     settings.limits.unresponsive_after = Some(support::LIMIT);
     let mut cluster = Cluster::with(settings);
     let workers = [cluster.fork(), cluster.fork()];

@@ -12,11 +12,12 @@ use std::thread;
 use std::time::Duration;
 
 use cluster_primary::{
-    Event, ExitStatus, Gone, KillError, Object, Placement, Primary, SendError, Settings, Signal,
-    WorkerId,
+    Event, ExitStatus, Gone, KillError, Next, Object, Placement, Primary, SendError, Settings,
+    Signal, WorkerId,
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{Cluster, Folder, LIMIT, placements, puppet, whoever_serves};
 
 #[test]
@@ -110,7 +111,7 @@ fn a_killed_worker_disconnects_and_exits_by_its_signal() {
 
 #[test]
 fn a_worker_killed_with_messages_unread_is_no_error_either() {
-    let mut cluster = Cluster::with(Settings::new("sleep").with_args(["600"]));
+    let mut cluster = Cluster::with(Settings::new("sleep").args(["600"]));
     let worker = cluster.primary.fork().expect("there is sleep");
     cluster.primary.send(worker, "unread").expect("it is connected");
     assert!(cluster.primary.kill(worker, Signal::KILL).expect("it is there"));
@@ -121,8 +122,7 @@ fn a_worker_killed_with_messages_unread_is_no_error_either() {
 #[test]
 fn a_stranger_that_holds_the_channel_open_does_not_keep_a_worker_alive() {
     let script = "sleep 600 & echo $! >&2; exit 4";
-    let mut cluster =
-        Cluster::with(Settings::new("sh").with_args(["-c", script]).with_silent(true));
+    let mut cluster = Cluster::with(Settings::new("sh").args(["-c", script]).silent(true));
     let worker = cluster.primary.fork().expect("there is a shell");
     let wrote = cluster.until("pid", |e| matches!(e, Event::Stdio { fd: 2, .. }));
     let Event::Stdio { data, .. } = wrote else { unreachable!() };
@@ -162,6 +162,51 @@ fn all_disconnect_and_that_is_told_once() {
 }
 
 #[test]
+fn to_disconnect_all_once_more_does_nothing_until_a_worker_is_forked() {
+    let mut cluster = Cluster::new();
+    let told = |cluster: &mut Cluster| {
+        cluster.until("disconnected", |e| matches!(e, Event::Disconnected));
+    };
+    // Without workers it is reported as well.
+    cluster.primary.disconnect();
+    told(&mut cluster);
+    let worker = cluster.fork();
+    cluster.primary.disconnect();
+    cluster.primary.disconnect();
+    told(&mut cluster);
+    assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(0), true));
+    cluster.primary.disconnect();
+    let next = cluster.primary.next_event_within(LIMIT).expect("a poll");
+    assert!(matches!(next, Next::Over), "{next:?}");
+    assert!(!cluster.rest().iter().any(|e| matches!(e, Event::Disconnected)));
+}
+
+/// A program's own loop polls the primary's descriptor.
+#[test]
+fn the_descriptor_is_readable_when_there_is_something_to_do() {
+    let mut primary = Primary::new(puppet()).expect("a poll");
+    primary.fork().expect("it is there");
+    let mut is_online = false;
+    while !primary.is_over() {
+        while let Some(event) = primary.try_event().expect("a poll") {
+            if let Event::Online { worker } = event {
+                is_online = true;
+                primary.disconnect_worker(worker);
+            }
+        }
+        if primary.is_over() {
+            break;
+        }
+        let patience = primary.poll_timeout().map_or(LIMIT, |patience| patience.min(LIMIT));
+        let patience = Timespec::try_from(patience).expect("it is short");
+        let ready = poll(&mut [PollFd::new(&primary, PollFlags::IN)], Some(&patience));
+        let due = primary.poll_timeout().is_some();
+        assert!(ready.expect("a poll") > 0 || due, "nothing comes within {LIMIT:?}");
+    }
+    assert!(is_online);
+}
+
+#[test]
 fn a_disconnect_waits_for_the_connections_that_are_open() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
@@ -188,7 +233,7 @@ fn a_worker_that_goes_itself_was_meant_to() {
         cluster.primary.send(worker, word).expect("it is connected");
         assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(code), true), "{word}");
     }
-    let mut cluster = Cluster::with(puppet().with_silent(true));
+    let mut cluster = Cluster::with(puppet().silent(true));
     let worker = cluster.fork();
     cluster.primary.send(worker, "panic").expect("it is connected");
     assert_eq!(cluster.exit_of(worker), (ExitStatus::Code(101), false));
@@ -282,7 +327,7 @@ fn patience_ends() {
     cluster.fork();
     cluster.rest();
     let none = cluster.primary.next_event_within(Duration::from_millis(30)).expect("a poll");
-    assert!(none.is_none(), "{none:?}");
+    assert!(matches!(none, Next::TimedOut), "{none:?}");
     assert!(cluster.primary.try_event().expect("a poll").is_none());
 }
 
@@ -338,7 +383,7 @@ fn a_full_worker_passes_connections_on() {
 
 #[test]
 fn shared_workers_accept_themselves() {
-    let mut cluster = Cluster::with(puppet().with_placement(Placement::Shared));
+    let mut cluster = Cluster::with(puppet().placement(Placement::Shared));
     let workers = [cluster.fork(), cluster.fork()];
     let address = cluster.listen(workers[0], 0);
     assert_eq!(cluster.listen(workers[1], 0), address);
@@ -351,7 +396,7 @@ fn shared_workers_accept_themselves() {
 #[test]
 fn an_address_in_use_is_said_and_another_worker_may_try_again() {
     for placement in placements() {
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let (one, two) = (cluster.fork(), cluster.fork());
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("an address").port();
@@ -423,7 +468,7 @@ fn what_was_inherited_is_lent() {
 #[test]
 fn a_connected_socket_of_the_primarys_is_not_lent() {
     for placement in placements() {
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let worker = cluster.fork();
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
         let number = cluster.primary.lend(ours);
@@ -437,7 +482,7 @@ fn a_path_is_served_and_goes_with_its_server() {
     for placement in placements() {
         let folder = Folder::new(&format!("path-{placement}"));
         let path = folder.0.join("s.sock");
-        let mut cluster = Cluster::with(puppet().with_placement(placement));
+        let mut cluster = Cluster::with(puppet().placement(placement));
         let worker = cluster.fork();
         let order = format!("unix {} rw", path.display());
         assert_eq!(cluster.ask(worker, &order), "listening 0");

@@ -39,7 +39,7 @@ fn each(test: impl Fn(&mut Asking)) {
     for node in nodes() {
         for placement in placements() {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/js/listens.cjs");
-            let mut settings = Settings::new(script).with_placement(placement);
+            let mut settings = Settings::new(script).placement(placement);
             settings.exec_path = Some(node.clone());
             let cluster = Cluster::with(settings);
             test(&mut Asking { cluster, placement, last: 0 });

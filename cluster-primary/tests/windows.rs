@@ -360,7 +360,7 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
 
 #[test]
 fn where_loads_count_a_native_worker_is_asked_for_its_own() {
-    let mut settings = Settings::new("app").with_policy(PolicyName::LeastConnections);
+    let mut settings = Settings::new("app").policy(PolicyName::LeastConnections);
     settings.limits.max_window = 1;
     let mut cluster = Cluster::with(settings);
     let workers = [cluster.machine.next_worker(), cluster.machine.next_worker()];

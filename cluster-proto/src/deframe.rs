@@ -96,7 +96,7 @@ impl Deframer {
 
     /// Sets the longest payload that is taken, in bytes.
     #[must_use]
-    pub fn with_max_frame(mut self, max_frame: usize) -> Self {
+    pub fn max_frame(mut self, max_frame: usize) -> Self {
         self.max_frame = max_frame;
         self
     }
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_an_error_before_its_end_and_stays_one() {
-        let mut deframer = Deframer::new(Framing::Line).with_max_frame(10);
+        let mut deframer = Deframer::new(Framing::Line).max_frame(10);
         deframer.extend(b"0123456789\n");
         assert_eq!(deframer.next_frame().unwrap().unwrap().payload, b"0123456789");
         deframer.extend(b"0123456789a");
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_hostile_length_is_an_error_at_once() {
-        let mut deframer = Deframer::new(Framing::Length).with_max_frame(10);
+        let mut deframer = Deframer::new(Framing::Length).max_frame(10);
         deframer.extend(&[0xff, 0xff, 0xff]);
         assert_eq!(deframer.next_frame(), Ok(None));
         deframer.extend(&[0xff]);

@@ -115,6 +115,7 @@ impl SchedulingPolicy {
 
 /// A worker's environment contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnvError {
     /// The variable.
     pub name: &'static str,

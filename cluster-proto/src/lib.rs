@@ -77,6 +77,9 @@
 //! | `postcard` | [`Postcard`], and the wire between two Rust ends, [`native`] (and `serde`) | yes |
 //! | `tagged` | [`Value::to_tagged`]: what JSON cannot say, in JSON | yes |
 //! | `serde` | serde's traits on [`Value`], the parts of messages and the states; [`Value::encode`] and [`Value::decode`] | with `json` or `postcard` |
+
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ fn deframe<'a>(
     max_frame: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Seen {
-    let mut deframer = Deframer::new(framing).with_max_frame(max_frame);
+    let mut deframer = Deframer::new(framing).max_frame(max_frame);
     let mut frames = Vec::new();
     for piece in pieces {
         deframer.extend(piece);

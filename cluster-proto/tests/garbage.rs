@@ -155,7 +155,7 @@ fn limits_hold_to_the_byte() {
             _ => [&(payload.len() as u32).to_be_bytes(), payload].concat(),
         };
         for framing in [line, length] {
-            let mut deframer = Deframer::new(framing).with_max_frame(limit);
+            let mut deframer = Deframer::new(framing).max_frame(limit);
             deframer.extend(&framed(framing, &fits));
             assert_eq!(deframer.next_frame().unwrap().unwrap().payload, fits);
             let over = [&fits[..], b"x"].concat();

@@ -30,7 +30,7 @@ fn memory_follows_what_was_received() {
 
     // What comes after an error.
     let held = peak(|| {
-        let mut deframer = Deframer::new(Framing::Line).with_max_frame(1000);
+        let mut deframer = Deframer::new(Framing::Line).max_frame(1000);
         for _ in 0..10_000 {
             deframer.extend(&[b'x'; 1024]);
             let _ = deframer.next_frame();

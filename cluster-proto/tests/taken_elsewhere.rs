@@ -15,7 +15,7 @@ fn read_back<T: serde::Serialize + serde::de::DeserializeOwned>(state: &T) -> T 
 /// All that a deframer says of the pieces, and whether it is another one from each piece on.
 fn deframe(pieces: &[(Vec<u8>, bool)], lines: bool, max_frame: usize, anew: bool) -> Vec<String> {
     let framing = if lines { Framing::Line } else { Framing::Length };
-    let mut deframer = Deframer::new(framing).with_max_frame(max_frame);
+    let mut deframer = Deframer::new(framing).max_frame(max_frame);
     let mut seen = Vec::new();
     for (piece, change) in pieces {
         deframer.extend(piece);

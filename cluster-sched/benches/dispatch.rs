@@ -28,7 +28,7 @@ const SERVER: u32 = 1;
 type Machine = Dispatcher<u32, u32, u64, BoxedPolicy<u32, u64>>;
 
 fn new(workers: u32, window: u32) -> Machine {
-    let limits = DispatchLimits::default().with_window(window).with_waiting(BURST as usize);
+    let limits = DispatchLimits::default().window(window).waiting(BURST as usize);
     let mut dispatcher = Dispatcher::new(limits);
     dispatcher.open(SERVER, PolicyName::RoundRobin.build(7), Config::default());
     for worker in 0..workers {

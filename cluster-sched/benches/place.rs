@@ -27,7 +27,7 @@ struct Bench {
 
 impl Bench {
     fn new(name: PolicyName, workers: u32) -> Self {
-        let config = Config::default().with_max_waiting(2 * WAITING);
+        let config = Config::default().max_waiting(2 * WAITING);
         let scheduler = Scheduler::new(name.build(1), config);
         let mut bench = Self { scheduler, in_flight: VecDeque::new(), next_conn: 0 };
         for worker in 0..workers {

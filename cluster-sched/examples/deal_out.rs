@@ -9,7 +9,7 @@ use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name: PolicyName = std::env::args().nth(1).as_deref().unwrap_or("rr").parse()?;
-    let mut scheduler = Scheduler::new(name.build(42), Config::default().with_window(2));
+    let mut scheduler = Scheduler::new(name.build(42), Config::default().window(2));
 
     let (answers, inbox) = mpsc::channel();
     let mut workers = BTreeMap::new();

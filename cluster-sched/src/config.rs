@@ -6,7 +6,7 @@ use core::time::Duration;
 ///
 /// ```
 /// use cluster_sched::Config;
-/// let config = Config::default().with_window(4).with_max_waiting(1024);
+/// let config = Config::default().window(4).max_waiting(1024);
 /// assert_eq!(config.window, 4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,35 +52,35 @@ impl Default for Config {
 impl Config {
     /// Sets [`window`](Self::window).
     #[must_use]
-    pub const fn with_window(mut self, hand_offs: u32) -> Self {
+    pub const fn window(mut self, hand_offs: u32) -> Self {
         self.window = hand_offs;
         self
     }
 
     /// Sets [`max_waiting`](Self::max_waiting).
     #[must_use]
-    pub const fn with_max_waiting(mut self, connections: usize) -> Self {
+    pub const fn max_waiting(mut self, connections: usize) -> Self {
         self.max_waiting = connections;
         self
     }
 
     /// Sets [`park`](Self::park).
     #[must_use]
-    pub const fn with_park(mut self, first: Duration) -> Self {
+    pub const fn park(mut self, first: Duration) -> Self {
         self.park = first;
         self
     }
 
     /// Sets [`park_cap`](Self::park_cap).
     #[must_use]
-    pub const fn with_park_cap(mut self, longest: Duration) -> Self {
+    pub const fn park_cap(mut self, longest: Duration) -> Self {
         self.park_cap = longest;
         self
     }
 
     /// Sets [`max_refusal_rounds`](Self::max_refusal_rounds).
     #[must_use]
-    pub const fn with_max_refusal_rounds(mut self, rounds: u32) -> Self {
+    pub const fn max_refusal_rounds(mut self, rounds: u32) -> Self {
         self.max_refusal_rounds = rounds;
         self
     }

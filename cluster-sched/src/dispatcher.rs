@@ -105,7 +105,7 @@ where
     /// [`Config::max_waiting`]. One of that name that was there before must have been
     /// [removed](Self::remove).
     pub fn open(&mut self, server: S, policy: P, config: Config) {
-        let config = config.with_window(1).with_max_waiting(self.limits.waiting);
+        let config = config.window(1).max_waiting(self.limits.waiting);
         self.servers.insert(server, Scheduler::new(policy, config));
     }
 

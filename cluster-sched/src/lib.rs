@@ -79,6 +79,9 @@
 //! assert_eq!(scheduler.poll_output(), Some(Output::Assign { conn: "a", worker: 2 }));
 //! # Ok::<(), cluster_sched::InputError<i32, &str>>(())
 //! ```
+
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 

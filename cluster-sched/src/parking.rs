@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_cap_and_end_in_giving_up() {
-        let config = Config::default().with_park_cap(ms(150)).with_max_refusal_rounds(5);
+        let config = Config::default().park_cap(ms(150)).max_refusal_rounds(5);
         let mut parking = Parking::new();
         let mut now = ms(7);
         for length in [50, 100, 150, 150] {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_refusal_during_the_pause_changes_nothing() {
-        let config = Config::default().with_max_refusal_rounds(2);
+        let config = Config::default().max_refusal_rounds(2);
         let mut parking = Parking::new();
         for at in 0..9 {
             assert_eq!(parking.enter(ms(at), 'a', &config), Verdict::Park);
@@ -176,10 +176,8 @@ mod tests {
 
     #[test]
     fn extreme_settings_do_not_overflow() {
-        let config = Config::default()
-            .with_park(Mono::MAX)
-            .with_park_cap(Mono::MAX)
-            .with_max_refusal_rounds(u32::MAX);
+        let config =
+            Config::default().park(Mono::MAX).park_cap(Mono::MAX).max_refusal_rounds(u32::MAX);
         let mut parking = Parking::new();
         for _ in 0..70 {
             parking.enter(ms(1), 'a', &config);

@@ -125,7 +125,7 @@ fn a_burst_is_dealt_evenly_however_early_one_worker_answers() {
 #[test]
 fn what_is_kept_back_waits_and_counts_against_the_one_limit() {
     let mut dispatcher = with_workers(PolicyName::RoundRobin, 2);
-    dispatcher.set_limits(DispatchLimits::default().with_waiting(10));
+    dispatcher.set_limits(DispatchLimits::default().waiting(10));
     let mut conn = 0;
     while dispatcher.room(SERVER) > 0 {
         feed(

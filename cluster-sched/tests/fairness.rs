@@ -14,7 +14,7 @@ struct Fair {
 
 impl Fair {
     fn new(workers: usize, window: u32) -> Self {
-        let config = Config::default().with_window(window);
+        let config = Config::default().window(window);
         let mut scheduler = Scheduler::new(RoundRobin::new(), config);
         for worker in 0..workers {
             scheduler.handle_input(Mono::ZERO, Input::Join { worker, slot: 0 }).unwrap();

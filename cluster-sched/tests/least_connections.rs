@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 type Least = Scheduler<u32, u32, LeastConnections<u32>>;
 
 fn with_workers(workers: u32, window: u32) -> Least {
-    let config = Config::default().with_window(window);
+    let config = Config::default().window(window);
     let mut scheduler = Least::new(LeastConnections::new(), config);
     for worker in 0..workers {
         feed(&mut scheduler, Input::Join { worker, slot: worker });

@@ -161,7 +161,7 @@ impl Model {
 
 /// Runs the same steps through both, and returns how many refused connections were shed.
 fn compare(steps: &[(u8, u8)]) -> u64 {
-    let config = Config::default().with_park_cap(PAUSE).with_max_refusal_rounds(ROUNDS);
+    let config = Config::default().park_cap(PAUSE).max_refusal_rounds(ROUNDS);
     let mut model = Model::default();
     let mut scheduler = Scheduler::new(RoundRobin::new(), config);
     let (mut next_worker, mut next_conn) = (0, 0);

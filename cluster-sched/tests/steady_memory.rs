@@ -45,7 +45,7 @@ struct Load {
 
 impl Load {
     fn new(name: PolicyName, workers: u32, window: u32) -> Self {
-        let config = Config::default().with_window(window).with_max_waiting(100);
+        let config = Config::default().window(window).max_waiting(100);
         let mut load = Self {
             scheduler: Scheduler::new(name.build(1), config),
             in_flight: VecDeque::with_capacity(10_000),

@@ -61,10 +61,13 @@
 //! does not end within [`Config::grace`], it is terminated. So is one that has used its channel, and
 //! whose channel closes by accident, if its process has not ended a second later.
 #![no_std]
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "driver"))]
+#[macro_use]
 extern crate std;
 
 mod config;
@@ -76,6 +79,8 @@ mod jitter;
 mod progress;
 mod slot;
 mod supervisor;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use config::{Config, Ready, Recycle};
 pub use host::Host;

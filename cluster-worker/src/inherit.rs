@@ -1,43 +1,27 @@
-//! What a process inherits: the channel's descriptor and the environment.
+//! What a process inherits: the channel's descriptor.
 //!
-//! All of this crate's unsafe code is here.
-#![expect(
-    unsafe_code,
-    reason = "an inherited descriptor is a bare number, and the environment is the process's"
-)]
+//! All of this crate's unsafe code is here and in `environment`.
+#![expect(unsafe_code, reason = "an inherited descriptor is a bare number")]
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cluster_proto::env::{UNIQUE_ID, WORKER_VARIABLES, WorkerEnv};
+use cluster_proto::env::{UNIQUE_ID, WorkerEnv};
 use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::environment::{self, environment};
 use crate::error::{ChannelProblem, StartError};
 
-/// Whether the channel has been taken; the environment may still name it.
+/// Whether the channel has been taken.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Whether this process is a worker of some cluster (`cluster.isWorker`).
 ///
-/// Looks at the environment variable `NODE_UNIQUE_ID` only, and remembers it once the worker has
-/// been started.
+/// Depends only on the environment variable `NODE_UNIQUE_ID`, as it was when the process started.
 pub fn is_worker() -> bool {
-    TAKEN.load(Ordering::Acquire) || std::env::var_os(UNIQUE_ID).is_some()
-}
-
-/// Takes from a command's environment what would make the child take itself for this worker.
-///
-/// [`Worker::from_env`](crate::Worker::from_env) takes it from this process's own environment, as
-/// Node does, if it can (see there). Where it cannot, use this for every child.
-///
-/// ```
-/// let mut command = std::process::Command::new("true");
-/// cluster_worker::scrub(&mut command);
-/// ```
-pub fn scrub(command: &mut std::process::Command) -> &mut std::process::Command {
-    WORKER_VARIABLES.iter().fold(command, |command, name| command.env_remove(name))
+    TAKEN.load(Ordering::Acquire) || environment::is_set(UNIQUE_ID)
 }
 
 /// The channel that the environment names, if this process is a worker, and what else it says.
@@ -45,10 +29,7 @@ pub(crate) fn channel() -> Result<Option<(WorkerEnv, OwnedFd)>, StartError> {
     if TAKEN.load(Ordering::Acquire) {
         return Err(StartError::AlreadyStarted);
     }
-    let env = match WorkerEnv::read(|name| std::env::var(name).ok())? {
-        Some(env) => env,
-        None => return Ok(None),
-    };
+    let Some(env) = environment()? else { return Ok(None) };
     check(env.channel_fd).map_err(|problem| StartError::Channel { fd: env.channel_fd, problem })?;
     if TAKEN.swap(true, Ordering::AcqRel) {
         return Err(StartError::AlreadyStarted);
@@ -59,7 +40,7 @@ pub(crate) fn channel() -> Result<Option<(WorkerEnv, OwnedFd)>, StartError> {
     let fd = unsafe { OwnedFd::from_raw_fd(env.channel_fd) };
     let flags = rustix::io::fcntl_getfd(&fd).map_err(std::io::Error::from)?;
     rustix::io::fcntl_setfd(&fd, flags | FdFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    remove_variables();
+    environment::remove();
     Ok(Some((env, fd)))
 }
 
@@ -80,29 +61,6 @@ fn check(fd: RawFd) -> Result<(), ChannelProblem> {
         return Err(ChannelProblem::NotUnixStream);
     }
     Ok(())
-}
-
-/// Removes the worker's variables, if no other thread can be reading the environment.
-fn remove_variables() {
-    if !is_single_threaded() {
-        return;
-    }
-    for name in WORKER_VARIABLES {
-        // SAFETY: this is the process's only thread, and it is here: no other thread reads or writes
-        // the environment.
-        unsafe { std::env::remove_var(name) };
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn is_single_threaded() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.take(2).count() == 1)
-}
-
-/// Where it cannot be known it is not so.
-#[cfg(not(target_os = "linux"))]
-fn is_single_threaded() -> bool {
-    false
 }
 
 /// A duplicate of a poll's descriptor.

@@ -66,7 +66,11 @@
 //! }
 //! ```
 
+// docs.rs shows which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod driver;
+mod environment;
 mod error;
 pub mod event;
 mod inherit;
@@ -84,10 +88,11 @@ mod worker;
 
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto::HandleKind;
-pub use cluster_proto::env::Serialization;
+pub use cluster_proto::env::{EnvError, Serialization, WorkerEnv};
 pub use cluster_proto::{IntoMessage, NoAnswer, Number, Object, Rich, TypeError, Value};
+pub use environment::{environment, restore, scrub};
 pub use error::{ChannelProblem, ListenError, RecvError, RequestError, SendError, StartError};
-pub use inherit::{is_worker, scrub};
+pub use inherit::is_worker;
 pub use listener::{Incoming, Listener, TcpListener, UnixListener};
 pub use options::{ListenOptions, UdpOptions, UnixOptions};
 pub use received::{MessageHandle, Received};

@@ -95,6 +95,25 @@ impl<S: From<OwnedFd>> Listener<S> {
 }
 
 impl Listener<TcpStream> {
+    /// The listening socket itself, for a server that takes a [`std::net::TcpListener`] and accepts from it by itself
+    /// (actix-web's `HttpServer::listen`, for example). It does not block, and must stay so, as the workers share it.
+    ///
+    /// A worker has such a socket only under the placement `shared`, where all workers accept from one socket (Node's
+    /// `SCHED_NONE`), or with [`exclusive`](crate::ListenOptions::exclusive) options. (Under `kernel` it has one too, but
+    /// cannot take what the primary rescues from the socket of a worker that leaves.)
+    ///
+    /// The worker counts as listening until it disconnects. Stop the server when [`Worker::wait_disconnecting`](crate::Worker::wait_disconnecting) is over, and disconnect when it has
+    /// finished: connections that it has accepted are not [tracked](crate::Tracked).
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] if the primary hands connections over; the listener is closed then.
+    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
+        let socket = self.shared.with(|core| core.give_away(self.server))?;
+        // Dropped it would close the server.
+        std::mem::forget(self);
+        Ok(socket.into())
+    }
+
     /// The address that is bound.
     ///
     /// # Errors

@@ -39,15 +39,14 @@ pub struct Worker {
 impl Worker {
     /// Starts this process's worker, if its environment says that it is one; a second call fails.
     ///
-    /// Takes the channel over, tells the primary `online`, and removes `NODE_UNIQUE_ID`,
-    /// `NODE_CHANNEL_FD` and `NODE_CHANNEL_SERIALIZATION_MODE` from the environment, lest children
-    /// take themselves for this worker. That can only be done soundly while the process has one
-    /// thread, and only Linux can tell: call this first in `main`. Elsewhere the variables stay, and
-    /// [`scrub`](crate::scrub) takes them from a child's environment.
+    /// Takes the channel over and tells the primary `online`. On Linux, `NODE_UNIQUE_ID`, `NODE_CHANNEL_FD` and
+    /// `NODE_CHANNEL_SERIALIZATION_MODE` are no longer in the environment then, so that children do not take themselves for
+    /// this worker: they were removed before `main` (or are now, if a preloaded library had a thread then and the process has
+    /// none but this one now). Elsewhere they stay, and [`scrub`](crate::scrub) removes them from a child's environment.
     ///
     /// # Errors
     /// [`StartError`] if the environment says that this process is a worker, and the rest does not
-    /// fit. The process is not connected then, and the variables stay.
+    /// fit. The process is not connected then.
     pub fn from_env() -> Result<Option<Self>, StartError> {
         Options::new().from_env()
     }
@@ -232,7 +231,7 @@ impl Worker {
     }
 
     /// Asks how many connections are open in the primary of those that were sent to it with that
-    /// key ([`Outgoing::with_key`]), and waits for the answer: what Node's
+    /// key ([`Outgoing::key`]), and waits for the answer: what Node's
     /// `server.getConnections()` asks. `None` if the worker is disconnected first.
     ///
     /// A Node primary does not answer for a key that it was never sent.

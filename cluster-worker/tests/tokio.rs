@@ -509,3 +509,33 @@ async fn counts_of_connections_that_were_sent_away_are_awaited() {
     meanwhile(primary, |primary| drop(primary.recv())).await;
     assert_eq!(soon(unanswered).await.unwrap(), Ok(None), "the primary has gone");
 }
+
+/// A server that takes a listener of the standard library's accepts by itself; what is handed over all the same is refused.
+#[tokio::test]
+async fn a_lent_socket_is_given_to_servers_that_accept_by_themselves() {
+    let (primary, worker) = start();
+    let (primary, listener, address) = lend(primary, &worker, "127.0.0.1:0".into()).await;
+    let listener = tokio::net::TcpListener::from_std(listener.into_std().unwrap()).unwrap();
+    for _ in 0..3 {
+        let (accepted, client) =
+            tokio::join!(soon(listener.accept()), tokio::net::TcpStream::connect(address));
+        assert_eq!(accepted.unwrap().1, client.unwrap().local_addr().unwrap());
+    }
+    let (primary, (_client, seq)) = meanwhile(primary, |primary| primary.connect("key")).await;
+    let (_primary, answer) = meanwhile(primary, Primary::recv_cluster).await;
+    assert_eq!((answer.ack, answer.body), (Some(seq), ClusterBody::Accepted(false)));
+    assert!(worker.is_connected());
+}
+
+#[tokio::test]
+async fn without_a_socket_there_is_none_to_give() {
+    let (primary, worker) = start();
+    let opening = tokio::spawn({
+        let worker = worker.clone();
+        async move { worker.listen("127.0.0.1:0").await }
+    });
+    let (_primary, ()) = meanwhile(primary, |primary| primary.open("key")).await;
+    let error = soon(opening).await.unwrap().unwrap().into_std().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("--placement shared"), "{error}");
+}

@@ -108,4 +108,22 @@ mod tests {
 
         assert_eq!(named, needed);
     }
+
+    /// Of this workspace, the targets of the protocol are built from the crate of the protocol alone.
+    #[test]
+    fn ipc_frames_builds_only_what_it_needs() {
+        let mut tree = step::cargo(["tree", "--manifest-path", "fuzz/Cargo.toml"]);
+        tree.args(["--package", "cluster-fuzz", "--edges", "normal,build", "--prefix", "none"]);
+        let tree = tree.args(["--format", "{lib}"]).output().expect("cargo tree");
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let tree = String::from_utf8(tree.stdout).expect("names");
+        let ours: BTreeSet<_> = tree
+            .lines()
+            .map(|line| line.trim_end_matches(" (*)"))
+            .filter(|name| name.starts_with("cluster_"))
+            .collect();
+        assert_eq!(ours, BTreeSet::from(["cluster_proto"]));
+        let targets = targets::of_kind(&step::root().join("fuzz/Cargo.toml"), "bin");
+        assert!(targets.expect("the targets").iter().any(|target| target == "ipc_frames"));
+    }
 }

@@ -1,10 +1,10 @@
 //! The one place where a descriptor arrives as a bare number.
 #![allow(unsafe_code, reason = "an inherited descriptor has no owner that could hand it over")]
 
-use std::env;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use cluster_worker::environment;
 use rustix::io::FdFlags;
 
 /// The channel that a Node primary made for us, named by `NODE_CHANNEL_FD`.
@@ -13,9 +13,10 @@ use rustix::io::FdFlags;
 ///
 /// The variable is missing or is not the number of an open descriptor above the standard three.
 pub(crate) fn channel() -> io::Result<OwnedFd> {
-    let number: RawFd = env::var("NODE_CHANNEL_FD")
+    let number: RawFd = environment()
         .ok()
-        .and_then(|text| text.parse().ok())
+        .flatten()
+        .map(|env| env.channel_fd)
         .filter(|number| *number > 2)
         .ok_or_else(|| io::Error::other("NODE_CHANNEL_FD names no descriptor"))?;
     // SAFETY: the primary opened this descriptor for us before exec, this process has opened

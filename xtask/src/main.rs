@@ -8,10 +8,12 @@ mod base64;
 mod bench;
 mod ci;
 mod compat;
+mod frameworks;
 mod fuzz;
 mod golden;
 mod inherited;
 mod log;
+mod msrv;
 mod node;
 mod package;
 #[cfg(test)]
@@ -68,6 +70,10 @@ enum Chore {
     Package,
     /// Check the crates for other systems, and those that need none for a target that has none.
     Portable,
+    /// Check the crates with the oldest Rust that they are for.
+    Msrv,
+    /// Check the workers on other frameworks (examples/frameworks).
+    Frameworks,
     /// Compare each crate's public API with what was written down of it.
     Api(api::Args),
     /// Check that modules use each other only as architecture.toml allows.
@@ -106,6 +112,8 @@ fn main() -> ExitCode {
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Package => package::run(),
         Chore::Portable => portable::run(),
+        Chore::Msrv => msrv::run(),
+        Chore::Frameworks => frameworks::run(),
         Chore::Api(args) => api::run(&args),
         Chore::Architecture(args) => architecture::run(&args),
         Chore::Golden(args) => golden::run(&args),

@@ -18,6 +18,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
+use cluster_worker::{environment, restore};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{
@@ -46,8 +47,9 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let primary = inherited::channel()?;
     let variable =
         |name: &str| env::var(name).map_err(|error| io::Error::other(format!("{name}: {error}")));
+    let no_worker = || io::Error::other("a Node primary starts this");
     let mut recorder = Recorder {
-        worker: variable("NODE_UNIQUE_ID")?.parse().map_err(io::Error::other)?,
+        worker: environment().ok().flatten().map(|env| env.id).ok_or_else(no_worker)?,
         log: OpenOptions::new().append(true).create(true).open(variable("GOLDEN_LOG")?)?,
         drop: env::var("GOLDEN_DROP").ok().map(|rule| DropRule::parse(&rule)).transpose()?,
         delay: match env::var("GOLDEN_DELAY_MS") {
@@ -58,12 +60,13 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
-    let mut worker = Command::new(variable("GOLDEN_NODE")?)
+    let mut worker = Command::new(variable("GOLDEN_NODE")?);
+    restore(&mut worker)
         .args(&args.worker)
         .env("NODE_CHANNEL_FD", theirs.as_raw_fd().to_string())
         .env_remove("GOLDEN_LOG")
-        .env_remove("GOLDEN_DROP")
-        .spawn()?;
+        .env_remove("GOLDEN_DROP");
+    let mut worker = worker.spawn()?;
     drop(theirs);
     let relayed = recorder.relay(primary, ours);
     let status = reap(&mut worker)?;

@@ -41,5 +41,8 @@ fn say(what: &str) {
 
 fn become_program(program: &OsString, args: &[OsString]) -> io::Result<Infallible> {
     let pid = std::process::id().to_string();
-    Err(Command::new(program).args(args).env(LISTEN_PID, pid).exec())
+    let mut command = Command::new(program);
+    command.args(args).env(LISTEN_PID, pid);
+    // The program is the worker, not this one.
+    Err(cluster_worker::restore(&mut command).exec())
 }

@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn workers_are_not_told_what_is_the_primarys() {
-        let mut settings = Settings::new("x").with_env(NOTIFY_SOCKET, "of its own");
+        let mut settings = Settings::new("x").env(NOTIFY_SOCKET, "of its own");
         keep_from_workers(&mut settings);
         let env = |wanted: &str| {
             let found = settings.env.iter().rev().find(|(name, _)| name == wanted);

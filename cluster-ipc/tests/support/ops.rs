@@ -158,7 +158,7 @@ impl Pair {
                 let handle = handle.clone().map(|(kind, keep_open)| {
                     let handle = Arc::new(self.tag());
                     self.same[i] = Some(handle.clone());
-                    let mut outgoing = Outgoing::new(kind, handle).with_token(self.next);
+                    let mut outgoing = Outgoing::new(kind, handle).token(self.next);
                     outgoing.keep_open = keep_open;
                     outgoing
                 });

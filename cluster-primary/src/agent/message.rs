@@ -75,6 +75,7 @@ pub struct AgentReport {
 
 /// A line that no agent writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BadAgentLine {
     /// What is wrong with it.
     pub what: String,

@@ -186,14 +186,14 @@ mod tests {
     #[test]
     fn a_program_that_is_node_has_its_options_among_its_arguments() {
         let at = |args: &[&str], options: Option<&str>| {
-            let settings = Settings::new("/usr/bin/node").with_args(args);
+            let settings = Settings::new("/usr/bin/node").args(args);
             port(&settings, WorkerId(1), &[("NODE_OPTIONS".into(), options.map(Into::into))])
         };
         assert_eq!(at(&["--inspect=9300", "app.js"], None), Some(9301));
         assert_eq!(at(&["-r", "./x", "--inspect=9300", "app.js"], None), Some(9301));
         assert_eq!(at(&["-r", "./x", "app.js"], Some("--inspect=9500")), Some(9501));
         assert_eq!(at(&["app.js", "--inspect=9300"], None), None, "the program's own");
-        let other = Settings::new("python3").with_args(["--inspect"]);
+        let other = Settings::new("python3").args(["--inspect"]);
         assert_eq!(port(&other, WorkerId(1), &[("NODE_OPTIONS".into(), None)]), None);
     }
 

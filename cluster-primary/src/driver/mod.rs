@@ -19,6 +19,7 @@ mod clock;
 mod closer;
 #[cfg(target_os = "linux")]
 mod credentials;
+mod descriptor;
 mod exec;
 mod fork;
 mod fuzz;
@@ -27,6 +28,7 @@ mod inspect;
 mod kernel;
 mod limits;
 mod listen;
+mod next;
 mod private_socket;
 mod process;
 mod program;
@@ -69,6 +71,7 @@ pub use call_timer::{Bounded, bounded_calls};
 pub use clock::Clock;
 pub use closer::{Closer, PausedClosing};
 pub use limits::for_clients;
+pub use next::Next;
 pub use private_socket::PrivateSocket;
 pub use remote::{Gone, Remote};
 pub use requests::Broadcast;
@@ -113,7 +116,7 @@ const EVENTS: usize = 256;
 ///
 /// Nothing happens but in its methods: whoever owns it calls [`next_event`](Self::next_event) in a
 /// loop, and acts on what it says. Other threads act by a [`Remote`]. A program with a loop of its
-/// own waits for its descriptor ([`AsRawFd`]) to become readable, or for
+/// own waits for its descriptor ([`AsFd`](std::os::fd::AsFd)) to become readable, or for
 /// [`poll_timeout`](Self::poll_timeout), and then takes events by [`try_event`](Self::try_event)
 /// until there is none.
 ///
@@ -596,8 +599,17 @@ impl Primary {
     }
 
     /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows
-    /// when all have, and every server socket is closed.
+    /// when all have, and every server socket is closed. Until then, and after that as long as no worker is forked,
+    /// another call does nothing.
     pub fn disconnect(&mut self) {
+        if !self.machine.is_disconnected() {
+            self.disconnect_anew();
+        }
+    }
+
+    /// As [`disconnect`](Self::disconnect), but that [`Event::Disconnected`] follows also if nothing is left to do: Node
+    /// calls the callback of every `cluster.disconnect()`.
+    pub fn disconnect_anew(&mut self) {
         self.input(Input::DisconnectAll);
         self.end_all_trees();
     }
@@ -647,25 +659,6 @@ impl Primary {
                 return Ok(None);
             }
             self.turn(None)?;
-        }
-    }
-
-    /// Waits for the next event, but no longer than that; `None` when there was none. What can be
-    /// done without waiting is done however short that is.
-    ///
-    /// # Errors
-    /// If the system's poll fails.
-    pub fn next_event_within(&mut self, patience: Duration) -> io::Result<Option<Event>> {
-        let deadline = self.clock.now() + patience;
-        loop {
-            if let Some(event) = self.take_event() {
-                return Ok(Some(event));
-            }
-            let left = self.clock.until(deadline);
-            self.turn(Some(left))?;
-            if left.is_zero() {
-                return Ok(self.take_event());
-            }
         }
     }
 
@@ -873,13 +866,6 @@ enum Write {
     Gathered,
     /// Another time.
     Later,
-}
-
-/// The poll's own descriptor: readable when there is something to do.
-impl AsRawFd for Primary {
-    fn as_raw_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
-    }
 }
 
 impl std::fmt::Debug for Primary {

@@ -253,7 +253,7 @@ impl Primary {
     }
 
     /// Asks how many connections are open in a worker of those that were sent to it with that key
-    /// ([`Outgoing::with_key`]): what Node's `server.getConnections()` asks of each child.
+    /// ([`Outgoing::key`]): what Node's `server.getConnections()` asks of each child.
     /// [`Event::SocketCount`](crate::Event::SocketCount) brings the answer, one for all who have asked before it; none comes if
     /// nothing was ever sent with the key, or the worker disconnects first.
     ///

@@ -171,6 +171,11 @@ impl Machine {
         self.disconnecting
     }
 
+    /// Whether all workers have disconnected because they were all told to, and none was forked since.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.disconnected
+    }
+
     pub(super) fn finish_disconnecting(&mut self) {
         if !self.disconnecting {
             return;
@@ -178,6 +183,7 @@ impl Machine {
         let open = self.servers.values().any(|s| !matches!(s.phase, Phase::Closing));
         if !open && self.workers.values().all(|w| !w.connected) {
             self.disconnecting = false;
+            self.disconnected = true;
             self.disconnects += 1;
             self.event(Event::Disconnected);
         }

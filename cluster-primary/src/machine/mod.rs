@@ -86,6 +86,8 @@ pub struct Machine {
     look_after: Option<Mono>,
     /// Every worker is to disconnect, and the user to be told when all have.
     disconnecting: bool,
+    /// All workers have disconnected because they were all told to, and none was forked since.
+    disconnected: bool,
     /// How often all have disconnected.
     disconnects: u64,
     output: VecDeque<Output>,
@@ -115,6 +117,7 @@ impl Machine {
             vacating: Vec::new(),
             look_after: None,
             disconnecting: false,
+            disconnected: false,
             disconnects: 0,
             output: VecDeque::new(),
             stats: Stats::default(),
@@ -220,14 +223,14 @@ impl Machine {
     /// descriptor here and one in the kernel: at least one to each worker all the same. Default: no
     /// limit.
     pub fn limit_descriptors(&mut self, descriptors: usize) {
-        self.dispatcher.set_limits(self.dispatcher.limits().with_in_flight(descriptors));
+        self.dispatcher.set_limits(self.dispatcher.limits().in_flight(descriptors));
     }
 
     /// Sets how many connections may be held here, of all servers together, whether they wait or are
     /// under way: each has a descriptor, and so has much else. A server leaves as many free as wait
     /// for its workers, so that others have some. Default: no limit.
     pub fn limit_held(&mut self, connections: usize) {
-        self.dispatcher.set_limits(self.dispatcher.limits().with_held(connections));
+        self.dispatcher.set_limits(self.dispatcher.limits().held(connections));
     }
 
     /// The connection that went to a worker with the message of that number, as long as the worker
@@ -366,6 +369,7 @@ impl Machine {
         let seat = lowest_free(self.workers.values().map(|worker| worker.seat));
         let serialization = self.config.serialization;
         self.workers.insert(worker, Worker::new(pid, slot, seat, serialization));
+        self.disconnected = false;
         self.dispatch(now, Place::Enter { worker });
         self.event(crate::Event::Fork { worker, pid });
     }
@@ -481,7 +485,7 @@ impl Machine {
 
 /// What the configuration says of the dispatcher's limits. The others depend on the system.
 fn dispatch_limits(config: &Config, limits: DispatchLimits) -> DispatchLimits {
-    limits.with_window(config.limits.max_window).with_waiting(config.limits.max_waiting)
+    limits.window(config.limits.max_window).waiting(config.limits.max_waiting)
 }
 
 /// The lowest number that is not among these.

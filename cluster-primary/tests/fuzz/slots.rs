@@ -90,7 +90,7 @@ struct World {
 
 impl World {
     fn new(flags: u8) -> Self {
-        let mut settings = Settings::new("app").with_placement(Placement::Kernel);
+        let mut settings = Settings::new("app").placement(Placement::Kernel);
         settings.policy = match flags & 3 {
             0 | 1 => PolicyName::RoundRobin,
             2 => PolicyName::Random,

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use cluster_primary::{Event, ExitStatus, Frozen, Placement, Primary, Settings, Signal, WorkerId};
+use cluster_primary::{
+    Event, ExitStatus, Frozen, Next, Placement, Primary, Settings, Signal, WorkerId,
+};
 
 /// Nothing here takes long, even where many tests share a processor; past this it hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -48,6 +50,15 @@ impl Cluster {
         id
     }
 
+    /// The next event that comes within a moment; that passes also if nothing can come.
+    fn turn(&mut self) -> Option<Event> {
+        let next = self.primary.next_event_within(TURN).expect("a poll");
+        if matches!(next, Next::Over) {
+            thread::sleep(TURN);
+        }
+        next.event()
+    }
+
     /// Waits for an event, and takes it; others stay for later waits.
     pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let mut turns = 0;
@@ -55,7 +66,7 @@ impl Cluster {
             return self.events.remove(at);
         }
         loop {
-            match self.primary.next_event_within(TURN).expect("a poll") {
+            match self.turn() {
                 Some(event) if wanted(&event) => return event,
                 Some(event) => self.events.push(event),
                 None => turns += 1,
@@ -102,7 +113,7 @@ impl Cluster {
         let thread = thread::spawn(job);
         let mut turns = 0;
         while !thread.is_finished() {
-            match self.primary.next_event_within(TURN).expect("a poll") {
+            match self.turn() {
                 Some(event) => self.events.push(event),
                 None => turns += 1,
             }
@@ -116,7 +127,7 @@ impl Cluster {
     pub(crate) fn until_handed_over(&mut self, count: u64) {
         let mut turns = 0;
         while self.primary.stats().handed_over < count {
-            match self.primary.next_event_within(TURN).expect("a poll") {
+            match self.turn() {
                 Some(event) => self.events.push(event),
                 None => turns += 1,
             }
@@ -182,7 +193,7 @@ impl Drop for Cluster {
             if self.primary.all_workers().is_empty() {
                 break;
             }
-            let _event = self.primary.next_event_within(TURN);
+            let _ = self.primary.next_event_within(TURN);
         }
     }
 }
@@ -201,15 +212,17 @@ pub(crate) fn whoever_serves(mut connection: impl Read) -> WorkerId {
 
 /// The settings for a worker that does what it is told.
 pub(crate) fn puppet() -> Settings {
-    // Two packages cannot have an example of one name.
-    let of_control = env!("CARGO_PKG_NAME") == "cluster-control";
-    Settings::new(example(if of_control { "control_worker" } else { "puppet" }))
+    // Packages cannot have examples of one name.
+    Settings::new(example(match env!("CARGO_PKG_NAME") {
+        "cluster-control" => "control_worker",
+        "cluster-supervisor" => "supervisor_worker",
+        _ => "puppet",
+    }))
 }
 
 /// Every placement that there is on this system.
 pub(crate) fn placements() -> impl Iterator<Item = Placement> {
-    let here =
-        |placement: &Placement| puppet().with_placement(*placement).check_placement().is_ok();
+    let here = |placement: &Placement| puppet().placement(*placement).check_placement().is_ok();
     Placement::ALL.iter().copied().filter(here)
 }
 

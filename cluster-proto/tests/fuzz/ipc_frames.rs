@@ -128,7 +128,7 @@ impl<'a> Plan<'a> {
 
     /// What the deframer finds.
     fn pieces(&self, stream: &[u8]) -> Found {
-        let mut deframer = Deframer::new(self.framing(0)).with_max_frame(self.max_frame);
+        let mut deframer = Deframer::new(self.framing(0)).max_frame(self.max_frame);
         let mut found = Found { frames: Vec::new(), error: None };
         let mut lengths = self.pieces.iter().map(|n| usize::from(*n)).cycle();
         let mut rest = stream;

@@ -148,28 +148,28 @@ impl Default for DispatchLimits {
 impl DispatchLimits {
     /// Sets [`window`](Self::window).
     #[must_use]
-    pub const fn with_window(mut self, hand_offs: u32) -> Self {
+    pub const fn window(mut self, hand_offs: u32) -> Self {
         self.window = hand_offs;
         self
     }
 
     /// Sets [`in_flight`](Self::in_flight).
     #[must_use]
-    pub const fn with_in_flight(mut self, hand_offs: usize) -> Self {
+    pub const fn in_flight(mut self, hand_offs: usize) -> Self {
         self.in_flight = hand_offs;
         self
     }
 
     /// Sets [`waiting`](Self::waiting).
     #[must_use]
-    pub const fn with_waiting(mut self, connections: usize) -> Self {
+    pub const fn waiting(mut self, connections: usize) -> Self {
         self.waiting = connections;
         self
     }
 
     /// Sets [`held`](Self::held).
     #[must_use]
-    pub const fn with_held(mut self, connections: usize) -> Self {
+    pub const fn held(mut self, connections: usize) -> Self {
         self.held = connections;
         self
     }

@@ -258,7 +258,7 @@ where
         let mut servers = BTreeMap::new();
         for (server, state) in state.servers {
             let (policy, config) = policy(server);
-            let config = config.with_window(1).with_max_waiting(limits.waiting);
+            let config = config.window(1).max_waiting(limits.waiting);
             let sched = Scheduler::from_state(now, policy, config, state)
                 .map_err(|error| DispatchStateError::Server { server, error })?;
             servers.insert(server, sched);

@@ -51,7 +51,7 @@ fn an_answer_brings_the_next_in_line() {
 
 #[test]
 fn what_a_dead_worker_had_goes_before_all_that_waits_oldest_first() {
-    let mut s = rr(Config::default().with_window(2), 0..2);
+    let mut s = rr(Config::default().window(2), 0..2);
     arrive(&mut s, "abcdef");
     drain(&mut s);
     feed(&mut s, [Leave { worker: 0 }, Join { worker: 9, slot: 9 }]);
@@ -63,7 +63,7 @@ fn what_a_dead_worker_had_goes_before_all_that_waits_oldest_first() {
 
 #[test]
 fn what_is_taken_back_goes_to_who_has_room_or_before_all_that_waits() {
-    let mut s = rr(Config::default().with_window(3), 0..2);
+    let mut s = rr(Config::default().window(3), 0..2);
     arrive(&mut s, "abcdefg");
     drain(&mut s);
     // No worker has room for `e` and `c`, which come before `g` now.
@@ -91,7 +91,7 @@ fn what_is_taken_back_goes_to_who_has_room_or_before_all_that_waits() {
 
 #[test]
 fn orphans_are_never_shed_for_want_of_room() {
-    let mut s = rr(Config::default().with_max_waiting(1).with_window(3), 0..1);
+    let mut s = rr(Config::default().max_waiting(1).window(3), 0..1);
     arrive(&mut s, "abcdx");
     assert_eq!(s.room(), 0);
     feed(&mut s, [Leave { worker: 0 }]);
@@ -259,7 +259,7 @@ fn a_window_is_filled_when_it_grows_and_respected_when_it_shrinks() {
 
 #[test]
 fn a_full_line_sheds_by_name() {
-    let mut s = rr(Config::default().with_max_waiting(2), 0..1);
+    let mut s = rr(Config::default().max_waiting(2), 0..1);
     arrive(&mut s, "abcd");
     assert_eq!(drain(&mut s).last(), Some(&Shed { conn: 'd', reason: ShedReason::Full }));
     assert_eq!((s.room(), s.stats().shed_full), (0, 1));

@@ -42,16 +42,16 @@ impl Setup {
     fn of(first: u8) -> Self {
         let bits = |shift: u8| usize::from(first >> shift & 3);
         let limits = DispatchLimits::default()
-            .with_window([1, 2, 8, 64][bits(2)])
-            .with_waiting([4, 16, 64, 512][bits(4)])
-            .with_in_flight(if first & 0x40 == 0 { usize::MAX } else { 12 })
-            .with_held(if first & 0x80 == 0 { usize::MAX } else { 24 });
+            .window([1, 2, 8, 64][bits(2)])
+            .waiting([4, 16, 64, 512][bits(4)])
+            .in_flight(if first & 0x40 == 0 { usize::MAX } else { 12 })
+            .held(if first & 0x80 == 0 { usize::MAX } else { 24 });
         let names = PolicyName::ALL;
         Self { policy: names[bits(0) % names.len()], limits }
     }
 
     pub fn policy(self, server: u8) -> (BoxedPolicy<u8, u32>, Config) {
-        (self.policy.build(u64::from(server)), Config::default().with_max_refusal_rounds(3))
+        (self.policy.build(u64::from(server)), Config::default().max_refusal_rounds(3))
     }
 
     pub fn open(self, dispatcher: &mut Machine, server: u8) {

@@ -67,9 +67,9 @@ pub fn run_with<P: Policy<Worker, Conn>>(name: PolicyName, policy: P, bytes: &[u
 fn config(first: u8) -> Config {
     let bits = |shift: u8| usize::from(first >> shift & 3);
     Config::default()
-        .with_window([1, 1, 2, 4][bits(1)])
-        .with_max_waiting([1, 4, 16, 512][bits(3)])
-        .with_max_refusal_rounds([1, 2, 3, 8][bits(5)])
+        .window([1, 1, 2, 4][bits(1)])
+        .max_waiting([1, 4, 16, 512][bits(3)])
+        .max_refusal_rounds([1, 2, 3, 8][bits(5)])
 }
 
 #[derive(Default)]

@@ -50,6 +50,11 @@ pub enum Happening {
     Event(Event),
     /// The supervisor decided it.
     Notice(Notice),
+    /// The program was so slow that events were lost (`tokio::AsyncSupervised` only).
+    Lost {
+        /// How many.
+        events: u64,
+    },
 }
 
 impl Supervised {
@@ -171,6 +176,14 @@ impl Supervised {
         let told = (!self.notices.is_empty()).then_some(Duration::ZERO);
         let patience = [patience, due, told].into_iter().flatten().min();
         self.primary.wait(patience)
+    }
+
+    /// How long a loop of one's own may wait at the most for the primary's descriptor to become readable, before it calls
+    /// [`wait`](Self::wait) without waiting, and [`ready`](Self::ready); `None` is for ever.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let due = self.supervisor.poll_timeout().map(|at| self.clock.until(at));
+        let told = (!self.notices.is_empty()).then_some(Duration::ZERO);
+        [due, told, self.primary.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Does what the supervisor wants for the sake of the time.

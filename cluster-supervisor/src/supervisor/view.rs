@@ -113,6 +113,12 @@ impl<H: Host> Supervisor<H> {
         self.completed.unwrap_or(self.generation)
     }
 
+    /// The number of the last reload that began; 0 before the first.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn last_reload(&self) -> u64 {
+        self.generation
+    }
+
     /// Since when no worker is ready while workers fail, if that is so.
     pub fn outage(&self) -> Option<Mono> {
         self.outage.as_ref().map(|outage| outage.since)

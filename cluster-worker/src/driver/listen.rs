@@ -1,7 +1,7 @@
 //! From a call of `listen` to a socket, and to its end.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use cluster_proto::{Field, ListenQuery, SockName};
 use mio::unix::SourceFd;
@@ -170,6 +170,26 @@ impl Core {
             self.changed = true;
         }
         self.input(Input::CloseServer(id));
+    }
+
+    /// The socket of a server that is accepted from here, for an application that accepts from it by itself from now on.
+    ///
+    /// # Errors
+    /// If the primary accepts for this server, and the worker has no socket.
+    pub(crate) fn give_away(&mut self, id: ServerId) -> std::io::Result<OwnedFd> {
+        let lent = self.servers.get_mut(&id).and_then(|server| server.lent.take());
+        let Some(lent) = lent else {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::Unsupported,
+                "the worker has no listening socket, as the primary hands connections over: start the cluster with \
+                 the placement `shared` (`cluster run --placement shared`)",
+            ));
+        };
+        let socket = lent.as_fd().try_clone_to_owned();
+        // Others hold the same socket: closed but not deregistered it would go on to report.
+        let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));
+        self.machine.refuse_connections(id);
+        socket
     }
 
     /// Whether nothing comes from that server any more, and the application is to be told.

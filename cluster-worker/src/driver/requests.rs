@@ -57,8 +57,8 @@ impl Core {
     /// What an event loop is told of its requests next, when it has taken the messages that came before.
     pub(crate) fn next_answered(&mut self) -> Option<(u64, Result<Value, NoAnswer>)> {
         let taken = self.delivered - self.inbox.len() as u64;
-        let told = self.asking.told.pop_front_if(|told| told.behind <= taken)?;
-        Some((told.id, told.answer))
+        self.asking.told.front().filter(|told| told.behind <= taken)?;
+        self.asking.told.pop_front().map(|told| (told.id, told.answer))
     }
 
     /// No caller waits for that request's answer any more.

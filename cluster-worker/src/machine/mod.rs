@@ -137,6 +137,13 @@ impl Machine {
         machine
     }
 
+    /// Has a server take no connection that is handed over from now on: the application accepts from its socket by itself.
+    pub(crate) fn refuse_connections(&mut self, server: ServerId) {
+        if let Some(server) = self.servers.get_mut(&server) {
+            server.refuse_all();
+        }
+    }
+
     /// Takes what happened.
     pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {

@@ -45,6 +45,11 @@ impl Server {
         }
     }
 
+    /// Has it take no connection that is handed over from now on.
+    pub(super) fn refuse_all(&mut self) {
+        self.max_connections = Some(0);
+    }
+
     pub(super) fn own() -> Self {
         Self { stage: Stage::Own, ..Self::new(Box::default(), 0, None) }
     }

@@ -30,6 +30,11 @@
 //! none has begun. Clients that have connected, and whose request is on its way, are waited for by
 //! [`shutdown`], for a second at the most.
 //!
+//! A server that accepts by itself from a [`std::net::TcpListener`] (actix-web's) takes [`TcpListener::into_std`].
+//!
+//! Programs that a worker starts do not take themselves for workers: on Linux the variables that say so are removed from the
+//! environment before `main` ([`environment`](crate::environment())).
+//!
 //! A task of its own does the worker's business; it is spawned with the worker, on the runtime that
 //! is entered then, which needs I/O and time. Every future here can be dropped before it is done, and
 //! nothing is lost by that.

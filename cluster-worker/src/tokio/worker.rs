@@ -39,9 +39,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// As [`cluster_worker::Worker::from_env`](crate::Worker::from_env). A runtime's threads are
-    /// there already, as a rule, and so the variables stay in the environment:
-    /// [`scrub`](crate::scrub) takes them from a child's.
+    /// As [`cluster_worker::Worker::from_env`](crate::Worker::from_env).
     ///
     /// Most programs want [`worker()`], which can be called again.
     ///

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release --package example-grpc
-//! cargo run --release --bin cluster -- run target/release/example-grpc 127.0.0.1:8000
+//! cargo run --release -p cluster-cli -- run target/release/example-grpc 127.0.0.1:8000
 //! target/release/example-grpc client 127.0.0.1:8000 Ada        # in another terminal
 //! ```
 //!

@@ -5,7 +5,7 @@
 //! ```sh
 //! cargo build --release --package example-tls
 //! target/release/example-tls certificate cert.pem key.pem      # signed by nobody but itself
-//! cargo run --release --bin cluster -- run target/release/example-tls serve 127.0.0.1:8443 cert.pem key.pem
+//! cargo run --release -p cluster-cli -- run target/release/example-tls serve 127.0.0.1:8443 cert.pem key.pem
 //! target/release/example-tls client 127.0.0.1:8443 cert.pem    # in another terminal
 //! ```
 //!

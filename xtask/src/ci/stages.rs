@@ -4,7 +4,9 @@ use std::env;
 use std::io;
 
 use crate::tally::Tally;
-use crate::{agent, api, apps, architecture, bench, compat, fuzz, package, portable, step};
+use crate::{
+    agent, api, apps, architecture, bench, compat, frameworks, fuzz, msrv, package, portable, step,
+};
 
 /// A check that does not depend on any other.
 pub(super) struct Stage {
@@ -26,7 +28,11 @@ pub(super) const COMPILING: &[Stage] = &[
 ];
 
 /// Those that compile in a folder of their own.
-pub(super) const COMPILING_APART: &[Stage] = &[Stage { name: "fuzz", run: || checked(fuzz_smoke) }];
+pub(super) const COMPILING_APART: &[Stage] = &[
+    Stage { name: "fuzz", run: || checked(fuzz_smoke) },
+    Stage { name: "msrv", run: || checked(oldest_rust) },
+    Stage { name: "frameworks", run: || checked(|| frameworks::run().map(drop)) },
+];
 
 /// Those that run programs which are built already.
 pub(super) const RUNNING: &[Stage] = &[Stage { name: "compat", run: compared }];
@@ -65,10 +71,12 @@ fn checked(check: impl FnOnce() -> io::Result<()>) -> io::Result<Tally> {
     check().map(|()| Tally::default())
 }
 
-/// The format of this workspace and of the fuzz targets'.
+/// The format of this workspace, of the fuzz targets and of the examples on other frameworks.
 pub(super) fn formatted() -> io::Result<()> {
     step::run(&mut step::cargo(["fmt", "--all", "--check"]))?;
-    step::run(step::cargo(["fmt", "--all"]).args(FUZZ_MANIFEST).arg("--check"))
+    step::run(step::cargo(["fmt", "--all"]).args(FUZZ_MANIFEST).arg("--check"))?;
+    let frameworks = ["--manifest-path", "examples/frameworks/Cargo.toml"];
+    step::run(step::cargo(["fmt"]).args(frameworks).arg("--check"))
 }
 
 fn linted() -> io::Result<()> {
@@ -92,6 +100,14 @@ fn fuzz_smoke() -> io::Result<()> {
     }
     step::run(step::cargo(["clippy"]).args(FUZZ_MANIFEST).args(DENY))?;
     fuzz::run(&fuzz::Args::smoke(SMOKE_SECONDS)).map(drop)
+}
+
+/// The crates with the Rust version that they declare.
+fn oldest_rust() -> io::Result<()> {
+    match msrv::check()? {
+        Some(lack) => no_excuse(&lack),
+        None => Ok(()),
+    }
 }
 
 /// The agent's own tests.

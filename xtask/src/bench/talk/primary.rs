@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
-    let mut settings = Settings::new(&args.worker[0]).with_args(args.worker[1..].iter().cloned());
+    let mut settings = Settings::new(&args.worker[0]).args(args.worker[1..].iter().cloned());
     settings.exec_path = args.exec_path.clone();
     if args.serialization == "advanced" {
         settings.serialization = Serialization::Advanced;
