@@ -21,19 +21,24 @@
 //!
 //! ```no_run
 //! use cluster_control::ControlServer;
-//! use cluster_primary::{Primary, Settings};
+//! use cluster_primary::{Event, Primary, Settings};
 //!
 //! # fn wait_for(_: &Primary, _: &ControlServer) {}
 //! let mut primary = Primary::new(Settings::default())?;
 //! let mut control = ControlServer::bind("/run/app/control.sock")?;
 //! while !control.asked_to_stop() {
 //!     while let Some(event) = primary.try_event()? {
-//!         control.event(&primary, &event);
+//!         let is_shown = control.event(&primary, &event);
+//!         // A request that no client is shown would never be answered.
+//!         if !is_shown && let Event::Request { request, .. } = event {
+//!             primary.refuse(request, "nothing answers requests here")?;
+//!         }
 //!     }
 //!     control.process(&mut primary)?;
 //!     // Until one of the two descriptors is readable, or one of the two `poll_timeout`s is over.
 //!     wait_for(&primary, &control);
 //! }
+//! control.finish(); // clients read what is queued for them
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

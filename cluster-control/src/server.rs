@@ -312,6 +312,7 @@ impl ControlServer {
     /// their order. False if it is a message or a request which no client was shown, because none has
     /// subscribed to messages, or because it is too large or cannot be decoded: then no client will answer
     /// a request.
+    #[must_use = "a request that no client was shown is to be refused"]
     pub fn event(&mut self, primary: &Primary, event: &Event) -> bool {
         self.answer_disconnects(primary, event);
         if let Event::Message { worker, .. } | Event::Request { worker, .. } = event {

@@ -161,7 +161,7 @@ impl Driven {
         let (Some(primary), Some(control)) = (&mut self.primary, &mut self.control) else { return };
         control.process(primary).expect("a poll");
         while let Some(event) = primary.ready_event() {
-            control.event(primary, &event);
+            let _ = control.event(primary, &event);
         }
         let Frozen { text, fds } = control.state().expect("nothing is in the way");
         let next = ControlServer::from_state(&text, fds).unwrap_or_else(|e| panic!("{e}; {text}"));

@@ -6,5 +6,5 @@
 
 pub use crate::driver::{
     Bounded, Clock, Closer, PausedClosing, PrivateSocket, SocketFile, bounded_calls, duplicate,
-    for_clients,
+    for_clients, spawn_without_signals,
 };

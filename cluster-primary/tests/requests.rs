@@ -152,6 +152,28 @@ fn workers_ask_and_are_answered_refused_or_left_waiting() {
     assert!(cluster.message(worker).contains("could not be sent"));
 }
 
+/// The refusal that goes in place of an answer is not taken for what is sent next.
+#[test]
+fn an_answer_that_cannot_be_written_leaves_the_next_message_alone() {
+    let mut cluster = Cluster::new();
+    let worker = cluster.fork();
+    for _ in 0..2 {
+        cluster.primary.send(worker, "ask 60000 who is 7").unwrap();
+        let (request, _) = asked(&mut cluster);
+        let unwritable = cluster.primary.answer(request, &u128::MAX);
+        assert!(matches!(unwritable, Err(SendError::Encode { .. })), "{unwritable:?}");
+        let own = cluster.primary.request(worker, "how are you", LIMIT).expect("it is sent");
+        assert!(cluster.message(worker).contains("64 bits"), "the worker gets the refusal");
+        assert!(outcome(&mut cluster, own).is_ok());
+    }
+    let gone = WorkerId(9);
+    cluster.primary.send(worker, "ask 60000 who is 7").unwrap();
+    let (request, _) = asked(&mut cluster);
+    let _ = cluster.primary.answer(request, &u128::MAX);
+    let sent = cluster.primary.send(gone, "nobody gets this");
+    assert!(matches!(sent, Err(SendError::Closed { .. })), "{sent:?}");
+}
+
 #[test]
 fn a_broadcast_reaches_whoever_is_there() {
     let mut cluster = Cluster::new();

@@ -251,6 +251,42 @@ async fn events_beyond_the_limit_are_lost_counted_and_their_workers_told() {
     assert!(queued + lost > FLOOD, "{queued} were queued, {lost} lost");
 }
 
+/// What comes faster than it is taken waits in the channels, not in memory, and holds nothing up.
+#[tokio::test]
+async fn workers_that_talk_without_end_hold_up_no_replacement() {
+    let limits = QueueLimits::new().events(10);
+    let cluster = AsyncSupervised::start_with(supervised(config(3)), limits);
+    let cluster = cluster.expect("a runtime");
+    let handle = cluster.handle();
+    soon(handle.ready()).await.expect("it runs");
+    let talking = workers(&handle).await;
+    for worker in talking.clone() {
+        let flood = move |cluster: &mut Supervised| {
+            cluster.primary_mut().send(worker, "flood 100000000").map(drop)
+        };
+        soon(handle.call(flood)).await.expect("it runs").expect("it is connected");
+    }
+    let victim = talking[0];
+    for _ in 0..100 {
+        soon(handle.call(|_| ())).await.expect("it runs");
+    }
+    let kill = move |cluster: &mut Supervised| {
+        cluster.primary_mut().kill(victim, cluster_primary::Signal::KILL)
+    };
+    assert!(soon(handle.call(kill)).await.expect("it runs").expect("it is ours"));
+    soon(async {
+        loop {
+            let now = workers(&handle).await;
+            if now.len() == 3 && !now.contains(&victim) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(handle.shutdown_now()).await.expect("it ends");
+}
+
 /// As when a `Supervised` is dropped.
 #[tokio::test]
 async fn workers_exit_when_neither_cluster_nor_handle_is_left() {

@@ -79,8 +79,9 @@ pub fn environment() -> Result<Option<WorkerEnv>, EnvError> {
 
 /// Removes from a command's environment what would make the child take itself for this worker.
 ///
-/// On Linux that is needed only where a thread existed before `main` (a library that is preloaded may start one): everywhere
-/// else the variables are no longer in this process's environment. On other systems use it for every child.
+/// On Linux that is needed only where a thread existed before `main` (a library that is preloaded may start one), or where
+/// `/proc` is not mounted, so that this is not known: everywhere else the variables are no longer in this process's
+/// environment. On other systems use it for every child.
 ///
 /// ```
 /// let mut command = std::process::Command::new("true");

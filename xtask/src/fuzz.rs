@@ -92,10 +92,17 @@ mod tests {
         let named = env!("RUSTC_BOOTSTRAP");
         let named: BTreeSet<_> = named.split(',').map(str::to_owned).collect();
 
-        let tree = step::cargo(["tree", "--manifest-path", "fuzz/Cargo.toml", "--prefix", "none"])
-            .args(["--edges", "normal,no-proc-macro", "--format", "{lib}"])
-            .output()
-            .expect("cargo tree");
+        let tree = step::cargo([
+            "tree",
+            "--locked",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--prefix",
+            "none",
+        ])
+        .args(["--edges", "normal,no-proc-macro", "--format", "{lib}"])
+        .output()
+        .expect("cargo tree");
         assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
         let tree = String::from_utf8(tree.stdout).expect("names");
         // With a library, or empty for one without: the package of the targets themselves.
@@ -112,7 +119,7 @@ mod tests {
     /// Of this workspace, the targets of the protocol are built from the crate of the protocol alone.
     #[test]
     fn ipc_frames_builds_only_what_it_needs() {
-        let mut tree = step::cargo(["tree", "--manifest-path", "fuzz/Cargo.toml"]);
+        let mut tree = step::cargo(["tree", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
         tree.args(["--package", "cluster-fuzz", "--edges", "normal,build", "--prefix", "none"]);
         let tree = tree.args(["--format", "{lib}"]).output().expect("cargo tree");
         assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));

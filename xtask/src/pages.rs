@@ -89,8 +89,16 @@ fn each_row_of_what_node_has_names_a_test_that_exists() {
 /// Whoever does not ask for tokio does not get it.
 #[test]
 fn there_is_no_tokio_without_its_feature() {
-    for package in ["cluster-ipc", "cluster-worker", "cluster-primary"] {
-        for (feature, wanted) in [("", false), ("tokio", true)] {
+    let without = [("", false), ("tokio", true)];
+    let packages = [
+        ("cluster-ipc", &without[..]),
+        ("cluster-worker", &without),
+        ("cluster-primary", &without),
+        ("cluster-supervisor", &[("", false), ("driver", false), ("tokio", true)]),
+        ("cluster-control", &[("", false)]),
+    ];
+    for (package, features) in packages {
+        for &(feature, wanted) in features {
             let mut tree =
                 crate::step::cargo(["tree", "--offline", "--edges", "normal", "--prefix"]);
             tree.args(["none", "--package", package, "--features", feature]);

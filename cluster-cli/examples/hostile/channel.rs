@@ -23,8 +23,9 @@ impl RawChannel {
     /// Takes the descriptor that `NODE_CHANNEL_FD` names.
     #[allow(unsafe_code, reason = "the descriptor is inherited, and only its number is known")]
     pub(crate) fn open() -> io::Result<Self> {
-        let number = std::env::var("NODE_CHANNEL_FD").ok().and_then(|number| number.parse().ok());
-        let number = number.ok_or_else(|| io::Error::other("no NODE_CHANNEL_FD: not a worker"))?;
+        // Not in the environment any more, as this program is linked with cluster-worker.
+        let worker = cluster_worker::environment().map_err(io::Error::other)?;
+        let number = worker.ok_or_else(|| io::Error::other("not started by a primary"))?.channel_fd;
         // SAFETY: the primary placed the channel there, and nothing else in this process uses it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
     }

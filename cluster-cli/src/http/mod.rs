@@ -38,9 +38,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
+use cluster_primary::embed::spawn_without_signals;
 use tokio::sync::watch;
 
 use crate::config::{AllowedHost, Hosts};
@@ -75,7 +75,7 @@ impl HttpServer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared =
             Arc::new(serve::Shared { published: published.clone(), hosts: Hosts::new(names) });
-        thread::Builder::new().name("http".into()).spawn(move || {
+        spawn_without_signals("http", move || {
             // A socket that cannot be served is as one that nobody serves: probes notice.
             let _failed = runtime.block_on(serve::serve(theirs, shared, ending));
             drop(runtime);

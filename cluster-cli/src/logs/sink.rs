@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cluster_primary::embed::spawn_without_signals;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tracing::warn;
@@ -80,8 +81,7 @@ impl Sink {
         });
         let theirs = Arc::clone(&sink);
         // It has no end of its own: what it writes to may never take any more.
-        let thread = std::thread::Builder::new().name("log".into());
-        if thread.spawn(move || theirs.write_to(&to)).is_err() {
+        if spawn_without_signals("log", move || theirs.write_to(&to)).is_err() {
             sink.lock().broken = true;
         }
         sink

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use cluster_primary::embed::spawn_without_signals;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as NixSignal, signal};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{
@@ -250,7 +251,7 @@ impl Drop for TrialChild {
                 while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
             };
             // Without a thread it stays a zombie until this process ends.
-            let _ = std::thread::Builder::new().name("wait".into()).spawn(wait);
+            let _ = spawn_without_signals("wait", wait);
         }
     }
 }

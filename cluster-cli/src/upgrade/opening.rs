@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
+use cluster_primary::embed::spawn_without_signals;
+
 use super::candidate::Candidate;
 
 /// So many threads may wait for file systems that do not answer.
@@ -53,7 +55,7 @@ impl Opening {
             drop(waiting);
             drop(ringer);
         };
-        std::thread::Builder::new().name("upgrade".into()).spawn(open)?;
+        spawn_without_signals("upgrade", open)?;
         Ok(Self { bell: bell.into(), opened })
     }
 

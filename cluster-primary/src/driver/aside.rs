@@ -19,7 +19,7 @@ pub(super) fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'stat
         return None;
     }
     let (sender, receiver) = mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name("file system".into()).spawn(move || {
+    let thread = super::thread::spawn_without_signals("file system", move || {
         let answer = question();
         WAITING.fetch_sub(1, Ordering::AcqRel);
         // Too late, perhaps.

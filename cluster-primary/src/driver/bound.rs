@@ -124,6 +124,14 @@ impl Primary {
         self.settle(Write::Now);
     }
 
+    /// Closes a descriptor of an [event](crate::Event::Message), in the background, without holding it against
+    /// its worker: for a program that could not take the event in time.
+    pub fn close_handle(&mut self, worker: WorkerId, handle: EventHandle) {
+        self.closer.close_from(worker, handle.handle);
+        self.check_stuck_closes(worker);
+        self.settle(Write::Now);
+    }
+
     /// Has the primary close none of the descriptors that workers made, for as long as that exists, up to
     /// a second. For a program that forks: the child has copies, closes them when it executes its
     /// program, and would be blocked by them if it were the last to have them. (A primary does it itself
@@ -171,8 +179,8 @@ impl Primary {
 
     /// Closes all that others may have made.
     pub(super) fn discard_all(&mut self) {
-        for (_, child) in std::mem::take(&mut self.children) {
-            self.closer.discard(child);
+        for (worker, child) in std::mem::take(&mut self.children) {
+            self.closer.discard_from(worker, child);
         }
         let rest = (
             std::mem::take(&mut self.conns),

@@ -305,7 +305,7 @@ impl Primary {
         self.unexpected_handles += channel.stats().unexpected_handles;
         // Its peer sees the end at once, and what is still in it may take long to close.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
-        self.closer.discard(channel);
+        self.closer.discard_from(worker, channel);
         self.machine.handle_input(now, Input::ChannelClosed { worker });
         self.forget_if_over(worker);
     }

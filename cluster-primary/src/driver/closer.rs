@@ -4,10 +4,10 @@
 //! [`call_timer`](super::call_timer)). Those that nobody wants are given to a thread, which starts
 //! with the first of them, and interrupts each close after a millisecond. If a close cannot be
 //! interrupted (a file of a FUSE file system whose server does not answer), another thread takes the
-//! rest, up to a few. If all of them are stuck, descriptors wait until one of the closes returns: the
-//! caller never closes one itself. They count against this process's limit of open descriptors, which
-//! therefore bounds the queue. A worker whose descriptors are [stuck](Closer::stuck_from) loses its channel,
-//! so that it cannot send more of them.
+//! rest, up to a few. One worker's descriptors occupy two threads at most, and one thread closes only what
+//! no worker has sent. What cannot be closed for that waits: the caller never closes
+//! one itself. It counts against this process's limit of open descriptors, which therefore bounds the queue.
+//! A worker whose descriptors are [stuck](Closer::stuck_from) loses its channel.
 //!
 //! A child that is forked has a copy of every descriptor, and closes them when it executes its program.
 //! Were the parent's copies gone by then the child would be the one that blocks, before its program
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::call_timer;
+use super::thread::spawn_without_signals;
 use crate::WorkerId;
 
 /// The longest that a close blocks, where it can be interrupted.
@@ -38,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// any more, and needs no waiting for.)
 const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 
-/// So many closes of a worker's descriptors may be stuck; then its channel is closed.
+/// So many of a worker's descriptors are being closed at a time. If all of these are stuck, its channel is closed.
 pub(super) const MAX_STUCK: usize = 2;
 
 /// Something whose drop closes descriptors of others.
@@ -141,10 +142,21 @@ impl Queue {
         self.waiting.is_empty() && self.threads.iter().all(Option::is_none)
     }
 
-    /// Whether none of the threads will take what waits.
+    /// Whether all threads are busy, and there may be another. (Whether they will be for long cannot be known.)
     fn needs_thread(&self) -> bool {
-        let is_stuck = |thread: &Option<Close>| thread.as_ref().is_some_and(Close::is_stuck);
-        self.threads.len() < MAX_THREADS && self.threads.iter().all(is_stuck)
+        self.threads.len() < MAX_THREADS && self.threads.iter().all(Option::is_some)
+    }
+
+    /// The first that may be closed now. At most [`MAX_STUCK`] of one worker's descriptors are being closed at a
+    /// time, and one thread closes only what is no worker's.
+    fn take(&mut self) -> Option<(Option<WorkerId>, Discarded)> {
+        let closes = || self.threads.iter().flatten();
+        let is_last = closes().filter(|close| close.from.is_some()).count() + 1 >= MAX_THREADS;
+        let of = |worker| closes().filter(|close| close.from == Some(worker)).count();
+        let may =
+            |from: Option<WorkerId>| from.is_none_or(|worker| !is_last && of(worker) < MAX_STUCK);
+        let at = self.waiting.iter().position(|(from, _)| may(*from))?;
+        self.waiting.remove(at)
     }
 
     fn count_stuck(&mut self) {
@@ -179,6 +191,11 @@ impl Closer {
         queue.count_stuck();
         let waiting = queue.waiting.len() + queue.threads.iter().flatten().count();
         ClosingState { waiting, stuck: queue.stuck }
+    }
+
+    /// Drops what has descriptors that that worker has sent.
+    pub(super) fn discard_from(&self, worker: WorkerId, what: impl Send + 'static) {
+        self.give(Some(worker), Discarded::Other(Box::new(what)));
     }
 
     /// Drops what has descriptors.
@@ -252,28 +269,31 @@ impl Shared {
     fn start(self: &Arc<Self>, queue: &mut Queue) {
         let number = queue.threads.len();
         let shared = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("close".into());
-        if thread.spawn(move || shared.close_all(number)).is_ok() {
+        if spawn_without_signals("close", move || shared.close_all(number)).is_ok() {
             queue.threads.push(None);
         }
     }
 
     /// What each thread does.
-    fn close_all(&self, number: usize) {
+    fn close_all(self: &Arc<Self>, number: usize) {
         let mut queue = self.queue.lock();
         loop {
             if let Some(left) = queue.paused_for() {
                 self.filled.wait_for(&mut queue, left);
                 continue;
             }
-            let Some((from, discarded)) = queue.waiting.pop_front() else {
-                if queue.ended {
+            let Some((from, discarded)) = queue.take() else {
+                if queue.ended && queue.waiting.is_empty() {
                     return;
                 }
                 self.filled.wait(&mut queue);
                 continue;
             };
             queue.threads[number] = Some(Close { since: now(), from, counted: false });
+            // What waits behind it is taken by another, should this one not return.
+            if !queue.waiting.is_empty() && queue.needs_thread() {
+                self.start(&mut queue);
+            }
             drop(queue);
             {
                 let _bounded = call_timer::bounded_by(PERIOD);
@@ -283,6 +303,9 @@ impl Shared {
             queue.count_stuck();
             queue.threads[number] = None;
             self.emptied.notify_all();
+            if !queue.waiting.is_empty() {
+                self.filled.notify_all();
+            }
         }
     }
 }
@@ -360,37 +383,58 @@ mod tests {
         }
     }
 
+    fn stick(closer: &Closer, worker: WorkerId) -> mpsc::Sender<()> {
+        let (end, stuck) = mpsc::channel();
+        closer.discard_from(worker, Stuck(stuck));
+        end
+    }
+
+    fn until(closer: &Closer, what: impl Fn() -> bool) {
+        let begun = now();
+        while !what() {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", closer.state());
+            std::thread::sleep(STUCK_AFTER / 20);
+        }
+    }
+
     /// The caller would hang if it closed one of them itself.
     #[test]
-    fn when_all_threads_are_stuck_descriptors_wait_however_many_there_are() {
+    fn a_worker_occupies_two_threads_however_many_descriptors_it_sends() {
         const MANY: usize = 4_000;
         let closer = Closer::default();
         let worker = WorkerId(7);
-        let mut ends = Vec::new();
-        let stick = |closer: &Closer, ends: &mut Vec<_>| {
-            let (end, stuck) = mpsc::channel();
-            ends.push(end);
-            closer.give(Some(worker), Discarded::Other(Box::new(Stuck(stuck))));
-        };
-        let begun = now();
-        while closer.stuck_from(worker) < MAX_THREADS {
-            assert!(begun.elapsed() < PATIENCE, "{:?}", closer.state());
-            stick(&closer, &mut ends);
-            std::thread::sleep(STUCK_AFTER / 4);
-        }
+        let ends: Vec<_> = (0..MANY).map(|_| stick(&closer, worker)).collect();
+        until(&closer, || closer.stuck_from(worker) == MAX_STUCK);
         assert_eq!(closer.stuck_from(WorkerId(8)), 0);
-        for _ in 0..MANY {
-            stick(&closer, &mut ends);
-        }
+        // Others are not held up.
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         closer.close(writer.into());
-        let ClosingState { waiting, stuck } = closer.state();
-        assert_eq!((waiting, stuck), (ends.len() + 1, MAX_THREADS as u64));
+        assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+        let expected = ClosingState { waiting: MANY, stuck: MAX_STUCK as u64 };
+        until(&closer, || closer.state() == expected);
         // All are closed once that is possible.
         drop(ends);
         assert_eq!(closer.finish(PATIENCE), 0);
-        assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
         assert_eq!((closer.state().waiting, closer.stuck_from(worker)), (0, 0));
+    }
+
+    #[test]
+    fn workers_together_leave_a_thread_for_what_is_no_workers() {
+        let closer = Closer::default();
+        let workers: Vec<_> = (1..=2 * MAX_THREADS as u32).map(WorkerId).collect();
+        let mut ends = Vec::new();
+        for worker in &workers {
+            ends.extend([stick(&closer, *worker), stick(&closer, *worker)]);
+        }
+        let stuck = || workers.iter().map(|worker| closer.stuck_from(*worker)).sum::<usize>();
+        until(&closer, || stuck() == MAX_THREADS - 1);
+        for _ in 0..10 {
+            let (mut reader, writer) = std::io::pipe().expect("a pipe");
+            closer.close(writer.into());
+            assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+        }
+        drop(ends);
+        assert_eq!(closer.finish(PATIENCE), 0);
     }
 
     /// A thread that is stuck for good is replaced, and `finish` says that something is left.
@@ -402,9 +446,6 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         closer.close(writer.into());
         assert_ne!(closer.finish(2 * STUCK_AFTER), 0);
-        // The next one has another thread started, which takes all that waits.
-        let (_, other) = std::io::pipe().expect("a pipe");
-        closer.close(other.into());
         assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
         drop(end);
         assert_eq!(closer.finish(PATIENCE), 0);

@@ -43,6 +43,6 @@ pub(super) fn abandon(pid: Pid) {
             while let Err(rustix::io::Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
         };
         // Without a thread it stays a zombie until this process ends.
-        let _ = std::thread::Builder::new().name("wait".into()).spawn(wait);
+        let _ = super::thread::spawn_without_signals("wait", wait);
     }
 }

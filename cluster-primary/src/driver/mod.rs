@@ -46,6 +46,7 @@ mod spawn;
 mod stalled;
 mod starting;
 mod state;
+mod thread;
 mod tokens;
 mod tree;
 mod unread;
@@ -78,6 +79,7 @@ pub use requests::Broadcast;
 pub use socket_file::SocketFile;
 pub use stalled::HandOffsPaused;
 pub use state::PrimaryState;
+pub use thread::spawn_without_signals;
 pub use view::Worker;
 pub use watch::WatchId;
 
@@ -394,7 +396,7 @@ impl Primary {
             .and_then(|()| agent.map_or(Ok(()), |agent| self.add_agent(id, agent)))
             .and_then(|()| start.map_or(Ok(()), |start| self.add_start(id, start)));
         if let Err(error) = added {
-            self.closer.discard(self.children.remove(&id));
+            self.closer.discard_from(id, self.children.remove(&id));
             fork::abandon(pid);
             return Err(ForkError::Resources { what: "watch on a worker's pipe or socket", error });
         }

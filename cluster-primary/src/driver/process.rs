@@ -170,13 +170,12 @@ fn open(_pid: Pid) -> Result<OwnedFd, Errno> {
 /// The end of a pipe that closes when the process has ended; the status is left to be fetched.
 fn wait_in_a_thread(pid: Pid) -> io::Result<pipe::Receiver> {
     let (sender, receiver) = pipe::new()?;
-    std::thread::Builder::new().name(format!("wait {}", pid.as_raw_nonzero())).spawn(
-        move || {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while let Err(Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
-            drop(sender);
-        },
-    )?;
+    let name = format!("wait {}", pid.as_raw_nonzero());
+    super::thread::spawn_without_signals(&name, move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+        drop(sender);
+    })?;
     Ok(receiver)
 }
 

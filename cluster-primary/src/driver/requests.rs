@@ -70,8 +70,7 @@ impl Primary {
         let body = body.into_message()?;
         match self.submit(worker, Sending::Request { body, timeout }, None)?.origin {
             Origin::Request(id) => Ok(id),
-            // The machine gives each request its number.
-            other => unreachable!("a request is submitted as {other:?}"),
+            _ => Err(SendError::Closed { worker }),
         }
     }
 
@@ -92,6 +91,8 @@ impl Primary {
                 let (worker, origin) = (request.worker(), Origin::Answer(request.id()));
                 let error = SendError::from(error);
                 self.input(Input::NotSent { worker, origin, error: error.clone() });
+                // What was submitted by that is the refusal, whose outcome nothing waits for.
+                self.submitted = None;
                 Err(error)
             }
         }

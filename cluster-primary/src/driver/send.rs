@@ -147,8 +147,7 @@ impl Primary {
         let sending = Sending::Reported(Message::User(message.into_message()?));
         match self.submit(worker, sending, handle)?.origin {
             Origin::Reported(id) => Ok(id),
-            // The machine gives each of them its number.
-            other => unreachable!("a message to be reported is submitted as {other:?}"),
+            _ => Err(SendError::Closed { worker }),
         }
     }
 
@@ -161,6 +160,7 @@ impl Primary {
     ) -> Result<Submitted, SendError> {
         let input = Input::Send { worker, sending, handle: handle.is_some() };
         self.outgoing = handle;
+        self.submitted = None;
         self.machine.handle_input(self.clock.now(), input);
         self.settle(Write::Later);
         self.outgoing = None;

@@ -200,6 +200,8 @@ impl Primary {
     pub(super) fn note_no_longer_stalled(&mut self) {
         if self.stalled.active && self.stalled.workers.is_empty() {
             self.stalled.active = false;
+            // It would say of the next time what was the case this time.
+            self.stalled.look_up = None;
             self.input(Input::HandOffsPaused { paused: false });
         }
     }

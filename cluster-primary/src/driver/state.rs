@@ -235,6 +235,11 @@ impl Primary {
 
         // From here on nothing can fail.
         let mut children = children;
+        for (id, child) in &mut children {
+            if machine.has_blocked(*id) {
+                child.note_blocks();
+            }
+        }
         let limit = settings.limits.max_unexpected_handles;
         for channel in children.values_mut().filter_map(Child::channel) {
             channel.keep_unexpected(limit);

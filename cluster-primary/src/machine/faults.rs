@@ -64,6 +64,11 @@ impl Machine {
         }
     }
 
+    /// Whether a worker has made a call of the primary block.
+    pub(crate) fn has_blocked(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.faults.blocked > 0)
+    }
+
     /// A worker made a call of the primary block. The first time it is only told.
     pub(super) fn blocked(&mut self, id: WorkerId, call: &'static str) {
         let Some(worker) = self.workers.get_mut(&id) else { return };

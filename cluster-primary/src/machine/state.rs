@@ -44,6 +44,8 @@ pub struct MachineState {
     #[serde(default)]
     look_after: Option<Mono>,
     disconnecting: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    disconnected: bool,
     disconnects: u64,
     stats: Stats,
 }
@@ -115,6 +117,7 @@ impl Machine {
             vacating: self.vacating.clone(),
             look_after: self.look_after,
             disconnecting: self.disconnecting,
+            disconnected: self.disconnected,
             disconnects: self.disconnects,
             stats: self.stats,
         })
@@ -148,6 +151,7 @@ impl Machine {
         machine.vacating = state.vacating;
         machine.look_after = state.look_after;
         machine.disconnecting = state.disconnecting;
+        machine.disconnected = state.disconnected;
         machine.disconnects = state.disconnects;
         machine.stats = state.stats;
         machine.charge_uncharged();

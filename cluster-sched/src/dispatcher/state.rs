@@ -325,7 +325,7 @@ where
         let mut listed = 0;
         for server in &lane.servers {
             let Some(sched) = self.servers.get_mut(server) else { continue };
-            listed += sched.restore_window(worker, lane.told.0);
+            listed += sched.restore_window(worker, lane.told.0, lane.told.1);
         }
         if listed != lane.in_flight + state.kept.len() {
             return Err(wrong);

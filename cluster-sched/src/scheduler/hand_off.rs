@@ -322,12 +322,11 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         matches!(self.conns[at].state, State::InFlight { worker: to } if to == worker).then_some(at)
     }
 
-    /// So many hand-offs may be in flight to the worker, out of what may be assigned to it. How many
-    /// connections are assigned to it.
-    pub(crate) fn restore_window(&mut self, worker: W, window: u32) -> usize {
+    /// So many hand-offs may be in flight to the worker, and so many connections assigned to it. How many are.
+    pub(crate) fn restore_window(&mut self, worker: W, window: u32, turns: u32) -> usize {
         let Self { members, conns, deadlines, .. } = self;
         let Some(member) = members.get_mut(&worker) else { return 0 };
-        (member.window, member.turns) = (member.window.min(window), member.capacity());
+        (member.window, member.turns) = (member.window.min(window), turns);
         // Now that all are in their places.
         refresh_deadline(member, conns, deadlines, worker);
         member.assigned.len()

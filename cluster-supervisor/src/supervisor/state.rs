@@ -81,7 +81,8 @@ impl<H: Host> Supervisor<H> {
                 Leave::Asking { until } | Leave::Stopping { until } => (Some(until), None, None),
                 Leave::OutOfRotation | Leave::Disconnecting => (None, None, None),
             };
-            let limits = [member.recycle.age, member.over_limit_until, member.ready_at];
+            let limits =
+                [member.recycle.age, member.over_limit_until, member.ready_at, member.channel_lost];
             let leave = [due, until, streaming, quiet, Some(member.born), Some(member.not_before)];
             leave.into_iter().chain(limits).flatten()
         });

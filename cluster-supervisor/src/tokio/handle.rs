@@ -46,10 +46,11 @@ impl Handle {
         .await?
     }
 
-    /// Waits until as many workers are ready as are wanted, and no reload is under way.
+    /// Waits until as many workers are ready as are wanted, and no reload is under way. A cluster that keeps no workers
+    /// is ready at once.
     ///
     /// # Errors
-    /// [`Ended`] if the cluster ends first.
+    /// [`Ended`] if the cluster ends first, or is draining.
     pub async fn ready(&self) -> Result<(), Ended> {
         self.ask(Task::ready).await?
     }
@@ -116,7 +117,8 @@ impl Handle {
         self.outcome().await
     }
 
-    /// Waits until all is over, for whatever reason.
+    /// Waits until all is over, for whatever reason. As long as there is a [`Remote`](cluster_primary::Remote) of its
+    /// primary, it is not.
     ///
     /// # Errors
     /// [`Gone`] if the cluster was dropped instead, or its poll has failed.

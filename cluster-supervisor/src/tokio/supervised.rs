@@ -1,5 +1,6 @@
 //! A supervised cluster in a task of its own.
 
+use std::boxed::Box;
 use std::io;
 use std::sync::Arc;
 
@@ -62,7 +63,8 @@ const CALLS: usize = 64;
 /// is the case now can be asked at any time by [`Handle::call`].
 ///
 /// Code that *blocks* a thread (rather than awaiting) stops every task of a runtime with one thread, this one included; give
-/// it to `tokio::task::spawn_blocking`.
+/// it to `tokio::task::spawn_blocking`. The end of the task blocks its thread too, for up to three seconds, if workers'
+/// descriptors or socket files must be removed that the system is slow to remove.
 ///
 /// # Who holds the cluster
 /// Dropping this discards the events; the cluster goes on as long as there is a [`Handle`]. When all are dropped, the
@@ -126,5 +128,7 @@ impl AsyncSupervised {
 impl Drop for AsyncSupervised {
     fn drop(&mut self) {
         self.queue.close();
+        // So that the task refuses what waits. If the line of calls is full, it is about to run anyway.
+        let _ = self.handle.calls.try_send(Box::new(|_| ()));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use cluster_primary::Value;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{Ended, ReloadError, Reloaded};
@@ -65,7 +66,16 @@ impl Task {
     async fn drive(&mut self) -> io::Result<Option<Outcome>> {
         loop {
             tokio::task::consume_budget().await;
-            self.take_events();
+            if !self.take_events() {
+                // The cluster does nothing that brings more events before these are taken.
+                match self.calls.try_recv() {
+                    Ok(call) => self.carry_out(call),
+                    Err(TryRecvError::Disconnected) => return Ok(None),
+                    Err(TryRecvError::Empty) => {}
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
             if let Some(outcome) = self.cluster.outcome() {
                 return Ok(Some(outcome));
             }
@@ -90,9 +100,14 @@ impl Task {
         }
     }
 
-    fn take_events(&mut self) {
+    /// Takes events, up to a limit; whether there are no more.
+    fn take_events(&mut self) -> bool {
+        let mut is_drained = false;
         for _ in 0..EVENTS_PER_TURN {
-            let Some(happening) = self.cluster.ready() else { break };
+            let Some(happening) = self.cluster.ready() else {
+                is_drained = true;
+                break;
+            };
             self.take(happening);
         }
         for happening in self.queue.abandoned() {
@@ -114,6 +129,7 @@ impl Task {
                 let _ = waiting.send(Err(ReloadError::Ended));
             }
         }
+        is_drained
     }
 
     fn is_ending(&self) -> bool {
@@ -174,7 +190,7 @@ impl Task {
             _ => return,
         };
         if let Some(handle) = handle {
-            primary.refuse_handle(worker, handle);
+            primary.close_handle(worker, handle);
         }
     }
 
