@@ -4,6 +4,8 @@ mod hand_off;
 mod placing;
 mod state;
 
+pub(crate) use hand_off::PROMPT;
+
 use crate::config::Config;
 use crate::conn::{Conn, Conns, State};
 use crate::error::InputError;
