@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::call_timer;
-use crate::WorkerId;
+use crate::id::WorkerId;
 
 /// The longest that a close blocks, where it can be interrupted.
 const PERIOD: Duration = Duration::from_millis(1);
