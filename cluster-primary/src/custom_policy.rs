@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster_sched::{BoxedPolicy, Policy};
 
-use crate::{ConnId, WorkerId};
+use crate::id::{ConnId, WorkerId};
 
 /// A policy of the program's own, for [`Settings::custom_policy`](crate::Settings::custom_policy):
 /// its name, and how it is made. Each server that workers listen on has one of its own.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use cluster_proto::Value;
 use rustix::io::Errno;
 
+use crate::id::WorkerId;
+use crate::placement::PlacementError;
 use crate::script::{Content, content, interpreter};
 use crate::settings::SCRIPT_EXTENSIONS;
-use crate::{PlacementError, WorkerId};
 
 const EPERM: i32 = Errno::PERM.raw_os_error();
 const EINVAL: i32 = Errno::INVAL.raw_os_error();

@@ -10,12 +10,15 @@ use cluster_proto::{
 };
 
 use crate::agent::Work;
+use crate::error::{SendError, WorkerError};
+use crate::id::{SendId, WorkerId};
 use crate::machine::ListenLimit;
+use crate::placement::Fallback;
 use crate::printable::one_line;
+use crate::request::{Request, RequestId};
+use crate::settings::Settings;
+use crate::signal::Signal;
 use crate::tree::LeftoverProgress;
-use crate::{
-    Fallback, Request, RequestId, SendError, SendId, Settings, Signal, WorkerError, WorkerId,
-};
 use serde::{Deserialize, Serialize};
 
 /// What happened, in the order in which it happened.

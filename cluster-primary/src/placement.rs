@@ -4,7 +4,7 @@ use std::fmt;
 
 use cluster_sched::kernel::{Choice, NotInKernel};
 
-use crate::{Placement, Settings};
+use crate::settings::{Placement, Settings};
 
 /// Connections cannot be placed as the settings want it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

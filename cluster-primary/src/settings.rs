@@ -14,7 +14,7 @@ use cluster_proto::env::{self, SchedulingPolicy, Serialization};
 use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
-use crate::CustomPolicy;
+use crate::custom_policy::CustomPolicy;
 use crate::machine::Config;
 use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;

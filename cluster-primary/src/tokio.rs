@@ -34,7 +34,8 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::{Event, Primary};
+use crate::driver::Primary;
+use crate::event::Event;
 
 /// A [`Primary`] whose events are awaited. All else is as it is there, but that descriptors which it
 /// [watches](Primary::watch) bring no event: a runtime waits for those by itself.

@@ -51,7 +51,7 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::WorkerId;
+use crate::id::WorkerId;
 
 /// The number of the format that is written.
 ///

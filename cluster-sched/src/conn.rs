@@ -1,6 +1,6 @@
 //! One connection, as the scheduler sees it.
 
-use crate::Mono;
+use crate::mono::Mono;
 use crate::queue::{LISTS, Links, Ticket};
 use crate::slab::Slab;
 

@@ -9,9 +9,12 @@ pub use event::{DispatchError, DispatchInput, DispatchLimits, DispatchOutput};
 pub use state::{
     DispatchStateError, DispatcherState, HandOffState, KeptState, LaneState, WindowState,
 };
-pub(crate) use window::PROMPT;
 
-use crate::{BoxedPolicy, Config, Mono, Output, Policy, Scheduler};
+use crate::config::Config;
+use crate::event::Output;
+use crate::mono::Mono;
+use crate::policy::{BoxedPolicy, Policy};
+use crate::scheduler::{PROMPT, Scheduler};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::fmt::{self, Debug};
@@ -163,7 +166,7 @@ where
             DispatchInput::Close { server } => {
                 let closing = self.servers.get_mut(&server);
                 let closing = closing.ok_or(DispatchError::UnknownServer { server })?;
-                closing.handle_input(now, crate::Input::Close)?;
+                closing.handle_input(now, crate::event::Input::Close)?;
                 self.collect(server);
                 Ok(())
             }
@@ -293,7 +296,7 @@ where
 
     /// What was counted at that server.
     #[must_use]
-    pub fn stats(&self, server: S) -> crate::Stats {
+    pub fn stats(&self, server: S) -> crate::stats::Stats {
         self.servers.get(&server).map(Scheduler::stats).unwrap_or_default()
     }
 
@@ -381,7 +384,7 @@ where
         let left = self.lanes.remove(&worker).ok_or(DispatchError::UnknownWorker { worker })?;
         for server in left.servers {
             if let Some(sched) = self.servers.get_mut(&server) {
-                sched.handle_input(now, crate::Input::Leave { worker })?;
+                sched.handle_input(now, crate::event::Input::Leave { worker })?;
                 self.collect(server);
             }
         }
@@ -413,7 +416,7 @@ where
     fn retire(&mut self, now: Mono, server: S, worker: W) -> Result<(), DispatchError<S, W, C>> {
         let sched = self.servers.get_mut(&server);
         let sched = sched.ok_or(DispatchError::UnknownServer { server })?;
-        sched.handle_input(now, crate::Input::Retire { worker })?;
+        sched.handle_input(now, crate::event::Input::Retire { worker })?;
         sched.give_up_kept(now, worker);
         if let Some(lane) = self.lanes.get_mut(&worker) {
             lane.present -= 1;
@@ -512,7 +515,7 @@ where
         lane.held = Some(held);
         for server in &lane.servers {
             if let Some(sched) = servers.get_mut(server) {
-                sched.handle_input(now, crate::Input::Held { worker: id, held })?;
+                sched.handle_input(now, crate::event::Input::Held { worker: id, held })?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! One worker, as the scheduler sees it.
 
-use crate::Mono;
+use crate::mono::Mono;
 use crate::queue::Queue;
 use crate::slab::At;
 

@@ -8,24 +8,26 @@ mod input;
 mod state;
 mod supervised;
 
-pub use crate::{Cause, Counts, MemberState, Outcome, Ready, Recycle, State};
+pub use crate::config::{Ready, Recycle};
+pub use crate::io::{Cause, Outcome};
+pub use crate::supervisor::{Counts, MemberState, State};
 pub use host::{PrimaryHost, StopMessage};
 pub use supervised::{Happening, Supervised};
 
 /// [`Config`](crate::Config) of a [`Supervised`].
-pub type Config = crate::Config<PrimaryHost>;
+pub type Config = crate::config::Config<PrimaryHost>;
 /// [`Death`](crate::Death) of a worker of a [`Supervised`].
-pub type Death = crate::Death<PrimaryHost>;
+pub type Death = crate::io::Death<PrimaryHost>;
 /// [`Failure`](crate::Failure) of a worker of a [`Supervised`].
-pub type Failure = crate::Failure<PrimaryHost>;
+pub type Failure = crate::io::Failure<PrimaryHost>;
 /// [`Notice`](crate::Notice) of a [`Supervised`].
-pub type Notice = crate::Notice<PrimaryHost>;
+pub type Notice = crate::io::Notice<PrimaryHost>;
 /// The [`Supervisor`](crate::Supervisor) of a [`Supervised`].
-pub type Supervisor = crate::Supervisor<PrimaryHost>;
+pub type Supervisor = crate::supervisor::Supervisor<PrimaryHost>;
 /// [`Vacancy`](crate::Vacancy) of a [`Supervised`].
-pub type Vacancy = crate::Vacancy<PrimaryHost>;
+pub type Vacancy = crate::supervisor::Vacancy<PrimaryHost>;
 
 /// [`Input`](crate::Input) of a [`Supervised`]'s supervisor.
-pub type Input = crate::Input<PrimaryHost>;
+pub type Input = crate::io::Input<PrimaryHost>;
 /// [`Output`](crate::Output) of a [`Supervised`]'s supervisor.
-pub type Output = crate::Output<PrimaryHost>;
+pub type Output = crate::io::Output<PrimaryHost>;

@@ -76,6 +76,7 @@ pub mod driver;
 mod host;
 mod io;
 mod jitter;
+mod mono;
 mod progress;
 mod slot;
 mod supervisor;
@@ -85,11 +86,9 @@ pub mod tokio;
 pub use config::{Config, Ready, Recycle};
 pub use host::Host;
 pub use io::{Cause, Death, Failure, Input, Notice, Outcome, Output};
+pub use mono::Mono;
 pub use progress::{LeaveProgress, StopBy, Work};
 pub use supervisor::{Contradiction, Counts, MemberState, State, Supervisor, Vacancy};
-
-/// Time since the driver's start: the supervisor reads no clock.
-pub type Mono = core::time::Duration;
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use crate::host::Host;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::Mono;
+use crate::mono::Mono;
 
 use crate::config::Config;
 use crate::io::{Cause, Failure};

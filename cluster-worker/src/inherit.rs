@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::environment::{self, environment};
+use crate::environment::environment;
 use crate::error::{ChannelProblem, StartError};
 
 /// Whether the channel has been taken.
@@ -21,7 +21,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// Depends only on the environment variable `NODE_UNIQUE_ID`, as it was when the process started.
 pub fn is_worker() -> bool {
-    TAKEN.load(Ordering::Acquire) || environment::is_set(UNIQUE_ID)
+    TAKEN.load(Ordering::Acquire) || crate::environment::is_set(UNIQUE_ID)
 }
 
 /// The channel that the environment names, if this process is a worker, and what else it says.
@@ -40,7 +40,7 @@ pub(crate) fn channel() -> Result<Option<(WorkerEnv, OwnedFd)>, StartError> {
     let fd = unsafe { OwnedFd::from_raw_fd(env.channel_fd) };
     let flags = rustix::io::fcntl_getfd(&fd).map_err(std::io::Error::from)?;
     rustix::io::fcntl_setfd(&fd, flags | FdFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    environment::remove();
+    crate::environment::remove();
     Ok(Some((env, fd)))
 }
 

@@ -80,6 +80,7 @@ mod options;
 mod received;
 mod request;
 mod setup;
+mod start;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod tracked;

@@ -12,8 +12,9 @@ use cluster_primary::{Object, Primary, WatchId, WorkerId, scheduling};
 use cluster_supervisor::driver::{State, Supervised};
 
 use super::causes::Causes;
+use super::kept::Kept;
 use super::orders::unkept;
-use super::{Ends, Kept, Runner, Watched};
+use super::{Ends, Runner, Watched};
 use crate::args::Run;
 use crate::config::{AllowedHost, Resolved};
 use crate::descriptor::duplicate;

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use crate::Affinity;
+use crate::settings::Affinity;
 
 /// The CPUs of the worker in that slot.
 pub(super) fn cpus(affinity: &Affinity, slot: u32) -> Result<CpuSet, Errno> {

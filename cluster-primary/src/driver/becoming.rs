@@ -12,7 +12,9 @@ use super::affinity;
 use super::before_exec::Step;
 use super::credentials::Credentials;
 use super::rights::Rights;
-use crate::{ForkError, Settings, scheduling};
+use crate::error::ForkError;
+use crate::scheduling;
+use crate::settings::Settings;
 
 /// Made ready before the fork.
 pub(super) struct Becoming {

@@ -14,8 +14,10 @@ use super::call_timer::CallLog;
 use super::child::Child;
 use super::closer::{self, ClosingState, PausedClosing};
 use super::{Primary, Write, listen};
+use crate::error::WorkerError;
+use crate::event::EventHandle;
+use crate::id::WorkerId;
 use crate::machine::Input;
-use crate::{EventHandle, WorkerError, WorkerId};
 
 /// How long the end waits until descriptors of others are closed. (When a process ends the kernel lets
 /// none linger.)

@@ -15,7 +15,6 @@ use cluster_sched::Mono;
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use super::Primary;
 use super::agent::AgentPipes;
 use super::bound::Call;
 use super::process::Process;
@@ -24,9 +23,10 @@ use super::send::tokens;
 use super::starting::Start;
 use super::tokens::Source;
 use super::untaken::Untaken;
-use super::{runtime, unread};
+use super::{Primary, runtime, unread};
+use crate::error::WorkerError;
+use crate::id::{HandleId, WorkerId};
 use crate::machine::{Handle, Input};
-use crate::{HandleId, WorkerError, WorkerId};
 
 pub(super) use state::ChildState;
 
@@ -321,7 +321,7 @@ impl Primary {
             // Not yet.
             Ok(None) => return,
             // Somebody else has waited for it: nothing more can be learned.
-            Err(_) => crate::ExitStatus::Unknown,
+            Err(_) => crate::event::ExitStatus::Unknown,
         };
         process.deregister(self.poll.registry());
         let process = child.process.take();

@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::call_timer;
 use super::thread::spawn_without_signals;
-use crate::WorkerId;
+use crate::id::WorkerId;
 
 /// The longest that a close blocks, where it can be interrupted.
 const PERIOD: Duration = Duration::from_millis(1);

@@ -14,7 +14,7 @@ use super::child::Child;
 use super::process::Process;
 use super::rights::Rights;
 use super::tokens::Source;
-use crate::WorkerId;
+use crate::id::WorkerId;
 use crate::machine::Input;
 
 /// No process has this id: it is beyond the greatest that a system can be set to.

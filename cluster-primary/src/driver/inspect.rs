@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::agent::is_node;
-use crate::{InspectPort, Settings, WorkerId};
+use crate::id::WorkerId;
+use crate::settings::{InspectPort, Settings};
 
 /// Node's own default; a worker's is one of the next.
 const DEFAULT: u16 = 9229;

@@ -83,15 +83,18 @@ pub use thread::spawn_without_signals;
 pub use view::Worker;
 pub use watch::WatchId;
 
+use crate::error::{ForkError, KillError, SendError};
+use crate::event::{Address, Event};
+use crate::id::{ConnId, HandleId, ServerId, WorkerId};
 use crate::machine::{Config, Input, Machine, WorkerState};
-use crate::{
-    Address, ConnId, Event, ForkError, HandleId, KillError, Mono, Placement, PolicyName, SendError,
-    ServerId, Settings, Signal, Stats, WorkerId,
-};
+use crate::settings::{Placement, Settings};
+use crate::signal::Signal;
+use crate::stats::Stats;
 use agent::{AgentFolder, Prepared};
 use binder::Binder;
 use bound::Blocking;
 use child::Child;
+use cluster_sched::{Mono, PolicyName};
 use kernel::Group;
 use process::Process;
 use remote::Calls;

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Primary;
-use crate::Event;
+use crate::event::Event;
 
 /// How a wait for the next event has ended.
 #[derive(Debug)]

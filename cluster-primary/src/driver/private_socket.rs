@@ -11,7 +11,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 
 use super::listen::make_socket;
 use super::socket_file::{self, SocketFile};
-use crate::SocketAccess;
+use crate::socket_access::SocketAccess;
 
 /// Clients that may wait to be taken in.
 const BACKLOG: i32 = 128;

@@ -8,7 +8,10 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 
-use crate::{ExitStatus, KillError, Signal, WorkerId};
+use crate::error::KillError;
+use crate::event::ExitStatus;
+use crate::id::WorkerId;
+use crate::signal::Signal;
 
 /// A process that was started and not yet waited for; until then its id is nobody else's.
 pub(super) struct Process {

@@ -11,8 +11,9 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::aside;
+use crate::error::ForkError;
 use crate::script::first_words;
-use crate::{ForkError, Settings};
+use crate::settings::Settings;
 
 /// Variables that are laid over those of the settings.
 type Env = [(OsString, Option<OsString>)];

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Primary;
+use crate::event::{Event, EventHandle};
+use crate::id::{ConnId, WorkerId};
 use crate::machine::{self, Config, Handle};
-use crate::{ConnId, Event, EventHandle, WorkerId};
 
 impl Primary {
     /// Queues an event for the user.

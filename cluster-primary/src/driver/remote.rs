@@ -12,8 +12,11 @@ use cluster_proto::IntoMessage;
 use mio::{Registry, Token, Waker};
 use parking_lot::Mutex;
 
-use super::{Broadcast, Primary};
-use crate::{ForkError, KillError, SendError, Signal, WorkerId};
+use super::Primary;
+use super::requests::Broadcast;
+use crate::error::{ForkError, KillError, SendError};
+use crate::id::WorkerId;
+use crate::signal::Signal;
 
 type Call = Box<dyn FnOnce(&mut Primary) + Send>;
 

@@ -6,8 +6,10 @@ use cluster_ipc::Pressure;
 use cluster_proto::{IntoMessage, Value};
 
 use super::Primary;
+use crate::error::SendError;
+use crate::id::WorkerId;
 use crate::machine::{Input, Origin, Sending};
-use crate::{Request, RequestId, SendError, WorkerId};
+use crate::request::{Request, RequestId};
 
 /// What became of a message to all workers.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Settings;
+use crate::settings::Settings;
 
 /// The user, the groups and the capabilities that a worker was started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

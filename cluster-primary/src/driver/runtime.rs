@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::{Placement, Settings};
+use crate::settings::{Placement, Settings};
 
 /// A runtime, known by its executable's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,14 @@ use cluster_proto::{EncodeError, IntoMessage, Message, Value};
 
 use super::child::Child;
 use super::{Primary, Write};
+use crate::error::SendError;
+use crate::id::{SendId, WorkerId};
 use crate::machine::{Input, Origin, Sending};
-use crate::{Counted, SendError, SendId, WorkerId};
+use cluster_ipc::Counted;
 
 /// The names under which a channel reports what became of descriptors and marks.
 pub(super) mod tokens {
-    use crate::SendId;
+    use crate::id::SendId;
 
     /// A probe, among hand-offs and users' descriptors.
     pub(in crate::driver) const PROBE: u64 = u64::MAX;

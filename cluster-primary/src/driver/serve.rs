@@ -22,8 +22,9 @@ use super::rights::Rights;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
 use super::{Primary, listen, send::tokens, unread};
+use crate::error::WorkerError;
+use crate::id::{ConnId, ServerId, WorkerId};
 use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
-use crate::{ConnId, ServerId, WorkerError, WorkerId};
 
 pub(super) use state::ListenerState;
 

@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use super::runtime::Runtime;
-use crate::Signal;
+use crate::signal::Signal;
 
 /// What Deno catches by itself, and then ends by.
 #[cfg(target_os = "linux")]

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit};
 
 use crate::agent::is_node;
-use crate::settings::WORKER_VARIABLES;
-use crate::{ForkError, Settings, Stdio, WorkerId};
+use crate::error::ForkError;
+use crate::id::WorkerId;
+use crate::settings::{Settings, Stdio, WORKER_VARIABLES};
 
 use super::agent::Prepared;
 use super::before_exec::{BeforeExec, Step};

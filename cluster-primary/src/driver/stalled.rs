@@ -17,7 +17,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Primary;
 use super::process::Process;
-use crate::WorkerId;
+use crate::id::WorkerId;
 use crate::machine::Input;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -236,7 +236,10 @@ impl Primary {
                 true
             }
             Verdict::Close { handles, answered } => {
-                self.fail_channel(worker, crate::WorkerError::LeavesUnread { handles, answered });
+                self.fail_channel(
+                    worker,
+                    crate::error::WorkerError::LeavesUnread { handles, answered },
+                );
                 true
             }
         }

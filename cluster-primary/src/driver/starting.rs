@@ -16,11 +16,15 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::before_exec::{REPORT, Step};
+use super::clock::Clock;
+use super::closer::PausedClosing;
 use super::tokens::Source;
-use super::{Clock, PausedClosing, Primary, aside, spawn};
+use super::{Primary, aside, spawn};
+use crate::error::WorkerError;
+use crate::id::WorkerId;
 use crate::machine::Input;
+use crate::signal::Signal;
 use crate::upgrade::{Arriving, Leaving, StateError, text};
-use crate::{Signal, WorkerError, WorkerId};
 
 /// How long a fork waits for the exec.
 const PATIENCE: Duration = Duration::from_millis(20);

@@ -14,6 +14,8 @@ use super::agent::{AgentFolder, AgentFolderState};
 use super::binder::{Binder, BinderState};
 use super::bound::Blocking;
 use super::child::{Child, ChildState};
+use super::clock::Clock;
+use super::closer::Closer;
 use super::kernel::{Group, GroupState};
 use super::remote::Calls;
 use super::serve::{Closing, Listener, ListenerState};
@@ -21,11 +23,11 @@ use super::sorted::Sorted;
 use super::stalled::Stalled;
 use super::tokens::{Source, Tokens};
 use super::tree::{Trees, TreesState};
-use super::{Clock, Closer, EVENTS, Primary, Write, call_timer, limits};
+use super::{EVENTS, Primary, Write, call_timer, limits};
+use crate::id::{ConnId, ServerId, WorkerId};
 use crate::machine::{Config, Machine, MachineState};
 use crate::settings::SettingsState;
 use crate::upgrade::{self, Arriving, Frozen, Leaving, StateError};
-use crate::{ConnId, ServerId, WorkerId};
 
 /// What its text says that it is.
 const KIND: &str = "primary";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use mio::Token;
 
 use super::watch::WatchId;
-use crate::{ServerId, WorkerId};
+use crate::id::{ServerId, WorkerId};
 
 /// Something that becomes ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

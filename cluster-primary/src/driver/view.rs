@@ -6,8 +6,10 @@ use cluster_ipc::Pressure;
 use cluster_proto::IntoMessage;
 
 use super::Primary;
+use crate::error::{KillError, SendError};
+use crate::id::WorkerId;
 use crate::machine::WorkerState;
-use crate::{KillError, SendError, Signal, WorkerId};
+use crate::signal::Signal;
 
 /// One worker of a [`Primary`], for as long as it is looked at.
 pub struct Worker<'a> {

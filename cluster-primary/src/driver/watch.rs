@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 
 use super::tokens::Source;
 use super::{Primary, Write};
-use crate::Event;
+use crate::event::Event;
 
 /// A descriptor that a primary [watches](Primary::watch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

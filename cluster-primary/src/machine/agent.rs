@@ -9,8 +9,10 @@ use super::Machine;
 use super::io::Output;
 use super::worker::Disconnect;
 use crate::agent::{AgentCommand, AgentMessage, AgentReport, Work};
-use crate::event::{LeaveProgress, StopBy};
-use crate::{Event, Placement, Signal, WorkerId};
+use crate::event::{Event, LeaveProgress, StopBy};
+use crate::id::WorkerId;
+use crate::settings::Placement;
+use crate::signal::Signal;
 
 /// How often agents report.
 const REPORT: Duration = Duration::from_secs(1);

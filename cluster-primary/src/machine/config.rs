@@ -2,7 +2,9 @@
 
 use cluster_proto::env::Serialization;
 
-use crate::{CustomPolicy, Limits, Placement, PolicyName};
+use crate::custom_policy::CustomPolicy;
+use crate::settings::{Limits, Placement};
+use cluster_sched::PolicyName;
 
 /// What the machine has to know of the settings: no descriptors, and nothing about processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use cluster_proto::UserMessage;
 
 use super::config::Config;
 use super::io::Handle;
-use crate::{ConnId, Request, WorkerId};
+use crate::id::{ConnId, WorkerId};
+use crate::request::Request;
 
 /// An event, with ids in place of what the driver keeps.
 #[derive(Debug)]
@@ -43,11 +44,11 @@ pub enum Event {
         conn: ConnId,
     },
     /// One in which the driver has nothing to fill in.
-    Plain(crate::Event),
+    Plain(crate::event::Event),
 }
 
-impl From<crate::Event> for Event {
-    fn from(event: crate::Event) -> Self {
+impl From<crate::event::Event> for Event {
+    fn from(event: crate::event::Event) -> Self {
         Self::Plain(event)
     }
 }

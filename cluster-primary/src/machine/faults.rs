@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::io::Output;
-use crate::{Event, WorkerError, WorkerId};
+use crate::error::WorkerError;
+use crate::event::Event;
+use crate::id::WorkerId;
 
 /// So often a worker may make a call of the primary block.
 const MAX_BLOCKED: u32 = 16;

@@ -8,7 +8,9 @@ use cluster_sched::{
 use super::io::{Fate, Output, SendHandle};
 use super::server::Phase;
 use super::{LAST_CONNECTIONS, Machine};
-use crate::{ConnId, Event, ServerId, WorkerError, WorkerId};
+use crate::error::WorkerError;
+use crate::event::Event;
+use crate::id::{ConnId, ServerId, WorkerId};
 
 impl Machine {
     pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
@@ -150,7 +152,7 @@ impl Machine {
         match why {
             Fate::Shed(reason) => self.stats.count_shed(reason),
             Fate::HandedOver { worker } if self.config.report_connections => {
-                self.event(super::Event::Taken { worker, conn });
+                self.event(super::event::Event::Taken { worker, conn });
             }
             Fate::HandedOver { .. } => {}
         }

@@ -13,7 +13,8 @@ use cluster_sched::Mono;
 use super::Machine;
 use super::server::Server;
 use super::worker::{Disconnect, Probe, Worker};
-use crate::{Event, ServerId, WorkerId};
+use crate::event::Event;
+use crate::id::{ServerId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Within the time that a worker has to answer it is looked after so often.

@@ -9,11 +9,15 @@ use cluster_sched::kernel::Choice;
 use super::config::Config;
 use super::event::Event;
 use crate::agent::{AgentCommand, AgentMessage};
+use crate::error::{SendError, WorkerError};
+use crate::event::ExitStatus;
+use crate::id::{ConnId, HandleId, SendId, ServerId, WorkerId};
+use crate::placement::Fallback;
+use crate::request::RequestId;
+use crate::settings::Placement;
+use crate::signal::Signal;
 use crate::tree::LeftoverProgress;
-use crate::{
-    ConnId, ExitStatus, Fallback, HandleId, Placement, PolicyName, RequestId, SendError, SendId,
-    ServerId, Signal, WorkerError, WorkerId,
-};
+use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
 /// What the driver tells the machine.

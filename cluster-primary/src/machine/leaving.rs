@@ -6,7 +6,8 @@ use cluster_sched::{DispatchInput as Place, Mono};
 use super::Machine;
 use super::server::{Phase, Server};
 use super::worker::{self, Worker};
-use crate::{Event, ExitStatus, LeaveProgress, ServerId, WorkerId};
+use crate::event::{Event, ExitStatus, LeaveProgress};
+use crate::id::{ServerId, WorkerId};
 
 impl Machine {
     /// A worker is to disconnect; if it was taken out of rotation before, that is the last step.

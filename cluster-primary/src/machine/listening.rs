@@ -5,12 +5,14 @@ use cluster_proto::{
 };
 use cluster_sched::{BoxedPolicy, Config, Mono};
 
+use super::Machine;
 use super::io::{Bound, Output, SendHandle};
 use super::server::{Phase, Server};
 use super::slots::Slots;
-use super::{ListenLimit, ListenScope, Machine};
-use crate::event::Address;
-use crate::{ConnId, Event, Placement, ServerId, WorkerId};
+use super::socket_limits::{ListenLimit, ListenScope};
+use crate::event::{Address, Event};
+use crate::id::{ConnId, ServerId, WorkerId};
+use crate::settings::Placement;
 
 /// `EMFILE`, by libuv's sign.
 const TOO_MANY: i32 = -24;

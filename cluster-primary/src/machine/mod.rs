@@ -45,8 +45,12 @@ pub use worker::WorkerState;
 
 pub(crate) use sends::Sends;
 
+use crate::error::WorkerError;
 use crate::event::Address;
-use crate::{ConnId, Placement, PolicyName, ServerId, Stats, WorkerError, WorkerId};
+use crate::id::{ConnId, ServerId, WorkerId};
+use crate::settings::Placement;
+use crate::stats::Stats;
+use cluster_sched::PolicyName;
 use server::Server;
 use socket_limits::OpenSockets;
 use vacating::Vacating;
@@ -151,15 +155,17 @@ impl Machine {
             Input::ChannelFailed { worker, error } => self.fail_channel(worker, error),
             Input::Unwanted { worker } => self.unwanted(worker),
             Input::Blocked { worker, call } => self.blocked(worker, call),
-            Input::Failed { worker, error } => self.event(crate::Event::Error { worker, error }),
+            Input::Failed { worker, error } => {
+                self.event(crate::event::Event::Error { worker, error });
+            }
             Input::NoAgent { worker, reason } => {
-                self.event(crate::Event::NoAgent { worker, reason });
+                self.event(crate::event::Event::NoAgent { worker, reason });
             }
             Input::Stdio { worker, fd, data } => {
-                self.event(crate::Event::Stdio { worker, fd, data });
+                self.event(crate::event::Event::Stdio { worker, fd, data });
             }
             Input::Leftovers { worker, progress } => {
-                self.event(crate::Event::Leftovers { worker, progress });
+                self.event(crate::event::Event::Leftovers { worker, progress });
             }
             Input::ChannelClosed { worker } => self.channel_closed(now, worker),
             Input::Exited { worker, status } => self.exited(now, worker, status),
@@ -371,7 +377,7 @@ impl Machine {
         self.workers.insert(worker, Worker::new(pid, slot, seat, serialization));
         self.disconnected = false;
         self.dispatch(now, Place::Enter { worker });
-        self.event(crate::Event::Fork { worker, pid });
+        self.event(crate::event::Event::Fork { worker, pid });
     }
 
     /// The lowest slot that no worker has: that of the next worker, unless it is forked for another.
@@ -417,7 +423,7 @@ impl Machine {
     fn too_deep(&mut self, now: Mono, worker: WorkerId) {
         if self.hears(worker) {
             self.heard(now, worker);
-            self.event(crate::Event::Error { worker, error: WorkerError::TooDeep });
+            self.event(crate::event::Event::Error { worker, error: WorkerError::TooDeep });
         }
     }
 
@@ -447,7 +453,7 @@ impl Machine {
                     }
                 }
                 self.set_state(worker, "online");
-                self.event(crate::Event::Online { worker });
+                self.event(crate::event::Event::Online { worker });
             }
             ClusterBody::QueryServer(query) => self.query_server(now, worker, seq, *query),
             ClusterBody::Listening(query) => {
@@ -455,7 +461,7 @@ impl Machine {
                 let address = Address::of(&query);
                 self.slot_listens(now, worker, &address);
                 self.check_agent(worker);
-                self.event(crate::Event::Listening { worker, address });
+                self.event(crate::event::Event::Listening { worker, address });
             }
             ClusterBody::Close { key } => self.close(now, worker, &key),
             ClusterBody::ExitedAfterDisconnect => {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Machine;
 use super::io::Output;
 use super::worker::Probe;
-use crate::WorkerId;
+use crate::id::WorkerId;
 
 /// How long a worker that has read a probe may take to answer it before it is looked again. An idle one
 /// answers at once.

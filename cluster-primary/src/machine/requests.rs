@@ -9,7 +9,8 @@ use cluster_sched::Mono;
 use super::Machine;
 use super::event::Event;
 use super::io::Handle;
-use crate::{Request, RequestId, WorkerId};
+use crate::id::WorkerId;
+use crate::request::{Request, RequestId};
 
 impl Machine {
     /// A worker sent a message that is not the protocol's.
@@ -63,7 +64,7 @@ impl Machine {
 
     fn tell_answer(&mut self, worker: WorkerId, id: u64, answer: Result<UserMessage, NoAnswer>) {
         let request = RequestId::new(id);
-        self.event(crate::Event::Answered { worker, request, answer });
+        self.event(crate::event::Event::Answered { worker, request, answer });
     }
 }
 
@@ -116,9 +117,11 @@ mod tests {
 
     fn answers(machine: &mut Machine) -> Vec<(WorkerId, u64, Result<UserMessage, NoAnswer>)> {
         let answered = |output| match output {
-            Output::Event(Event::Plain(crate::Event::Answered { worker, request, answer })) => {
-                Some((worker, request.number(), answer))
-            }
+            Output::Event(Event::Plain(crate::event::Event::Answered {
+                worker,
+                request,
+                answer,
+            })) => Some((worker, request.number(), answer)),
             _ => None,
         };
         drain(machine).into_iter().filter_map(answered).collect()

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::Machine;
 use super::io::{Origin, Output, Sending};
 use super::worker::Worker;
-use crate::{Event, RequestId, SendError, SendId, WorkerId};
+use crate::error::SendError;
+use crate::event::Event;
+use crate::id::{SendId, WorkerId};
+use crate::request::RequestId;
 
 /// What is to be reported of the messages to one worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::io::Bound;
 use super::slots::Slots;
-use crate::{Address, WorkerId};
+use crate::event::Address;
+use crate::id::WorkerId;
 use cluster_proto::{ServerKey, Value};
 use serde::{Deserialize, Serialize};
 

@@ -17,10 +17,14 @@ use cluster_sched::kernel::Choice;
 
 use super::io::{Output, Queue, SendHandle};
 use super::server::{Phase, Server};
+use super::socket_limits::ListenLimit;
 use super::vacating::Attempt;
-use super::{ListenLimit, Machine, worker};
-use crate::event::Address;
-use crate::{Event, Fallback, Placement, PolicyName, ServerId, WorkerId};
+use super::{Machine, worker};
+use crate::event::{Address, Event};
+use crate::id::{ServerId, WorkerId};
+use crate::placement::Fallback;
+use crate::settings::Placement;
+use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
 /// How long a slot that was switched off is left to finish the handshakes that were under way, with

@@ -11,7 +11,7 @@ use std::fmt;
 use cluster_sched::Mono;
 
 use super::Machine;
-use crate::{ServerId, WorkerId};
+use crate::id::{ServerId, WorkerId};
 
 /// Which limit a worker has reached that wanted to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

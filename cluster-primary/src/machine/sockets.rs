@@ -4,7 +4,8 @@ use cluster_proto::{HandleKind, Message, SocketList};
 
 use super::Machine;
 use super::io::{Handle, Output};
-use crate::{Event, WorkerId};
+use crate::event::Event;
+use crate::id::WorkerId;
 
 /// Keys that may be asked for at a time: the user's own, but an answer may never come.
 const MAX_ASKED: usize = 4096;

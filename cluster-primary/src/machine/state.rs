@@ -8,14 +8,16 @@ use cluster_sched::{Dispatcher, DispatcherState, Mono, SchedulerState};
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
+use super::config::Config;
+use super::sends::Sends;
 use super::server::{Phase, Server};
 use super::slots::Slots;
 use super::vacating::Vacating;
 use super::worker::Worker;
-use super::{Config, Sends};
-use crate::upgrade::StateError;
-use crate::upgrade::text;
-use crate::{Address, ConnId, ServerId, Stats, WorkerId};
+use crate::event::Address;
+use crate::id::{ConnId, ServerId, WorkerId};
+use crate::stats::Stats;
+use crate::upgrade::{StateError, text};
 
 /// More than any primary has counted.
 const MAX_COUNT: u64 = 1 << 62;

@@ -15,7 +15,7 @@ use cluster_sched::kernel::Choice;
 use super::Machine;
 use super::io::Output;
 use super::server::Phase;
-use crate::{ServerId, WorkerId};
+use crate::id::{ServerId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// `EADDRINUSE`, by libuv's sign.

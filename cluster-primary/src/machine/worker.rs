@@ -13,8 +13,9 @@ use super::latency::AckLatency;
 use super::probing::Probing;
 use super::sends::Sends;
 use crate::agent::AgentReport;
+use crate::event::ExitStatus;
+use crate::id::{ConnId, ServerId};
 use crate::upgrade::text;
-use crate::{ConnId, ExitStatus, ServerId};
 use serde::{Deserialize, Serialize};
 
 /// One of Node's names of a worker's states.

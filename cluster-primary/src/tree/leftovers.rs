@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stat::{ProcessId, ProcessStat, RunState};
 use super::{EndDescendants, Tree};
-use crate::Signal;
+use crate::signal::Signal;
 
 /// How soon it is looked again whether something is left; each time twice as long, up to the latter.
 const FIRST_LOOK: Duration = Duration::from_millis(20);

@@ -30,7 +30,8 @@ pub use leftovers::LeftoverProgress;
 use leftovers::{Leftovers, Next};
 pub use stat::{ProcessId, ProcessStat, RunState};
 
-use crate::{Signal, WorkerId};
+use crate::id::WorkerId;
+use crate::signal::Signal;
 
 /// How often the descendants of running workers are recorded.
 const TRACE_EVERY: Duration = Duration::from_secs(1);

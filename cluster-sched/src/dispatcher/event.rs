@@ -1,6 +1,8 @@
 //! A dispatcher's inputs, outputs, settings and errors.
 
-use crate::{InputError, Mono, ShedReason};
+use crate::error::InputError;
+use crate::event::ShedReason;
+use crate::mono::Mono;
 use core::fmt::{self, Debug, Display};
 
 /// What the driver tells a [`Dispatcher`](crate::Dispatcher). `S` names a server, `W` a worker, `C` a

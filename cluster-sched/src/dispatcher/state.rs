@@ -1,9 +1,14 @@
 //! A dispatcher is taken apart, and put together again.
 
+use super::Dispatcher;
+use super::event::DispatchLimits;
 use super::lane::Lane;
 use super::window::Window;
-use super::{DispatchLimits, Dispatcher};
-use crate::{Config, Mono, Policy, Scheduler, SchedulerState, StateError};
+use crate::config::Config;
+use crate::mono::Mono;
+use crate::policy::Policy;
+use crate::scheduler::Scheduler;
+use crate::state::{SchedulerState, StateError};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt::{self, Debug, Display};

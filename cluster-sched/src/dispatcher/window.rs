@@ -1,9 +1,7 @@
 //! How many connections may be in flight to a worker.
 
-use crate::Mono;
-
-/// A worker that answers within this keeps up.
-pub(crate) const PROMPT: Mono = Mono::from_millis(10);
+use crate::mono::Mono;
+use crate::scheduler::PROMPT;
 
 /// One that takes longer than this is busy, or stuck: it is given one at a time.
 pub(crate) const SLOW: Mono = Mono::from_millis(50);

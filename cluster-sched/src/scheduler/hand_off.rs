@@ -14,13 +14,18 @@
 
 use super::Scheduler;
 use crate::conn::{Conns, State};
-use crate::dispatcher::PROMPT;
+use crate::error::InputError;
+use crate::event::Output;
 use crate::member::Member;
+use crate::mono::Mono;
+use crate::policy::Policy;
 use crate::queue::{PLACE, Queue, WATCH};
 use crate::slab::At;
-use crate::{InputError, Mono, Output, Policy};
 use alloc::collections::BTreeSet;
 use core::hash::Hash;
+
+/// A worker that answers within this keeps up.
+pub(crate) const PROMPT: Mono = Mono::from_millis(10);
 
 /// `at`, which is in the worker's queue, goes to it.
 pub(super) fn depart<W: Copy, C>(

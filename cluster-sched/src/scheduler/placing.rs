@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::hand_off::{depart, keep, refresh_deadline};
-use crate::conn::{Conns, State};
+use crate::conn::{Conn, Conns, State};
 use crate::error::InputError;
 use crate::event::{Output, ShedReason};
 use crate::member::Member;
@@ -366,5 +366,97 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         self.conns.remove(at);
         self.refusals.forget_conn(conn);
         self.parking.forget(conn);
+    }
+}
+
+/// What inputs and hand-offs have in common: each checks first, and changes nothing if it fails.
+impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
+    /// `enter` makes the member of what it was before.
+    pub(super) fn join_with(
+        &mut self,
+        now: Mono,
+        worker: W,
+        slot: u32,
+        enter: impl FnOnce(Option<Member>) -> Member,
+    ) -> Result<(), InputError<W, C>> {
+        if self.closed {
+            return Err(InputError::Closed);
+        }
+        if self.members.get(&worker).is_some_and(|member| !member.retired) {
+            return Err(InputError::AlreadyJoined { worker });
+        }
+        let mut member = enter(self.members.remove(&worker));
+        member.enter(slot, self.joined);
+        let (has_room, load) = (member.has_room(), member.load());
+        self.members.insert(worker, member);
+        self.present += 1;
+        self.joined += 1;
+        let undecided = self.call_back_awaiting();
+        self.policy.join(worker, slot);
+        if load > 0 {
+            self.policy.load(worker, load);
+        }
+        // No connection is refused by all workers any more.
+        self.unpark_all();
+        if has_room {
+            self.policy.ready(worker);
+        }
+        self.place_again(now, undecided);
+        self.offer_queues_to(worker);
+        Ok(())
+    }
+
+    pub(super) fn arrive(
+        &mut self,
+        conn: C,
+        client: Option<u32>,
+        full: bool,
+    ) -> Result<(), InputError<W, C>> {
+        if self.conns.find(conn).is_some() {
+            return Err(InputError::AlreadyArrived { conn });
+        }
+        self.stats.arrived += 1;
+        let at = self.conns.insert(conn, Conn::new(client));
+        if self.closed {
+            self.shed(at, ShedReason::Closed);
+        } else if full {
+            // Even if a worker is free: it has then refused all that waits, and if it refuses this
+            // one too, there must be room for it.
+            self.shed(at, ShedReason::Full);
+        } else if let Err(wait) = self.place(at) {
+            self.wait(at, wait);
+        }
+        Ok(())
+    }
+
+    pub(super) fn held(&mut self, worker: W, held: u32) -> Result<(), InputError<W, C>> {
+        let member = self.members.get_mut(&worker).ok_or(InputError::UnknownWorker { worker })?;
+        member.report(held);
+        if !member.retired {
+            self.policy.load(worker, member.load());
+        }
+        Ok(())
+    }
+
+    /// `window` hand-offs may be in flight to the worker, and `turns` connections assigned to it, of
+    /// which those beyond the window are kept back.
+    pub(super) fn set_window(
+        &mut self,
+        worker: W,
+        window: u32,
+        turns: u32,
+    ) -> Result<(), InputError<W, C>> {
+        let member = self.members.get_mut(&worker).ok_or(InputError::UnknownWorker { worker })?;
+        let had_room = member.has_room();
+        (member.window, member.turns) = (window, turns);
+        match (had_room, member.has_room()) {
+            (false, true) => {
+                self.policy.ready(worker);
+                self.offer_queues_to(worker);
+            }
+            (true, false) => self.policy.busy(worker),
+            _ => {}
+        }
+        Ok(())
     }
 }

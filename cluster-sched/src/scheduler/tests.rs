@@ -1,9 +1,12 @@
 //! The scheduler, by hand.
 
 use super::*;
+use crate::error::InputError;
+use crate::event::{Input, ShedReason};
 use crate::{Choice, Standing};
 use Input::{Accepted, Arrive, Close, Join, Leave, Refused, Retire, TakeBack, Window};
 use Output::{Assign, Done, Shed};
+use alloc::vec::Vec;
 
 type Rr = Scheduler<u8, char>;
 

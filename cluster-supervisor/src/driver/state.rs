@@ -10,7 +10,8 @@ use cluster_primary::embed::Clock;
 use cluster_primary::upgrade::{self, Arriving, Frozen, Leaving, StateError};
 use cluster_primary::{Primary, PrimaryState};
 
-use super::{Supervised, Supervisor};
+use super::Supervisor;
+use super::supervised::Supervised;
 
 /// What its text says that it is.
 const KIND: &str = "supervised";

@@ -8,7 +8,8 @@ use std::time::Duration;
 use cluster_primary::embed::Clock;
 use cluster_primary::{Event, Mono, Primary, WorkerId, usage};
 
-use super::{Config, Input, Notice, Outcome, Output, Supervisor};
+use super::{Config, Input, Notice, Output, Supervisor};
+use crate::io::Outcome;
 
 /// A [`Primary`] whose workers are kept by a [`Supervisor`].
 ///

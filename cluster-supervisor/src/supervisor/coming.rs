@@ -5,9 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Mono;
+use crate::mono::Mono;
 
-use super::{Counts, Phase, Supervisor};
+use super::view::Counts;
+use super::{Phase, Supervisor};
 use crate::config::{Ready, Recycle};
 use crate::io::{Death, Failure, Notice, Outcome};
 use crate::slot::{Limits, Member, Slot, Stage};

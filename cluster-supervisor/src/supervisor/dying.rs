@@ -4,7 +4,7 @@ use crate::host::Host;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Mono;
+use crate::mono::Mono;
 
 use super::{Outage, Supervisor};
 use crate::config::Config;

@@ -5,7 +5,7 @@ use crate::progress::{LeaveProgress, StopBy, Work};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Mono;
+use crate::mono::Mono;
 
 use super::{Phase, Supervisor};
 use crate::io::{Notice, Outcome, Output};

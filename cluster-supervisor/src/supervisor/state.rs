@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::Mono;
 use crate::host::Host;
+use crate::mono::Mono;
 
 use super::{Phase, Supervisor};
 use crate::slot::{Leave, Stage};
@@ -62,7 +62,7 @@ impl<H: Host> Supervisor<H> {
             config.recycle.every,
             config.recycle.age.unwrap_or_default(),
             match config.ready {
-                super::Ready::Alive(least) => least,
+                crate::config::Ready::Alive(least) => least,
                 _ => Mono::ZERO,
             },
         ];
@@ -120,7 +120,7 @@ mod tests {
             |config, time| config.grace = time,
             |config, time| config.failure_period = time,
             |config, time| config.recycle.every = time,
-            |config, time| config.ready = super::super::Ready::Alive(time),
+            |config, time| config.ready = crate::config::Ready::Alive(time),
         ];
         for change in broken {
             let mut config = Config::new(2);

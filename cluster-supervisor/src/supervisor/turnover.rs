@@ -6,7 +6,7 @@ use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Mono;
+use crate::mono::Mono;
 
 use super::{Reload, Supervisor};
 use crate::io::{Cause, Death, Failure, Notice, Output};

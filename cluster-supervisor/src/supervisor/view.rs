@@ -1,10 +1,11 @@
 //! What can be seen of a supervisor.
 
-use crate::Mono;
 use crate::host::Host;
+use crate::mono::Mono;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Phase, Supervisor};
+use super::{Phase, Supervisor};
+use crate::config::Config;
 use crate::io::{Death, Failure, Outcome};
 use crate::slot::{Member, Slot, Stage};
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::case::{Case, Start, Who};
 use super::cluster::Cluster;
 use super::kept_alive::Client;
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::{Key, Measured, Samples};
 use super::statistics::{Estimate, Paired};
-use super::{Bench, Part, cpu, table};
+use super::{cpu, table};
 use crate::node::Node;
 
 /// CPU time and wall-clock time of a worker, from its fork until it listens.

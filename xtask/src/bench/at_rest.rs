@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::case::{Case, Start, Who};
+use super::memory;
 use super::peers::Peers;
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::Column;
-use super::{Bench, Part, memory};
 use crate::node::Node;
 
 /// What each further worker adds to what is resident.

@@ -1,8 +1,8 @@
 //! What this project has set itself to reach, and whether this run shows it.
 
-use super::Part;
 use super::case::{BARE, BARE_BOUNDED, Case, Who};
 use super::messages::{AT_ONCE, IN_TURN, Pair, SERIALIZATIONS, TO_PRIMARY, TO_WORKER};
+use super::plan::Part;
 use super::samples::{Key, Samples};
 use super::statistics::Paired;
 use super::table;

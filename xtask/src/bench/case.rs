@@ -1,16 +1,16 @@
 //! What is compared: who is the primary, who are the workers, and who accepts.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::cluster::Cluster;
 use super::peers::{Bun, Peers, Pm2};
+use super::plan::{Bench, Part};
 use super::pm2;
+use super::processes::free_port;
 use super::programs::Programs;
 use super::samples::Measured;
-use super::{Bench, Part};
 use crate::node::Node;
 use crate::step;
 
@@ -243,11 +243,6 @@ impl Case {
 /// One of those in `xtask/bench`.
 pub(crate) fn script(name: &str) -> PathBuf {
     step::root().join("xtask/bench").join(name)
-}
-
-/// A port that nobody has at the moment.
-pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("0.0.0.0:0")?.local_addr()?.port())
 }
 
 #[cfg(test)]

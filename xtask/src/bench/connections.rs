@@ -7,10 +7,10 @@ use super::case::{BARE, Case};
 use super::cpu;
 use super::effort::WORKERS;
 use super::load::{CLIENTS, Load};
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::{Better, Column};
-use super::{Bench, Part};
 use crate::bench::case::Start;
 
 pub(crate) const RATE: &str = "conn/s";

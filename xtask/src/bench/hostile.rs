@@ -8,11 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::interrupt;
 use super::load::REQUEST;
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::Column;
-use super::{Bench, Part, interrupt};
 use crate::step;
 
 pub(crate) const WORST: &str = "worst probe ms";

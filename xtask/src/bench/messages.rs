@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::case::script;
 use super::peers::Peers;
+use super::plan::{Bench, Part};
 use super::processes::printed;
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::{Better, Column};
-use super::{Bench, Part};
 use crate::node::Node;
 
 /// What the programs call what they measure, and what it is called here.

@@ -22,6 +22,7 @@ mod memory;
 mod messages;
 mod notes;
 pub(crate) mod peers;
+mod plan;
 mod pm2;
 pub(crate) mod processes;
 mod programs;
@@ -36,7 +37,6 @@ mod table;
 mod talk;
 
 use std::env;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -53,10 +53,10 @@ pub(crate) use talk::{
 };
 
 use crate::{node, step, targets};
-use effort::Effort;
 use machine::Machine;
 use notes::Notes;
 use peers::Peers;
+use plan::{Bench, Part};
 use programs::{Profile, Programs};
 use report::Report;
 use samples::Samples;
@@ -93,62 +93,6 @@ pub(crate) struct Args {
     /// The programs are built, and this is one of them
     #[arg(long, hide = true)]
     built: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub(crate) enum Part {
-    /// The crates' criterion benches
-    Micro,
-    /// Short connections to whole clusters
-    Connections,
-    /// Users' messages between primary and worker
-    Messages,
-    /// How long clusters take to start
-    Startup,
-    /// Primaries at rest
-    Memory,
-    /// A lone worker that refuses
-    Refusing,
-    /// A well-behaved worker beside a hostile one
-    Hostile,
-    /// Node workers with and without the agent
-    Agent,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Micro => "micro",
-            Self::Connections => "connections",
-            Self::Messages => "messages",
-            Self::Startup => "startup",
-            Self::Memory => "memory",
-            Self::Refusing => "refusing",
-            Self::Hostile => "hostile",
-            Self::Agent => "agent",
-        })
-    }
-}
-
-/// What rows need to know.
-pub(crate) struct Bench {
-    pub(crate) programs: Programs,
-    pub(crate) effort: Effort,
-    /// Parts of the names of the rows that are measured; none: all.
-    selected: Vec<String>,
-}
-
-impl Bench {
-    fn is_selected(&self, row: &str) -> bool {
-        self.selected.is_empty() || self.selected.iter().any(|part| row.contains(part))
-    }
-
-    #[cfg(test)]
-    fn for_tests(rounds: usize) -> Self {
-        let effort = Effort { rounds, ..effort::QUICK };
-        let programs = Programs::beside_this().expect("this is a program");
-        Self { programs, effort, selected: Vec::new() }
-    }
 }
 
 pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {

@@ -12,11 +12,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::case::free_port;
 use super::cluster::Cluster;
 use super::interrupt;
 use super::load::Load;
-use super::processes::{is_there, signal};
+use super::processes::{free_port, is_there, signal};
 use crate::node::Node;
 use crate::step;
 

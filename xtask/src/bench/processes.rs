@@ -1,6 +1,7 @@
-//! Other processes.
+//! Other processes, and ports for them.
 
 use std::io::{self, Read};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,11 @@ use crate::step;
 
 /// How often it is looked whether a process has ended.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// A port that nobody has at the moment.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("0.0.0.0:0")?.local_addr()?.port())
+}
 
 /// What a program prints that ends by itself.
 ///

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::case::{Case, Start, Who};
+use super::cpu;
 use super::load::REQUEST;
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::Column;
-use super::{Bench, Part, cpu};
 use crate::node::Node;
 use crate::step;
 

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::bars::{self, Bar, Judged};
 use super::machine::Machine;
 use super::notes::Notes;
+use super::plan::{Bench, Part};
 use super::samples::Samples;
 use super::table::of_part;
 use super::{
-    Bench, Part, agent, at_rest, bare, connections, effort::WORKERS, hostile, kept_alive,
-    load::CLIENTS, messages, refusing, startup, svg,
+    agent, at_rest, bare, connections, effort::WORKERS, hostile, kept_alive, load::CLIENTS,
+    messages, refusing, startup, svg,
 };
 use crate::step;
 

@@ -3,9 +3,10 @@
 
 use std::io;
 
+use super::interrupt;
 use super::notes::Notes;
+use super::plan::Bench;
 use super::samples::{Measured, Samples};
-use super::{Bench, interrupt};
 
 /// Something that can be measured.
 pub(crate) trait Row {
@@ -61,7 +62,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::bench::Part;
+    use crate::bench::plan::Part;
 
     struct Fake {
         id: &'static str,

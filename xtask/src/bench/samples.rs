@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Part;
+use super::plan::Part;
 use super::statistics::median;
 
 /// One number of one row: `connections/node-20.20.2-rr/conn/s`.

@@ -4,10 +4,10 @@ use std::io;
 
 use super::case::{Case, Start, Who};
 use super::peers::Peers;
+use super::plan::{Bench, Part};
 use super::rounds::Row;
 use super::samples::Measured;
 use super::table::{Better, Column};
-use super::{Bench, Part};
 use crate::node::Node;
 use crate::step;
 

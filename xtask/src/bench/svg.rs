@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Part;
 use super::connections::{PRIMARY, RATE, WORKER};
+use super::plan::Part;
 use super::samples::{Key, Measured, Samples};
 
 const LABELS: f64 = 290.0;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Part;
+use super::plan::Part;
 use super::samples::{Key, Measured, Samples};
 
 /// Which of two numbers is better.

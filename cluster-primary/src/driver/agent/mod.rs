@@ -14,8 +14,9 @@ use super::Primary;
 use super::tokens::Source;
 use crate::agent::AgentCommand;
 use crate::agent::inject::is_node;
+use crate::error::WorkerError;
+use crate::id::WorkerId;
 use crate::machine::Input;
-use crate::{WorkerError, WorkerId};
 
 /// Why a worker that turns out to be Node has no agent.
 const STARTED_THROUGH: &str = "it is Node, but was started through another program: name node, or the script, \

@@ -4,11 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
-use super::folder::AgentFile;
-use super::{AgentFolder, AgentPipes};
-use crate::Settings;
+use super::folder::{AgentFile, AgentFolder};
+use super::pipes::AgentPipes;
 use crate::agent::inject::{self, Other, Place, Program, Source};
 use crate::driver::inspect;
+use crate::settings::Settings;
 
 /// What a worker is started with for its agent's sake.
 pub(in super::super) struct Prepared {

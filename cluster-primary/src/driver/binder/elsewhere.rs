@@ -10,8 +10,8 @@ use super::Primary;
 use super::rights::Rights;
 use super::socket_file::SocketFile;
 use super::tokens::Tokens;
+use crate::id::{ServerId, WorkerId};
 use crate::upgrade::{Arriving, Leaving, StateError};
-use crate::{ServerId, WorkerId};
 
 /// No child is ever started.
 #[derive(Default)]

@@ -38,8 +38,8 @@ use super::rights::Rights;
 use super::socket_file::{Identity, SocketFile};
 use super::tokens::Source;
 use super::{Primary, fork};
+use crate::id::{ServerId, WorkerId};
 use crate::socket_access::SocketAccess;
-use crate::{ServerId, WorkerId};
 use child::{MOST_RETURNED, Recipe};
 
 pub(super) use state::BinderState;

@@ -11,7 +11,7 @@ use super::super::process::Process;
 use super::super::rights::Rights;
 use super::super::tokens::{Source, Tokens};
 use super::{Binder, Job, Purpose, Task};
-use crate::WorkerId;
+use crate::id::WorkerId;
 use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// What there is of a [`Binder`]. Its children stay this process's.

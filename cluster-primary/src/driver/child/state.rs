@@ -15,7 +15,7 @@ use super::super::rights::Rights;
 use super::super::starting::{Start, StartState};
 use super::super::tokens::{Source, Tokens};
 use super::Child;
-use crate::WorkerId;
+use crate::id::WorkerId;
 use crate::machine::Sends;
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 
@@ -171,7 +171,7 @@ impl Unpacked {
             blocked: state.blocked,
             unread: None,
             look_again: None,
-            untaken: super::Untaken::default(),
+            untaken: crate::driver::untaken::Untaken::default(),
             is_recognised: false,
             blocks: false,
         })

@@ -14,8 +14,9 @@ use super::super::bound::Call;
 #[cfg(target_os = "linux")]
 use super::super::rights::Rights;
 use super::group::{OpenError, Opened};
+use crate::id::{ServerId, WorkerId};
 use crate::machine::Input;
-use crate::{Fallback, ServerId, WorkerId};
+use crate::placement::Fallback;
 
 impl Primary {
     /// Makes the waiting room of a server, and has the kernel choose.
@@ -30,7 +31,7 @@ impl Primary {
             let query = Box::new(query.clone());
             return self.delegate(Purpose::Group { server, query, choice }, rights, Some(worker));
         }
-        let opened = super::Group::open(query, choice);
+        let opened = super::group::Group::open(query, choice);
         self.take_group(server, worker, query, choice, opened);
     }
 
@@ -41,14 +42,14 @@ impl Primary {
         server: ServerId,
         query: &ListenQuery,
         choice: Choice,
-        sockets: Result<super::GroupSockets, Errno>,
+        sockets: Result<super::group::GroupSockets, Errno>,
         rights: &Rights,
         worker: Option<WorkerId>,
     ) {
         let with = Some(rights.clone());
         let opened = sockets
             .map_err(OpenError::Bind)
-            .and_then(|sockets| super::Group::of(sockets, query, choice, with));
+            .and_then(|sockets| super::group::Group::of(sockets, query, choice, with));
         if let Err(OpenError::NoChoice(reason)) = opened {
             self.fell_back(server, Fallback::Handoff, reason);
             let (query, shared, replace) = (Box::new(query.clone()), false, None);
@@ -91,7 +92,7 @@ impl Primary {
 
     /// Makes the socket of a slot, if there is none.
     pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
-        if let Some(rights) = self.groups.get(&server).and_then(super::Group::rights) {
+        if let Some(rights) = self.groups.get(&server).and_then(super::group::Group::rights) {
             let worker = self.machine.worker_at(slot);
             return self.delegate(Purpose::Slot { server, slot }, rights, worker);
         }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::Primary;
 use super::process::Process;
+use crate::id::WorkerId;
+use crate::settings::Settings;
 use crate::tree::{Input, Output, ProcessId, ProcessStat, ProcessTrees};
-use crate::{Settings, WorkerId};
 
 pub(super) use state::TreesState;
 
@@ -24,7 +25,7 @@ mod proc {
     use std::collections::BTreeSet;
     use std::os::fd::BorrowedFd;
 
-    use crate::Signal;
+    use crate::signal::Signal;
     use crate::tree::{ProcessId, ProcessStat};
 
     pub(super) fn stat(_pid: u32) -> Option<ProcessStat> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
-use crate::Signal;
+use crate::signal::Signal;
 use crate::tree::{ProcessId, ProcessStat};
 
 /// Generations of a process tree that are followed, and processes: bounds for a tree that grows while it

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::tokens::{Source, Tokens};
 use super::Trees;
-use crate::WorkerId;
+use crate::id::WorkerId;
 use crate::tree::ProcessTrees;
 use crate::upgrade::{Arriving, Leaving, StateError};
 
