@@ -450,6 +450,46 @@ fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {
     cluster.end();
 }
 
+/// A signal that comes while the program changes is for the next image: it must not go to a thread that does
+/// not hold it back.
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_of_its_own_get_no_signals() {
+    let Some(node) = nodes().into_iter().next() else { return };
+    let name = name("threads");
+    let folder = Folder::new("threads");
+    let script = folder.0.join("serves.cjs");
+    let text = "require('node:http').createServer((q, s) => s.end('ok')).listen(0, '127.0.0.1');";
+    std::fs::write(&script, text).unwrap();
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--name", &name, "--http", "0", "--exec-path"]).arg(&node);
+    let cluster = Cluster::start(run.arg(&script));
+    cluster.listening(1);
+    // Its client is closed in a thread.
+    assert!(tell(&["status"], &name).0);
+    let own = cluster.pid().to_string();
+    let blocked = |thread: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{own}/task/{thread}/status")).ok()?;
+        let of = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1).map(str::to_owned)
+        };
+        let mask = u64::from_str_radix(&of("SigBlk:")?, 16).expect("it is hexadecimal");
+        Some((of("Name:")?, mask >> (Signal::TERM.as_raw() - 1) & 1 == 1))
+    };
+    let others = eventually("the thread is there", || {
+        let threads = std::fs::read_dir(format!("/proc/{own}/task")).ok()?.flatten();
+        let names = threads.map(|thread| thread.file_name().into_string().expect("a number"));
+        let others: Vec<_> = names.filter(|name| *name != own).collect();
+        let others: Vec<_> = others.iter().filter_map(|name| blocked(name)).collect();
+        others.iter().any(|(name, _)| name == "close").then_some(others)
+    });
+    assert!(others.len() >= 3, "{others:?}");
+    assert!(others.iter().all(|(_, blocked)| *blocked), "{others:?}");
+    assert_eq!(blocked(&own).map(|(_, blocked)| blocked), Some(false));
+    cluster.end();
+}
+
 #[test]
 fn what_else_is_there_goes_on_too() {
     let Some(node) = nodes().into_iter().next() else { return };

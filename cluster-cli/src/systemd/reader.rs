@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use cluster_primary::embed::spawn_without_signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notified::{Heard, NotifySocket, admit};
@@ -68,8 +69,8 @@ impl NotifyReader {
         let (stopped, stop) = io::pipe()?;
         let (socket, rope) = (Arc::clone(&self.socket), Arc::clone(&self.rope));
         let waiting = Arc::clone(&self.waiting);
-        let thread = std::thread::Builder::new().name("notify".into());
-        let handle = thread.spawn(move || read_all(&socket, &waiting, &rope, &stopped))?;
+        let read = move || read_all(&socket, &waiting, &rope, &stopped);
+        let handle = spawn_without_signals("notify", read)?;
         self.thread = Some(Thread { handle, _stop: stop });
         Ok(())
     }

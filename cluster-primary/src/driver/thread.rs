@@ -1,17 +1,21 @@
 //! Threads to which the system delivers no signals: those are for the program's own threads.
 
 use std::io;
+use std::thread::JoinHandle;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Starts a thread with all signals blocked, except those that a fault of its own raises. It is not waited for.
+/// Starts a thread with all signals blocked, except those that a fault of its own raises.
 ///
 /// A signal to a process goes to any thread that does not block it. A program that holds its signals back while
 /// it is [replaced](crate::upgrade) blocks them in its own threads, and would lose one that goes to another.
 ///
 /// # Errors
 /// If the system starts no thread.
-pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn spawn_without_signals<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
     let mut blocked = SigSet::all();
     for raised in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT]
     {
@@ -21,7 +25,7 @@ pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -
     let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
     let _ = before.thread_set_mask();
-    started.map(drop)
+    started
 }
 
 #[cfg(test)]
