@@ -11,7 +11,8 @@ use cluster_proto::Value;
 use rustix::io::Errno;
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
-use super::worker::{Opened, worker};
+use super::opened::Opened;
+use super::worker::worker;
 use crate::driver::{Core, socket};
 use crate::error::ListenError;
 use crate::options::UnixOptions;

@@ -45,6 +45,7 @@
 mod axum;
 mod listener;
 mod messages;
+mod opened;
 mod stream;
 mod udp;
 mod worker;

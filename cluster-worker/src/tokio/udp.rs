@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::worker::Opened;
+use super::opened::Opened;
 use crate::driver::Lent;
 use crate::error::ListenError;
 

@@ -1,6 +1,5 @@
 //! The worker, and the task that does its business.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +12,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::listener::{Listener, TcpListener, UnixListener};
 use super::messages::{Messages, Sender};
+use super::opened::Opened;
 use super::udp::UdpSocket;
 use crate::driver::socket::{self, Waited};
 use crate::driver::{Core, Front, Kind, Question, Shared};
 use crate::error::{ListenError, RecvError, RequestError, SendError, StartError};
-use crate::machine::{Input, ServerId, State};
+use crate::machine::{Input, State};
 use crate::options::{ListenOptions, UdpOptions, UnixOptions};
 use crate::received::Received;
 use crate::setup::Options;
@@ -314,28 +314,6 @@ impl Worker {
     /// As [`cluster_worker::Worker::exited_after_disconnect`](crate::Worker::exited_after_disconnect).
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.shared.with(|core| core.machine.exited_after_disconnect())
-    }
-}
-
-/// A server that is forgotten when it is dropped.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) shared: Arc<Shared>,
-    pub(super) server: ServerId,
-}
-
-impl Opened {
-    /// It cannot be waited for.
-    pub(super) fn unusable(&self, error: &io::Error) -> ListenError {
-        let name = |core: &mut Core| core.servers.get(&self.server).map(|s| s.name.clone());
-        let address = self.shared.with(name).unwrap_or_default();
-        ListenError::Unusable { address, errno: error.raw_os_error().unwrap_or_default() }
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.shared.with(|core| core.forget(self.server));
     }
 }
 
