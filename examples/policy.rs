@@ -128,8 +128,14 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
     let mut cluster = Supervised::new(primary, Config::new(WORKERS));
     loop {
         while let Some(happening) = cluster.ready() {
-            if let Happening::Event(Event::Listening { worker, address, .. }) = happening {
-                eprintln!("worker {worker} listens on {address}");
+            match happening {
+                Happening::Event(Event::Fork { worker, pid, .. }) => {
+                    eprintln!("worker {worker} (pid {pid}) started");
+                }
+                Happening::Event(Event::Listening { worker, address, .. }) => {
+                    eprintln!("worker {worker} listens on {address}");
+                }
+                _ => {}
             }
         }
         if cluster.primary_mut().take_ready(ends_watch) {

@@ -45,9 +45,9 @@ fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
     };
     if let Some(name) = &whose.name {
         let path = place::of_name(&folder, &name.0);
-        // One that was given no name has its process's number in it, which nobody remembers.
-        let begins = format!("{}-", name.0);
-        let mut alike = live.iter().filter(|(name, _)| name.starts_with(&begins));
+        // A cluster without --name is called by its program and its process's number, which need not be typed.
+        let is_meant = |live: &str| place::is_default_name(live, &name.0);
+        let mut alike = live.iter().filter(|(name, _)| is_meant(name));
         if let (false, Some((_, only)), None) = (path.exists(), alike.next(), alike.next()) {
             return Ok(only.clone());
         }

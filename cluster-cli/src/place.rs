@@ -72,6 +72,17 @@ pub(crate) fn default_name(program: Option<&Path>) -> String {
     format!("{stem}-{}", std::process::id())
 }
 
+/// Whether a cluster of that name may be one that was given none, and whose program is `program`: its name, with
+/// or without its ending.
+pub(crate) fn is_default_name(name: &str, program: &str) -> bool {
+    let of = |program: &str| {
+        let number = name.strip_prefix(program).and_then(|rest| rest.strip_prefix('-'));
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let stem = Path::new(program).file_stem().and_then(|stem| stem.to_str());
+    of(program) || stem.is_some_and(of)
+}
+
 /// A socket file that is younger may belong to a cluster that is just starting: for a moment the file is
 /// there before the socket is.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -150,5 +161,26 @@ fn reach<T>(path: &Path, way: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> 
             reached
         }
         reached => reached,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_begins_with_a_programs_is_another_clusters() {
+        for (name, program, is) in [
+            ("app-4711", "app", true),
+            ("app-4711", "app.js", true),
+            ("my-app-1", "my-app", true),
+            ("app-staging", "app", false),
+            ("app-staging-7", "app", false),
+            ("app-", "app", false),
+            ("app", "app", false),
+            ("apple-7", "app", false),
+        ] {
+            assert_eq!(is_default_name(name, program), is, "{name} {program}");
+        }
     }
 }
