@@ -186,6 +186,15 @@ impl Cluster {
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("it is a number")
     }
 
+    /// Lets the primary have that many more descriptors than it has now, and no more.
+    #[cfg(target_os = "linux")]
+    pub fn leave_descriptors(&self, more: usize) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let limit = u64::try_from(self.descriptors() + more).ok();
+        let limit = Rlimit { current: limit, maximum: limit };
+        prlimit(Pid::from_raw(self.pid()), Resource::Nofile, limit).expect("it is our child");
+    }
+
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
