@@ -26,6 +26,7 @@ impl Traffic {
             let client = Some(self.last as u32 % 7);
             machine.handle_input(Mono::ZERO, Input::Accepted { server, conn, client });
         }
+        machine.handle_timeout(Mono::ZERO);
         while open > 0 {
             while let Some(output) = machine.poll_output() {
                 match output {

@@ -19,6 +19,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::fmt::{self, Debug};
 use core::hash::Hash;
+use core::ops::Bound;
 use lane::Lane;
 use window::SLOW;
 
@@ -192,7 +193,11 @@ where
             }
             self.expect_nothing(now, worker);
         }
-        for server in self.servers.keys().copied().collect::<Vec<_>>() {
+        // Not collected: it is called often, and is to take no memory.
+        let mut next = self.servers.keys().next().copied();
+        while let Some(server) = next {
+            let after = (Bound::Excluded(server), Bound::Unbounded);
+            next = self.servers.range(after).next().map(|(server, _)| *server);
             if let Some(due) = self.servers.get_mut(&server)
                 && due.poll_timeout().is_some_and(|at| at <= now)
             {
