@@ -1,6 +1,6 @@
 //! The supervisor's driver: a [`Primary`](cluster_primary::Primary) and a supervisor in one loop.
 //!
-//! The types of the [crate](crate) with a type parameter appear here as they are with the types of
+//! The types of the [crate] with a type parameter appear here as they are with the types of
 //! `cluster-primary`: a worker is a [`WorkerId`](cluster_primary::WorkerId), and so on.
 
 mod host;

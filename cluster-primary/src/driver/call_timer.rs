@@ -43,7 +43,7 @@ pub struct Bounded {
 
 /// Bounds the calls of this thread, for loops that read or close what other processes have sent: to
 /// close a descriptor, or to read where one is dropped, can block for as long as its sender likes. (A
-/// [`Primary`](crate::Primary) and a [`ControlServer`](crate::control::ControlServer) do it
+/// [`Primary`](crate::Primary) and a `ControlServer` (of the crate `cluster-control`) do it
 /// themselves, for as long as each of their methods takes.)
 ///
 /// A call that blocks for 20 ms returns `EINTR`, or what it has done so far. On Linux only; elsewhere

@@ -15,7 +15,7 @@ use crate::value::Value;
 ///
 /// Nesting is limited to 127 levels, those of the message around a value included; a user's message that nests deeper is
 /// [`DecodeError::TooDeep`]. A string with a lone surrogate, which JavaScript can send and UTF-8 cannot
-/// hold, is [`Rich::Utf16`], and is written as it came. (In a member's name U+FFFD takes its place.)
+/// hold, is [`Rich::Utf16`](crate::Rich::Utf16), and is written as it came. (In a member's name U+FFFD takes its place.)
 ///
 /// Decoding also takes [Bun's dialect](BunJson); whoever sends that is to be answered in it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ impl Json {
     /// Writes a value by itself as JSON, as a message of a user's is written.
     ///
     /// # Errors
-    /// [`EncodeError::Unsupported`] if it holds what JSON has no form for (see [`Rich`]).
+    /// [`EncodeError::Unsupported`] if it holds what JSON has no form for (see [`Rich`](crate::Rich)).
     pub fn text(value: &Value) -> Result<String, EncodeError> {
         text(value)
     }
