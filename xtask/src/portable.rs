@@ -16,14 +16,18 @@ use crate::{package, step};
 const SYSTEMS: [&str; 3] =
     ["aarch64-apple-darwin", "x86_64-unknown-freebsd", "x86_64-unknown-netbsd"];
 
-/// Those that are `no_std`.
-const BARE: [&str; 3] = ["cluster-proto", "cluster-sched", "cluster-supervisor"];
+/// Those that are `no_std` with all their features.
+const BARE: [&str; 2] = ["cluster-proto", "cluster-sched"];
+/// Those that are without any.
+const BARE_WITHOUT_FEATURES: [&str; 1] = ["cluster-supervisor"];
 
 pub(crate) fn run() -> io::Result<ExitCode> {
     let published = package::published()?;
     let all: Vec<_> = published.iter().map(|package| package.name.as_str()).collect();
-    check(&[&bare_target()], &BARE)?;
-    check(&SYSTEMS, &all)?;
+    let bare = bare_target();
+    check(&[&bare], &BARE, "--all-features")?;
+    check(&[&bare], &BARE_WITHOUT_FEATURES, "--no-default-features")?;
+    check(&SYSTEMS, &all, "--all-features")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,10 +36,10 @@ fn bare_target() -> String {
     format!("{ARCH}-unknown-none")
 }
 
-/// Lints the crates, with all that they can, as what they would be on each of those targets; all targets in one go, so that
+/// Lints the crates, with those features, as what they would be on each of those targets; all targets in one go, so that
 /// no processor waits for the last crate of each.
-fn check(targets: &[&str], crates: &[&str]) -> io::Result<()> {
-    let mut command = step::cargo(["clippy", "--quiet", "--all-features"]);
+fn check(targets: &[&str], crates: &[&str], features: &str) -> io::Result<()> {
+    let mut command = step::cargo(["clippy", "--quiet", features]);
     let mut any = false;
     for target in targets {
         if is_installed(target)? {

@@ -4,9 +4,7 @@ use std::env;
 use std::io;
 
 use crate::tally::Tally;
-use crate::{
-    agent, api, apps, architecture, bench, compat, frameworks, fuzz, msrv, package, portable, step,
-};
+use crate::{agent, api, apps, architecture, bench, compat, fuzz, msrv, package, portable, step};
 
 /// A check that does not depend on any other.
 pub(super) struct Stage {
@@ -31,7 +29,6 @@ pub(super) const COMPILING: &[Stage] = &[
 pub(super) const COMPILING_APART: &[Stage] = &[
     Stage { name: "fuzz", run: || checked(fuzz_smoke) },
     Stage { name: "msrv", run: || checked(oldest_rust) },
-    Stage { name: "frameworks", run: || checked(|| frameworks::run().map(drop)) },
 ];
 
 /// Those that run programs which are built already.
