@@ -44,7 +44,7 @@ impl Request {
         self.id
     }
 
-    /// The message as the worker wrote it, with that body: for whoever hands it on as it is.
+    /// The message as the worker wrote it, with that body, to be passed on as it is.
     pub fn as_message(&self, body: Value) -> Value {
         Exchange::Request { id: self.id, body }.into_message()
     }

@@ -54,7 +54,7 @@
 //! [`Config::stable_after`] of that has failed as well, but is replaced at once the first time. One
 //! that dies later is replaced at once, and all is forgiven. A slot that fails more than
 //! [`Config::max_failures`] times within [`Config::failure_period`] ends everything, unless another
-//! worker is ready: as long as anybody serves, there is something to keep. Once a worker has been
+//! worker is ready: as long as a worker serves, the cluster goes on. Once a worker has been
 //! ready, an outage must last for [`Config::failure_period`] before the supervisor gives up: a database that
 //! restarts does not end the cluster. A worker that disconnects voluntarily is replaced like one that
 //! exits with code 0 ([`Config::replace_disconnected`]), as soon as its channel closes; if its process

@@ -40,7 +40,7 @@ pub struct Supervisor<H: Host> {
     /// Slots that are to change hands, and those that do.
     todo: VecDeque<(u32, Why)>,
     changing: BTreeMap<u32, Change<H>>,
-    /// Servers that nobody serves may be left over.
+    /// There may be servers that no worker serves.
     unsettled: bool,
     measure_at: Option<Mono>,
     phase: Phase,
@@ -84,7 +84,7 @@ enum Phase {
     Ending {
         /// How it ends, if all goes as it should.
         outcome: Outcome,
-        /// Nobody is given time any more.
+        /// Workers are killed without a grace period.
         at_once: bool,
     },
     Over(Outcome),

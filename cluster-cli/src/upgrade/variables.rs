@@ -9,5 +9,5 @@ pub(super) const FAILED: &str = "CLUSTER_UPGRADE_FAILED";
 /// wants to know. (Earlier versions said 1.)
 pub(super) const TRIAL: &str = "CLUSTER_UPGRADE_TRIAL";
 
-/// What one image says to the next, or to one on trial, in its environment. It is nobody else's.
+/// What one image says to the next, or to one on trial, in its environment. No other process is to get it.
 pub(crate) const VARIABLES: [&str; 3] = [STATE, FAILED, TRIAL];

@@ -20,7 +20,7 @@ impl Machine {
         message: UserMessage,
         handle: Option<Handle>,
     ) {
-        // An answer to a request that was never made here is a message: somebody asked by hand.
+        // An answer to a request that was never made here is a message: the program asked by hand.
         let is_message = |(id, asks): (u64, bool)| !asks && !self.requests.has_begun(id);
         if message.exchange_id().is_none_or(is_message) {
             let handle = handle.map(|handle| self.count_socket(worker, handle));

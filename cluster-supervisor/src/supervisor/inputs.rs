@@ -84,7 +84,7 @@ impl<H: Host> Supervisor<H> {
         self.config = Config { workers, keep, ..config };
     }
 
-    /// Whether every worker has said where it listens: until then nobody knows which servers are still
+    /// Whether every worker has said where it listens: until then it is unknown which servers are still
     /// wanted. (Of those that never do, all are kept.)
     fn all_listen(&self) -> bool {
         let listens =

@@ -40,7 +40,7 @@ impl Handle {
     /// [`Ended`] if the cluster ends.
     pub async fn scale(&self, workers: u32) -> Result<u32, Ended> {
         self.ask(move |task, answer| {
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(task.scale(workers));
         })
         .await?
@@ -91,7 +91,7 @@ impl Handle {
         call: impl FnOnce(&mut Supervised) -> R + Send + 'static,
     ) -> Result<R, Gone> {
         self.ask(move |task, answer| {
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(call(task.cluster()));
         })
         .await

@@ -14,7 +14,7 @@ use crate::step;
 /// How often it is looked whether a process has ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A port that nobody has at the moment.
+/// A port that is free at the moment.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("0.0.0.0:0")?.local_addr()?.port())
 }
