@@ -103,15 +103,16 @@ fn grpc_calls_are_answered_by_all_workers() {
     let server = program("example-grpc");
     let cluster = run(&server, &["127.0.0.1:0"]);
     let address = cluster.listening(2).to_string();
+    let workers: BTreeSet<_> = cluster.worker_pids().iter().map(ToString::to_string).collect();
     let mut processes = BTreeSet::new();
-    for _ in 0..4 {
+    eventually("all workers have answered", || {
         let said = output(Command::new(&server).args(["client", &address, "Ada"]));
         let (greeting, count) = said.split_once('\n').expect("several lines");
         let process = greeting.strip_prefix("hello, Ada, says process ").expect(greeting);
         processes.insert(process.to_owned());
         assert_eq!(count, "1\n2\n3\n");
-    }
-    let workers = cluster.worker_pids().iter().map(ToString::to_string).collect();
+        (processes.len() >= workers.len()).then_some(())
+    });
     assert_eq!(processes, workers);
     cluster.end();
 }
@@ -126,12 +127,16 @@ fn tls_sessions_are_resumed_at_any_worker() {
     let mut cluster = run(&server, &["serve", "127.0.0.1:0", files[0], files[1]]);
     let address = cluster.listening(2).to_string();
     let visit = |cluster: &mut Cluster| {
-        let said = output(Command::new(&server).args(["client", &address]).arg(&certificate));
-        let visits: Vec<_> = said.lines().map(|line| line.split_once(": ").expect(line)).collect();
-        let how: Vec<_> = visits.iter().map(|(_, how)| *how).collect();
-        assert_eq!(how, ["new", "resumed", "resumed", "resumed", "resumed", "resumed"]);
-        let workers: BTreeSet<_> = visits.iter().map(|(worker, _)| *worker).collect();
-        assert_eq!(workers.len(), 2, "{said}");
+        let mut workers = BTreeSet::new();
+        eventually("both workers have been visited", || {
+            let said = output(Command::new(&server).args(["client", &address]).arg(&certificate));
+            let visits: Vec<_> =
+                said.lines().map(|line| line.split_once(": ").expect(line)).collect();
+            let how: Vec<_> = visits.iter().map(|(_, how)| *how).collect();
+            assert_eq!(how, ["new", "resumed", "resumed", "resumed", "resumed", "resumed"]);
+            workers.extend(visits.iter().map(|(worker, _)| (*worker).to_owned()));
+            (workers.len() == 2).then_some(())
+        });
         assert!(cluster.child.try_wait().expect("it is our child").is_none());
     };
     visit(&mut cluster);
@@ -168,16 +173,18 @@ fn a_policy_of_its_own_gives_the_first_worker_twice_as_much() {
     let server = example("cluster-examples", "policy");
     let cluster = Cluster::start(Command::new(server).arg("127.0.0.1:0"));
     let address = cluster.listening(3);
+    // A worker whose answer has not been read yet is passed over and gets its share later: on a machine that
+    // has much else to do, later than after a fixed number of connections.
     let mut served = [0_i32; 3];
-    for _ in 0..80 {
+    eventually("the connections are shared out two to one to one", || {
         let said = get(address).expect("it serves");
         let worker = said.trim().strip_prefix("worker ").and_then(|id| id.parse::<usize>().ok());
         served[worker.expect("an id") - 1] += 1;
-    }
-    // A worker whose answer has not been read yet is passed over, and gets its share later.
-    let expected = [40, 20, 20];
-    let near = served.iter().zip(expected).all(|(served, share)| (served - share).abs() <= 2);
-    assert!(near, "{served:?} is not {expected:?}");
+        let all: i32 = served.iter().sum();
+        let expected = [all / 2, all / 4, all / 4];
+        let near = served.iter().zip(expected).all(|(served, share)| (served - share).abs() <= 2);
+        (all >= 80 && near).then_some(())
+    });
     cluster.end();
 }
 

@@ -82,16 +82,49 @@ fn replaced(
     is_unsafe: impl Fn(char) -> bool,
     replace: impl Fn(char, &mut String),
 ) -> Cow<'_, str> {
-    let Some(first) = text.find(&is_unsafe) else { return Cow::Borrowed(text) };
-    let mut safe = text[..first].to_owned();
-    for character in text[first..].chars() {
-        if is_unsafe(character) {
-            replace(character, &mut safe);
-        } else {
-            safe.push(character);
-        }
+    let mut safe = String::new();
+    let mut rest = text;
+    while let Some((at, character)) = first_unsafe(rest, &is_unsafe) {
+        safe.push_str(&rest[..at]);
+        replace(character, &mut safe);
+        rest = &rest[at + character.len_utf8()..];
     }
+    if rest.len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    safe.push_str(rest);
     Cow::Owned(safe)
+}
+
+/// The first unsafe character and where it is.
+fn first_unsafe(text: &str, is_unsafe: impl Fn(char) -> bool) -> Option<(usize, char)> {
+    let mut from = 0;
+    loop {
+        from += plain_prefix(&text.as_bytes()[from..]);
+        // This block has a character that is not plain: it is read character by character.
+        let block = text[from..].char_indices().take_while(|(at, _)| *at < BLOCK);
+        let mut read = 0;
+        for (at, character) in block {
+            if is_unsafe(character) {
+                return Some((from + at, character));
+            }
+            read = at + character.len_utf8();
+        }
+        if read == 0 {
+            return None;
+        }
+        from += read;
+    }
+}
+
+/// A message may be 64 MiB long: blocks of so many bytes are looked at together, which the compiler vectorizes.
+const BLOCK: usize = 64;
+
+/// How many bytes at the beginning, in whole blocks, are printable ASCII.
+fn plain_prefix(text: &[u8]) -> usize {
+    let is_plain =
+        |block: &&[u8]| block.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte));
+    text.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK
 }
 
 #[cfg(test)]
@@ -115,6 +148,19 @@ mod tests {
         let written = serde_json::to_string(&[UNSAFE, "ä€🦀"]).expect("texts");
         let read: Vec<String> = serde_json::from_str(&json(&written)).expect("it is JSON");
         assert_eq!(read, [UNSAFE, "ä€🦀"]);
+    }
+
+    #[test]
+    fn unsafe_characters_are_found_wherever_they_are() {
+        for unsafe_ in UNSAFE.chars() {
+            for before in [0, 1, BLOCK - 2, BLOCK - 1, BLOCK, 3 * BLOCK + 7] {
+                for filler in ["x", "ä", "🦀"] {
+                    let (head, tail) = (filler.repeat(before), filler.repeat(BLOCK + 1));
+                    let expected = format!("{head}{}{tail}", unsafe_.escape_default());
+                    assert_eq!(one_line(&format!("{head}{unsafe_}{tail}")), expected);
+                }
+            }
+        }
     }
 
     #[test]

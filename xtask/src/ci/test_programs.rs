@@ -35,6 +35,10 @@ const LONGEST: [&str; 7] = [
 const ALONE: [&str; 3] =
     ["cluster-cli slow_clients", "cluster-cli hostile_listeners", "cluster-cli hostile_messages"];
 
+/// What a failed test printed is repeated at the end up to so many lines and characters.
+const LINES_OF_A_FAILURE: usize = 12;
+const LENGTH_OF_A_FAILURE: usize = 1500;
+
 /// A program that Cargo has built from tests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TestProgram {
@@ -161,10 +165,27 @@ fn one(board: &Board, program: &TestProgram) -> (Tally, Option<Duration>) {
     board.print(&format!("\n--- {package}, {source} ({took:.1} s, {cpu:.1} s of CPU)\n{output}"));
     if let Some(failure) = failure {
         board.note_failure(format!("tests of {package}, {source}: {failure}"));
+        failed_tests(&output).into_iter().for_each(|test| board.note_failure(test));
         // One that was ended by a signal has not counted its failure.
         tally.failed = tally.failed.max(1);
     }
     (tally, used)
+}
+
+/// The tests that this output reports as failed, each with what it printed; that is far above the end of CI's output,
+/// and often the end is all that people see.
+fn failed_tests(output: &str) -> Vec<String> {
+    let headings = output.split("\n---- ").skip(1);
+    let tests = headings.filter_map(|report| report.split_once(" stdout ----\n"));
+    tests
+        .map(|(name, printed)| {
+            let printed = printed.split("\nfailures:\n").next().unwrap_or_default();
+            let lines = printed.lines().filter(|line| !line.trim().is_empty());
+            let text: Vec<_> = lines.take(LINES_OF_A_FAILURE).collect();
+            let text: String = text.join("\n  ").chars().take(LENGTH_OF_A_FAILURE).collect();
+            format!("{name}:\n  {text}")
+        })
+        .collect()
 }
 
 /// As `cargo test` would start it. Its output goes to a file: a process that it leaves behind would keep a pipe open.
@@ -208,6 +229,16 @@ mod tests {
         assert_eq!(test_program(&message(false)).expect("JSON"), None);
         let finished = r#"{"reason":"build-finished","success":true}"#;
         assert_eq!(test_program(finished).expect("JSON"), None);
+    }
+
+    #[test]
+    fn failed_tests_are_named_with_what_they_printed() {
+        let output = "running 2 tests\ntest a ... FAILED\ntest b ... FAILED\n\nfailures:\n\n\
+                      ---- a stdout ----\n\nthread 'a' panicked at tests/x.rs:1:2:\n1 is not 2\n\n\
+                      ---- b stdout ----\nno\n\n\nfailures:\n    a\n    b\n\ntest result: FAILED.";
+        let expected = ["a:\n  thread 'a' panicked at tests/x.rs:1:2:\n  1 is not 2", "b:\n  no"];
+        assert_eq!(failed_tests(output), expected);
+        assert!(failed_tests("running 1 test\ntest a ... ok\n").is_empty());
     }
 
     #[test]
