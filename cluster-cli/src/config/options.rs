@@ -433,7 +433,7 @@ pub(crate) struct Options {
     pub(crate) log_connections: Option<bool>,
 
     /// Print what happens as JSON, an event a line, instead of a log; the workers' output comes as
-    /// events too [default: false]
+    /// events too. The cluster waits for the reader, so that no event is lost [default: false]
     #[arg(
         long,
         value_name = "BOOL",
