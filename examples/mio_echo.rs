@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         match poll.poll(&mut events, worker.timeout()) {
-            // Somebody stopped the process, and had it go on.
+            // The process was stopped and continued.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             polled => polled?,
         }

@@ -46,7 +46,7 @@ fn work(worker: &Worker) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What somebody asks for by a signal.
+/// What a signal asks for.
 enum Asks {
     Reload,
     End,

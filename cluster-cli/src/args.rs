@@ -240,7 +240,7 @@ pub(crate) struct Scale {
 
 /// Have a cluster say that it is not ready, and end after a while.
 ///
-/// /readyz says so at once, so that balancers send nobody any more; until it ends the cluster
+/// /readyz says so at once, so that balancers send no more clients; until it ends the cluster
 /// serves on. SIGTERM to the cluster does the same, with run --drain-delay.
 #[derive(Debug, Parser)]
 #[command(after_help = ORDERED)]
@@ -253,7 +253,7 @@ pub(crate) struct Drain {
     pub(crate) delay: Option<Period<0>>,
 }
 
-/// Have the primary of a cluster execute its program anew, and nobody notice.
+/// Have the primary of a cluster execute its program anew, without interrupting service.
 ///
 /// For a new version of cluster itself, put in the place of the old one. It keeps its process id, its
 /// workers, sockets, channels and connections. The new program is tried first: if it cannot take over,
@@ -271,8 +271,8 @@ pub(crate) struct Upgrade {
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Exit status:
-  0  it is done; of events: whoever read them has gone, or the cluster
-  1  it is not done, and why was said; of kill also: nobody was there; of events also: it read too
+  0  it is done; of events: their reader has gone, or the cluster
+  1  it is not done, and the reason was printed; of kill also: there was no such process; of events also: it read too
      slowly, and was cut off
   2  wrong usage, or what should be JSON is none")]
 pub(crate) struct Ctl {

@@ -24,7 +24,7 @@ pub(crate) enum Trouble {
     Unreadable(String),
     /// What was given makes no sense.
     Usage(String),
-    /// Whoever was to read what came of it has gone.
+    /// The reader of the result has gone.
     Unheard,
 }
 

@@ -19,7 +19,7 @@ use crate::line::line;
 
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;
-    // What is wrong with what was given is said whoever runs.
+    // A mistake in the arguments is reported whether a cluster runs or not.
     let call = call(&args.order);
     let outcome = call.and_then(|call| Ok((call, Client::of(&args.whose)?)));
     let outcome = outcome.and_then(|((method, params), mut client)| {
@@ -33,7 +33,7 @@ pub(crate) fn ctl(args: Ctl) -> ExitCode {
     });
     match outcome {
         Ok(false) => ExitCode::SUCCESS,
-        // Nobody was there to be signalled, which has been said.
+        // There was no process to signal, which has been reported.
         Ok(true) => ExitCode::from(FAILED),
         Err(trouble) => complain("ctl", trouble),
     }
@@ -50,7 +50,7 @@ pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
             eprintln!("cluster {verb}: {what}");
             ExitCode::from(USAGE)
         }
-        // Whoever read this has gone.
+        // The reader has gone.
         Trouble::Unheard => ExitCode::SUCCESS,
     }
 }

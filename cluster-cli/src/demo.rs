@@ -28,7 +28,7 @@ fn try_serve(address: &str) -> Result<(), Box<dyn std::error::Error>> {
     while let Some(connection) = listener.accept_tracked()? {
         let worker = worker.clone();
         std::thread::spawn(move || {
-            // A client that breaks off harms nobody else.
+            // A client that closes its connection early affects no other client.
             let _broken = answer(&worker, &connection);
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! The log goes to standard error, as text or as an object a line; what workers write goes where it
 //! would have gone without us, line by line. None of it is waited for: the primary is on every
-//! connection's way, and whoever reads this is not (see [`sink`]).
+//! connection's way, and the reader of this is not (see [`sink`]).
 
 mod events;
 mod format;
@@ -32,7 +32,7 @@ pub(crate) const LIFE: &str = "cluster::life";
 /// How long the last words may take when all has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where all of it goes. When it is dropped what was said is written, as far as somebody reads.
+/// Where all of it goes. When it is dropped, what was logged is written, as far as it is read.
 pub(crate) struct Logs {
     pub(crate) out: Arc<Sink>,
     pub(crate) err: Arc<Sink>,
@@ -70,7 +70,7 @@ impl Logs {
 
 impl Drop for Logs {
     fn drop(&mut self) {
-        let _as_far_as_somebody_reads = self.finish(PATIENCE);
+        self.finish(PATIENCE);
     }
 }
 
@@ -87,7 +87,7 @@ fn subscriber<W: io::Write + 'static>(
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Where nobody hears there is nobody to tell of that, either.
+    // If the log cannot be written, that cannot be logged either.
     let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer = match form {
         LogFormat::Text => layer.event_format(format::Text { colours }).boxed(),

@@ -26,7 +26,7 @@ fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The folder, made if need be: in mode 0700, and nobody else's.
+/// The folder, created if needed: with mode 0700, and owned by this user.
 pub(crate) fn make_folder() -> io::Result<PathBuf> {
     let folder = folder();
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
@@ -39,8 +39,8 @@ pub(crate) fn make_folder() -> io::Result<PathBuf> {
     our_folder()
 }
 
-/// The folder, if it is nobody else's: somebody may have been there first, to listen to what is said
-/// to our clusters. One that is not there is nobody's.
+/// The folder, if no other user owns it: another user may have created it first, to listen to what is said
+/// to our clusters. One that does not exist has no owner.
 pub(crate) fn our_folder() -> io::Result<PathBuf> {
     let folder = folder();
     let found = match std::fs::symlink_metadata(&folder) {

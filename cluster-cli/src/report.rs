@@ -423,7 +423,7 @@ impl Report {
                 let why = if *at_once { "is not waited for" } else { "did not leave in time" };
                 warn!(target: LIFE, slot, worker, pid, "worker {worker} {why}: {signal}");
             }
-            Notice::NobodyLeft => error!(
+            Notice::NoWorkerLeft => error!(
                 "no worker is left: all have disconnected, and none is replaced \
                  (--replace-disconnected=false)"
             ),
@@ -502,7 +502,7 @@ impl Report {
         if self.0.json {
             self.print(typed("control").with("path", path.to_string_lossy().into_owned()));
         } else {
-            debug!("driven by whoever connects to {}", path.display());
+            debug!("driven by the clients of {}", path.display());
         }
     }
 
@@ -511,7 +511,7 @@ impl Report {
         if self.0.json {
             self.control(path);
         } else {
-            info!("ready: driven by whoever connects to {}", path.display());
+            info!("ready: driven by the clients of {}", path.display());
         }
     }
 

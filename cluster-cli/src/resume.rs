@@ -67,7 +67,7 @@ pub(crate) fn resume(mut args: Run, inherited: Inherited) -> ExitCode {
 }
 
 fn go_back(inherited: &Inherited, why: &str) -> ExitCode {
-    // Once is enough: whoever was gone back to has nobody to go back to.
+    // Once is enough: a program that the cluster has fallen back to has no earlier one to fall back to.
     if inherited.failed.is_none() {
         let error = upgrade::give_back(inherited, why);
         eprintln!("cluster: error: cannot go back to the program before: {error}");

@@ -1,4 +1,4 @@
-//! `cluster serve`: a primary that is driven by whoever connects.
+//! `cluster serve`: a primary that is driven by the clients of its control socket.
 
 use std::process::ExitCode;
 

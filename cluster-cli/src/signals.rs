@@ -47,7 +47,7 @@ pub(crate) enum Asked {
     Explain(Signal),
 }
 
-/// What is handled, whoever keeps the workers. Without a handler most of these would end or stop this
+/// What is handled, with and without a supervisor. Without a handler most of these would end or stop this
 /// process at once, and its workers with it.
 const HANDLED: [i32; 10] =
     [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH, SIGCHLD];

@@ -81,7 +81,7 @@ impl Command {
     fn of_package(mut self) -> Option<Self> {
         let program = self.words.first_mut()?;
         if program.contains(['/', ':']) {
-            // A path, or a package of somebody's.
+            // A path, or a package with a scope.
             return (!program.starts_with('@') && !program.contains(':')).then_some(self);
         }
         let name = program.split('@').next().unwrap_or_default().to_owned();

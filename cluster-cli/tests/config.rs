@@ -211,7 +211,7 @@ recycle-jitter = 101
 max-memory = 0
 max-age = 0
 grace = -1
-uid = 'nobody-by-this-name'
+uid = 'no-such-user'
 stop-signal = 'SIGKILL'
 http = 65536
 name = '../up'
@@ -242,9 +242,9 @@ FILE:5:9: grace takes a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d
 5 | grace = -1
   |         ^^
 
-FILE:6:7: uid: there is no user nobody-by-this-name on this system
+FILE:6:7: uid: there is no user no-such-user on this system
   |
-6 | uid = 'nobody-by-this-name'
+6 | uid = 'no-such-user'
   |       ^^^^^^^^^^^^^^^^^^^^^
 
 FILE:7:15: stop-signal takes none, or a signal that can be handled: \"SIGTERM\", \"SIGQUIT\", 15, not 'SIGKILL'
@@ -408,7 +408,7 @@ fn the_command_line_has_the_same_rules() {
         (&["-n", "0"][..], "it takes a number from 1 to 10000"),
         (&["--grace", "10 s"], "it takes a duration: 10 or"),
         (&["--policy", "stikcy"], "did you mean sticky?"),
-        (&["--uid", "nobody-by-this-name"], "there is no user nobody-by-this-name on this system"),
+        (&["--uid", "no-such-user"], "there is no user no-such-user on this system"),
         (&["--max-memory=0"], "it takes a size"),
         (&["--name", ".."], "it takes a name"),
         (&["--env", "=x"], "a variable needs a name"),

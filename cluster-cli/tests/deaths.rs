@@ -46,7 +46,7 @@ fn kills(run: &mut Command) {
     let taken = taken(&cluster);
     eprintln!("{} requests, {} lost", tally.fresh + tally.kept, tally.failures.len());
     for (port, what) in &tally.failures {
-        assert!(taken.contains(port), "nobody had taken the connection of port {port}: {what}");
+        assert!(taken.contains(port), "no worker had taken the connection of port {port}: {what}");
     }
     let served = tally.fresh + tally.kept;
     assert!(served > 500 && (tally.failures.len() as u64) < served / 10);

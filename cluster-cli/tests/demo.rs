@@ -36,7 +36,7 @@ fn a_killed_worker_is_replaced_while_the_others_serve_on() {
     kill(victim, Signal::KILL);
     cluster.err.wait_for(1, |l| l.contains("worker 1 died (signal SIGKILL); starting another"));
     for _ in 0..20 {
-        get(address).expect("somebody serves");
+        get(address).expect("a worker serves");
     }
     cluster.err.wait_for(3, |l| l.contains(" listens on "));
     eventually("three answers", || {

@@ -188,7 +188,7 @@ fn a_policy_of_its_own_gives_the_first_worker_twice_as_much() {
     cluster.end();
 }
 
-/// Somebody in the chat.
+/// A user of the chat.
 struct Guest {
     child: Child,
     heard: Lines,
@@ -222,7 +222,7 @@ impl Drop for Guest {
 }
 
 #[test]
-fn in_the_chat_everybody_hears_everybody_and_meets_the_same_worker_again() {
+fn chat_messages_reach_all_and_a_client_returns_to_its_worker() {
     let chat = program("example-chat");
     let cluster = Cluster::start(Command::new(&chat).arg("127.0.0.1:0"));
     let address = cluster.listening(2);

@@ -1,4 +1,4 @@
-//! Whoever is connected when the end is asked for gets an answer.
+//! A client that is connected when the end is requested gets an answer.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A worker that does not get to execute its program makes nobody wait: neither where its file cannot be
+//! A worker that does not get to execute its program delays no other: neither where its file cannot be
 //! opened, nor where a process of its user stops it on its way.
 
 #[path = "support/dropped.rs"]
@@ -29,7 +29,7 @@ fn descriptors(pid: i32) -> usize {
 }
 
 #[test]
-fn a_worker_on_its_way_to_its_program_makes_nobody_wait() {
+fn a_worker_that_has_not_executed_its_program_delays_no_other() {
     if !is_root() {
         return;
     }
@@ -68,7 +68,7 @@ fn a_worker_on_its_way_to_its_program_makes_nobody_wait() {
 }
 
 #[test]
-fn a_worker_that_stops_all_that_are_forked_stops_nobody_else() {
+fn a_worker_that_stops_all_that_are_forked_delays_no_other() {
     if !is_root() {
         return;
     }

@@ -69,7 +69,7 @@ fn who_answers_for_what_it_does_not_read_gets_no_more_than_its_share() {
         assert!(line.ends_with("answered for connections that it had not read"), "{line}");
     }
     trial.answered(10);
-    // Nobody else had to wait for that.
+    // No other worker had to wait for that.
     assert_eq!(status(http)["totals"]["handOffPauses"], 0);
     let cluster = trial.survived();
     eventually("all is given back", || (cluster.descriptors() < 70).then_some(()));

@@ -122,7 +122,7 @@ fn descriptors_that_no_message_claims_cost_the_channel() {
 }
 
 #[test]
-fn descriptors_of_messages_that_nobody_takes_are_closed() {
+fn descriptors_of_messages_that_are_not_taken_are_closed() {
     let (trial, http) = under_attack(&[], "handles");
     trial.answered(50);
     assert!(is_ready(http));

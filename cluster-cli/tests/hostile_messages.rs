@@ -85,7 +85,7 @@ fn values_of_a_structured_clone() {
     }
 }
 
-/// Nobody waits for a descriptor that does not come, however long the message is that speaks of it.
+/// The primary does not wait for a descriptor that does not come, however long the message is that announces it.
 #[test]
 fn a_message_beside_a_descriptor() {
     taken(&[], "handle");
@@ -219,7 +219,7 @@ fn unfinished_lines_of_many_clients() {
         }
     }
     assert!(given_up >= 100, "{given_up} lines of {} were given up", clients.len());
-    // Whoever was given up goes on behind the end of the line; whoever was not is not disturbed.
+    // A client that was given up continues after the end of its line; the others are not disturbed.
     first.call("version", json!({}));
     for at in [0, 149] {
         let client = &mut clients[at];

@@ -42,7 +42,7 @@ fn run(args: &[&str]) -> Command {
 fn serves_on(cluster: &Cluster, address: SocketAddr) {
     kill(cluster.worker_pids()[0], Signal::KILL);
     for _ in 0..100 {
-        get(address).expect("somebody serves");
+        get(address).expect("a worker serves");
     }
     cluster.listening(3);
 }
@@ -80,9 +80,9 @@ fn with_the_privilege_nothing_is_said() {
     cluster.end();
 }
 
-/// One that has stopped is noticed with the default limits, and nobody waits for it for ever.
+/// One that has stopped is noticed with the default limits, and no client waits for it for ever.
 #[test]
-fn a_stopped_worker_keeps_nobody_waiting() {
+fn a_stopped_worker_keeps_no_client_waiting() {
     let cluster = Cluster::start(&mut run(&[]));
     let address = cluster.listening(2);
     let stopped = cluster.worker_pids()[1];

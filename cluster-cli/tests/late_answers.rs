@@ -45,7 +45,7 @@ fn answers_again(line: &str) -> bool {
     line.contains("worker 1 ") && line.contains("answers again")
 }
 
-/// The same Node, by a name that tells nobody what it is.
+/// The same Node, by a name that does not tell what it is.
 fn nameless(folder: &Folder, node: &Path) -> PathBuf {
     let path = folder.0.join("engine");
     let node = node.canonicalize().unwrap();

@@ -67,7 +67,7 @@ fn abstract_sockets_are_shared_whatever_the_working_directory() {
         client.call("schedulingPolicy", json!({"policy": policy}));
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let connect = || UnixStream::connect_addr(&address);
-        assert!(connect().is_err(), "nobody listens yet");
+        assert!(connect().is_err(), "no process listens yet");
         let inside = folder.0.join("inside");
         std::fs::create_dir(&inside).expect("a folder");
         for cwd in [&folder.0, &inside] {
@@ -256,7 +256,7 @@ fn a_script_that_cannot_be_executed_is_advised_about() {
     }
 }
 
-/// Ports that are likely to stay free: what is above them in the range belongs to nobody else here.
+/// Ports that are likely to stay free: no other test uses those above them in the range.
 fn free_port() -> u16 {
     let listeners = || (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
     loop {

@@ -41,7 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
     def address_string(self):
-        return "somebody"
+        return "another process"
 
 server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
 server.socket = socket.socket(fileno=at)

@@ -27,7 +27,7 @@ fn run(options: &[&str], worker: &PathBuf) -> Command {
     command
 }
 
-/// Starts it; whoever asks for it reads its standard output, or does not.
+/// Starts it; the test reads its standard output, or does not.
 fn start_unread(mut command: Command) -> (Cluster, ChildStdout) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
@@ -160,12 +160,12 @@ fn a_level_is_the_least_that_is_said() {
     cluster.end();
 }
 
-/// What two workers write before they listen, and more than anybody's pipe takes.
-const FLOOD: &str = "yes 'this is not read by anybody' | head -n 200000";
+/// What two workers write before they listen, and more than a pipe holds.
+const FLOOD: &str = "yes 'this is not read' | head -n 200000";
 
 /// A reader that has stopped keeps neither workers nor clients; one that reads on is told.
 #[test]
-fn nobody_waits_for_who_does_not_read() {
+fn a_reader_that_does_not_read_delays_nothing() {
     let folder = Folder::new("unread");
     let (cluster, unread) = start_unread(run(&["-n", "2"], &worker(&folder, FLOOD)));
     let address = cluster.listening(2);
@@ -179,7 +179,7 @@ fn nobody_waits_for_who_does_not_read() {
     cluster.out.wait_for(1, notice);
     let whole = |line: &String| {
         let text = line.strip_prefix("[0] ").or(line.strip_prefix("[1] "));
-        text == Some("this is not read by anybody") || notice(line)
+        text == Some("this is not read") || notice(line)
     };
     assert!(cluster.out.all().iter().all(whole));
     cluster.end();

@@ -688,7 +688,7 @@ fn nowhere_to_print() {
     assert!(said.contains("cannot write to standard output: No space left"), "{said}");
 }
 
-/// Who runs these tests as root can be anybody.
+/// Tests that run as root can become any user.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_takes_privileges() {
@@ -701,7 +701,7 @@ fn what_takes_privileges() {
     // By a process of its own: children of other tests would hold it open for writing.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_cluster")).arg(&program).status();
     assert!(copied.unwrap().success());
-    let as_nobody = |args: &[&str]| {
+    let unprivileged = |args: &[&str]| {
         let options = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
         let mut command = as_cluster(&["setpriv"]);
         command.args(options).arg(&program).args(args).env("XDG_RUNTIME_DIR", &folder.0);
@@ -729,14 +729,14 @@ fn what_takes_privileges() {
         (&["run", "--config", config], 2, "cannot read the configuration file"),
         (&["ctl", "--control", control, "ls"], 1, "; it is another user's"),
     ] {
-        let (status, said) = fail(&mut as_nobody(args));
+        let (status, said) = fail(&mut unprivileged(args));
         assert_eq!(status, Some(code), "{args:?}: {said}");
         assert!(said.contains(wanted), "{args:?}: {said}");
     }
-    // A container may let everybody have low ports.
+    // A container may let every user have low ports.
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     if first.is_ok_and(|port| port.trim() == "1024") {
-        let (status, said) = fail(&mut as_nobody(&["run", "--http", "1"]));
+        let (status, said) = fail(&mut unprivileged(&["run", "--http", "1"]));
         assert_eq!(status, Some(1));
         assert!(said.contains("; ports below 1024 take root, or CAP_NET_BIND_SERVICE"), "{said}");
     }

@@ -35,7 +35,7 @@ fn it_is_the_first_process_and_hears_clients_from_outside() {
     assert!(ordered(&["status"]).contains("(pid 1)"));
     assert!(ordered(&["reload"]).contains("workers replaced: 1"));
     get(contained.listening(2)).expect("it serves");
-    // What stands before it passes signals on to nobody, so it is asked by its socket.
+    // Its parent does not pass signals on, so it is asked by its socket.
     let stopped = cluster().args(["ctl", "--control"]).arg(&socket).arg("stop").status();
     assert!(stopped.expect("it starts").success());
     assert_eq!(contained.wait().code(), Some(0), "{:#?}", contained.err.all());

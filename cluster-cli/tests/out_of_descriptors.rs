@@ -57,7 +57,7 @@ fn all_are_served(clients: Vec<TcpStream>) {
 }
 
 #[test]
-fn whoever_connects_meanwhile_is_served_in_the_end() {
+fn clients_that_connect_meanwhile_are_served_in_the_end() {
     let (cluster, workers, clients) = overrun();
     for &worker in &workers {
         kill(worker, Signal::CONT);
@@ -66,7 +66,7 @@ fn whoever_connects_meanwhile_is_served_in_the_end() {
     cluster.end();
 }
 
-/// However many wait: they wait for nobody else.
+/// However many wait, no other client waits for them.
 #[test]
 fn a_worker_that_dies_is_replaced() {
     let (cluster, workers, clients) = overrun();
@@ -109,7 +109,7 @@ fn the_log_says_so_with_the_count_at_most_once_a_minute() {
     );
     let address = cluster.listening(1);
     let worker = cluster.worker_pids()[0];
-    // Whoever asks for the status holds its connection, and takes what the primary has left.
+    // The client that asks for the status keeps its connection, and takes what the primary has left.
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let control = eventually("there is its socket", || {
         let found = std::fs::read_dir(path.join("cluster")).ok()?.flatten();

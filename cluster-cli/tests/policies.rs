@@ -25,7 +25,7 @@ fn served_by(address: SocketAddr) -> BTreeMap<Ipv4Addr, String> {
     let mut workers = BTreeMap::new();
     for round in 0..3 {
         for client in (2..18).map(|last| Ipv4Addr::new(127, 0, 0, last)) {
-            let body = get_from(client, address).expect("somebody serves");
+            let body = get_from(client, address).expect("a worker serves");
             let worker = body.split_whitespace().nth(3).expect("it names the worker").to_owned();
             let before = workers.entry(client).or_insert_with(|| worker.clone());
             assert_eq!(*before, worker, "{client} in round {round}");

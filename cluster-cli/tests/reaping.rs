@@ -64,20 +64,20 @@ fn strangers_are_waited_for_and_workers_are_not() {
     if std::env::var_os(FIRST).is_some() {
         assert_eq!(std::process::id(), 1);
     } else {
-        assert!(Init::new().is_none(), "nobody comes to this process");
+        assert!(Init::new().is_none(), "orphans do not become children of this process");
         in_a_namespace();
-        set_child_subreaper(Some(getpid())).expect("anybody may");
+        set_child_subreaper(Some(getpid())).expect("every process may");
     }
     let mut init = Init::new().expect("orphans come to this process");
-    assert_eq!(reap(&mut init, |_| false), 0, "there is nobody yet");
+    assert_eq!(reap(&mut init, |_| false), 0, "there is no child yet");
 
     let (first, second) = (orphan(), orphan());
     let mut workers = [worker(), worker()];
     let ids = [workers[0].id(), workers[1].id()];
     let is_worker = |pid: u32| ids.contains(&pid);
-    assert_eq!(reap(&mut init, is_worker), 0, "nobody has ended");
+    assert_eq!(reap(&mut init, is_worker), 0, "no child has ended");
 
-    // A stranger ends, with nobody before it; then behind a worker whose end nobody has noticed.
+    // An orphan ends, with no child before it; then after a worker whose end has not been noticed.
     end(first);
     assert_eq!(reap(&mut init, is_worker), 1);
     assert!(!is_there(first));

@@ -29,7 +29,7 @@ fn connections() -> u64 {
     if soaks() { 100_000 } else { 0 }
 }
 
-/// Reloads under load, and checks that nothing was lost and nobody is left.
+/// Reloads under load, and checks that no connection was lost and no process is left.
 fn reload_under_load(mut run: Command, target: impl FnOnce(&Cluster) -> Target) {
     let what = format!("{run:?}");
     let mut cluster = Cluster::start(&mut run);

@@ -23,7 +23,7 @@ fn program(folder: &Folder) -> PathBuf {
 }
 
 #[test]
-fn where_nobody_answers_the_worker_hears_it_at_once() {
+fn without_an_answering_primary_the_worker_is_told_at_once() {
     for node in nodes() {
         let folder = Folder::new("requests-refused");
         let script = program(&folder);
@@ -36,7 +36,7 @@ fn where_nobody_answers_the_worker_hears_it_at_once() {
 }
 
 #[test]
-fn whoever_hears_messages_by_the_control_socket_can_answer() {
+fn a_client_that_receives_messages_by_the_control_socket_can_answer() {
     for node in nodes() {
         let folder = Folder::new("requests-answered");
         let script = program(&folder);

@@ -42,7 +42,7 @@ fn the_primary_waits_for_who_runs_and_workers_do_not() {
 }
 
 #[test]
-fn it_waits_for_nobody_if_told_so() {
+fn it_does_not_wait_if_told_so() {
     let options = ["run", "-n", "1", "--give-way=false", "--demo-listen", "127.0.0.1:0"];
     let cluster = Cluster::start(cluster().args(options));
     get(cluster.listening(1)).expect("it serves");

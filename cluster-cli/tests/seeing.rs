@@ -67,7 +67,7 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
-        // Whoever accepts sees that by a client.
+        // The accepting process sees that by a client.
         let _last = UnixStream::connect(&self.path);
         let _gone = std::fs::remove_file(&self.path);
         for client in self.clients.lock().unwrap().drain(..) {
@@ -263,7 +263,7 @@ fn fetch(address: SocketAddr, path: &str) -> String {
 
 #[test]
 fn where_no_cluster_is_that_is_said() {
-    let folder = Folder::new("nobody");
+    let folder = Folder::new("no-cluster");
     let path = folder.0.join("control");
     let none = cluster().arg("status").arg("--control").arg(&path).output().unwrap();
     assert_eq!(none.status.code(), Some(1));

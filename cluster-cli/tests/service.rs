@@ -48,12 +48,12 @@ fn the_manager_hears_of_all_that_matters() {
 fn a_manager_that_does_not_listen_stops_nothing() {
     let folder = Folder::new("deaf");
     let mut run = cluster();
-    run.env("NOTIFY_SOCKET", folder.0.join("nobody")).env("WATCHDOG_USEC", "1000");
+    run.env("NOTIFY_SOCKET", folder.0.join("absent")).env("WATCHDOG_USEC", "1000");
     run.args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]);
     let cluster = Cluster::start(&mut run);
     cluster.listening(1);
     let said = cluster.err.wait_for(1, |line| line.contains("the service manager cannot be told"));
-    assert!(said[0].contains("/nobody: No such file or directory"), "{said:?}");
+    assert!(said[0].contains("/absent: No such file or directory"), "{said:?}");
     cluster.end();
 }
 
@@ -193,7 +193,7 @@ fn a_configuration_that_cannot_be_read_is_a_failed_reload() {
     let cluster = Cluster::start(&mut run);
     told(&manager, "READY=1");
     folder.file("cluster.toml", "workers = 'two'\n", 0o644);
-    // By a signal nobody is answered: all the more it is to be seen elsewhere.
+    // A signal has no answer, so the result has to be visible elsewhere.
     cluster.signal(Signal::HUP);
     let status = told_status(&manager, "the last reload failed");
     assert!(status.contains("workers takes a number"), "{status}");

@@ -30,7 +30,7 @@ fn serves(path: &Path) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// Lets everybody connect, were it not for the options.
+/// Would let every user connect, were it not for the options.
 const SERVER: &str = "require('node:http').createServer((req, res) => res.end('ok'))\
                       .listen({ path: process.argv[2], writableAll: true })";
 

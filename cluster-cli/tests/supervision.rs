@@ -94,7 +94,7 @@ fn a_program_that_dies_at_once_is_given_up_and_its_port_is_free() {
         let deaths =
             lines[end.expect("it gives up")..].iter().filter(|l| l.contains("code 7 after"));
         assert!(deaths.count() >= 4, "{lines:#?}");
-        assert!(TcpStream::connect(free).is_err(), "nobody listens any more");
+        assert!(TcpStream::connect(free).is_err(), "no process listens any more");
         assert_gone(&cluster.worker_pids());
     }
 }
@@ -162,7 +162,7 @@ fn one_that_hangs_is_replaced_if_so_wanted() {
         let blocked = std::thread::spawn(move || ask(address, "/block/60000"));
         cluster.err.wait_for(1, |line| line.contains("is replaced: it does not answer"));
         cluster.err.wait_for(3, |line| line.contains(" listens on "));
-        // It is made to go, and with it whoever waited for it.
+        // It is made to exit, and with it the processes that waited for it.
         assert!(blocked.join().unwrap().is_err());
         let pids = cluster.worker_pids();
         assert_eq!(pids.len(), 3);

@@ -67,7 +67,7 @@ fn splits(part: &str) -> impl Iterator<Item = (&str, &str)> {
     places.map(|(before, after)| (bare(before), bare(after)))
 }
 
-/// Where the page is wrong: messages of it that nobody says.
+/// Where the page is wrong: messages of it that the program does not print.
 fn unsaid<'a>(page: &'a str, said: &Texts) -> Vec<&'a str> {
     let wrong = |message: &&str| {
         let mut known = (*message).to_owned();
@@ -141,7 +141,7 @@ fn read(folder: &Path, into: &mut Texts) {
             read(&path, into);
         } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
             let text = std::fs::read_to_string(&path).expect("it is text");
-            // What tests say nobody meets.
+            // What only tests contain.
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             literals(text, into);
         }
@@ -165,14 +165,14 @@ fn each_message_of_the_page_can_be_met() {
     let count = quoted(&page).len();
     assert!(count > 120, "{count} messages");
     let unsaid = unsaid(&page, &said());
-    assert!(unsaid.is_empty(), "nobody says any more: {unsaid:#?}");
+    assert!(unsaid.is_empty(), "the program does not print these any more: {unsaid:#?}");
     // One that is no line of its own, or broken over two, would not be looked at.
     let marks = page.matches("**`").count();
     assert_eq!(marks, count, "each stands on a line of its own");
 }
 
 #[test]
-fn what_nobody_says_is_found() {
+fn messages_that_are_not_printed_are_found() {
     let mut said = Texts::default();
     literals(
         "// \"not this, in a comment\"\nf(\"cannot listen on {at}: {error}\", '\"', \"it is \\\n   \

@@ -1,4 +1,4 @@
-//! The primary executes its program anew, again and again, under load, and nobody notices.
+//! The primary executes its program anew, again and again, under load, without a lost connection.
 //!
 //! A few times each; `cargo xtask soak` has it do a hundred.
 
@@ -70,7 +70,7 @@ fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
         }
     }
     let workers = cluster.worker_pids();
-    assert_eq!(workers.len(), 2, "nobody was replaced: {:#?}", cluster.err.all());
+    assert_eq!(workers.len(), 2, "no worker was replaced: {:#?}", cluster.err.all());
     let tally = load.stop();
     eprintln!(
         "{} upgrades, {} requests, {} retried",
@@ -79,7 +79,7 @@ fn upgrade_under_load(run: &Command, target: impl FnOnce(&Cluster) -> Target) {
         tally.retried
     );
     assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
-    // Nobody even had to try again: no connection was touched.
+    // No client even had to try again: no connection was touched.
     assert_eq!(tally.retried, 0);
     let (descriptors, rss) = before.unwrap();
     eventually("no descriptor is left over", || {
@@ -243,7 +243,7 @@ fn a_program_that_is_another_is_not_gone_over_to() {
     std::fs::remove_file(&program).unwrap();
     let (good, said) = tell(&["upgrade"], &name);
     assert!(!good && said.contains("cannot execute ") && said.contains("No such file"), "{said}");
-    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    assert_eq!(cluster.worker_pids().len(), 1, "no worker was replaced");
     cluster.end();
 }
 
@@ -283,7 +283,7 @@ fn a_program_that_misbehaves_in_its_trial_is_not_gone_over_to() {
     eventually("what was left behind has ended", || {
         matches!(support::state(left), None | Some('Z')).then_some(())
     });
-    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    assert_eq!(cluster.worker_pids().len(), 1, "no worker was replaced");
     cluster.end();
 }
 
@@ -371,7 +371,7 @@ fn a_file_that_cannot_be_opened_or_executed_for_long_does_not_block_the_primary(
         let (upgraded, said) = upgrade.join().unwrap();
         assert!(upgraded, "{said}");
     }
-    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    assert_eq!(cluster.worker_pids().len(), 1, "no worker was replaced");
     cluster.end();
 }
 
@@ -446,7 +446,7 @@ fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {
     assert!(upgraded, "{said}");
     assert_eq!(comm(), before.0, "it is called as ever");
     eventually("no descriptor is left open", || (cluster.descriptors() <= before.1).then_some(()));
-    assert_eq!(cluster.worker_pids().len(), 1, "nobody was replaced");
+    assert_eq!(cluster.worker_pids().len(), 1, "no worker was replaced");
     cluster.end();
 }
 
@@ -513,7 +513,7 @@ fn what_else_is_there_goes_on_too() {
     let http = cluster.err.wait_for(1, |line| line.contains("shows how all is")).remove(0);
     let http = http.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let http: std::net::SocketAddr = http.parse().unwrap();
-    // Somebody follows what happens, before and after.
+    // A client subscribes to events, before and after.
     let mut follower = cluster_ctl(&["events", "fork", "exit", "ready"], &name);
     let events = support::Lines::default();
     events.collect(follower.stdout.take().unwrap());

@@ -23,7 +23,7 @@ pub(super) enum Outcome {
     HasProgram(Value),
     /// Everything is to end.
     Stop,
-    /// It is for whoever keeps the workers.
+    /// It is for the supervisor.
     Order(Order),
 }
 

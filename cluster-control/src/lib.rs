@@ -43,7 +43,7 @@
 //! ```
 //!
 //! # A hostile client
-//! Whoever may connect may run programs as this user: the socket's mode is 0600, and a peer of
+//! A client that may connect may run programs as this user: the socket's mode is 0600, and a peer of
 //! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
 //! one that does not read is cut off, and the primary goes on. Events that clients have not read yet
 //! wait in memory, up to 256 MiB in total; workers never wait for clients. Of lines that clients have begun

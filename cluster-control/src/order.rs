@@ -1,4 +1,4 @@
-//! What clients want of whoever keeps the workers.
+//! What clients ask of the supervisor.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use cluster_proto::Value;
 use serde::{Deserialize, Serialize};
 
-/// A call that the primary alone cannot carry out. Whoever owns the
+/// A call that the primary alone cannot carry out. The owner of the
 /// [`ControlServer`](super::ControlServer) takes it by
 /// [`next_order`](super::ControlServer::next_order), and answers it, now or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Order {
     }
 }
 
-/// By what an order is answered. It has serde's traits, so that whoever owes the answer can hand that
+/// By what an order is answered. It has serde's traits, so that the owner of an open answer can hand that
 /// on to the next image of the process ([`upgrade`](cluster_primary::upgrade)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OrderId(pub(super) u64);

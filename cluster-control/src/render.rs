@@ -47,7 +47,7 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
             Ok(message) => told(about("message", worker), &message, handle, tagged),
             Err(failure) => failure.event(about("error", worker)),
         },
-        // To whoever hears it here it is a message, which may be answered by one.
+        // For a client of the control socket it is a message, which may be answered by another.
         Event::Request { worker, request, body, handle, .. } => match converted(body) {
             Ok(body) => told(about("message", worker), &request.as_message(body), handle, tagged),
             Err(failure) => failure.event(about("error", worker)),
@@ -253,7 +253,7 @@ pub fn notice(notice: &Notice) -> Option<Object> {
         Notice::Late { worker, slot, signal, at_once } => about("late", *slot, *worker)
             .with("signal", signal.to_string())
             .with("atOnce", *at_once),
-        Notice::NobodyLeft => typed("nobodyLeft"),
+        Notice::NoWorkerLeft => typed("nobodyLeft"),
         _ => return None,
     })
 }

@@ -76,7 +76,7 @@ pub struct ControlServer {
     /// The first that ever connected.
     first_client: Option<usize>,
     disconnecting: Vec<Waiter>,
-    /// Whether somebody takes orders.
+    /// Whether there is a supervisor that takes orders.
     takes_orders: bool,
     last_order: u64,
     orders: VecDeque<(OrderId, Order)>,
@@ -109,7 +109,7 @@ struct Waiter {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Somebody listens there already.
+    /// Another process listens there already.
     InUse {
         /// Where.
         path: PathBuf,
@@ -219,7 +219,7 @@ impl ControlServer {
         self
     }
 
-    /// Somebody takes [orders](Self::next_order): without, `status`, `reload` and the like are errors.
+    /// The caller takes [orders](Self::next_order); without this, `status`, `reload` and the like are errors.
     #[must_use]
     pub fn with_orders(mut self) -> Self {
         self.takes_orders = true;
@@ -365,7 +365,7 @@ impl ControlServer {
         self.flush();
     }
 
-    /// Whoever waits for all workers to have disconnected hears that they have.
+    /// Answers the clients that wait until all workers have disconnected.
     fn answer_disconnects(&mut self, primary: &Primary, event: &Event) {
         if let Event::Disconnected = event {
             let told = primary.disconnects().told;
@@ -412,7 +412,7 @@ impl ControlServer {
         self.ending = true;
     }
 
-    /// Whether the first client that ever connected has gone. Who only asks whether somebody listens
+    /// Whether the first client that ever connected has gone. A client that only asks whether a primary listens
     /// here does not connect.
     pub fn first_client_is_gone(&self) -> bool {
         self.first_is_gone
@@ -496,7 +496,10 @@ impl ControlServer {
                 }
                 Ok(Outcome::Order(order)) => Err(Failure::verb(
                     "ERR_NOT_SUPERVISED",
-                    format_args!("this primary takes no orders: nobody here can {}", order.name()),
+                    format_args!(
+                        "this primary takes no orders: it has no supervisor that can {}",
+                        order.name()
+                    ),
                 )),
                 Ok(Outcome::WhenDisconnected { round }) => {
                     client.awaits += 1;

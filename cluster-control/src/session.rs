@@ -287,7 +287,7 @@ impl Session {
             return Some(None);
         }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // An empty line is nobody's request; who types at a terminal sends them.
+        // An empty line is no request; people who type at a terminal send them.
         Some((!line.is_empty()).then(|| rpc::read(line)))
     }
 

@@ -49,7 +49,7 @@ fn answered(
 #[test]
 fn a_client_of_another_user_is_hung_up_on() {
     if !geteuid().is_root() {
-        println!("left out: only root can become somebody else");
+        println!("left out: only root can become another user");
         return;
     }
     let folder = Folder::new("peer");

@@ -1,6 +1,6 @@
 //! Every format that was ever written is read. The golden files were written by the first version
 //! that had their format (descriptors' kinds, process ids and paths made up), and stay as they are:
-//! whoever changes what is written gives it a new number, and adds a file.
+//! a change of what is written needs a new number and another file.
 #![cfg(target_os = "linux")]
 
 use std::os::fd::OwnedFd;
@@ -96,7 +96,7 @@ fn a_format_of_the_future_is_refused() {
     for kind in ["supervised", "control"] {
         let mut future = json(&golden(kind, FORMAT));
         future["format"] = (FORMAT + 1).into();
-        future["state"] = "nobody knows".into();
+        future["state"] = "unknown".into();
         let text = future.to_string();
         let refused = match kind {
             "supervised" => Supervised::from_state(&text, Vec::new()).map(Supervised::abandon),
@@ -115,11 +115,11 @@ fn a_format_of_the_future_is_refused() {
 }
 
 #[test]
-fn a_worker_that_nobody_knows_of_any_more_has_ended() {
+fn a_worker_that_is_not_known_any_more_has_ended() {
     use cluster_primary::{Event, ExitStatus};
     use cluster_supervisor::driver::Happening;
 
-    // The process ids of the golden file are nobody's.
+    // The process ids of the golden file belong to no process.
     let mut cluster = supervised(FORMAT);
     let mut ended = Vec::new();
     for _ in 0..1000 {

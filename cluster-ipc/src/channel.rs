@@ -150,7 +150,7 @@ impl<T: Transport> Channel<T> {
     /// Has handles wait until the peer has read all that was written before them. So it is needed by a
     /// peer that takes a handle for that of the first frame that it reads together with it (Deno).
     ///
-    /// Nobody tells when that is so: while [`waits_to_be_read`](Self::waits_to_be_read) says that a
+    /// No event tells when that is so: while [`waits_to_be_read`](Self::waits_to_be_read) says that a
     /// handle waits, the caller looks (`SIOCOUTQ`), [says so](Self::note_all_read), and flushes again.
     pub fn keep_handles_apart(&mut self) {
         self.sender.keep_apart();
@@ -253,7 +253,7 @@ impl<T: Transport> Channel<T> {
     /// Changes this end to the native wire, in the newest version that both ends speak, and tells
     /// the peer. That must know it: it has [offered](cluster_proto::native::offered) that version.
     /// The peer's direction changes when it has told so in turn, if [`ChannelConfig::native`] is
-    /// set; a peer that then names a version that nobody here knows is a [`RecvError`].
+    /// set; a peer that then names an unknown version is a [`RecvError`].
     ///
     /// # Errors
     /// As [`send`](Self::send); nothing has changed then.
@@ -363,7 +363,7 @@ impl<T: Transport> Channel<T> {
         self.deframer.position()
     }
 
-    /// Whether nothing is queued, held back or unanswered; also when there is nobody any more to
+    /// Whether nothing is queued, held back or unanswered; also when there is no peer any more to
     /// write to.
     pub fn is_idle(&self) -> bool {
         self.sender.is_idle()
@@ -399,12 +399,12 @@ impl<T: Transport> Channel<T> {
         }
     }
 
-    /// The transport below. Whoever reads or writes past the channel breaks it.
+    /// The transport below. Reading or writing it directly breaks the channel.
     pub fn transport(&self) -> &T {
         &self.transport
     }
 
-    /// The transport below. Whoever reads or writes past the channel breaks it.
+    /// The transport below. Reading or writing it directly breaks the channel.
     pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
     }

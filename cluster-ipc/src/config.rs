@@ -82,7 +82,7 @@ pub struct ChannelConfig {
     /// the marker is a message like others.
     pub native: bool,
     /// Whether a read that brings less than there was room for has emptied the socket, so that no
-    /// other has to find that out: so it is on Linux, whoever calls
+    /// other has to find that out: so it is on Linux, whichever side calls
     /// [`Channel::note_readable`](crate::Channel::note_readable) with each event.
     /// Elsewhere it is ignored. Default: false.
     pub short_reads: bool,

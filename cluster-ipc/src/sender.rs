@@ -609,7 +609,7 @@ impl<H> Sender<H> {
         if let Carried::Lent(number) = frame.carried
             && delivered
         {
-            // They are answered in their order. Nobody needs to hear that all went well.
+            // They are answered in their order. Success needs no report.
             self.arrived = Some(number);
             return;
         }

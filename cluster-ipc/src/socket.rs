@@ -29,7 +29,7 @@ impl Socket {
     /// Takes a connected stream socket: makes it non-blocking and close-on-exec.
     ///
     /// Of a descriptor that was inherited by its number (`NODE_CHANNEL_FD`) the caller makes the
-    /// `OwnedFd`, as only the caller knows that nobody else owns it.
+    /// `OwnedFd`, as only the caller knows that nothing else owns it.
     ///
     /// # Errors
     /// `InvalidInput` if it is no stream socket, else what the system says.
@@ -81,7 +81,7 @@ impl Transport for Socket {
     type Handle = OwnedFd;
 
     fn send(&mut self, bytes: &[u8], handles: &[&OwnedFd]) -> io::Result<usize> {
-        // Per call: whoever shares the open file description can clear O_NONBLOCK.
+        // Per call: every process that shares the open file description can clear O_NONBLOCK.
         #[cfg(not(target_vendor = "apple"))]
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         #[cfg(target_vendor = "apple")]

@@ -22,7 +22,7 @@ impl Channel<Socket> {
     }
 
     /// A channel, and the other end of it for a child (`stdio: ['ipc']`). Both descriptors are
-    /// close-on-exec: whoever starts the child duplicates its end, and drops the original then, or
+    /// close-on-exec: the process that starts the child duplicates its end, and drops the original then, or
     /// the end of the child will not be seen.
     ///
     /// # Errors

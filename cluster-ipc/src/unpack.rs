@@ -12,7 +12,7 @@ use crate::received::{Received, ReceivedHandle};
 /// Keys that are kept: a peer that names more makes them anew.
 const KEYS: usize = 64;
 
-/// The messages of the last batch that nobody has received yet.
+/// The messages of the last batch that have not been received yet.
 #[derive(Debug)]
 pub(crate) struct Unpacked<H> {
     key: Option<ServerKey>,

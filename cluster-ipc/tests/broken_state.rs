@@ -1,4 +1,4 @@
-//! A state that is damaged, or made by somebody hostile, is an error or some channel's state, and
+//! A state that is damaged, or made by an attacker, is an error or some channel's state, and
 //! never a panic, neither at once nor later.
 
 #[path = "support/damage.rs"]
@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
-/// As many handles as that, nobody else's.
+/// As many handles as that, owned alone.
 fn handles(count: usize) -> Vec<Arc<Tag>> {
     (0..count as u64).map(|n| Arc::new(Arc::new(n))).collect()
 }

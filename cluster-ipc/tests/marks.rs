@@ -1,4 +1,4 @@
-//! Whoever wants to know when a message was written is told, in order, and once.
+//! A sender that asks when a message was written is told, in order, and once.
 
 mod support;
 

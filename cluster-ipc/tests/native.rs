@@ -72,7 +72,7 @@ fn a_newer_peer_is_told_the_newest_version_that_both_speak() {
 }
 
 #[test]
-fn a_version_that_nobody_here_knows_ends_the_channel() {
+fn an_unknown_version_ends_the_channel() {
     for unknown in [0, native::VERSION + 1, u32::MAX] {
         let (a, b) = memory::pair::<u64>();
         let mut peer = Channel::with_transport(a, ChannelConfig::default());
@@ -139,7 +139,7 @@ fn connections_for_one_server_share_a_write_and_a_frame() {
     assert_eq!(reads, 600_usize.div_ceil(MAX_CONNECTIONS));
     let expected: Vec<_> = all.iter().map(|seq| (newconn(*seq, "k"), seq * 10)).collect();
     assert_eq!(connections(received), expected);
-    assert!(primary.is_idle() && worker.is_idle(), "nobody acknowledges them");
+    assert!(primary.is_idle() && worker.is_idle(), "they are not acknowledged");
 }
 
 #[test]

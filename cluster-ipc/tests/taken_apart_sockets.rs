@@ -94,14 +94,14 @@ fn of_a_batch_the_rest_is_received_afterwards() {
 }
 
 #[test]
-fn whoever_registers_it_hears_of_what_came_meanwhile() {
+fn after_a_registration_it_reports_what_came_meanwhile() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default().short_reads(true));
     let poll = Poll::new().unwrap();
     poll.registry().register(&mut channel, Token(0), Interest::READABLE).unwrap();
     raw_send(&raw, b"1\n", &[]);
     assert_eq!(next(&mut channel).message, user(1));
     raw_send(&raw, b"2\n", &[]);
-    // Its last read was short: it waits for an event, which nobody will ever take.
+    // Its last read was short: it waits for an event that will never be taken.
     drop(poll);
     let mut channel = put_together(channel);
     let mut poll = Poll::new().unwrap();

@@ -60,7 +60,7 @@ async fn large_messages_and_descriptors_arrive_in_order() {
     assert_eq!(kinds, [(Some(2 << 20), true), (Some(10), false)].repeat(3));
     for mut reader in readers {
         let mut rest = Vec::new();
-        // The last copy has gone with whoever received it.
+        // The last copy was closed with its receiver.
         reader.read_to_end(&mut rest).unwrap();
         assert!(rest.is_empty());
     }

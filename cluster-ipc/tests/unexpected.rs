@@ -67,7 +67,7 @@ fn a_handle_message_without_a_descriptor_is_refused_and_not_delivered() {
     assert_eq!(raw_text(&raw), (NACK.into(), 0));
 }
 
-/// It came with the bytes of the message before: nobody can say whose it is.
+/// It came with the bytes of the previous message: it cannot be told to which it belongs.
 #[test]
 fn a_descriptor_is_not_given_to_a_later_message() {
     let (mut channel, raw) = channel_and_raw(ChannelConfig::default());

@@ -279,12 +279,12 @@ pub struct EventHandle {
     /// The key of the sender's server that a connection came from, if the sender counts it.
     pub key: Option<String>,
     /// Keep it as long as the connection is open: until it is dropped the sender counts the
-    /// connection among its server's. `None` where nobody counts.
+    /// connection among its server's. `None` if it is not counted.
     pub counted: Option<Counted>,
 }
 
 impl EventHandle {
-    /// A descriptor that nobody counts.
+    /// A descriptor that is not counted.
     pub fn new(kind: HandleKind, handle: OwnedFd) -> Self {
         Self { kind, handle, key: None, counted: None }
     }
@@ -344,7 +344,7 @@ pub enum ExitStatus {
     Code(i32),
     /// This signal killed it.
     Signal(Signal),
-    /// Somebody else in this process waited for it (`waitpid(-1)`, or `SIGCHLD` ignored), and knows.
+    /// Other code in this process waited for it (`waitpid(-1)`, or `SIGCHLD` ignored), and has the status.
     Unknown,
 }
 

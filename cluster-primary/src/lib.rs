@@ -51,7 +51,7 @@
 //! # What becomes of a message
 //! A message is taken or refused by [`Primary::send`], in a bound. What was taken is written to the worker in order;
 //! [`Primary::send_reported`] has [`Event::Sent`] say when that is done, or that it will never be, because the
-//! worker has gone. One that was written the worker may have left unread: of that nobody can know, but whoever asks. A
+//! worker has gone. One that was written the worker may have left unread: only a request with an answer can tell that. A
 //! [request](Primary::request) has exactly one outcome, [`Event::Answered`], which comes before the worker's
 //! [`Event::Disconnect`]. What a worker wrote before it died is told ([`Event::Message`]) before its
 //! [`Event::Disconnect`]. A [broadcast](Primary::broadcast) reaches the workers that there are, and no later ones.

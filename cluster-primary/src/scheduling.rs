@@ -7,7 +7,7 @@
 //! later), it finds more to do at once, and where a CPU is idle it runs at once as before. That is
 //! what Linux has `SCHED_BATCH` for ([sched(7)]).
 //!
-//! It belongs to the thread, and so it is for whoever owns that to say: a program whose thread has
+//! It belongs to the thread, and so its owner decides: a program whose thread has
 //! to answer others within less while all CPUs are busy had better not.
 //!
 //! ```
@@ -17,7 +17,7 @@
 //! [sched(7)]: https://man7.org/linux/man-pages/man7/sched.7.html
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{gives_way, wait_for_nobody};
+pub(crate) use linux::{gives_way, wait_for_no_process};
 
 /// From now on the calling thread waits for who runs, if it is scheduled as threads are by default
 /// (`SCHED_OTHER`) and the system has that; whether it does wait. Workers that it forks do not:
@@ -58,7 +58,7 @@ mod linux {
 
     pub(super) fn give_way_no_more() {
         if gives_way() {
-            wait_for_nobody();
+            wait_for_no_process();
         }
     }
 
@@ -69,7 +69,7 @@ mod linux {
     }
 
     /// The child of a thread that waits does not; for before its exec: it is a system call only.
-    pub(crate) fn wait_for_nobody() {
+    pub(crate) fn wait_for_no_process() {
         // A thread may always go back.
         let _as_before = set(libc::SCHED_OTHER);
     }
@@ -117,8 +117,8 @@ mod linux {
         }
 
         #[test]
-        fn what_somebody_else_has_chosen_stays() {
-            set(libc::SCHED_IDLE).expect("anybody may");
+        fn what_others_have_chosen_stays() {
+            set(libc::SCHED_IDLE).expect("every process may");
             assert!(!give_way());
             give_way_no_more();
             assert_eq!(policy(), Some(libc::SCHED_IDLE));

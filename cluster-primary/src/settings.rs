@@ -105,7 +105,7 @@ pub struct Settings {
     /// or [`disconnect`](crate::Primary::disconnect). Default: no, as in Node.
     pub keep_listeners: bool,
     /// Whether each connection that a worker took from the primary is told as
-    /// [`Event::Taken`](crate::Event::Taken): for whoever looks for one that was lost. Default: no.
+    /// [`Event::Taken`](crate::Event::Taken): to find one that was lost. Default: no.
     pub report_connections: bool,
     /// Whether the sockets that a worker asks for are made with the worker's rights where it has another
     /// `uid`, `gid` or other `groups` than the primary: a child process that has taken them on binds the
@@ -524,7 +524,7 @@ pub struct Limits {
     /// until it answers, unless it is the last of its server;
     /// [`Event::Unresponsive`](crate::Event::Unresponsive) says so. One whose event loop is busy
     /// with one thing for so long looks the same: give it longer than its longest piece of work.
-    /// Default: none, nobody is asked.
+    /// Default: none, no worker is asked.
     pub unresponsive_after: Option<Duration>,
 }
 

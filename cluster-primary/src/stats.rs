@@ -25,11 +25,11 @@ pub struct Stats {
     /// How often a worker of [`Placement::Kernel`](crate::Placement::Kernel) was found stuck.
     pub stuck: u64,
     /// Of the accepted connections those of [`Placement::Kernel`](crate::Placement::Kernel): what
-    /// waited where nobody accepted it.
+    /// waited without being accepted.
     pub rescued: u64,
     /// Connections that wait for a worker now.
     pub waiting: usize,
-    /// Descriptors that workers sent and nobody asked for; they were closed.
+    /// Unexpected descriptors that workers sent; they were closed.
     pub unexpected_handles: u64,
     /// How often accepting rested because the system was out of descriptors or memory.
     pub accept_pauses: u64,

@@ -328,7 +328,7 @@ mod tests {
         let read = |text: &str| read::<u32>("primary", text);
         assert!(matches!(read(r#"{"format":2,"of":"primary","state":7}"#), Ok(7)));
         assert!(matches!(read(r#"{"format":1,"of":"primary","state":7}"#), Ok(7)));
-        let newer = read(r#"{"format":4,"of":"primary","state":{"what":"nobody knows"}}"#);
+        let newer = read(r#"{"format":4,"of":"primary","state":{"what":"unknown"}}"#);
         assert!(matches!(newer, Err(StateError::Newer { format: 4, newest: 3 })), "{newer:?}");
         let older = read(r#"{"format":0,"of":"primary","state":7}"#);
         assert!(matches!(older, Err(StateError::Older { format: 0, oldest: 1 })), "{older:?}");

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use support::{Cluster, whoever_serves};
+use support::{Cluster, serve_from_any_worker};
 
 /// However many wait at one listener, the others have their turn.
 #[test]
@@ -32,7 +32,7 @@ fn who_does_not_wait_at_all_is_served_all_the_same() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
     let address = cluster.listen(worker, 0);
-    let client = thread::spawn(move || whoever_serves(TcpStream::connect(address).unwrap()));
+    let client = thread::spawn(move || serve_from_any_worker(TcpStream::connect(address).unwrap()));
     while !client.is_finished() {
         cluster.primary.next_event_within(Duration::ZERO).expect("a poll");
     }

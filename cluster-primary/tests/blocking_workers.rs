@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use cluster_primary::{Event, Settings, Signal, WorkerId};
 use node::{nodes, under};
-use support::{Cluster, Folder, LIMIT, example, whoever_serves};
+use support::{Cluster, Folder, LIMIT, example, serve_from_any_worker};
 
 /// How long the primary waits before it is looked at again.
 const TURN: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ fn two(name: &str, mut settings: Settings) -> Scene {
         for _ in 0..10 {
             let clients: Vec<_> = (0..64).map(|_| says(address, "g")).collect();
             for client in clients {
-                answer(client).expect("nobody blocks yet");
+                answer(client).expect("no worker blocks yet");
             }
         }
     });
@@ -60,7 +60,7 @@ fn two(name: &str, mut settings: Settings) -> Scene {
 fn says(address: SocketAddr, order: &str) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("it listens");
     client.set_read_timeout(Some(LIMIT)).expect("it is not zero");
-    client.write_all(order.as_bytes()).expect("somebody has it");
+    client.write_all(order.as_bytes()).expect("a worker has it");
     client
 }
 
@@ -79,7 +79,7 @@ impl Scene {
         let address = self.address;
         let blocker = says(address, "b");
         let mut hears = blocker.try_clone().expect("a descriptor");
-        let blocked = self.cluster.run(move || whoever_serves(&mut hears));
+        let blocked = self.cluster.run(move || serve_from_any_worker(&mut hears));
         let before = self.cluster.primary.stats().handed_over;
         let clients =
             thread::spawn(move || (0..CLIENTS).map(|_| says(address, "g")).collect::<Vec<_>>());

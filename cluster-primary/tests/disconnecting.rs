@@ -187,11 +187,11 @@ fn a_socket_that_is_being_made_is_waited_for() {
 }
 
 #[test]
-fn with_nobody_there_it_is_told_at_once() {
+fn without_workers_it_is_reported_at_once() {
     let mut cluster = Cluster::new();
     assert_eq!(cluster.input(Input::DisconnectAll), ["event: disconnected"]);
     let worker = cluster.fork();
-    assert_eq!(cluster.closes_channel(worker).len(), 1, "nobody disconnects any more");
+    assert_eq!(cluster.closes_channel(worker).len(), 1, "no worker disconnects any more");
     // A process that is still there, but has no channel, is none to wait for.
     assert_eq!(cluster.input(Input::DisconnectAll), ["event: disconnected"]);
 }

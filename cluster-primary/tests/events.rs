@@ -192,7 +192,7 @@ fn a_broken_channel_is_an_error_and_the_close_follows() {
 }
 
 #[test]
-fn a_descriptor_that_nobody_asked_for_is_closed() {
+fn a_descriptor_that_has_no_requests_for_is_closed() {
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
     let message = Message::cluster(1, None, ClusterBody::Online);

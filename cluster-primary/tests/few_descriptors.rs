@@ -13,7 +13,7 @@ use std::time::Duration;
 use cluster_primary::Event;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
-use support::{Cluster, LIMIT, whoever_serves};
+use support::{Cluster, LIMIT, serve_from_any_worker};
 
 /// Descriptors that this process may have while it has too few.
 const FEW: u64 = 256;
@@ -71,7 +71,7 @@ fn crowd(clients: usize) -> (MutexGuard<'static, ()>, Cluster, Vec<TcpStream>) {
 fn serve(cluster: &mut Cluster, clients: Vec<TcpStream>) {
     cluster.run(|| {
         for client in clients {
-            whoever_serves(client);
+            serve_from_any_worker(client);
         }
     });
 }
@@ -82,7 +82,7 @@ fn cpu_time() -> Duration {
 }
 
 #[test]
-fn accepting_rests_and_loses_nobody() {
+fn accepting_pauses_and_loses_no_client() {
     let (_alone, mut cluster, clients) = crowd(20);
     let shortage = Shortage::new();
     let rests = |cluster: &mut Cluster, count: u64| {

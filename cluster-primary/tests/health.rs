@@ -142,7 +142,7 @@ fn who_is_to_leave_is_not_asked_how_it_is() {
 }
 
 #[test]
-fn without_a_limit_nobody_is_asked() {
+fn without_a_limit_no_worker_is_asked() {
     let mut cluster = Cluster::with(Settings::new("app"));
     let worker = cluster.fork();
     cluster.serves(worker, BOUND_PORT.into());

@@ -33,7 +33,7 @@ fn open_descriptors() -> usize {
 }
 
 #[test]
-fn a_rogue_costs_itself_its_channel_and_nobody_else_anything() {
+fn a_rogue_costs_itself_its_channel_and_no_other_worker_anything() {
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.2","port":0,"addressType":4,"flags":0,"index":%,"data":null,"seq":%}"#;
     let foreign = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":null,"addressType":null,"fd":%,"index":0,"data":null,"seq":%}"#;
     let handle = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"with a socket"}"#;
@@ -54,7 +54,7 @@ fn a_rogue_costs_itself_its_channel_and_nobody_else_anything() {
             Outcome::Closed(""),
         ),
         (
-            "an answer that nobody awaits",
+            "an unexpected answer",
             vec![
                 r#"say:{"cmd":"NODE_CLUSTER","ack":77,"accepted":true,"seq":1}"#.into(),
                 r#"say:{"cmd":"NODE_CLUSTER","ack":0,"accepted":false,"seq":2}"#.into(),
@@ -185,7 +185,7 @@ fn answers_too_soon() {
     assert!(!cluster.disconnect_of(rogue));
     // What it had claimed goes to the other one.
     let served = std::thread::spawn(move || {
-        clients.into_iter().map(support::whoever_serves).collect::<Vec<_>>()
+        clients.into_iter().map(support::serve_from_any_worker).collect::<Vec<_>>()
     });
     let served = cluster.run(move || served.join().expect("all are served"));
     assert_eq!(served, [good; 2]);
@@ -233,7 +233,7 @@ fn never_answers() {
         (0..4).map(connect).collect::<Vec<_>>()
     });
     let served = std::thread::spawn(move || {
-        clients.into_iter().map(support::whoever_serves).collect::<Vec<_>>()
+        clients.into_iter().map(support::serve_from_any_worker).collect::<Vec<_>>()
     });
     // Until the rogue alone holds one back.
     cluster.until_handed_over(3);

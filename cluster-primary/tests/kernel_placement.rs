@@ -22,7 +22,7 @@ use std::time::Duration;
 use cluster_primary::{Event, Fallback, Placement, PolicyName, Settings, Signal, WorkerId};
 use node::{nodes, own, under};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use support::{Cluster, Folder, puppet, whoever_serves};
+use support::{Cluster, Folder, puppet, serve_from_any_worker};
 
 /// Never within a test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -70,7 +70,7 @@ fn answer(mut client: TcpStream) -> WorkerId {
 }
 
 fn connect(address: SocketAddr) -> WorkerId {
-    whoever_serves(TcpStream::connect(address).expect("it listens"))
+    serve_from_any_worker(TcpStream::connect(address).expect("it listens"))
 }
 
 /// Waits until so many workers listen; where.
@@ -108,7 +108,7 @@ fn assert_even(cluster: &mut Cluster, address: SocketAddr, client: fn(SocketAddr
     const CONNECTIONS: usize = 10_000;
     let served = cluster.run(move || count((0..CONNECTIONS).map(|_| client(address))));
     let (exact, workers) = (privilege::held(), 3);
-    let most = *served.values().max().expect("somebody served");
+    let most = *served.values().max().expect("a worker served");
     let ratio = most as f64 * workers as f64 / CONNECTIONS as f64;
     assert_eq!(served.len(), workers, "{served:?}");
     assert!(ratio <= if exact { 1.01 } else { 1.25 }, "{served:?}");
@@ -120,7 +120,7 @@ fn assert_even(cluster: &mut Cluster, address: SocketAddr, client: fn(SocketAddr
 fn in_turns_with_rust_workers() {
     let (mut cluster, _, address) = listening(kernel(puppet()), 3);
     assert_even(&mut cluster, address, connect);
-    assert_eq!(cluster.primary.stats().accepted, 0, "the primary is in nobody's way");
+    assert_eq!(cluster.primary.stats().accepted, 0, "no connection passes through the primary");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn what_a_killed_worker_had_queued_goes_to_others() {
             let clients: Vec<_> =
                 (0..300).map(|_| TcpStream::connect(address).expect("it listens")).collect();
             cluster.primary.kill(workers[0], Signal::KILL).expect("it is there");
-            let served = cluster.run(move || count(clients.into_iter().map(whoever_serves)));
+            let served = cluster.run(move || count(clients.into_iter().map(serve_from_any_worker)));
             assert_eq!(served.values().sum::<usize>(), 300);
             assert!(!served.contains_key(&workers[0]));
             let stats = cluster.primary.stats();
@@ -216,12 +216,12 @@ fn a_stopped_worker_is_relieved_and_gets_its_slot_back() {
     let served = cluster.run(move || {
         let clients: Vec<_> =
             (0..90).map(|_| TcpStream::connect(address).expect("it listens")).collect();
-        count(clients.into_iter().map(whoever_serves))
+        count(clients.into_iter().map(serve_from_any_worker))
     });
     assert_eq!(served.values().sum::<usize>(), 90);
     assert!(!served.contains_key(&workers[1]), "{served:?}");
     assert_eq!(cluster.primary.stats().stuck, 1);
-    // It gets nothing more, so that nobody waits.
+    // It gets no more connections, so that no client waits.
     let before = cluster.primary.stats().rescued;
     cluster.run(move || count((0..50).map(|_| connect(address))));
     assert_eq!(cluster.primary.stats().rescued, before);
@@ -252,7 +252,7 @@ fn load(address: SocketAddr, client: fn(SocketAddr) -> WorkerId) -> impl FnOnce(
 }
 
 #[test]
-fn a_disconnect_under_load_loses_nobody() {
+fn a_disconnect_under_load_loses_no_client() {
     let (mut cluster, mut workers, address) = listening(kernel(puppet()), 3);
     let stop = load(address, connect);
     for _ in 0..20 {
@@ -267,7 +267,7 @@ fn a_disconnect_under_load_loses_nobody() {
 }
 
 #[test]
-fn a_disconnect_under_load_loses_nobody_of_nodes_clients() {
+fn a_disconnect_under_load_loses_no_client_of_node() {
     for node in nodes() {
         let folder = Folder::new("kernel-disconnect");
         let mut cluster = Cluster::with(kernel(under(&node, own(&folder, WHO))));
@@ -417,7 +417,7 @@ fn a_stranger_in_the_group_gets_nothing() {
 }
 
 #[test]
-fn the_last_workers_serve_what_waits_and_nobody_new_comes() {
+fn the_last_workers_serve_what_waits_and_get_nothing_new() {
     let (mut cluster, workers, address) = listening(kernel(puppet()), 2);
     for &worker in &workers {
         stop(&mut cluster, worker);
@@ -431,7 +431,7 @@ fn the_last_workers_serve_what_waits_and_nobody_new_comes() {
     for &worker in &workers {
         cluster.primary.kill(worker, signal("SIGCONT")).expect("it is there");
     }
-    let served = cluster.run(move || count(clients.into_iter().map(whoever_serves)));
+    let served = cluster.run(move || count(clients.into_iter().map(serve_from_any_worker)));
     assert_eq!(served.values().sum::<usize>(), 100);
     cluster.until("disconnected", |e| matches!(e, Event::Disconnected));
     assert_eq!(sockets(address.port()), 0);
@@ -448,7 +448,7 @@ fn connect_from(client: Ipv4Addr, to: SocketAddr) -> WorkerId {
     .unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((client, 0))).expect("all of 127/8 is ours");
     rustix::net::connect(&socket, &to).expect("it listens");
-    whoever_serves(TcpStream::from(socket))
+    serve_from_any_worker(TcpStream::from(socket))
 }
 
 #[test]

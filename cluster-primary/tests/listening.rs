@@ -231,7 +231,7 @@ fn the_same_socket_again_and_again_counts_each_time() {
 }
 
 #[test]
-fn data_that_nobody_could_be_sent_is_refused() {
+fn data_that_cannot_be_sent_to_any_worker_is_refused() {
     let deep = |levels| (0..levels).fold(Value::Null, |inner, _| Value::from(vec![inner]));
     let long = |length| Value::from("x".repeat(length));
     let mut cluster = Cluster::new();

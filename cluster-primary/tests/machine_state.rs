@@ -33,7 +33,7 @@ proptest! {
     ) {
         let mut report = ops::run(&bytes);
         if watched {
-            // Whoever says nothing is asked and left out; the same calls all the same.
+            // Workers that send nothing are probed and ejected; the calls are the same.
             report.settings.limits.unresponsive_after = Some(Mono::from_millis(400));
             report.outputs = ops::replay(&report, || true);
         }

@@ -217,7 +217,7 @@ fn inspected_workers_have_ports_of_their_own() {
             }
         };
         let plain = ask(&mut cluster);
-        assert_eq!(plain[0].as_str(), Some("--no-warnings"), "nobody asked for inspection");
+        assert_eq!(plain[0].as_str(), Some("--no-warnings"), "inspection was not requested");
         assert_eq!(plain[1].as_str(), Some("none"));
         // Two free ports; the workers listen on them themselves.
         let ports: Vec<u16> = (0..2)
@@ -230,7 +230,7 @@ fn inspected_workers_have_ports_of_their_own() {
         cluster.primary.setup(|settings| {
             settings.exec_argv = vec!["--inspect=127.0.0.1:0".into()];
             settings.inspect_port = InspectPort::With(std::sync::Arc::new(move || {
-                left.lock().expect("nobody panics").remove(0)
+                left.lock().expect("no thread panics").remove(0)
             }));
         });
         for port in ports {

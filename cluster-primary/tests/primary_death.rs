@@ -45,7 +45,7 @@ impl Stuck {
         stat.rsplit(") ").next()?.chars().next()
     }
 
-    /// Whether the worker runs no more, whoever is to wait for it.
+    /// Whether the worker has ended, whichever process is to wait for it.
     fn worker_has_ended(&self) -> bool {
         matches!(self.worker_state(), None | Some('Z' | 'X'))
     }

@@ -130,8 +130,8 @@ fn workers_ask_and_are_answered_refused_or_left_waiting() {
     cluster.primary.answer(request, "Ada").unwrap();
     assert_eq!(cluster.message(worker), "answer Ada");
     let request = ask(&mut cluster, 60_000);
-    cluster.primary.refuse(request, "nobody").unwrap();
-    assert_eq!(cluster.message(worker), "the primary gave no answer: it was refused: nobody");
+    cluster.primary.refuse(request, "no answer").unwrap();
+    assert_eq!(cluster.message(worker), "the primary gave no answer: it was refused: no answer");
     let request = ask(&mut cluster, 60_000);
     cluster.primary.answer(request, &(1, 2)).unwrap();
     let wrong = "the primary's answer is not what was expected: it is sequence, expected a string";
@@ -170,19 +170,19 @@ fn an_answer_that_cannot_be_written_leaves_the_next_message_alone() {
     cluster.primary.send(worker, "ask 60000 who is 7").unwrap();
     let (request, _) = asked(&mut cluster);
     let _ = cluster.primary.answer(request, &u128::MAX);
-    let sent = cluster.primary.send(gone, "nobody gets this");
+    let sent = cluster.primary.send(gone, "lost");
     assert!(matches!(sent, Err(SendError::Closed { .. })), "{sent:?}");
 }
 
 #[test]
-fn a_broadcast_reaches_whoever_is_there() {
+fn a_broadcast_reaches_every_connected_worker() {
     let mut cluster = Cluster::new();
     let workers: Vec<WorkerId> = (0..3).map(|_| cluster.fork()).collect();
     let port = cluster.listen(workers[2], 0).port();
     // One that is about to leave, and waits for a client.
     let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let client = cluster.run(move || {
-        support::whoever_serves(&client);
+        support::serve_from_any_worker(&client);
         client
     });
     cluster.primary.disconnect_worker(workers[2]);
@@ -199,8 +199,8 @@ fn a_broadcast_reaches_whoever_is_there() {
     cluster.exit_of(workers[2]);
     let told = cluster.primary.broadcast(7).unwrap();
     assert_eq!(told.sent.len(), 2);
-    let nobody = cluster.primary.broadcast(Object::new().with("cmd", "NODE_CLUSTER"));
-    assert!(matches!(nobody, Err(SendError::Encode { .. })));
+    let refused = cluster.primary.broadcast(Object::new().with("cmd", "NODE_CLUSTER"));
+    assert!(matches!(refused, Err(SendError::Encode { .. })));
 }
 
 /// Another image of the process knows what was asked, and until when.
@@ -263,7 +263,7 @@ fn programs_of_nodes_ask_and_answer_by_plain_messages() {
     }
 }
 
-/// Whoever writes such messages by hand gets the answers by hand.
+/// A program that writes such messages by hand gets the answers by hand.
 #[test]
 fn an_answer_to_what_was_never_asked_here_is_a_message() {
     let mut cluster = Cluster::new();

@@ -201,22 +201,22 @@ fn the_channel_must_stand_exactly_once() {
 #[test]
 fn a_worker_runs_as_the_user_that_is_set() {
     if !rustix::process::getuid().is_root() {
-        println!("skipped: only root may become somebody else");
+        println!("skipped: only root may become another user");
         return;
     }
     let folder = Folder::new("uid");
-    let mut settings = for_anybody(&folder);
+    let mut settings = for_every_user(&folder);
     (settings.uid, settings.gid) = (Some(65534), Some(65533));
     let mut cluster = Cluster::with(settings);
     let worker = cluster.fork();
     assert_eq!(cluster.ask(worker, "ids"), "65534 65533");
 }
 
-/// A puppet that nobody is kept from the way to.
-fn for_anybody(folder: &Folder) -> Settings {
+/// A puppet that every user can reach and execute.
+fn for_every_user(folder: &Folder) -> Settings {
     let program = folder.0.join("puppet");
     // By a process of its own: what this one has open for writing a fork of another test inherits
-    // for a moment, and nobody can execute it meanwhile.
+    // for a moment, and it cannot be executed meanwhile.
     let copied = Command::new("cp").arg(example("puppet")).arg(&program).status();
     assert!(copied.expect("there is cp").success());
     for path in [&folder.0, &program] {
@@ -246,7 +246,7 @@ fn a_worker_is_in_the_groups_that_are_set() {
         ("1 2", |s| (s.uid, s.groups) = (Some(65534), Some(vec![1, 2]))),
         ("", |s| s.groups = Some(vec![])),
     ];
-    let mut cluster = Cluster::with(for_anybody(&folder));
+    let mut cluster = Cluster::with(for_every_user(&folder));
     for (groups, change) in set {
         cluster.primary.setup(|settings| {
             (settings.uid, settings.gid, settings.groups) = (None, None, None);

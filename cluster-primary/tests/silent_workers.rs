@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cluster_primary::{Event, Placement, Settings, Signal, Stdio, WorkerError, WorkerId};
-use support::{Cluster, LIMIT, example, placements, puppet, whoever_serves};
+use support::{Cluster, LIMIT, example, placements, puppet, serve_from_any_worker};
 
 /// A worker may be silent for so long.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -145,7 +145,7 @@ fn a_connection_that_is_left_unanswered_is_served_when_its_worker_goes_on() {
     }
     let clients = [0, 1].map(|_| {
         let client = std::net::TcpStream::connect(address).expect("it listens");
-        std::thread::spawn(move || whoever_serves(client))
+        std::thread::spawn(move || serve_from_any_worker(client))
     });
     for worker in [one, two] {
         until_silent(&mut cluster, worker);
@@ -168,7 +168,7 @@ fn the_last_worker_of_a_server_is_never_left_out() {
         until_silent(&mut cluster, worker);
     }
     let client = std::thread::spawn(move || {
-        whoever_serves(std::net::TcpStream::connect(address).expect("it listens"))
+        serve_from_any_worker(std::net::TcpStream::connect(address).expect("it listens"))
     });
     for worker in workers {
         go_on(&mut cluster, worker);

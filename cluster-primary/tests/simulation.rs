@@ -348,7 +348,7 @@ impl World {
                     let before = self.ended.insert(conn, why);
                     assert_eq!(before, None, "{conn:?} ends twice");
                     match (why, self.takers.get(&conn)) {
-                        (Fate::HandedOver { .. }, None) => panic!("{conn:?}: nobody said that"),
+                        (Fate::HandedOver { .. }, None) => panic!("{conn:?}: unexpected"),
                         (Fate::Shed(_), Some(by)) => {
                             assert!(self.crashed.contains(by), "{conn:?} is shed, and {by} has it");
                         }
@@ -642,7 +642,7 @@ impl World {
             Event::Disconnected => {
                 assert!(self.servers.is_empty(), "a socket is left");
                 let left = self.children.values().any(|child| child.channel.is_some());
-                assert!(!left, "somebody is left");
+                assert!(!left, "a worker is left");
                 self.all_gone = true;
             }
             _ => {}

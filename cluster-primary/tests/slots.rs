@@ -167,7 +167,7 @@ fn what_waits_at_a_dead_workers_slot_or_in_the_room_is_rescued() {
 }
 
 #[test]
-fn nobody_is_rescued_while_there_is_nobody_to_have_him() {
+fn no_connection_is_rescued_while_no_worker_can_take_it() {
     let mut cluster = cluster();
     let worker = cluster.fork();
     let server = cluster.serves(worker, BOUND_PORT.into());
@@ -318,9 +318,9 @@ fn a_server_that_a_worker_closes_is_off_for_it_alone() {
     assert_eq!(cluster.machine.poll_timeout(), None);
 }
 
-/// Its client waits in the waiting room; nobody has said that it listens.
+/// Its client waits in the waiting room; no worker has reported that it listens.
 #[test]
-fn a_server_that_is_drained_while_nobody_is_on_asks_those_that_have_a_socket() {
+fn a_server_that_is_drained_while_no_slot_is_on_asks_those_that_have_a_socket() {
     let mut cluster = cluster();
     let worker = cluster.fork();
     let server = cluster.serves(worker, BOUND_PORT.into());
@@ -336,7 +336,7 @@ fn a_server_that_is_drained_while_nobody_is_on_asks_those_that_have_a_socket() {
 }
 
 #[test]
-fn one_that_rests_is_on_again_when_nobody_else_is() {
+fn one_that_rests_is_on_again_when_no_other_is() {
     let (mut cluster, workers, server) = serving(2);
     found(&mut cluster, server, 0, &[0, 0]);
     while !next_look(&mut cluster, server, &[1, 0]).contains(&"slot 0 of server 1 off".to_owned()) {
@@ -372,7 +372,7 @@ fn an_address_that_is_just_being_left_is_waited_for() {
         assert!(cluster.wait(9 * MS).is_empty());
         assert_eq!(cluster.wait(MS), ["bind server 2 by rr"]);
     }
-    // It is gone: whoever has the address now is somebody else.
+    // It is gone: the address now belongs to another socket.
     cluster.closes_channel(left);
     cluster.exits(left);
     let key = key(port);
@@ -413,7 +413,7 @@ fn an_address_that_is_never_left_is_in_use() {
 }
 
 #[test]
-fn nobody_tries_again_for_one_that_has_gone() {
+fn there_is_no_retry_for_one_that_has_gone() {
     let (mut cluster, _) = vacating();
     let next = cluster.fork();
     cluster.asks(next, tcp(BOUND_PORT.into()));

@@ -31,7 +31,7 @@ fn what_a_dead_primary_left_is_replaced() {
 }
 
 #[test]
-fn one_that_somebody_listens_on_is_in_use() {
+fn one_that_a_process_listens_on_is_in_use() {
     for placement in placements() {
         let folder = Folder::new(&format!("live-{placement}"));
         let path = folder.0.join("live");
@@ -41,7 +41,7 @@ fn one_that_somebody_listens_on_is_in_use() {
         assert_eq!(listen(&mut cluster, worker, &path), "failed 98", "{placement}");
         // Its owner has noticed nothing.
         theirs.set_nonblocking(true).expect("a flag");
-        let noticed = theirs.accept().expect_err("nobody has connected");
+        let noticed = theirs.accept().expect_err("no client has connected");
         assert_eq!(noticed.kind(), std::io::ErrorKind::WouldBlock);
         UnixStream::connect(&path).expect("it is left alone");
         drop(theirs);

@@ -178,7 +178,7 @@ fn an_upgrade_keeps_the_count() {
     let (one, two) = (cluster.fork(), cluster.fork());
     gets(&mut cluster, one, 80..83);
     gets(&mut cluster, two, 80..85);
-    // From here on nobody serves what slot 1 had opened, and slot 1 serves what slot 0 had.
+    // From here on no worker serves what slot 1 had opened, and slot 1 serves what slot 0 had.
     dies(&mut cluster, one);
     cluster.says(two, ClusterBody::Close { key: key(84).as_str().into() });
     let open = cluster.machine.open_sockets();

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use cluster_primary::{PolicyName, Settings};
-use support::{Cluster, example, whoever_serves};
+use support::{Cluster, example, serve_from_any_worker};
 
 /// Connections at a time.
 const CROWD: usize = 50;
@@ -27,10 +27,10 @@ fn clients(address: SocketAddr) -> (Sender<usize>, Receiver<()>) {
                 let clients: Vec<_> =
                     (0..CROWD).map(|_| TcpStream::connect(address).expect("it listens")).collect();
                 for client in clients {
-                    whoever_serves(client);
+                    serve_from_any_worker(client);
                 }
             }
-            done.send(()).expect("somebody waits");
+            done.send(()).expect("the test waits");
         }
     });
     (order, is_done)

@@ -8,7 +8,7 @@ use cluster_primary::proto::{ClusterBody, ClusterMessage, Message};
 use cluster_primary::{ConnId, Mono, PolicyName, ServerId, Settings, WorkerId};
 use support::Cluster;
 
-/// So many connections come at once, and go to whoever has room.
+/// So many connections come at once, and go to the workers that have room.
 const BURST: u64 = 40;
 
 struct Traffic {

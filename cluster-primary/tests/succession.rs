@@ -49,14 +49,14 @@ fn two_workers_have_one_slot_for_a_while() {
     let (new, ..) = succeeds(&mut cluster, 0);
     let slot = |cluster: &Cluster, id| cluster.machine.worker(id).map(|state| state.slot);
     assert_eq!((slot(&cluster, old), slot(&cluster, new)), (Some(0), Some(0)));
-    // Whoever is forked for no slot in particular gets the lowest that is free.
+    // A worker that is forked for no slot in particular gets the lowest that is free.
     assert_eq!(cluster.machine.next_slot(), 1);
     goes(&mut cluster, old);
     assert_eq!((slot(&cluster, old), slot(&cluster, new)), (None, Some(0)));
 }
 
 #[test]
-fn a_server_stays_open_while_nobody_serves_it_and_takes_nothing_in() {
+fn a_server_stays_open_without_workers_and_accepts_nothing() {
     let mut cluster = keeping(Placement::Handoff);
     let (worker, server, _) = succeeds(&mut cluster, 0);
     assert!(cluster.machine.room(server) > 0);
@@ -157,7 +157,7 @@ fn under_kernel_the_latest_predecessor_takes_the_turn_back() {
 }
 
 #[test]
-fn under_kernel_nobody_serves_and_clients_wait_in_the_waiting_room() {
+fn under_kernel_without_workers_clients_wait_in_the_waiting_room() {
     let mut cluster = keeping(Placement::Kernel);
     let (worker, server, _) = succeeds(&mut cluster, 0);
     let lines = goes(&mut cluster, worker);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cluster_primary::tokio::AsyncPrimary;
 use cluster_primary::{Event, ExitStatus, Primary};
-use support::{LIMIT, puppet, whoever_serves};
+use support::{LIMIT, puppet, serve_from_any_worker};
 
 async fn until(primary: &mut AsyncPrimary, mut wanted: impl FnMut(&Event) -> bool) -> Event {
     let event = async {
@@ -44,7 +44,7 @@ async fn connections_are_handed_out_while_events_are_awaited() {
         let client = tokio::task::spawn_blocking(move || {
             let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
             stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
-            whoever_serves(stream)
+            serve_from_any_worker(stream)
         });
         // The wait for an event is given up when the client has been served.
         let who = tokio::select! {

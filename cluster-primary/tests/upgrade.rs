@@ -22,7 +22,7 @@ use cluster_primary::{
     Stdio, Value, WorkerId,
 };
 use node::{nodes, own, under};
-use support::{Cluster, Folder, LIMIT, placements, puppet, whoever_serves};
+use support::{Cluster, Folder, LIMIT, placements, puppet, serve_from_any_worker};
 
 const STEP: Duration = Duration::from_millis(2);
 
@@ -66,11 +66,11 @@ fn clients(
 }
 
 fn tcp(address: SocketAddr) -> impl Fn() -> WorkerId + Send + Sync {
-    move || whoever_serves(TcpStream::connect(address).expect("it listens"))
+    move || serve_from_any_worker(TcpStream::connect(address).expect("it listens"))
 }
 
 #[test]
-fn no_connection_is_lost_whoever_accepts() {
+fn no_connection_is_lost_with_any_placement() {
     for placement in placements() {
         let mut cluster = Cluster::with(puppet().placement(placement));
         let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
@@ -105,7 +105,7 @@ fn a_path_stays_where_it_is_until_the_last_has_gone() {
     assert_eq!(cluster.ask(worker, &format!("unix {}", path.display())), "listening 0");
     let there = path.clone();
     let by = clients(&mut cluster, move || {
-        whoever_serves(UnixStream::connect(&there).expect("it listens"))
+        serve_from_any_worker(UnixStream::connect(&there).expect("it listens"))
     });
     assert_eq!(by, BTreeMap::from([(worker, 1000)]));
     // A copy that was a trial leaves it alone.

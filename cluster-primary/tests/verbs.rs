@@ -18,7 +18,7 @@ use cluster_primary::{
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use support::{Cluster, Folder, LIMIT, placements, puppet, whoever_serves};
+use support::{Cluster, Folder, LIMIT, placements, puppet, serve_from_any_worker};
 
 #[test]
 fn messages_go_both_ways() {
@@ -213,7 +213,7 @@ fn a_disconnect_waits_for_the_connections_that_are_open() {
     let address = cluster.listen(worker, 0);
     let client = cluster.run(move || {
         let client = TcpStream::connect(address).expect("it listens");
-        whoever_serves(&client);
+        serve_from_any_worker(&client);
         client
     });
     cluster.primary.disconnect_worker(worker);
@@ -273,7 +273,7 @@ fn who_waits_for_a_primary_that_goes_is_told() {
     let primary = Primary::new(puppet()).expect("a poll");
     let remote = primary.remote();
     let waiting = thread::spawn(move || remote.workers());
-    // Nobody runs it: the call waits until it is gone, whichever comes first.
+    // It does not run: the call waits until it is gone, whichever comes first.
     drop(primary);
     assert_eq!(waiting.join().expect("no panic"), Err(Gone));
 }
@@ -370,12 +370,12 @@ fn a_full_worker_passes_connections_on() {
     let address = ([127, 0, 0, 1], port).into();
     let keep = move || {
         let client = TcpStream::connect::<std::net::SocketAddr>(address).expect("it listens");
-        (whoever_serves(&client), client)
+        (serve_from_any_worker(&client), client)
     };
     let (by, _first) = cluster.run(keep);
     assert_eq!(by, full);
     max_one(&mut cluster, other, 0);
-    // It is the full one's turn, or not: whoever is asked, the other serves.
+    // It is the full one's turn, or not: whichever is asked, the other serves.
     let (by, second) = cluster.run(keep);
     assert_eq!(by, other);
     drop(second);
@@ -458,7 +458,7 @@ fn what_was_inherited_is_lent() {
     let worker = cluster.fork();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    // As it comes from whoever started this process.
+    // As it comes from the parent of this process.
     rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).expect("a flag");
     let order = format!("fd {}", listener.as_raw_fd());
     assert_eq!(cluster.ask(worker, &order), format!("listening {}", address.port()));
@@ -489,8 +489,8 @@ fn a_path_is_served_and_goes_with_its_server() {
         let mode = path.metadata().expect("it is there").permissions().mode();
         assert_eq!(mode & 0o666, 0o666, "{mode:o}");
         let there = path.clone();
-        let by =
-            cluster.run(move || whoever_serves(UnixStream::connect(there).expect("it listens")));
+        let by = cluster
+            .run(move || serve_from_any_worker(UnixStream::connect(there).expect("it listens")));
         assert_eq!(by, worker);
         cluster.primary.disconnect_worker(worker);
         cluster.exit_of(worker);
@@ -550,8 +550,10 @@ fn clients_of_a_killed_worker_go_to_another_and_none_is_lost() {
         let connect = |_| TcpStream::connect(address).expect("it listens");
         (0..6).map(connect).collect::<Vec<_>>()
     });
-    let readers: Vec<_> =
-        clients.into_iter().map(|client| thread::spawn(move || whoever_serves(client))).collect();
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|client| thread::spawn(move || serve_from_any_worker(client)))
+        .collect();
     cluster.until_handed_over(5);
     assert!(cluster.primary.kill(workers[0], Signal::KILL).expect("sent"));
     let by: BTreeSet<_> = cluster.run(move || {

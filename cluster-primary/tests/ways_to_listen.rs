@@ -18,7 +18,7 @@ use cluster_primary::{Event, Object, Placement, Settings, Value, WorkerId};
 use node::nodes;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use support::{Cluster, Folder, LIMIT, placements, whoever_serves};
+use support::{Cluster, Folder, LIMIT, placements, serve_from_any_worker};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -97,7 +97,8 @@ impl Asking {
 
     fn who_serves_path(&mut self, path: &Path) -> WorkerId {
         let path = path.to_owned();
-        self.cluster.run(move || whoever_serves(UnixStream::connect(path).expect("it listens")))
+        self.cluster
+            .run(move || serve_from_any_worker(UnixStream::connect(path).expect("it listens")))
     }
 
     /// Whether connections are refused, now or soon: a process that another test has just forked has a copy of each socket until it
@@ -158,7 +159,7 @@ fn ipv6_only_is_ipv6_only() {
         let worker = asking.fork();
         let port = asking.port(worker, tcp("::", 0).with("ipv6Only", true));
         assert_eq!(asking.who_serves((V6, port).into()), worker);
-        // Somebody else may have the port of the other family: not this worker.
+        // Another process may have the port of the other family: not this worker.
         assert!(asking.refused((V4, port).into()));
         let port = asking.port(worker, tcp("::1", 0));
         assert_eq!(asking.who_serves((V6, port).into()), worker);
@@ -187,8 +188,8 @@ fn a_descriptor_of_the_primarys_is_listened_on() {
         let answer = asking.listen(worker, fd);
         assert!(answer["error"].is_null(), "{answer:?}");
         assert_eq!(asking.who_serves(address), worker);
-        let nobody = Object::new().with("fd", 4000);
-        assert_eq!(asking.listen(worker, nobody)["error"].as_str(), Some("EINVAL"));
+        let not_open = Object::new().with("fd", 4000);
+        assert_eq!(asking.listen(worker, not_open)["error"].as_str(), Some("EINVAL"));
     });
 }
 
@@ -216,7 +217,7 @@ fn paths_are_served_with_the_access_that_was_asked_for() {
     });
 }
 
-/// All that can connect there while nobody accepts.
+/// All that can connect there while no process accepts.
 fn fill(path: &Path) -> Vec<OwnedFd> {
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
@@ -245,7 +246,7 @@ fn the_queue_is_as_long_as_the_backlog_that_was_asked_for() {
         let options = Object::new().with("path", path.to_str()).with("backlog", 3);
         let answer = asking.listen(worker, options);
         assert!(answer["error"].is_null(), "{answer:?}");
-        // The primary accepts nothing while nobody asks it for events; a worker that shares the
+        // The primary accepts nothing while its events are not polled; a worker that shares the
         // socket must be kept from it.
         let pid = asking.cluster.primary.worker(worker).expect("it lives").pid();
         let stat = format!("/proc/{pid}/stat");
@@ -384,7 +385,7 @@ fn privileged_port() -> Option<u16> {
 #[test]
 fn a_port_that_the_primary_may_not_bind_is_refused() {
     let Some(privileged) = privileged_port() else {
-        println!("left out: here everybody may bind every port");
+        println!("left out: here every user may bind every port");
         return;
     };
     // This thread's alone, and the primaries are in it.
@@ -456,7 +457,7 @@ fn a_path_in_use_or_nowhere_is_said() {
         let nowhere = folder.0.join("no/such/folder");
         assert_eq!(asking.listen(worker, at(&nowhere))["error"].as_str(), Some("EACCES"));
         drop(OwnedFd::from(theirs));
-        // What is left there is nobody's.
+        // What is left there is abandoned.
         let answer = asking.listen(worker, at(&path));
         assert!(answer["error"].is_null(), "{answer:?}");
         assert_eq!(asking.who_serves_path(&path), worker);
@@ -509,7 +510,8 @@ fn a_server_that_closes_under_hand_offs_loses_none_that_another_can_take() {
             return;
         }
         let clients = std::thread::spawn(move || {
-            let serve = |_| whoever_serves(TcpStream::connect((V4, port)).expect("it listens"));
+            let serve =
+                |_| serve_from_any_worker(TcpStream::connect((V4, port)).expect("it listens"));
             (0..200).map(serve).collect::<Vec<_>>()
         });
         asking.close(one, first);

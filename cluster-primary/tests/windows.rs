@@ -34,7 +34,7 @@ fn warm_up(cluster: &mut Cluster, server: ServerId, connections: usize) -> Vec<C
     while !waiting.is_empty() {
         let (sent, rest): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|conn| cluster.sent.contains_key(conn));
-        assert!(!sent.is_empty(), "somebody is always asked");
+        assert!(!sent.is_empty(), "a worker is always asked");
         for conn in sent {
             cluster.takes(conn);
             answered.push(conn);
@@ -83,7 +83,7 @@ fn what_comes_at_once_is_dealt_evenly_though_one_worker_answers_before_the_other
         let workers = [cluster.fork(), cluster.fork(), cluster.fork()];
         let server = workers.map(|worker| cluster.serves(worker, 80))[0];
         (0..90).for_each(|_| drop(cluster.connects(server)));
-        // Nobody is sent more than what he has shown that he can do.
+        // A worker is sent no more than it has shown that it can take.
         assert_eq!(workers.map(|worker| given(&cluster, worker).len()), [1; 3], "{policy}");
         for (worker, before) in workers.into_iter().zip([[1, 1], [30, 1], [30, 30]]) {
             let others = workers.into_iter().filter(|other| *other != worker);
@@ -119,9 +119,9 @@ fn what_is_kept_back_for_a_worker_that_does_not_answer_soon_goes_to_others() {
     assert_eq!(answers_all(&mut cluster, blocked, 2), 6);
 }
 
-/// All were blocked for a moment: whoever is first back gets no more by turns than it takes.
+/// All were blocked for a moment: the first that is back gets no more by turns than it takes.
 #[test]
-fn what_waits_for_anybody_is_nobodys_own() {
+fn what_waits_is_not_assigned_to_one_worker() {
     let (mut cluster, [one, two], server) = two();
     (0..20).for_each(|_| drop(cluster.connects(server)));
     cluster.wait(Duration::from_millis(10));
@@ -233,7 +233,7 @@ fn who_leaves_one_unanswered_is_given_no_more_for_its_answers_to_others() {
 }
 
 #[test]
-fn a_slow_answer_counts_though_nobody_looked_in_between() {
+fn a_slow_answer_counts_without_a_poll_in_between() {
     let (mut cluster, workers, server) = two();
     let mut answered = warm_up(&mut cluster, server, 200);
     let conns: Vec<_> = (0..6).map(|_| cluster.connects(server).0).collect();
@@ -320,7 +320,7 @@ fn a_further_worker_has_its_share_of_the_descriptors_at_once() {
 }
 
 #[test]
-fn the_machine_wakes_no_more_often_than_somebody_may_have_become_slow() {
+fn the_machine_wakes_only_when_a_worker_may_have_become_slow() {
     let (mut cluster, _, server) = two();
     assert_eq!(cluster.machine.poll_timeout(), None);
     let (one, _) = cluster.connects(server);

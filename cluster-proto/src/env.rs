@@ -12,7 +12,7 @@ pub const CHANNEL_FD: &str = "NODE_CHANNEL_FD";
 pub const SERIALIZATION_MODE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 /// The worker's place among the workers, decimal, from 0 upwards: who replaces it has the same one.
 /// A Rust primary sets it; Node's does not know of places. It stays in the environment, as it makes
-/// nobody a worker, and is there for the program to read: to write to a file of its own, say.
+/// no process a worker, and is there for the program to read: to write to a file of its own, for example.
 pub const SLOT: &str = "CLUSTER_SLOT";
 /// Read by the primary: `rr` or `none`.
 pub const SCHED_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
@@ -31,7 +31,7 @@ pub struct WorkerEnv {
     /// The channel's encoding.
     pub serialization: Serialization,
     /// The worker's place, if the primary gives any. (What is no number was not meant: the variable
-    /// has been somebody else's.)
+    /// has belonged to another process.)
     pub slot: Option<u32>,
 }
 

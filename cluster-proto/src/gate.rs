@@ -24,7 +24,7 @@ pub enum FrameClass {
         /// does so for a `net.Socket` sent without `keepOpen` (and `net.BoundSocket`) only.
         resend: bool,
     },
-    /// As that, for a connection that nobody waits for: any number of them may be under way at
+    /// The same for a connection that is not waited for: any number of them may be under way at
     /// once, and hold back nothing. It is not sent again.
     Connection,
 }
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_awaits_is_an_error() {
+    fn an_unexpected_answer_is_an_error() {
         let mut gate = Gate::<u32>::new();
         assert_eq!(gate.ack(), Err(UnexpectedAnswer));
         assert_eq!(gate.nack(), Err(UnexpectedAnswer));

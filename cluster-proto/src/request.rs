@@ -14,7 +14,7 @@
 //!   │◄──────────────────────────────────────────────────────────────────┤
 //! ```
 //! Either side asks; ids are the asker's, and count for nothing on the other side. An answer to what
-//! nobody waits for any more is passed over.
+//! is not waited for any more is passed over.
 
 mod state;
 
@@ -176,8 +176,8 @@ impl<K: Copy + Eq> Requests<K> {
         self.last
     }
 
-    /// Whether that request was ever begun here. An answer to one that was not is for somebody else:
-    /// whoever writes such messages by hand.
+    /// Whether that request was ever begun here. An answer to one that was not belongs to the program:
+    /// it may write such messages by hand.
     pub fn has_begun(&self, id: u64) -> bool {
         (1..=self.last).contains(&id)
     }

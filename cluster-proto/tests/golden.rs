@@ -108,7 +108,7 @@ fn every_frame_becomes_a_typed_message() {
                     let name = format!("{body:?}");
                     bodies.insert(name.split([' ', '(', '{']).next().unwrap().to_owned());
                 }
-                // The recording's own, to see that nobody hears it.
+                // The recording's own, to see that it is not delivered.
                 Message::Internal(object) => {
                     let cmd = object.member("cmd").unwrap().as_str();
                     assert_eq!(cmd, Some("NODE_UNHEARD"), "{}", at());

@@ -193,7 +193,7 @@ fn what_nests_too_deep_to_be_read_is_refused_where_it_is_sent() {
 }
 
 #[test]
-fn nobody_speaks_for_the_protocol_from_within_a_handle() {
+fn a_message_within_a_handle_is_not_internal() {
     let forged = || Message::User(Object::new().with("cmd", "NODE_HANDLE_ACK").into());
     for codec in [&Json as &dyn Codec, &Postcard, &Advanced] {
         let once = forged().with_handle(HandleKind::NetSocket);

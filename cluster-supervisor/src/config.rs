@@ -14,13 +14,13 @@ pub struct Config<H: Host> {
     /// How many workers to keep at the start; [`Input::Scale`](crate::Input::Scale) changes it.
     /// Default 1.
     pub workers: u32,
-    /// Whether workers are kept at all. If not, those that somebody forks are only seen to the door
+    /// Whether workers are kept at all. If not, workers that others fork are only shut down
     /// when all ends. Default: they are.
     pub keep: bool,
     /// What makes a worker ready. Default: its first `listening`.
     pub ready: Ready,
     /// How long a successor may take to become ready before it is given up, and its predecessor
-    /// kept. Default 30 s. (A worker that succeeds nobody is waited for without end.)
+    /// kept. Default 30 s. (A worker that replaces none is waited for without limit.)
     pub ready_timeout: Duration,
     /// How long a successor must have been ready before it takes over, and its predecessor is asked to
     /// leave. One that dies before that is given up, and its predecessor kept. Default 1 s; 0: it takes
@@ -61,7 +61,7 @@ pub struct Config<H: Host> {
     /// Whether a worker that disconnects voluntarily (`worker.disconnect()` or `worker.kill()` in its
     /// own program), or because the user told it to, is replaced like one that exits with code 0. If
     /// not, its slot is given up, and the cluster ends with the last one
-    /// ([`Outcome::NobodyLeft`](crate::Outcome::NobodyLeft)). Default: it is replaced.
+    /// ([`Outcome::NoWorkerLeft`](crate::Outcome::NoWorkerLeft)). Default: it is replaced.
     #[serde(skip_serializing_if = "is_true")]
     pub replace_disconnected: bool,
     /// Whether a worker that does not answer probes ([`Input::Unresponsive`](crate::Input::Unresponsive)) is
@@ -134,7 +134,7 @@ pub enum Ready {
     Listening,
     /// It sends the message `"ready"` (`process.send('ready')`).
     Message,
-    /// It says `READY=1` as systemd's services do (sd_notify(3)), and somebody tells the supervisor
+    /// It sends `READY=1` as systemd's services do (sd_notify(3)), and the owner tells the supervisor
     /// ([`Input::Notified`](crate::Input::Notified)).
     Notify,
     /// It has lived for so long.

@@ -29,7 +29,7 @@ pub enum Input<H: Host> {
         /// Why.
         reason: String,
     },
-    /// Somebody else forked a worker, which has that slot.
+    /// A worker was forked by something else than the supervisor; it has that slot.
     Adopted {
         /// The slot.
         slot: u32,
@@ -176,17 +176,17 @@ pub enum Output<H: Host> {
     },
     /// Tell all workers to disconnect, and close every server that is kept open without one.
     DisconnectAll,
-    /// Close the servers that nobody serves: all workers that there are to be are ready.
+    /// Close the servers that no worker serves: all workers are ready.
     ReleaseUnused,
     /// Say what every worker uses, by an [`Input::Usage`] each.
     Measure,
-    /// Tell whoever wants to know.
+    /// Notify the owner.
     Tell(Notice<H>),
     /// All is over: nothing more will come.
     Over(Outcome),
 }
 
-/// What the supervisor has decided, for whoever watches.
+/// What the supervisor has decided, for the owner's log and events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(bound = "")]
@@ -267,7 +267,7 @@ pub enum Notice<H: Host> {
         #[serde(default)]
         kept: u32,
     },
-    /// A worker is to be replaced though nobody asked for it.
+    /// A worker is to be replaced without a request.
     Recycling {
         /// Its slot.
         slot: u32,
@@ -328,7 +328,7 @@ pub enum Notice<H: Host> {
         at_once: bool,
     },
     /// All workers have disconnected voluntarily, and none is replaced: the cluster ends.
-    NobodyLeft,
+    NoWorkerLeft,
 }
 
 /// The end of a worker by accident, or of the attempt to fork one.
@@ -380,7 +380,7 @@ impl<H: Host> fmt::Display for Failure<H> {
     }
 }
 
-/// Why a worker is replaced though nobody asked for it.
+/// Why a worker is replaced without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
@@ -403,7 +403,7 @@ pub enum Outcome {
     /// As it was asked to, but workers had to be sent `SIGKILL`.
     Killed,
     /// All workers had disconnected voluntarily, and none was replaced.
-    NobodyLeft,
+    NoWorkerLeft,
     /// Too many failed.
     GaveUp,
     /// The first could not be forked.

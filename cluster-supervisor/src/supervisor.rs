@@ -123,7 +123,7 @@ impl<H: Host> Supervisor<H> {
         matches!(self.phase, Phase::Running | Phase::Draining(_))
     }
 
-    fn somebody_is_ready(&self) -> bool {
+    fn any_worker_is_ready(&self) -> bool {
         self.members.values().any(|member| member.stage == Stage::Ready)
     }
 

@@ -231,7 +231,7 @@ fn a_program_that_dies_at_once_is_tried_with_growing_pauses_and_given_up() {
 }
 
 #[test]
-fn as_long_as_anybody_serves_nothing_is_given_up() {
+fn as_long_as_any_worker_serves_nothing_is_given_up() {
     let mut world = World::new(plain(2));
     world.well = false;
     world.dies(2);
@@ -835,7 +835,7 @@ fn if_so_wanted_a_worker_that_disconnects_is_not_replaced() {
     assert_eq!((world.slots(), world.over), (vec![1], None));
     world.exit(WorkerId(2), ExitStatus::Code(0), true);
     world.obey();
-    assert_eq!(world.over, Some(Outcome::NobodyLeft));
+    assert_eq!(world.over, Some(Outcome::NoWorkerLeft));
 }
 
 #[test]
@@ -977,7 +977,7 @@ fn the_generation_is_that_of_the_workers() {
 }
 
 #[test]
-fn a_worker_that_somebody_else_forks_is_kept_too() {
+fn a_worker_that_is_forked_by_others_is_kept_too() {
     let mut world = World::new(plain(1));
     let worker = WorkerId(50);
     world.last = 50;
@@ -992,7 +992,7 @@ fn a_worker_that_somebody_else_forks_is_kept_too() {
 }
 
 #[test]
-fn a_slot_whose_successor_starts_is_nobody_elses() {
+fn a_slot_whose_successor_starts_is_not_given_to_another() {
     let mut world = World::new(plain(1));
     world.well = false;
     world.input(Input::Reload);
@@ -1167,7 +1167,7 @@ fn one_that_is_never_ready_is_waited_for_and_named_once() {
 }
 
 #[test]
-fn where_nobody_is_kept_all_are_seen_off() {
+fn where_no_worker_is_kept_all_are_shut_down() {
     let mut world = World::new(changed!(plain(4), keep: false));
     assert_eq!(world.last, 0);
     world.obedient = false;
@@ -1420,7 +1420,7 @@ fn a_supervisor_that_was_taken_up_does_what_it_would_have_done() {
     }
 }
 
-/// Whatever happens in whatever order: nobody is forked that is not wanted, no slot stays empty for
+/// Whatever happens in whatever order: no worker is forked that is not wanted, no slot stays empty for
 /// ever while all runs, and what has ended has ended.
 #[test]
 fn in_any_order_all_is_well_in_the_end() {
@@ -1439,7 +1439,7 @@ fn in_any_order_all_is_well_in_the_end() {
         for worker in world.alive.keys().copied().collect::<Vec<_>>() {
             world.input(Input::Listening { worker });
         }
-        // Long enough for every ladder and pause, not for anybody to grow old.
+        // Long enough for every timeout and pause, and too short for a worker to reach its age limit.
         world.pass(ms(31_000));
         for worker in world.alive.keys().copied().collect::<Vec<_>>() {
             world.input(Input::Listening { worker });

@@ -13,7 +13,7 @@ use cluster_supervisor::tokio::{
     AsyncSupervised, Ended, Handle, QueueLimits, ReloadError, RequestError,
 };
 use rustix::process::{Pid, WaitOptions, waitpid};
-use support::{LIMIT, puppet, whoever_serves};
+use support::{LIMIT, puppet, serve_from_any_worker};
 
 /// What hangs fails.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -197,7 +197,7 @@ async fn a_slow_program_delays_no_connection_and_no_replacement() {
         let client = tokio::task::spawn_blocking(move || {
             let stream = TcpStream::connect(address).expect("it listens");
             stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
-            whoever_serves(stream)
+            serve_from_any_worker(stream)
         });
         assert_eq!(soon(client).await.expect("no panic"), worker);
     }

@@ -633,7 +633,7 @@ test('two pipes: end of file ends the agent only', async () => {
   await worker.done();
 });
 
-test('two pipes: an output that nobody reads any more ends the agent only', async () => {
+test('two pipes: an output without a reader ends the agent only', async () => {
   for (const deaf of [false, true]) { // closed later, or before the start
     const worker = await serve('http', [], { pipes: true, deaf });
     if (!deaf) {

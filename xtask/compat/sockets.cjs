@@ -54,7 +54,7 @@ class Sockets {
     this.tell(this.made.get(id), 'kept by');
   }
 
-  // Without a shutdown, which would be everybody's.
+  // Without a shutdown, which would affect every process that has it.
   tell(socket, how) {
     socket.write(`${how} ${this.name}\n`, () => socket.destroy());
   }

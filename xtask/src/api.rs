@@ -1,7 +1,7 @@
 //! `cargo xtask api`: what each crate promises to its users, compared with what was written down.
 //!
 //! The lists stand in each crate's `public-api.txt`: a change of the public API is a change of that file, for
-//! whoever reviews it, and its list of removed lines is what a new version would break.
+//! its reviewer, and its list of removed lines is what a new version would break.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -49,19 +49,19 @@ enum Chore {
     Soak,
     /// Measure: the crates' benches, and whole clusters of Node, of others and of ours.
     Bench(Box<bench::Args>),
-    /// The least of a primary; `bench` starts it, nobody types it.
+    /// The least of a primary; only `bench` starts it.
     #[command(hide = true)]
     BenchBarePrimary(bench::BarePrimaryArgs),
-    /// The least of a worker; that primary starts it, nobody types it.
+    /// The least of a worker; only that primary starts it.
     #[command(hide = true)]
     BenchBareWorker(bench::BareWorkerArgs),
-    /// A primary that talks with its worker; `bench` starts it, nobody types it.
+    /// A primary that talks with its worker; only `bench` starts it.
     #[command(hide = true)]
     BenchTalkPrimary(bench::TalkPrimaryArgs),
-    /// The worker of such a talk; its primary starts it, nobody types it.
+    /// The worker of such a talk; only its primary starts it.
     #[command(hide = true)]
     BenchTalkWorker(bench::TalkWorkerArgs),
-    /// The least that it takes to talk; `bench` starts it, nobody types it.
+    /// The least that it takes to talk; only `bench` starts it.
     #[command(hide = true)]
     BenchTalkBare(bench::TalkBareArgs),
     /// Fuzz from the committed seeds, a few seconds a target.
@@ -87,13 +87,13 @@ enum Chore {
     /// Run real packages from npm under `cluster run`, reload them under load, and count what is
     /// lost: docs/apps.md.
     Apps(apps::Args),
-    /// The primary of such a play; a stage starts it, nobody types it.
+    /// The primary of such a play; only a stage starts it.
     #[command(hide = true)]
     CompatPrimary,
-    /// The worker of such a play; its primary starts it, nobody types it.
+    /// The worker of such a play; only its primary starts it.
     #[command(hide = true)]
     CompatWorker(compat::WorkerArgs),
-    /// Stand between a Node primary and a Node worker; `golden` starts it, nobody types it.
+    /// Stand between a Node primary and a Node worker; only `golden` starts it.
     #[command(hide = true)]
     Relay(relay::Args),
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::step;
 
-/// What everybody who gets a crate must find in it.
+/// What every published crate must contain.
 const FILES: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 #[derive(Deserialize)]

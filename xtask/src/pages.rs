@@ -86,7 +86,7 @@ fn each_row_of_what_node_has_names_a_test_that_exists() {
     assert!(rows > 80, "{rows} rows");
 }
 
-/// Whoever does not ask for tokio does not get it.
+/// Without the feature `tokio` there is no dependency on tokio.
 #[test]
 fn there_is_no_tokio_without_its_feature() {
     let without = [("", false), ("tokio", true)];

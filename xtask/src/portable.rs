@@ -1,4 +1,4 @@
-//! `cargo xtask portable`: whether the crates compile where nobody runs their tests.
+//! `cargo xtask portable`: whether the crates compile for platforms on which the tests are not run.
 //!
 //! To check a crate for another system takes only that system's standard library, which rustup has by name.
 //! Nothing is linked, so that no program of that system is needed.

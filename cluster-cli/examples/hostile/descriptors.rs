@@ -1,4 +1,4 @@
-//! Descriptors that block whoever closes them: connections with `SO_LINGER`, and data that their peer
+//! Descriptors that block the process that closes them: connections with `SO_LINGER`, and data that their peer
 //! never reads. The first option is the address of that peer.
 
 use std::io::{self, Write};

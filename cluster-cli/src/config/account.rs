@@ -8,7 +8,7 @@ use nix::unistd;
 use super::written::{Written, wanted};
 
 /// The number that `setuid(2)` and its like take for "as it was".
-const NOBODY_AT_ALL: u32 = u32::MAX;
+const INVALID_ID: u32 = u32::MAX;
 
 /// A user that workers can run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +34,10 @@ impl FromStr for User {
     fn from_str(text: &str) -> Result<Self, String> {
         let written = text.to_owned();
         let found = match number(text) {
-            Some(NOBODY_AT_ALL) => return Err(wanted::<Self>()),
+            Some(INVALID_ID) => return Err(wanted::<Self>()),
             Some(id) => {
                 let known = unistd::User::from_uid(id.into());
-                // A number needs nobody to know it.
+                // A numeric id need not be in the user database.
                 let group = known.ok().flatten().map(|user| user.gid.as_raw());
                 return Ok(Self { id, group, written });
             }
@@ -89,7 +89,7 @@ impl FromStr for Group {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = match number(text) {
-            Some(NOBODY_AT_ALL) => return Err(wanted::<Self>()),
+            Some(INVALID_ID) => return Err(wanted::<Self>()),
             Some(id) => return Ok(Self::of(id)),
             None if text.is_empty() || text.contains('\0') => return Err(wanted::<Self>()),
             None => unistd::Group::from_name(text),
@@ -111,8 +111,8 @@ impl fmt::Display for Group {
 
 fn number(text: &str) -> Option<u32> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // One that is too large is nobody's.
-    plain.then(|| text.parse().unwrap_or(NOBODY_AT_ALL))
+    // One that is too large is invalid.
+    plain.then(|| text.parse().unwrap_or(INVALID_ID))
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_needs_nobody_to_know_it() {
+    fn a_numeric_id_need_not_be_in_the_user_database() {
         let user: User = "3999999999".parse().unwrap();
         assert_eq!((user.id, user.group), (3_999_999_999, None));
         let group: Group = "3999999999".parse().unwrap();

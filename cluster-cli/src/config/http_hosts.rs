@@ -3,7 +3,7 @@
 //! A page from anywhere can make a browser ask a server on the browser's own machine, but may not
 //! read the answer, as that is of another origin. Unless its name's address changes to this
 //! machine's meanwhile (DNS rebinding): then both are of one origin. What does not change is the
-//! name, which the browser sends along; so only names are answered to that nobody else can own.
+//! name, which the browser sends along; so only names that no one else can own are answered.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -62,7 +62,7 @@ pub(crate) struct Hosts {
 pub(crate) enum Stranger {
     /// It does not say, as it must, or says so twice, or what is no host.
     Unnamed,
-    /// It is for somebody else.
+    /// It is addressed to another host.
     Other,
 }
 

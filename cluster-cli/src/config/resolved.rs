@@ -47,7 +47,7 @@ pub(crate) struct Resolved {
     pub(crate) serialization: Serialization,
     #[serde(serialize_with = "shown::choice")]
     pub(crate) placement: Placement,
-    /// None where nobody is chosen: under the placement `shared`.
+    /// None where no worker is chosen: under the placement `shared`.
     #[serde(serialize_with = "shown::choices", skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<PolicyName>,
     pub(crate) give_way: bool,
@@ -220,7 +220,7 @@ impl Seeing {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum Conflict {
-    /// A policy, where nobody is chosen.
+    /// A policy where no worker is chosen.
     PolicyOfShared,
     /// A placement that cannot be had, or not with that policy.
     Placement(PlacementError),
@@ -575,7 +575,7 @@ impl Resolved {
                 && is_script()
     }
 
-    /// Ports that workers may listen on whoever they run as.
+    /// Ports that workers may listen on, as which user they run.
     pub(crate) fn privileged_ports(&self) -> Vec<u16> {
         let granted = self.privileges.privileged_ports.iter().map(|port| port.number());
         let listened = self.listening.listen.iter().filter_map(|at| match at.0.at {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
-/// A value that is read from text, whoever wrote it.
+/// A value that is read from text: an option, a variable or a line of the configuration file.
 pub(crate) trait Written: FromStr<Err = String> {
     /// Whether a file may have a number without quotes.
     const NUMBERS: bool = false;
@@ -23,7 +23,7 @@ pub(super) fn wanted<T: Written>() -> String {
     format!("{IT_TAKES}{}", T::takes())
 }
 
-/// How [`wanted`] begins. Whoever knows the option's name puts it in place of the `it`.
+/// How [`wanted`] begins. The caller that knows the option's name puts it in place of the `it`.
 pub(super) const IT_TAKES: &str = "it takes ";
 
 /// Reads the value of an option.

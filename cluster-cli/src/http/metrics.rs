@@ -117,7 +117,7 @@ fn totals(text: &mut Text, status: &Status) {
         ),
         (
             "cluster_unexpected_handles_total",
-            "Descriptors that workers sent and nobody asked for.",
+            "Unexpected descriptors that workers sent.",
             totals.unexpected_handles,
         ),
         (
@@ -304,7 +304,7 @@ fn histogram(family: &mut Family<'_>, slot: u32, latency: &Latency) {
     buckets.dedup_by_key(|(bound, _)| *bound);
     let mut least = 0;
     for (bound, count) in buckets {
-        // A histogram is cumulative, whoever counted it.
+        // A histogram is cumulative.
         least = count.clamp(least, latency.count.max(least));
         family.suffixed("_bucket", slot, &[("le", &(bound as f64 / 1e6).to_string())], least);
     }

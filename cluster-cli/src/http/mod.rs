@@ -8,7 +8,7 @@
 //! The server has a thread of its own and shares nothing with the primary but one cell: who asks
 //! rings a bell, which is a descriptor in the primary's wait, and the loop answers within its turn
 //! with the JSON that the control API's `status` returns. However slow, many or hostile clients are,
-//! the loop writes one text for all that asked meanwhile, and waits for nobody. That it does answer
+//! the loop writes one text for all clients that asked meanwhile, and waits for none of them. That it does answer
 //! is what `/healthz` tells.
 //!
 //! The loop's part:
@@ -76,10 +76,10 @@ impl HttpServer {
         let shared =
             Arc::new(serve::Shared { published: published.clone(), hosts: Hosts::new(names) });
         spawn_without_signals("http", move || {
-            // A socket that cannot be served is as one that nobody serves: probes notice.
+            // A socket that cannot be served is like one that is not served: probes notice.
             let _failed = runtime.block_on(serve::serve(theirs, shared, ending));
             drop(runtime);
-            let _nobody_waits = over.send(());
+            let _ = over.send(());
         })?;
         Ok(Self { listener, published, bell, end, ended })
     }
@@ -95,12 +95,12 @@ impl HttpServer {
         self.listener.local_addr()
     }
 
-    /// Readable when somebody asks: [`asked`](Self::asked) is to be called then.
+    /// Readable when a client asks: [`asked`](Self::asked) is to be called then.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// Whether anybody has asked since the last call. What is [published](Self::publish) next is
+    /// Whether a client has asked since the last call. What is [published](Self::publish) next is
     /// their answer.
     pub(crate) fn asked(&mut self) -> bool {
         self.published.take_asks(&mut self.bell)

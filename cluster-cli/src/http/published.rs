@@ -40,7 +40,7 @@ struct Answer {
     said: Option<(Arc<str>, Instant)>,
 }
 
-/// The loop's end, readable when somebody asks.
+/// The loop's end, readable when a client asks.
 pub(super) struct Bell(UnixStream);
 
 impl AsFd for Bell {
@@ -99,7 +99,7 @@ impl Published {
         asks.last
     }
 
-    /// The loop: whether anybody asks. Who asks later waits for another answer than the next.
+    /// The loop: whether a client asks. A client that asks later waits for the answer after the next.
     pub(super) fn take_asks(&self, bell: &mut Bell) -> bool {
         // The bell is silenced before the asks are taken: one that comes in between rings for
         // nothing, instead of not at all.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_the_last_answer_is_everybodys() {
+    fn at_the_end_all_clients_get_the_last_answer() {
         let (cell, _bell) = cell().unwrap();
         cell.close();
         assert_eq!(runtime().block_on(cell.fresh()), None);

@@ -155,7 +155,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut end: watch::Rece
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        // A client that breaks off, or talks nonsense, harms nobody.
+        // A client that breaks off, or sends nonsense, affects no other client.
         _over = connection.as_mut() => return,
         _ = end.wait_for(|end| *end) => {}
         () = sleep(LIFE) => {}

@@ -157,7 +157,7 @@ fn a_primary_that_does_not_answer_is_not_healthy_until_it_does() {
             scope.spawn(|| assert_eq!(cluster.get(path), silent));
         }
     });
-    // The page needs nobody.
+    // The page is served without the loop.
     assert_eq!(cluster.get("/").0, 200);
     cluster.busy.store(false, Ordering::Release);
     assert_eq!(cluster.get("/healthz").0, 200);
@@ -257,7 +257,7 @@ fn garbage_is_refused() {
 }
 
 #[test]
-fn a_body_that_nobody_asked_for_is_not_waited_for() {
+fn an_unexpected_body_is_not_waited_for() {
     let cluster = Loop::start();
     let mut stream = cluster.connect();
     stream
@@ -306,7 +306,7 @@ fn it_ends_and_its_successor_takes_over_the_socket() {
     let idle = cluster.connect();
     let server = cluster.stop();
     let socket = server.finish(PATIENCE);
-    // Whoever comes now is queued.
+    // A client that connects now is queued.
     let mut early = cluster.connect();
     early.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!((&idle).read(&mut [0; 1]).unwrap_or_default(), 0, "idle connections are closed");

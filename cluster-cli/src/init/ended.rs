@@ -1,7 +1,7 @@
 //! Children that have ended, without waiting for them.
 #![allow(unsafe_code, reason = "rustix does not say whom waitid(2) has found")]
 
-/// Some child that has ended, as long as nobody has waited for it always the same one.
+/// Some child that has ended; the same one until it has been waited for.
 pub(super) fn any() -> Option<u32> {
     // SAFETY: all zeros are one, about no process.
     let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };

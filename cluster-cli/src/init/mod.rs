@@ -1,4 +1,4 @@
-//! Being the first process of a container (or a subreaper): orphans come to it, and somebody has to
+//! Being the first process of a container (or a subreaper): orphans become its children, and it has to
 //! wait for them when they end.
 //!
 //! Workers are waited for by the primary, which learns from that how they ended: here they must be
@@ -15,7 +15,7 @@ use cluster_primary::Signal;
 
 /// What process 1 of a container forwards to the workers: signals that are sent to the container and are
 /// meant for the program. (The primary has a use of its own for `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGUSR2`,
-/// `SIGTTIN`, `SIGTTOU` and `SIGCHLD`.) Nobody outside knows the workers there, and the kernel delivers to
+/// `SIGTTIN`, `SIGTTOU` and `SIGCHLD`.) Outside of the container the workers are not known, and the kernel delivers to
 /// process 1 only what it has a handler for.
 ///
 /// Not among them: what a process is told of its own doings (`SIGPIPE`, `SIGALRM`, `SIGSEGV`, …), what

@@ -10,7 +10,7 @@ use super::address::At;
 /// Whether the environment was looked at: what it names can be owned once.
 static LOOKED: AtomicBool = AtomicBool::new(false);
 
-/// Sockets that nobody has taken. Whatever is not taken stays open, for workers that listen on a
+/// Sockets that have not been taken. Those stay open, for workers that listen on a
 /// descriptor of the primary's.
 #[derive(Debug, Default)]
 pub(super) struct Inherited(Vec<(RawFd, String)>);

@@ -3,7 +3,7 @@
 //! The primary opens each once, or takes it over from systemd, and every worker is started with all
 //! of them, by the protocol that systemd passes sockets by: they are its descriptors from 3 on,
 //! `LISTEN_FDS` says how many, `LISTEN_FDNAMES` what they are called, and `LISTEN_PID` that they are
-//! meant for that very process. As nobody knows a process's number before it is there, it is said by
+//! meant for that very process. As a process's number is not known before it exists, it is said by
 //! the [shim], which the worker is first.
 
 pub(crate) mod address;
@@ -108,7 +108,7 @@ impl Sockets {
 }
 
 /// This program, for [`Sockets::give`]: as it was when it was started, whatever has become of its
-/// file, and whoever may not get to its folder.
+/// file, and every user that may not enter its folder.
 pub(crate) fn this_program() -> OsString {
     if cfg!(target_os = "linux") {
         return "/proc/self/exe".into();

@@ -90,8 +90,8 @@ fn identity(folder: &OwnedFd, path: &Path) -> io::Result<Option<Identity>> {
     Ok(is_socket.then_some(identity))
 }
 
-/// Binds a socket, which does not listen yet; its file has that owner and mode. What somebody left there
-/// who was killed is replaced.
+/// Binds a socket, which does not listen yet; its file has that owner and mode. A socket file that
+/// a killed process left behind is replaced.
 pub(super) fn bind(path: &Path, access: &SocketAccess) -> io::Result<(OwnedFd, SocketFile)> {
     let address = SocketAddrUnix::new(path)?;
     let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
@@ -120,7 +120,7 @@ pub(super) fn is_our_socket(path: &Path, access: &SocketAccess) -> bool {
         .is_ok_and(|found| found.file_type().is_socket() && ours(found.uid()))
 }
 
-/// Removes a socket of ours on which nobody listens any more; whether it is gone.
+/// Removes a socket of ours on which no process listens any more; returns whether it is gone.
 fn remove_stale(folder: &OwnedFd, path: &Path, access: &SocketAccess) -> bool {
     // Before the question, so that what is removed is what was asked.
     let Ok(Some(before)) = identity(folder, path) else { return false };
@@ -141,7 +141,7 @@ fn is_answered(path: &Path) -> bool {
 /// What a client would be told.
 fn probe(path: &Path) -> Result<Result<(), Errno>, Errno> {
     let probe = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    // A full queue must not make us wait: somebody is there.
+    // A full queue must not make us wait: a process listens there.
     rustix::io::ioctl_fionbio(&probe, true)?;
     Ok(connect(&probe, &SocketAddrUnix::new(path)?))
 }
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_listens_on_is_replaced_and_removed_at_the_end() {
+    fn an_abandoned_socket_is_replaced_and_removed_at_the_end() {
         let path = std::env::temp_dir().join(format!("cluster-listen-{}", std::process::id()));
         // Killed, as it were: the file stays.
         drop(UnixListener::bind(&path).expect("there is room"));
         let (listener, file) = replace(&path);
-        let in_use = bind(&path).expect_err("somebody listens");
+        let in_use = bind(&path).expect_err("a process listens");
         assert_eq!(in_use.kind(), io::ErrorKind::AddrInUse);
         // One that is killed while another is there already leaves that one's file alone.
         drop(listener);

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_whose_slot_nobody_knows_has_its_number() {
+    fn a_worker_with_an_unknown_slot_is_named_by_its_id() {
         let author = Author { slot: None, ..AUTHOR };
         let line = Line { bytes: b"a", cut: false };
         assert_eq!(as_text(author, line), b"[worker 7] a\n");

@@ -55,7 +55,7 @@ struct Queue {
     writing: bool,
     /// All is to be written now.
     finishing: bool,
-    /// Nobody will read any more.
+    /// The reader has gone.
     broken: bool,
 }
 
@@ -330,7 +330,7 @@ mod tests {
         let (read, write) = io::pipe().unwrap();
         let sink = start(write);
         drop(read);
-        sink.push(b"to nobody\n");
+        sink.push(b"to no reader\n");
         assert!(sink.finish(LONG));
         assert!(sink.lock().broken);
         for _ in 0..10_000 {

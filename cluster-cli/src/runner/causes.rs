@@ -93,7 +93,7 @@ fn they_died(deaths: &[Death], online: &BTreeSet<WorkerId>, spoken: bool) -> Opt
         "code 126 is how a shell, env and the like say that a program cannot be executed: their own \
          lines above name it"
     } else if all(ExitStatus::Signal(Signal::KILL)) {
-        "somebody sent all of them SIGKILL: the kernel does where memory runs out (its log, dmesg, says \
+        "all of them were sent SIGKILL: the kernel does that when memory runs out (its log, dmesg, says \
          so), and a container's limit of memory is one too"
     } else if spoken && deaths.iter().all(mute) {
         "none of them said a word on its channel: does the program speak node:cluster's protocol? (One \

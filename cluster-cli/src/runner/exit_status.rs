@@ -12,7 +12,7 @@ pub(super) fn of(outcome: Outcome) -> ExitCode {
         Outcome::AsAsked => ExitCode::SUCCESS,
         Outcome::Killed => ExitCode::from(KILLED),
         Outcome::GaveUp => ExitCode::from(GAVE_UP),
-        Outcome::NobodyLeft => ExitCode::from(NO_WORKER_LEFT),
+        Outcome::NoWorkerLeft => ExitCode::from(NO_WORKER_LEFT),
         _ => ExitCode::from(FAILED),
     }
 }

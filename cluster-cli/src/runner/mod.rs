@@ -47,7 +47,7 @@ const EVENTS_PER_PASS: usize = 256;
 const MAX_WORKERS: u32 = 10_000;
 
 /// What a worker hears that asks.
-const NOBODY_ANSWERS: &str = "this primary is the program cluster, which answers no requests: \
+const ANSWERS_NO_REQUESTS: &str = "this primary is the program cluster, which answers no requests: \
     a program can that drives the cluster by its control socket, or a primary of your own";
 
 const NOT_SHOWN: &str = "no client of the control socket was shown this request: it is not JSON, and has more \
@@ -56,7 +56,7 @@ const NOT_SHOWN: &str = "no client of the control socket was shown this request:
 /// Signals to end that come within this time are one request.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-/// What ends it, but for whoever asks it to.
+/// What ends it, other than a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// It keeps its workers; when all have disconnected, and none is to be replaced, there is nothing to
@@ -277,7 +277,7 @@ impl Runner {
         self.has_listener() || is_sign
     }
 
-    /// Says, once for each program, that its messages are read by nothing. (Whoever drives a `cluster
+    /// Says, once for each program, that its messages are not read. (The program that drives a `cluster
     /// serve` knows whether it listens.)
     fn mention_unheard(&mut self, worker: WorkerId, message: &UserMessage) {
         if self.kept.is_none() {
@@ -292,7 +292,7 @@ impl Runner {
 
     /// No client of the control API was shown that request, so none answers it.
     fn refuse(&mut self, request: Request) {
-        let why = if self.has_listener() { NOT_SHOWN } else { NOBODY_ANSWERS };
+        let why = if self.has_listener() { NOT_SHOWN } else { ANSWERS_NO_REQUESTS };
         // A worker that has gone waits for nothing.
         let _ = self.cluster.primary_mut().refuse(request, why);
     }

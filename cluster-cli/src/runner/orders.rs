@@ -81,7 +81,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Nothing is changed where nobody keeps the workers, nor any more once the cluster ends.
+    /// Nothing is changed where no supervisor keeps the workers, nor once the cluster is ending.
     fn can(&self, order: &Order) -> Result<(), Refusal> {
         if self.kept.is_none() {
             return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(order)));

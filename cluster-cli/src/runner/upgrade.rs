@@ -215,7 +215,7 @@ impl Runner {
                 )),
             }
         }
-        // Behind whatever has threads of its own, which give way to nobody.
+        // After everything that has threads of its own, which are not stopped.
         if let Some(kept) = &self.kept {
             crate::settings::schedule(&kept.options);
         }
@@ -368,7 +368,7 @@ impl Runner {
             }
         }
         self.manager.ready();
-        // Whoever ended while the program changed was nobody's to wait for.
+        // A child that ended while the program was replaced has not been waited for.
         self.reap();
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Status {
     pub(crate) uptime_ms: Option<u64>,
     #[serde(deserialize_with = "known")]
     pub(crate) state: State,
-    /// Whether somebody takes connections.
+    /// Whether any worker takes connections.
     #[serde(deserialize_with = "known")]
     pub(crate) ready: bool,
     /// Why no connection can be accepted now.
@@ -190,7 +190,7 @@ pub(crate) enum WorkerState {
 }
 
 impl WorkerState {
-    /// Whether it takes connections. (Where nobody keeps the workers their states are Node's.)
+    /// Whether it takes connections. (Without a supervisor the workers' states are Node's.)
     pub(crate) fn is_ready(&self) -> bool {
         match self {
             Self::Ready => true,
@@ -509,7 +509,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn where_nobody_keeps_the_workers_those_that_listen_are_ready() {
+    fn without_a_supervisor_workers_that_listen_are_ready() {
         let served = r#"{"state":"running","ready":true,"wanted":null,
             "workers":[{"state":"listening"},{"state":"online"},{"state":"stuck"}]}"#;
         let served: Status = serde_json::from_str(served).unwrap();

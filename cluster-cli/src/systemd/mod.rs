@@ -354,7 +354,7 @@ mod tests {
         assert_eq!((manager.heard(), service.poll_timeout()), (None, None));
         let mut gone = manager.service(None);
         drop(manager);
-        gone.ready().expect_err("nobody listens");
+        gone.ready().expect_err("no process listens");
         let mut odd = Systemd::new(Some("vsock:2:1234".into()), None, NOW);
         assert!(odd.ready().expect_err("that is no path").to_string().contains("vsock:2:1234"));
     }

@@ -21,7 +21,7 @@ const LONGEST: usize = 4096;
 
 /// A socket for the `NOTIFY_SOCKET` of workers.
 ///
-/// Who says something is told by the kernel; whether it is a worker, whoever asks must know: on some
+/// The kernel tells which process sent a report; the caller must know whether that is a worker: on some
 /// systems any process may write here.
 #[derive(Debug)]
 pub(crate) struct NotifySocket {
@@ -92,7 +92,7 @@ impl NotifySocket {
     /// As [`bind`](Self::bind).
     pub(crate) fn bind_for(user: u32) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
-        // Everyone may look a name up in it, and nobody else may change it.
+        // Every user may look a name up in it, and no other may change it.
         let made = std::fs::DirBuilder::new().mode(0o711).create(&folder).and_then(|()| {
             // Whatever the mask says.
             std::fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
@@ -378,7 +378,7 @@ mod tests {
             drop(write);
             assert_eq!(told(socket).fields, [("FDSTORE".to_owned(), "1".to_owned())]);
             let end = std::io::Read::read(&mut read, &mut [0]).expect("a pipe");
-            assert_eq!(end, 0, "nobody holds the other end");
+            assert_eq!(end, 0, "no process holds the other end");
         });
     }
 }

@@ -125,7 +125,7 @@ impl Screen {
         }
     }
 
-    /// Nobody is asked who is not there.
+    /// A worker that is not running is not asked.
     fn ask(&mut self, order: Order) -> Option<Step> {
         if self.trouble.is_some() || self.status.is_none() {
             return None;

@@ -55,6 +55,6 @@ pub(super) fn ask(whose: Whose, order: Order, heard: Sender<Heard>) {
 fn said(trouble: Trouble) -> String {
     match trouble {
         Trouble::Said(what) | Trouble::Unreadable(what) | Trouble::Usage(what) => what,
-        Trouble::Unheard => "nobody hears".into(),
+        Trouble::Unheard => "no cluster answers".into(),
     }
 }

@@ -126,8 +126,8 @@ fn execute(
 fn stays(number: RawFd, open: bool) -> io::Result<()> {
     // One that is not open is an error, before the number is taken for a descriptor's.
     drop(duplicate(number)?);
-    // SAFETY: it is open, as was just seen, and nobody else in this process closes it meanwhile: whoever
-    // owns it has lent it for this call.
+    // SAFETY: it is open, as was just seen, and nothing in this process closes it meanwhile: its owner
+    // has lent it for this call.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = if open { FdFlags::empty() } else { FdFlags::CLOEXEC };
     Ok(rustix::io::fcntl_setfd(descriptor.as_fd(), flags)?)

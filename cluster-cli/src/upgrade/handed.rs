@@ -217,7 +217,7 @@ pub(super) fn is_open(number: RawFd) -> bool {
 /// What was handed over, as one's own.
 #[expect(unsafe_code, reason = "a number that was inherited is all that there is of it")]
 pub(super) fn adopt(number: RawFd) -> OwnedFd {
-    // SAFETY: the image before left it open for this one, and nobody else here knows of it.
+    // SAFETY: the image before left it open for this one, and nothing else in this process knows of it.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 

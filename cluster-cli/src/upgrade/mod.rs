@@ -1,4 +1,4 @@
-//! The primary executes its program anew, in the same process, and nobody notices.
+//! The primary executes its program anew, in the same process, without interrupting service.
 //!
 //! ```text
 //!  old image                                  trial (a child)              new image

@@ -126,7 +126,7 @@ fn many_come_and_go() {
 
 /// What is said last counts, with or without a newline, though its speaker has closed his half.
 #[test]
-fn who_closes_a_half_is_answered_and_harms_nobody() {
+fn a_client_that_closes_one_direction_is_answered_and_affects_no_other() {
     let folder = Folder::new("half");
     let path = folder.0.join("control");
     let _served = serve(&path, &[]);
@@ -193,7 +193,7 @@ fn the_clients_of_the_documentation_work() {
     }
 }
 
-/// Half a surrogate pair, which JSON can name and UTF-8 cannot hold, and a line that nobody can read.
+/// Half a surrogate pair, which JSON can name and UTF-8 cannot hold, and a line that cannot be parsed.
 #[test]
 fn the_clients_of_the_documentation_survive_what_is_odd() {
     let js = "const { Cluster } = require(process.argv[1]);

@@ -14,7 +14,7 @@ fn with_once_it_ends_with_its_first_client_and_so_do_the_workers() {
         let folder = Folder::new("once");
         let path = folder.0.join("control");
         let mut served = serve(&path, &["--once"]);
-        // Who only looks whether somebody is there does not connect.
+        // A client that only checks for a listener does not count as connected.
         let second = cluster().arg("serve").arg("--control").arg(&path).output().expect("it runs");
         assert_eq!(second.status.code(), Some(1));
         let mut client = Client::connect(&path);
@@ -36,7 +36,7 @@ fn with_once_the_first_to_connect_counts_though_it_says_nothing() {
     let folder = Folder::new("silent");
     let path = folder.0.join("control");
     let mut served = serve(&path, &["--once"]);
-    let silent = UnixStream::connect(&path).expect("somebody listens");
+    let silent = UnixStream::connect(&path).expect("the primary listens");
     // An answer shows that it has been taken in, for they are in their order.
     let mut second = Client::connect(&path);
     second.call("version", json!({}));

@@ -103,7 +103,7 @@ fn the_environment_says_who_accepts_as_in_node() {
         served.err.wait_for(1, |line| line.contains("ready"));
         let mut client = Client::connect(&path);
         assert_eq!(client.call("schedulingPolicy", json!({})), policy);
-        // Whoever sets it has the last word, before the first fork.
+        // The last setting before the first fork counts.
         assert_eq!(client.call("schedulingPolicy", json!({"policy": "rr"})), "rr");
     }
 }

@@ -18,7 +18,7 @@ fn what_looks_for_clusters_is_no_client_of_theirs() {
     let (one, two) = (there.join("one.sock"), there.join("two.sock"));
     let mut served = serve(&one, &["--once"]);
     let _other = serve(&two, &[]);
-    // With two of them it must be told which, and has asked nobody.
+    // With two of them it must be told which, and has asked none.
     let looked = cluster().args(["ctl", "ls"]).env("XDG_RUNTIME_DIR", &folder.0).output();
     let looked = looked.expect("it runs");
     assert_eq!(looked.status.code(), Some(1));

@@ -18,7 +18,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(path: &Path) -> Self {
-        let stream = eventually("somebody listens", || UnixStream::connect(path).ok());
+        let stream = eventually("a process listens", || UnixStream::connect(path).ok());
         stream.set_read_timeout(Some(support::PATIENCE)).expect("a socket");
         Self { lines: BufReader::new(stream), last: 0, events: Vec::new() }
     }

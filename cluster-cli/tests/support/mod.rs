@@ -91,12 +91,12 @@ pub fn cluster() -> Command {
     for name in ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "NODE_CLUSTER_SCHED_POLICY"] {
         command.env_remove(name);
     }
-    // Sockets by which `cluster ctl` finds a cluster do not mix with those of whoever runs the tests.
+    // Sockets by which `cluster ctl` finds a cluster do not mix with those of the user that runs the tests.
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
-/// An empty folder, nobody else's, that is removed at the end.
+/// An empty folder of this test alone, which is removed at the end.
 pub struct Folder(pub PathBuf);
 
 impl Folder {

@@ -56,7 +56,7 @@ pub struct Parts<T: Transport> {
     /// What it knows.
     pub state: ChannelState,
     /// The handles of which the state speaks, by their places here: first those that were received,
-    /// of which nobody else may have a share; then those that are to be sent, once each, however
+    /// which must be owned alone; then those that are to be sent, once each, however
     /// many messages they are to go with. Those that are [lent](Channel::send_lent) are not among
     /// them.
     pub handles: Vec<Arc<T::Handle>>,
@@ -141,7 +141,7 @@ impl<T: Transport> Channel<T> {
     /// Puts a channel together: it does from here on what the one that was
     /// [taken apart](Self::into_parts) would have done.
     ///
-    /// It is nobody's event source yet. Whoever registers it anew hears of what is readable by then;
+    /// It is not registered as an event source yet. After its registration it reports what is readable by then;
     /// what is to be written has to be [flushed](Self::flush) once. Handles that came over an
     /// `execve(2)` are not close-on-exec, and the caller makes them so.
     ///

@@ -69,7 +69,7 @@ impl Run {
         self.received = range.end;
         let waiting = self.pairing.waiting();
         let read = self.pairing.read(bytes, handles.iter().copied(), truncated);
-        // Handles come with bytes; those that do not are nobody's.
+        // Handles come with bytes; those that do not belong to no message.
         let fits = bytes == 0 || waiting + count <= self.limit;
         assert_eq!(read, if fits { Ok(()) } else { Err(TooManyHandles { limit: self.limit }) });
         if fits && bytes > 0 {

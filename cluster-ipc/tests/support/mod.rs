@@ -81,7 +81,7 @@ pub(crate) fn tracer() -> (std::io::PipeReader, OwnedFd) {
     (reader, writer.into())
 }
 
-/// Whether nobody holds the writing end any more.
+/// Whether no process holds the writing end any more.
 pub(crate) fn is_closed(reader: &mut std::io::PipeReader) -> bool {
     let flags = rustix::fs::fcntl_getfl(&*reader).unwrap();
     rustix::fs::fcntl_setfl(&*reader, flags | rustix::fs::OFlags::NONBLOCK).unwrap();

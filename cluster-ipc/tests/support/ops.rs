@@ -245,7 +245,7 @@ impl Pair {
                 let transport = self.end(which).transport_mut();
                 format!("{:?}", transport.send(b"1\n", &[&handles[0], &handles[1]]))
             }
-            Op::Apart => unreachable!("whoever compares does that"),
+            Op::Apart => unreachable!("the comparison does that"),
         };
         self.note(seen);
     }

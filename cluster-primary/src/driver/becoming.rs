@@ -46,7 +46,7 @@ impl Becoming {
             sched_setaffinity(None, cpus).map_err(|errno| (Step::Affinity, errno))?;
         }
         if self.waits {
-            scheduling::wait_for_nobody();
+            scheduling::wait_for_no_process();
         }
         self.credentials.take()?;
         if self.no_new_privs {
@@ -63,7 +63,7 @@ impl Becoming {
 /// the user changes.
 fn die_with(primary: Pid) -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Who went before that was asked for is not told of; then there is somebody else in its place.
+    // The end of a parent that ended before this request is not reported; then the parent is another process.
     if getppid() != Some(primary) {
         kill_process(getpid(), Signal::KILL)?;
     }
@@ -89,7 +89,7 @@ mod tests {
     fn a_child_whose_primary_has_gone_already_goes_too() {
         assert!(child_of(getpid()).success());
         // Its parent is this process, and so not that one any more.
-        let gone = getppid().expect("somebody started the tests");
+        let gone = getppid().expect("the tests have a parent");
         assert_eq!(child_of(gone).signal(), Some(Signal::KILL.as_raw()));
     }
 }

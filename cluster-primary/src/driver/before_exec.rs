@@ -43,7 +43,7 @@ impl BeforeExec {
         }
         limits::restore(self.limit);
         forget_signals();
-        // Before anybody but root may stop this process: it must not hold connections open then, or
+        // Before users other than root may stop this process: it must not hold connections open then, or
         // other workers' channels.
         #[cfg(target_os = "linux")]
         inherited::close_others(report);

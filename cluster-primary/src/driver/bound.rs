@@ -159,7 +159,7 @@ impl Primary {
         let (accepted, interrupted) = self.blocking.calls.time_if(accept, was_interrupted);
         if interrupted {
             self.blocking.accepts += 1;
-            // Whoever shares the socket has made it blocking.
+            // A process that shares the socket has made it blocking.
             let _ = rustix::io::ioctl_fionbio(listener, true);
         }
         accepted

@@ -320,7 +320,7 @@ impl Primary {
             Ok(Some(status)) => status,
             // Not yet.
             Ok(None) => return,
-            // Somebody else has waited for it: nothing more can be learned.
+            // Other code has waited for it: nothing more can be learned.
             Err(_) => crate::event::ExitStatus::Unknown,
         };
         process.deregister(self.poll.registry());

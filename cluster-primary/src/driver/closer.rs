@@ -1,7 +1,7 @@
 //! Closes descriptors that others made, where it does no harm that this blocks.
 //!
-//! To close a descriptor can block for as long as whoever made it likes (see
-//! [`call_timer`](super::call_timer)). Those that nobody wants are given to a thread, which starts
+//! Closing a descriptor can block for as long as its creator likes (see
+//! [`call_timer`](super::call_timer)). Unwanted ones are given to a thread, which starts
 //! with the first of them, and interrupts each close after a millisecond. If a close cannot be
 //! interrupted (a file of a FUSE file system whose server does not answer), another thread takes the
 //! rest, up to a few. One worker's descriptors occupy two threads at most, and one thread closes only what

@@ -36,7 +36,7 @@ fn with<T>(number: RawFd, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> Re
 /// Puts a duplicate of `from` at that number, whatever was there. For a child before its exec.
 pub(super) fn place(from: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
     // SAFETY: the "owner" is never dropped, so nothing is closed twice; what `dup2` closes under
-    // that number belongs to nobody in a child that is about to exec.
+    // that number has no owner in a child that is about to exec.
     let mut to = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
     io::dup2(from, &mut to)
 }
@@ -58,7 +58,7 @@ pub(super) fn close_others(kept: RawFd) {
         let name = entry.file_name().to_str().ok();
         let Some(number) = name.and_then(|name| name.parse::<RawFd>().ok()) else { continue };
         if number != kept && number != folder.as_raw_fd() && !is_inherited(number) {
-            // SAFETY: in a child that is about to exec nobody else uses it; its owners are never dropped
+            // SAFETY: in a child that is about to exec nothing else uses it; its owners are never dropped
             // there.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }

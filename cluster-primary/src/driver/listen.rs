@@ -43,7 +43,7 @@ pub(super) fn bind(
         return Err(-Errno::ACCESS.raw_os_error());
     }
     let bound = match (query.primary_fd(), query.address_type) {
-        // The control API's socket, another server's, a slot's: whoever had those could take over
+        // The control API's socket, another server's, a slot's: a worker that had those could take over
         // what is not meant for it.
         (Some(fd), _) if !lent.contains_key(&fd) && !inherited::is_inherited(fd) => {
             Err(Errno::INVAL)
@@ -271,7 +271,7 @@ fn bind_inherited(
     if sockopt::socket_type(&fd)? != wanted {
         return Err(Errno::INVAL);
     }
-    // A connected one is a client's connection, a worker's channel or the way to a logger: nobody
+    // A connected one is a client's connection, a worker's channel or a connection to a logger: no program
     // can listen on it, and with shared sockets the worker would be sent it.
     if matches!(net::getpeername(&fd), Ok(Some(_))) {
         return Err(Errno::INVAL);

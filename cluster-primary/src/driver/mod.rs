@@ -119,7 +119,7 @@ const EVENTS: usize = 256;
 
 /// A primary: forks workers, shares its server sockets among them, and sees their lives.
 ///
-/// Nothing happens but in its methods: whoever owns it calls [`next_event`](Self::next_event) in a
+/// Nothing happens but in its methods: its owner calls [`next_event`](Self::next_event) in a
 /// loop, and acts on what it says. Other threads act by a [`Remote`]. A program with a loop of its
 /// own waits for its descriptor ([`AsFd`](std::os::fd::AsFd)) to become readable, or for
 /// [`poll_timeout`](Self::poll_timeout), and then takes events by [`try_event`](Self::try_event)
@@ -201,7 +201,7 @@ pub struct Primary {
     most_handles: usize,
     /// Of channels that are closed by now, and of messages that have no use for one.
     unexpected_handles: u64,
-    /// Closes what others made and nobody wants.
+    /// Closes unwanted descriptors that others have made.
     closer: Closer,
     blocking: Blocking,
 }
@@ -255,7 +255,7 @@ impl Primary {
         let poll = Poll::new()?;
         let mut tokens = Tokens::default();
         let calls = Calls::new(poll.registry(), tokens.token(Source::Calls))?;
-        // Lots are drawn by whoever says so; that two primaries draw different ones is enough.
+        // The owner may set the seed; otherwise it is enough that two primaries have different ones.
         let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let descriptor_limit = limits::raise();
         let mut machine = Machine::new(Config::from(&settings), seed);
@@ -639,7 +639,7 @@ impl Primary {
         self.lent.remove(&number)
     }
 
-    /// Closes server sockets that nobody serves: those that
+    /// Closes server sockets that no worker serves: those that
     /// [`Settings::keep_listeners`] has kept open for workers to come.
     pub fn release_unused(&mut self) {
         self.input(Input::ReleaseUnused);
@@ -725,7 +725,7 @@ impl Primary {
         Some(self.clock.until(at))
     }
 
-    /// Whether no worker is left, and nobody could fork one but the owner.
+    /// Whether no worker is left, and only the owner could fork one.
     pub fn is_over(&self) -> bool {
         let over = self.machine.is_empty() && self.closing.is_empty() && self.trees.is_idle();
         let over = over && self.binder.is_idle();

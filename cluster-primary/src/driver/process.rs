@@ -13,7 +13,7 @@ use crate::event::ExitStatus;
 use crate::id::WorkerId;
 use crate::signal::Signal;
 
-/// A process that was started and not yet waited for; until then its id is nobody else's.
+/// A process that was started and not yet waited for; until then its id is not reused.
 pub(super) struct Process {
     pid: Pid,
     watch: Watch,
@@ -24,7 +24,7 @@ enum Watch {
     Descriptor(OwnedFd),
     /// Where processes have no descriptors a thread waits for each, and closes its end of a pipe.
     Thread(pipe::Receiver),
-    /// Nobody has it: what became of it cannot be learned.
+    /// It is not known: its exit status cannot be learned.
     Lost,
 }
 
@@ -67,7 +67,7 @@ impl Process {
     /// How it ended, if it has. It is to be asked no more after that.
     ///
     /// # Errors
-    /// If somebody else waited for it.
+    /// If other code waited for it.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let (code, signal) = match &self.watch {
             #[cfg(target_os = "linux")]
@@ -114,7 +114,7 @@ impl Process {
         Ok(match &self.watch {
             #[cfg(target_os = "linux")]
             Watch::Descriptor(fd) => rustix::process::pidfd_send_signal(fd, sys),
-            // The id cannot have passed to another unless somebody else waits for our children.
+            // The id cannot have passed to another unless other code waits for our children.
             _ => rustix::process::kill_process(self.pid, sys),
         })
     }

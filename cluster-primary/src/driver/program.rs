@@ -34,7 +34,7 @@ impl Settings {
 }
 
 /// The words of the first line of the worker's program, for its agent. Where something executes the
-/// program later that could tell nobody but the terminal if it is not there, that is said now. File systems
+/// program later, which could report only to the terminal that it is missing, that is reported now. File systems
 /// that do not answer in time are not waited for: then nothing is known.
 pub(super) fn survey(settings: &Arc<Settings>, env: &Env) -> Result<Vec<OsString>, ForkError> {
     let is_launched = !settings.launcher.is_empty();
@@ -75,7 +75,7 @@ fn script(settings: &Settings) -> Result<(), ForkError> {
     readable(&script).map_err(|error| ForkError::Script { script, error })
 }
 
-/// Whether it is a file that can be read. (A pipe would make us wait for whoever writes to it.)
+/// Whether it is a file that can be read. (A pipe would make us wait for its writer.)
 fn readable(script: &Path) -> io::Result<()> {
     let kind = std::fs::metadata(script)?.file_type();
     if kind.is_dir() {
@@ -297,8 +297,8 @@ mod tests {
         assert!(wrong(&program).contains("Is a directory"));
         let pipe = folder.0.join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o755.into(), 0)
-            .expect("anybody may");
+            .expect("every process may");
         program.exec_path = Some(pipe);
-        assert!(wrong(&program).contains("Permission denied"), "and nobody waits for it");
+        assert!(wrong(&program).contains("Permission denied"), "and it is not waited for");
     }
 }

@@ -49,7 +49,7 @@ impl Calls {
         let _late = self.waker.wake();
     }
 
-    /// Takes no more; whoever waits for an answer learns that there is none.
+    /// Takes no more; callers that wait for an answer learn that there is none.
     pub(super) fn close(&self) {
         drop(self.queue.lock().take());
     }
@@ -84,7 +84,7 @@ impl Remote {
     ) -> Result<R, Gone> {
         let (answer, answered) = mpsc::sync_channel(1);
         let call: Call = Box::new(move |primary| {
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _unheard = answer.send(call(primary));
         });
         self.calls.queue.lock().as_mut().ok_or(Gone)?.push_back(call);

@@ -327,7 +327,7 @@ impl Primary {
         for socket in sockets {
             let (accepted, refused) = self.accept_from(now, server, &socket, closing.most);
             closing.most -= accepted;
-            // If nobody is left there is nobody to give them to.
+            // If no worker is left they cannot be given to any.
             if refused && now < closing.until && !self.machine.is_empty() {
                 closing.again = now + CLOSE_PAUSE;
                 self.closing.insert(server, closing);
@@ -458,8 +458,8 @@ impl Drop for Primary {
 mod tests {
     use super::*;
 
-    /// What accept(2) says, and what is done about it: to whoever cannot be had now accepting comes
-    /// back, of whoever has gone it goes on with the next, and it spins in no case.
+    /// What accept(2) reports, and what is done about it: connections that cannot be accepted now are tried again
+    /// later, after one that has gone the next is accepted, and it never spins.
     #[test]
     fn a_shortage_is_none_of_the_connections_faults() {
         for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {

@@ -1,4 +1,4 @@
-//! The files of Unix-domain sockets: whose they are, and whether anybody still has the socket.
+//! The files of Unix-domain sockets: their owner, and whether any process still has the socket.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -73,7 +73,7 @@ pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix, access: &Socke
     is_ours(path, access) && is_dead(address) && file.remove()
 }
 
-/// Whether no process has the socket open whose file that is. Nobody notices the question: to a
+/// Whether no process has the socket open whose file that is. The check is not noticed: to a
 /// stream socket the kernel connects no datagram socket, but it says first whether there is one.
 pub(crate) fn is_dead(address: &SocketAddrUnix) -> bool {
     let Ok(probe) = make_socket(AddressFamily::UNIX, SocketType::DGRAM) else { return false };

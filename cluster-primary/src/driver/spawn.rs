@@ -122,7 +122,7 @@ fn start(
             Ok(()) => (Step::Exec, image.execute()),
             Err(failed) => failed,
         };
-        // If the primary has gone nobody wants to know.
+        // If the primary has gone, the result is not needed.
         let _ = rustix::io::write(&theirs, &step.report(errno));
         127
     };
@@ -201,7 +201,7 @@ fn plan(settings: &Settings, channel: OwnedFd, others: Vec<OwnedFd>) -> Result<P
     for (at, entry) in (0..).zip(&stdio) {
         let source = match entry {
             // A worker is in a process group of its own, and so in the background of the terminal:
-            // whoever reads from it there is stopped (SIGTTIN), and waits for a SIGCONT that never comes.
+            // a process that reads from it there is stopped (SIGTTIN), and waits for a SIGCONT that never comes.
             Stdio::Inherit if at == 0 && inherited::is_controlling_terminal(at) => null()?,
             Stdio::Inherit if at < 3 => continue,
             Stdio::Inherit => inherited::duplicate(at).map_err(no("inherited descriptor"))?,

@@ -182,7 +182,7 @@ impl Primary {
         self.stalled.again.get_or_insert(again);
     }
 
-    /// Whoever was refused is tried again, if that is due; the next pause is longer.
+    /// Channels that refused a descriptor are tried again, if that is due; the next pause is longer.
     pub(super) fn retry_stalled(&mut self, now: Mono) {
         if self.stalled.again.is_none_or(|at| at > now) {
             return;

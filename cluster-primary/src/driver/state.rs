@@ -56,7 +56,7 @@ pub struct PrimaryState {
     last_handle: u64,
     /// The machine's, as the requests.
     last_send: u64,
-    #[serde(default, skip_serializing_if = "nobody_asked")]
+    #[serde(default, skip_serializing_if = "has_no_requests")]
     requests: RequestsState<WorkerId>,
     disconnects_told: u64,
     descriptor_limit: (Option<u64>, Option<u64>),
@@ -72,7 +72,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-fn nobody_asked(requests: &RequestsState<WorkerId>) -> bool {
+fn has_no_requests(requests: &RequestsState<WorkerId>) -> bool {
     requests.last == 0
 }
 
@@ -256,7 +256,7 @@ impl Primary {
         if let Some(folder) = &mut agent_folder {
             folder.own();
         }
-        // Whatever may be ready, and everybody to whom something may be written.
+        // Whatever may be ready, and every channel that may be writable.
         let mut pending = Sorted::default();
         tokens.sources().for_each(|source| {
             pending.insert(source);

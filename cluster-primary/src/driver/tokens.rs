@@ -31,7 +31,7 @@ pub(super) enum Source {
     /// The process of such a child.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such children"))]
     BinderEnd(u32),
-    /// Somebody else's.
+    /// Another library's.
     Watched(WatchId),
 }
 

@@ -20,7 +20,7 @@ pub struct Usage {
 }
 
 /// What the process of that id uses. Of a worker it is the worker's as long as the primary knows it:
-/// until it is waited for its id is nobody else's.
+/// until it is waited for its id is not reused.
 pub fn of(pid: u32) -> Usage {
     let process = pid.to_string();
     let (cpu, stopped) = sys::cpu_and_stopped(&process).unzip();
@@ -141,7 +141,7 @@ mod tests {
         assert!(usage.rss_bytes.is_some_and(|rss| rss > 0), "{usage:?}");
         assert!(usage.cpu.is_some_and(|cpu| cpu < Duration::from_secs(5)), "{usage:?}");
         assert_eq!((usage.open_descriptors, usage.stopped), (None, Some(false)));
-        assert_eq!(of(u32::MAX), Usage::default(), "nobody has that id");
+        assert_eq!(of(u32::MAX), Usage::default(), "no process has that id");
     }
 
     #[test]

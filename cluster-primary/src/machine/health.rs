@@ -132,7 +132,7 @@ impl Machine {
         }
     }
 
-    /// Somebody has joined that server: those that do not answer need not stand in any more.
+    /// A worker has joined that server: those that do not answer need not stand in any more.
     pub(super) fn leave_out_silent(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         let silent = |worker: &&WorkerId| self.workers.get(worker).is_some_and(|w| w.health.silent);
@@ -142,7 +142,7 @@ impl Machine {
     }
 
     fn leave_out(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
-        // Somebody must be there, and one that does not answer may answer yet.
+        // A server needs a worker, and one that does not answer may answer yet.
         if self.dispatcher.workers(id) <= 1 {
             return;
         }

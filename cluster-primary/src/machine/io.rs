@@ -315,7 +315,7 @@ pub enum Input {
     },
     /// The user disconnects all workers.
     DisconnectAll,
-    /// The user lets go of servers that nobody serves
+    /// The user lets go of servers that no worker serves
     /// ([`Settings::keep_listeners`](crate::Settings::keep_listeners)).
     ReleaseUnused,
 }
@@ -361,9 +361,9 @@ pub enum Origin {
 /// How many connections wait at a socket of a server with slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Whose socket; none for the waiting room, which is nobody's.
+    /// The worker of the socket; none for the waiting room.
     pub slot: Option<u32>,
-    /// How many nobody has accepted.
+    /// How many have not been accepted.
     pub length: u32,
 }
 
@@ -456,7 +456,7 @@ pub enum Output {
         worker: WorkerId,
     },
     /// Make a server whose workers have a socket each, among which the kernel chooses, and say what
-    /// became of it by [`Input::Bound`]. Nobody is on yet: what comes waits in the waiting room.
+    /// became of it by [`Input::Bound`]. No slot is on yet: connections wait in the waiting room.
     BindSlots {
         /// Its name from now on.
         server: ServerId,
@@ -560,7 +560,7 @@ pub enum Fate {
         /// The worker.
         worker: WorkerId,
     },
-    /// Nobody has it.
+    /// No worker has it.
     Shed(ShedReason),
 }
 

@@ -27,10 +27,10 @@ const DATA_TOO_LARGE: i32 = -90;
 const MAX_ADDRESS: usize = 4096;
 /// What a server's data may hold, in nodes and bytes of text: every worker is sent the first one's.
 const MAX_DATA: usize = 64 << 10;
-/// How deep it may nest: a message around it must not be too deep for whoever reads it.
+/// How deep it may nest: a message around it must not be too deep for its reader.
 const MAX_DATA_DEPTH: usize = 64;
 
-/// Why a query asks for too much to be answered to everybody, if it does.
+/// Why the data of a query is too much to be sent to every worker, if it is.
 fn excess(query: &ListenQuery) -> Option<i32> {
     let address = query.address.as_ref().value().map_or(0, String::len);
     if address > MAX_ADDRESS {
@@ -391,12 +391,12 @@ impl Machine {
         }
     }
 
-    /// Whether a server stays open when nobody serves it.
+    /// Whether a server stays open when no worker serves it.
     pub(super) fn keeps_servers(&self) -> bool {
         self.config.keep_listeners && !self.disconnecting
     }
 
-    /// Closes every server that nobody serves.
+    /// Closes every server that no worker serves.
     pub(super) fn release_unused(&mut self, now: Mono) {
         for id in self.servers.keys().copied().collect::<Vec<_>>() {
             self.close_unused(now, id);

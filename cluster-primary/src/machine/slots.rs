@@ -5,7 +5,7 @@
 //! `listening` on.
 //!
 //! The primary hands over nothing as long as all is well. It looks at the sockets' accept queues
-//! now and then, and rescues what waits where nobody accepts: at a slot that is off, or in the
+//! now and then, and rescues what waits without being accepted: at a slot that is off, or in the
 //! waiting room. What it rescued it places as under hand-off, among the workers that are on.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +61,7 @@ pub(super) struct Slots {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Slot {
-    /// Who has it; nobody any more when its worker is gone.
+    /// The worker that has it; none when its worker is gone.
     worker: Option<WorkerId>,
     /// Whose turns it takes: the worker's slot.
     turn: u32,
@@ -313,7 +313,7 @@ impl Machine {
             self.switch_off(now, id, predecessor, State::Succeeded);
         }
         self.leave_out_silent(now, id);
-        // Others may have waited for somebody to take them.
+        // Others may have waited for a worker to take them.
         self.look_now(now, id);
     }
 
@@ -338,7 +338,7 @@ impl Machine {
     }
 
     /// The worker is not heard of any more: it gets nothing more by its slot until it is, unless
-    /// nobody else is on.
+    /// no other is on.
     pub(super) fn silence_slot(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else { return };
         let others = slots.on() > 1;
@@ -365,7 +365,7 @@ impl Machine {
         }
     }
 
-    /// Whoever had a slot's turns has gone: the latest of those that it had succeeded, and that are still
+    /// The worker that had a slot's turns has gone: the latest of those that it had succeeded, and that are still
     /// there, takes them again.
     fn give_turn_back(&mut self, now: Mono, id: ServerId, turn: u32) {
         let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
@@ -499,7 +499,7 @@ impl Machine {
         self.look_again(now, id, queues);
     }
 
-    /// Accepts what waits where nobody else does, if there is anybody to have it.
+    /// Accepts what waits without being accepted, if there is a worker to give it to.
     fn rescue(&mut self, id: ServerId, queues: &[Queue]) {
         let mut room = self.room(id);
         if self.dispatcher.workers(id) == 0 {
@@ -526,7 +526,7 @@ impl Machine {
         let Some(slots) = self.servers.get_mut(&id).and_then(|s| s.slots.as_mut()) else {
             return Vec::new();
         };
-        // The last one stays on: there is nobody to do better.
+        // The last one stays on: there is no better one.
         let mut others = slots.on().saturating_sub(1);
         let is_on = |slots: &Slots, queue: &Queue| {
             queue.slot.is_some_and(|number| slots.slots.get(&number).is_some_and(Slot::is_on))
@@ -599,7 +599,7 @@ impl Machine {
         let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
             return;
         };
-        // With nobody on there is nobody to rest for.
+        // With no slot on, none can rest.
         let alone = slots.on() == 0;
         let rested =
             |slot: &Slot| matches!(slot.state, State::Full { until } if alone || until <= now);

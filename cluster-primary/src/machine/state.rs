@@ -210,7 +210,7 @@ impl Machine {
         std::iter::once(opener).chain(server.slots.iter().flat_map(Slots::turns)).collect()
     }
 
-    /// Connections that workers count are closed: whoever had them is gone.
+    /// Connections that workers count are closed: the worker that had them is gone.
     pub(crate) fn lose_counted(&mut self) {
         let news: Vec<_> = self
             .workers

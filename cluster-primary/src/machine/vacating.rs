@@ -23,7 +23,7 @@ const IN_USE: i32 = -98;
 
 /// How long to wait until the next attempt.
 const AGAIN: Duration = Duration::from_millis(10);
-/// How long whoever asks waits at the most. (A worker may keep its socket on purpose.)
+/// How long a worker that asks waits at most. (Another worker may keep its socket on purpose.)
 const AT_MOST: Duration = Duration::from_secs(5);
 /// So many addresses are remembered, the latest ones: a worker may open and close without end.
 const MOST: usize = 256;

@@ -7,16 +7,16 @@ use std::path::Path;
 /// `F_SETSIG`
 const SET_SIGNAL: libc::c_int = 10;
 
-/// Holds a file so that whoever opens it, to execute it say, waits: as on a file system that does not
+/// Holds a file so that a process that opens it (to execute it, for example) waits: as on a file system that does not
 /// answer. (The system breaks such a lease after 45 s.)
 pub(crate) struct Lease(File);
 
 impl Lease {
-    /// As soon as nobody has the file open.
+    /// As soon as no process has the file open.
     pub(crate) fn take(path: &Path) -> Self {
         // What is open for writing could not be executed.
         let file = File::open(path).expect("it is ours");
-        // Whoever waits is announced by a signal, which would end this process by default; this one does
+        // A waiting process is announced by a signal, which would end this process by default; this one does
         // not.
         assert_eq!(control(&file, SET_SIGNAL, libc::SIGURG), 0);
         while control(&file, libc::F_SETLEASE, libc::F_WRLCK) != 0 {

@@ -175,13 +175,13 @@ impl Cluster {
         (conn, self.input(Input::Accepted { server, conn, client: None }))
     }
 
-    /// Whoever was sent the connection takes it.
+    /// The worker that was sent the connection takes it.
     pub(crate) fn takes(&mut self, conn: ConnId) -> Vec<String> {
         let (worker, seq) = self.sent[&conn];
         self.answers(worker, seq, ClusterBody::Accepted(true))
     }
 
-    /// Whoever was sent the connection refuses it.
+    /// The worker that was sent the connection refuses it.
     pub(crate) fn refuses(&mut self, conn: ConnId) -> Vec<String> {
         let (worker, seq) = self.sent[&conn];
         self.answers(worker, seq, ClusterBody::Accepted(false))

@@ -883,7 +883,7 @@ impl World {
                     let known = &self.workers[&worker];
                     assert!(
                         known.to_go || known.retiring || self.is_on(worker),
-                        "nobody said that {worker} should go"
+                        "{worker} was not told to go"
                     );
                     assert!(!self.ignoring.contains(&worker), "{worker} answers no probe");
                     let asked = self.probing.entry(worker).or_default();
@@ -968,7 +968,7 @@ impl World {
                 assert!(!worker.sent_away, "{conn:?} goes to {to}, which was sent away");
             }
             ClusterBody::Disconnect => {
-                assert!(worker.to_go, "nobody said that {to} should go");
+                assert!(worker.to_go, "{to} was not told to go");
                 assert!(!std::mem::replace(&mut worker.sent_away, true), "{to} is told twice");
                 let waits = self.in_flight().iter().any(|(_, holder, _)| *holder == to);
                 assert!(!waits, "{to} has not answered for all that is on its way to it");
@@ -1071,15 +1071,15 @@ impl World {
                 assert_eq!(exited_after_disconnect, known.leaving, "{worker}");
             }
             Event::SocketCount { worker, .. } => {
-                assert!(self.socket_answers.remove(&(worker, false)), "nobody asked {worker}");
+                assert!(self.socket_answers.remove(&(worker, false)), "{worker} was not asked");
             }
             Event::SocketsClosed { worker, .. } => {
-                assert!(self.socket_answers.remove(&(worker, true)), "nobody asked {worker}");
+                assert!(self.socket_answers.remove(&(worker, true)), "{worker} was not asked");
             }
             Event::Disconnected => {
                 self.disconnecteds += 1;
                 assert!(self.disconnecteds <= self.disconnect_alls);
-                assert!(self.workers.values().all(|w| !w.connected), "somebody is left");
+                assert!(self.workers.values().all(|w| !w.connected), "a worker is left");
                 assert!(self.open.is_empty() && self.binding.is_empty(), "a socket is left");
             }
             other => panic!("an event that this file does not know: {other:?}"),
@@ -1110,7 +1110,7 @@ impl World {
         let by_slots = self.settings.placement == Placement::Kernel;
         assert!(counted == sockets || (by_slots && counted > sockets), "{counted}, not {sockets}");
         assert!(counted <= self.settings.limits.max_sockets, "{counted} are too many");
-        // Whoever asked waits for a socket that is being made.
+        // The worker that asked waits for a socket that is being made.
         assert!(
             self.asked.iter().all(|(w, _)| self.workers[w].leaving)
                 || !self.binding.is_empty()
@@ -1118,7 +1118,7 @@ impl World {
         );
     }
 
-    /// Everybody goes: nothing may be left.
+    /// All workers leave: nothing may be left.
     fn finish(mut self) -> Report {
         while let Some(server) = self.binding.last().copied() {
             self.answer_bind(server, server.0.is_multiple_of(2));

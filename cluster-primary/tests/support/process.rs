@@ -103,7 +103,7 @@ impl Cluster {
         }
     }
 
-    /// All events that nobody waited for.
+    /// All events that were not waited for.
     pub(crate) fn rest(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -162,7 +162,7 @@ impl Cluster {
 
     /// Connects, and says which worker answered.
     pub(crate) fn served_by(&mut self, address: SocketAddr) -> WorkerId {
-        self.run(move || whoever_serves(TcpStream::connect(address).expect("it listens")))
+        self.run(move || serve_from_any_worker(TcpStream::connect(address).expect("it listens")))
     }
 
     pub(crate) fn exit_of(&mut self, id: WorkerId) -> (ExitStatus, bool) {
@@ -199,7 +199,7 @@ impl Drop for Cluster {
 }
 
 /// Reads the id of the worker that answers.
-pub(crate) fn whoever_serves(mut connection: impl Read) -> WorkerId {
+pub(crate) fn serve_from_any_worker(mut connection: impl Read) -> WorkerId {
     let mut text = String::new();
     let mut byte = [0; 1];
     while !text.ends_with('\n') {

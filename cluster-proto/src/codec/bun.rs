@@ -35,7 +35,7 @@ const HAS_HANDLE: &str = "$hasHandle";
 pub struct BunJson;
 
 impl BunJson {
-    /// Whether the payload of a frame is a message of the protocol's own in Bun's dialect: whoever
+    /// Whether the payload of a frame is a message of the protocol's own in Bun's dialect: a peer that
     /// sends that is to be answered in it. (No JSON text starts with that byte.)
     pub fn is_marked(payload: &[u8]) -> bool {
         payload.first() == Some(&MARK)

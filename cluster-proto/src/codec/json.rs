@@ -17,7 +17,7 @@ use crate::value::Value;
 /// [`DecodeError::TooDeep`]. A string with a lone surrogate, which JavaScript can send and UTF-8 cannot
 /// hold, is [`Rich::Utf16`](crate::Rich::Utf16), and is written as it came. (In a member's name U+FFFD takes its place.)
 ///
-/// Decoding also takes [Bun's dialect](BunJson); whoever sends that is to be answered in it.
+/// Decoding also takes [Bun's dialect](BunJson); a peer that sends it is answered in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -178,7 +178,7 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(Json.encode(&Message::User(forged), &mut out), Err(EncodeError::Reserved));
         assert!(out.is_empty());
-        // "NODE_" itself is nobody's.
+        // "NODE_" itself is reserved by no protocol.
         let plain = Value::from(crate::Object::new().with("cmd", "NODE_"));
         assert_eq!(Json.encode(&Message::User(plain), &mut out), Ok(()));
     }

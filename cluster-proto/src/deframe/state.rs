@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{Deframer, FrameError, Framing};
 use crate::error::StateError;
 
-/// The farthest that a stream is taken to have come, in bytes: nobody has sent as many.
+/// The farthest that a stream is taken to have come, in bytes: no peer has sent as many.
 const MAX_POSITION: u64 = 1 << 62;
 
 /// All that a [`Deframer`] knows, to be taken elsewhere: into another process, say.

@@ -19,7 +19,7 @@ pub struct GateState<K> {
     pub under_way: Vec<UnderWay<K>>,
     /// Frames that are held back, in their order.
     pub held: Vec<(FrameClass, K)>,
-    /// What nobody has polled yet.
+    /// What has not been polled yet.
     pub output: Vec<GateOutput<K>>,
     /// How many answers too many the peer may still give.
     pub spare_answers: u32,
@@ -49,7 +49,7 @@ pub struct UnderWay<K> {
 
 impl<K> GateState<K> {
     /// Whether a gate can be in this state. The gate does not compare its keys: that no frame is in
-    /// it twice is for whoever gives them out.
+    /// it twice is for the caller that assigns them.
     ///
     /// # Errors
     /// [`StateError`] if none can.

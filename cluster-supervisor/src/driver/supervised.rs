@@ -111,7 +111,7 @@ impl Supervised {
     }
 
     /// Ends after that time: until then all goes on, but
-    /// [`Supervisor::is_ready`] says that nobody should come any more.
+    /// [`Supervisor::is_ready`] says that clients should not be sent here any more.
     pub fn drain(&mut self, delay: Duration) {
         self.input(Input::Drain { delay });
     }

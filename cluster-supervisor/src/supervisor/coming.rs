@@ -32,7 +32,7 @@ impl<H: Host> Supervisor<H> {
                     self.put_on_trial(slot);
                 }
             }
-            // Nobody wants it any more.
+            // It is not wanted any more.
             _ => self.ask_to_leave(now, worker),
         }
         let recycle = self.config.recycle;
@@ -124,7 +124,7 @@ impl<H: Host> Supervisor<H> {
         self.served = true;
         self.outage = None;
         self.tell(Notice::Ready { slot, worker });
-        // As long as somebody is ready, nobody's patience is at its end.
+        // As long as any worker is ready, there is no timeout.
         self.slots.values_mut().for_each(Slot::be_patient);
         self.succeed_if_vacant(now, slot);
         self.end_trials(now);

@@ -191,13 +191,13 @@ impl<H: Host> Supervisor<H> {
         if !death.was_ready {
             self.counts.boot_failures += 1;
         }
-        let somebody = self.somebody_is_ready();
+        let any_ready = self.any_worker_is_ready();
         let Some(place) = self.slots.get_mut(&death.slot) else { return };
         place.last_failure = Some(death.failure.clone());
         // A cluster that has served rides out an outage: all of its failures count, however long ago.
         let within = (!self.served).then_some(self.config.failure_period);
-        let too_many = place.failed(now, &self.config, !somebody, within);
-        if !somebody {
+        let too_many = place.failed(now, &self.config, !any_ready, within);
+        if !any_ready {
             self.outage.get_or_insert(Outage { since: now, reported: false });
         }
         if too_many && self.gives_up(now) {
@@ -237,7 +237,7 @@ impl<H: Host> Supervisor<H> {
 
     fn fork_again(&mut self, now: Mono, death: Death<H>, pause: Duration) {
         let Some(place) = self.slots.get_mut(&death.slot) else { return };
-        // Whoever is to succeed it comes at once, and needs no successor of its own.
+        // Its successor starts at once, and needs no successor of its own.
         if place.successor.is_none() && !place.forking {
             place.due = Some(now + pause);
         }

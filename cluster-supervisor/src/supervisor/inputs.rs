@@ -163,10 +163,10 @@ impl<H: Host> Supervisor<H> {
                 self.output.push_back(Output::ReleaseUnused);
             }
             if self.config.keep && self.slots.is_empty() && self.members.is_empty() {
-                self.tell(Notice::NobodyLeft);
+                self.tell(Notice::NoWorkerLeft);
                 // Servers that were kept open close by that.
                 self.output.push_back(Output::DisconnectAll);
-                self.over(Outcome::NobodyLeft);
+                self.over(Outcome::NoWorkerLeft);
             }
         } else if let Phase::Ending { outcome, .. } = self.phase
             && self.members.is_empty()

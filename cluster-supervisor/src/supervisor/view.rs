@@ -24,7 +24,7 @@ pub struct Counts {
     pub reloads: u64,
     /// Reloads that were aborted.
     pub reloads_aborted: u64,
-    /// Workers that were replaced though nobody asked for it.
+    /// Workers that were replaced without a request.
     pub recycled: u64,
 }
 
@@ -165,9 +165,9 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Whether anybody should send requests here: a worker is ready, and it is not about to end.
+    /// Whether clients should be sent here: a worker is ready, and the cluster is not about to end.
     pub fn is_ready(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.somebody_is_ready()
+        matches!(self.phase, Phase::Running) && self.any_worker_is_ready()
     }
 
     /// How it ended, if it has.

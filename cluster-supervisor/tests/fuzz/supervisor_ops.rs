@@ -238,7 +238,7 @@ impl World {
                 }
             }
             22 => self.adopt(u32::from(bytes.next() % 8)),
-            _ => self.nobody(bytes),
+            _ => self.unknown_worker(bytes),
         }
         self.answer_forks(bytes);
         self.check();
@@ -286,7 +286,7 @@ impl World {
         WorkerId(self.last)
     }
 
-    /// Somebody else has forked a worker.
+    /// A worker was forked by something else.
     fn adopt(&mut self, slot: u32) {
         let occupied = self.workers.values().any(|worker| worker.slot == slot && !worker.exited);
         let kept = self.supervisor.config().keep && self.is_running();
@@ -334,7 +334,7 @@ impl World {
     }
 
     /// Names of workers and slots that the supervisor does not know change nothing.
-    fn nobody(&mut self, bytes: &mut Bytes<'_>) {
+    fn unknown_worker(&mut self, bytes: &mut Bytes<'_>) {
         let gone = self.workers.iter().filter(|(_, worker)| worker.exited).map(|(id, _)| *id);
         let gone: Vec<_> = gone.chain([WorkerId(0), WorkerId(u32::MAX)]).collect();
         let what = bytes.next();
@@ -357,7 +357,7 @@ impl World {
         self.input(input.clone(), Occasion::Other);
         assert!(
             due || self.outputs.len() == before,
-            "{input:?} is of nobody, and changes something"
+            "{input:?} concerns no known worker, and changes something"
         );
     }
 

@@ -22,7 +22,7 @@ pub(crate) async fn run(
     }
     let stream = socket.connect(address.parse()?).await?;
     let (mut socket, _) = client_async(format!("ws://{address}/chat/{who}"), stream).await?;
-    // In a thread of its own, which nobody waits for in the end.
+    // In a thread of its own, which is not joined.
     let (type_in, mut typed) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {

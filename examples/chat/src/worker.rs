@@ -29,7 +29,7 @@ pub(crate) async fn run(worker: Worker, address: &str) -> Result<(), Box<dyn Err
     let hear = async {
         // What the primary tells all workers, until there is nothing more.
         while let Some(heard) = worker.recv_as::<Said>().await? {
-            // If nobody is here nobody hears it.
+            // Without guests there are no receivers.
             let _ = said.send(heard);
         }
         Ok::<(), Box<dyn Error>>(())

@@ -4,7 +4,7 @@
 //!
 //! ```sh
 //! cargo build --release --package example-tls
-//! target/release/example-tls certificate cert.pem key.pem      # signed by nobody but itself
+//! target/release/example-tls certificate cert.pem key.pem      # self-signed
 //! cargo run --release -p cluster-cli -- run target/release/example-tls serve 127.0.0.1:8443 cert.pem key.pem
 //! target/release/example-tls client 127.0.0.1:8443 cert.pem    # in another terminal
 //! ```
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
     fs::write(certificate, made.cert.pem())?;
-    // Nobody else may read it.
+    // No other user may read it.
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key)?;
     file.write_all(made.signing_key.serialize_pem().as_bytes())?;
     Ok(())
@@ -64,7 +64,7 @@ fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
 
 async fn serve(address: &str, certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
     let worker = cluster::worker()?.ok_or("run it by `cluster run`")?;
-    // What we offer counts only if nobody was here before us.
+    // Our key counts only if no other process has offered one before.
     let offered = Value::encode(&SharedKey::random()?)?;
     let listener = worker.listen(ListenOptions::from(address).data(offered)).await?;
     let shared: SharedKey = listener.data().decode()?;

@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::server::ProducesTickets;
 use serde::{Deserialize, Serialize};
 
-/// The key. It is no longer a secret from whoever can read the primary's memory, or trace it.
+/// The key. It is not a secret from processes that can read the primary's memory, or trace it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SharedKey([u8; 32]);
 

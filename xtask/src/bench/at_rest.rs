@@ -32,7 +32,7 @@ pub(crate) fn columns(bench: &Bench) -> Vec<Column> {
     of_size("RSS").chain(of_size("PSS")).chain(of_size("dirty")).chain([further]).collect()
 }
 
-/// A primary whose workers are small Rust programs, whoever's primary it is (but PM2's): a thousand of
+/// A primary whose workers are small Rust programs, for every primary but PM2's: a thousand of
 /// those a machine can hold.
 pub(crate) struct AtRest(Case);
 

@@ -63,7 +63,7 @@ pub(crate) struct Start {
     pub(crate) workers: usize,
     /// Workers refuse connections beyond that number.
     pub(crate) max_connections: Option<u32>,
-    /// The workers are the small Rust program, whoever is the primary.
+    /// The workers are the small Rust program, with every primary.
     pub(crate) small_workers: bool,
     /// Node workers run without the agent that `cluster run` gives them.
     pub(crate) without_agent: bool,
@@ -147,7 +147,7 @@ impl Case {
         }
     }
 
-    /// Whether it is somebody else's.
+    /// Whether it belongs to another project.
     pub(crate) fn is_peer(&self) -> bool {
         matches!(self.who, Who::Node(_) | Who::Bun(_) | Who::Pm2(..))
     }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(3);
 const FOR_EACH: Duration = Duration::from_millis(20);
 
-/// How often it is looked whether somebody has interrupted us.
+/// How often an interruption is checked for.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// The status of a program that does not know what it was asked for.

@@ -23,7 +23,7 @@ pub(crate) fn watch() -> io::Result<()> {
 }
 
 /// # Errors
-/// If somebody wants an end.
+/// If a signal asks for the end.
 pub(crate) fn check() -> io::Result<()> {
     match ASKED.get() {
         Some(asked) if asked.load(Ordering::Relaxed) => Err(io::Error::other("interrupted")),

@@ -278,7 +278,7 @@ mod tests {
             for nth in 0..connections as usize {
                 let (mut stream, _) = listener.accept().unwrap();
                 let _request = stream.read(&mut [0; 1024]).unwrap();
-                // Whoever has enough of us is gone.
+                // The server has closed the connection.
                 let _sent = stream.write_all(answers[nth % answers.len()].as_bytes());
             }
         });

@@ -10,7 +10,7 @@ pub(crate) struct Memory {
     pub(crate) resident: u64,
     /// The same, but of a page that others have too only a share.
     pub(crate) proportional: u64,
-    /// What it has written itself, and nobody shares.
+    /// What it has written itself, and shares with no other process.
     pub(crate) dirty: u64,
 }
 

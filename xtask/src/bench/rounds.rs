@@ -41,7 +41,7 @@ pub(crate) fn play<R: Row>(
                     samples.add(&named, metrics);
                     left.push((named, row));
                 }
-                // If it was us, it was nobody's fault.
+                // If we ended it, that is no failure.
                 Err(error) => {
                     interrupt::check()?;
                     let what = format!("{part}: {title}");

@@ -27,7 +27,7 @@ pub(crate) struct Measured {
     pub(crate) id: String,
     /// What people read.
     pub(crate) title: String,
-    /// Whether it is somebody else's.
+    /// Whether it belongs to another project.
     pub(crate) peer: bool,
     /// The Node that its workers are, by its version: it is compared with peers of the same.
     pub(crate) node: Option<String>,

@@ -12,7 +12,7 @@ pub(crate) fn percentile(values: &mut [f64], of_a_hundred: usize) -> Option<f64>
     values.get((values.len() * of_a_hundred / 100).min(last)).copied()
 }
 
-/// How much more than its share the busiest has: 1 is exact. None where nobody has anything.
+/// How much more than its share the busiest has: 1 is exact. None if none has any.
 pub(crate) fn imbalance(counts: impl IntoIterator<Item = u32>) -> Option<f64> {
     let counts: Vec<f64> = counts.into_iter().map(f64::from).collect();
     let sum: f64 = counts.iter().sum();

@@ -96,7 +96,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// starting may hold it for a moment more, even when it executes its program already.
 pub(super) fn free<S>(socket: S, is_free: impl Fn() -> bool) {
     drop(socket);
-    let _nobody_starts = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     while !is_free() {
         std::thread::yield_now();
     }
@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
         self.order(Party::Worker(worker), order)
     }
 
-    /// Has somebody begin to do something that needs others: see [`answer`](Self::answer).
+    /// Has a process begin something that needs others: see [`answer`](Self::answer).
     pub(super) fn begin(&mut self, party: Party, mut order: Value) -> Played<u64> {
         self.until(&format!("{party}"), |stage| stage.actor(party).map(drop))?;
         self.last += 1;
@@ -280,7 +280,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Sends datagrams to that port until one is answered: what a datagram is worth before anybody
+    /// Sends datagrams to that port until one is answered: what a datagram is worth before any process
     /// listens.
     pub(super) fn datagram(&mut self, host: &str, port: &Value) -> Played {
         let told = ask_by_datagram(host, port).unwrap_or_else(|e| format!("{:?}", e.kind()));
@@ -317,7 +317,7 @@ impl<'a> Stage<'a> {
         Ok(std::mem::take(&mut self.notes))
     }
 
-    /// What was noted, and what was printed, for somebody who looks why it stalled.
+    /// What was noted, and what was printed, to find out why it stalled.
     pub(super) fn report(&self) -> String {
         let mut report: String = self.notes.iter().map(|note| format!("    {note}\n")).collect();
         let output = fs::read(self.folder.join("output")).unwrap_or_default();
@@ -344,7 +344,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Waits for somebody to say something, and takes it down; whether that was in time.
+    /// Waits for a report of any process, and records it; returns whether that was in time.
     fn turn(&mut self, deadline: Instant) -> Played<bool> {
         let left = deadline.saturating_duration_since(now());
         let left = Timespec::try_from(left).map_err(|_| Stall("no such time".into()))?;

@@ -19,7 +19,7 @@ pub(super) enum Party {
     Client,
 }
 
-/// One thing that somebody did or saw.
+/// One thing that a process did or saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) by: Party,

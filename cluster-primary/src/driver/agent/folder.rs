@@ -125,7 +125,7 @@ impl AgentFolder {
             }
             self.lock.set_permissions(Permissions::from_mode(0o755))?;
         }
-        // In a folder of ours nobody else can put a file.
+        // No other user can put a file into a folder of ours.
         let length = file.text().len() as u64;
         if fs::metadata(self.path(file)).is_ok_and(|found| found.len() == length) {
             return Ok(self.path(file));

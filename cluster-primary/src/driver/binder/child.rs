@@ -250,13 +250,13 @@ pub(super) fn run(recipe: &Recipe, credentials: &Credentials, answer: &OwnedFd) 
 /// Closes all descriptors but the standard ones and that one: as long as a stranger may stop this process
 /// it must hold nothing of the primary's open.
 fn keep_only(answer: &OwnedFd) -> Option<ManuallyDrop<OwnedFd>> {
-    // SAFETY: whatever is open there belongs to nobody in this process, which ends without dropping
+    // SAFETY: whatever is open there has no owner in this process, which ends without dropping
     // anything of the primary's.
     let mut kept = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(ANSWER) });
     if answer.as_raw_fd() != ANSWER {
         rustix::io::dup2(answer, &mut kept).ok()?;
     }
-    // SAFETY: it takes numbers only; what is closed is used by nobody in this process.
+    // SAFETY: it takes numbers only; what is closed is not used in this process.
     // (Before Linux 5.9 they stay open.)
     let _ = unsafe { libc::syscall(libc::SYS_close_range, ANSWER + 1, libc::c_int::MAX, 0) };
     Some(kept)

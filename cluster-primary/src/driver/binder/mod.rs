@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_path_the_first_comes_first_whoever_asks() {
+    fn requests_for_one_path_are_served_in_order_across_workers() {
         let mut binder = Binder::default();
         binder.queue.push_back(listen(0, 1, Some("/tmp/a")));
         binder.queue.push_back(listen(1, 1, Some("/tmp/b")));

@@ -109,7 +109,7 @@ impl Chooser {
         }
     }
 
-    /// Whoever connects is refused. (A classic program can do no more than send them to the waiting
+    /// Clients that connect are refused. (A classic program can do no more than send them to the waiting
     /// room.)
     pub(super) fn refuse(&self, member: &OwnedFd) -> io::Result<()> {
         match self {

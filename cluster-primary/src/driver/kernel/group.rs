@@ -113,7 +113,7 @@ impl From<Errno> for OpenError {
 }
 
 impl Group {
-    /// Binds what a worker asked for. Nobody is on: connections wait in the waiting room.
+    /// Binds what a worker asked for. No slot is on: connections wait in the waiting room.
     pub(super) fn open(query: &ListenQuery, choice: Choice) -> Result<Opened, OpenError> {
         let sockets = GroupSockets::bind(&listen::Addresses::of(query)?, GroupOptions::of(query))?;
         Self::of(sockets, query, choice, None)
@@ -178,7 +178,7 @@ impl Group {
         let sockets = state.sockets.iter().map(|place| arriving.share(*place));
         let sockets: Vec<_> = sockets.collect::<Result<_, StateError>>()?;
         let place = |place: &u32| (1..sockets.len()).contains(&(*place as usize));
-        // The last may be nobody's yet.
+        // The last may have no worker yet.
         let room = [sockets.len().checked_sub(1), sockets.len().checked_sub(2)];
         let distinct: BTreeSet<_> = state.places.values().collect();
         if sockets.len() < 2
@@ -229,7 +229,7 @@ impl Group {
         &self,
         slot: u32,
     ) -> Result<Option<(SocketAddr, GroupOptions)>, Errno> {
-        // The first was made before anybody asked for it.
+        // The first was made before any worker asked for it.
         let is_spare = self.sockets.len() > self.places.len() + 1;
         if is_spare || self.places.contains_key(&slot) {
             return Ok(None);

@@ -199,7 +199,7 @@ fn set_option<T>(socket: impl AsFd, option: libc::c_int, value: &T) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How many connections of a listening socket nobody has accepted.
+/// How many connections of a listening socket have not been accepted.
 pub(super) fn queue_length(socket: impl AsFd) -> io::Result<u32> {
     // The head of `struct tcp_info`: eight bytes, four numbers, then this one (`tcpi_unacked`).
     const BEFORE: usize = 24;

@@ -57,7 +57,7 @@ fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
 fn taker(group: &Group) -> Option<u32> {
     let queues = group.queues();
     let mut takers = queues.iter().filter(|queue| queue.length > 0);
-    let taker = takers.next().expect("somebody has it").slot;
+    let taker = takers.next().expect("a slot has it").slot;
     assert!(takers.next().is_none());
     drop(listen::accept(group.socket(taker).expect("it is there")).expect("it waits"));
     taker
@@ -146,7 +146,7 @@ fn by_lot_all_have_some() {
 }
 
 #[test]
-fn while_nobody_is_on_connections_wait_in_the_room_and_after_the_end_they_are_refused() {
+fn while_no_slot_is_on_connections_wait_in_the_room_and_after_the_end_they_are_refused() {
     let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
     for &choice in Choice::ALL {
         for classic in [false, true] {
@@ -170,7 +170,7 @@ fn while_nobody_is_on_connections_wait_in_the_room_and_after_the_end_they_are_re
     }
 }
 
-/// Whoever comes later is served all the same, and by whoever was there before.
+/// Clients that connect later are served all the same, by the workers that were there before.
 #[test]
 fn a_map_that_takes_no_socket_more_is_no_reason_not_to_listen() {
     let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);

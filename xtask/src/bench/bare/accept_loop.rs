@@ -12,7 +12,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, sendmsg,
 };
 
-/// Accepts connections until nobody waits, and sends each to the next worker: one `accept4`, one
+/// Accepts connections until none waits, and sends each to the next worker: one `accept4`, one
 /// `sendmsg` and one `close` a connection, and nothing else, but what `turn` does after each wait.
 pub(super) fn hand_out<T>(
     listener: &OwnedFd,

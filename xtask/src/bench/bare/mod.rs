@@ -31,6 +31,6 @@ fn reuse_port(address: SocketAddrV4) -> io::Result<OwnedFd> {
 /// In one write, as others write to the same pipe.
 fn say_listening(port: u16) {
     let line = format!("{{\"type\":\"listening\",\"address\":{{\"port\":{port}}}}}\n");
-    // Nobody listens any more: then nobody waits either.
+    // No process listens any more: then none waits either.
     let _gone = io::stdout().write_all(line.as_bytes());
 }

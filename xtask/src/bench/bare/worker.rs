@@ -143,7 +143,7 @@ impl Worker {
 fn answer(stream: &mut TcpStream, words: &[u8]) -> bool {
     match stream.read(&mut [0; 1024]) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-        // Whoever leaves early, or does not read, harms nobody else.
+        // A client that leaves early, or does not read, affects no other.
         Ok(asked) if asked > 0 => {
             let _written = stream.write(words);
             let _ended = stream.shutdown(Shutdown::Write);

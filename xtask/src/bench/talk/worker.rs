@@ -74,7 +74,7 @@ fn blocking() -> Result<(), Failed> {
             Answer::Nothing => {}
             Answer::Say(words) => {
                 worker.send(words)?;
-                // Nobody else writes what the channel has not taken.
+                // What the channel has not taken is not written by anything else.
                 worker.flush()?;
             }
             Answer::Flood { text, time } => {

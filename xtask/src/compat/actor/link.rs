@@ -51,7 +51,7 @@ impl Link {
     }
 
     fn say(&self, what: &Value) {
-        // Where the stage is gone nobody listens.
+        // If the stage is gone, no one listens.
         let _gone = (&self.stream).write_all(format!("{what}\n").as_bytes());
     }
 }

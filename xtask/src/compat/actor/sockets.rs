@@ -130,7 +130,7 @@ fn wait(socket: &impl std::os::fd::AsFd) -> bool {
 }
 
 /// A few bytes always fit into a fresh socket's buffer. It is closed without a shutdown, which would
-/// be everybody's.
+/// be shared.
 fn tell(socket: AnySocket, words: &str) {
     let _gone = match socket {
         AnySocket::TcpStream(mut stream) => stream.write_all(words.as_bytes()),

@@ -24,21 +24,21 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "close-in-flight", policies: BOTH, play: close_in_flight },
     Scenario { name: "another-may-retry", policies: RR, play: another_may_retry },
     Scenario { name: "another-may-retry-shared", policies: NONE, play: another_may_retry_shared },
-    Scenario { name: "address-of-nobody", policies: BOTH, play: address_of_nobody },
+    Scenario { name: "address-of-no-interface", policies: BOTH, play: address_of_no_interface },
     Scenario { name: "exclusive", policies: BOTH, play: exclusive },
     Scenario { name: "unix-path", policies: BOTH, play: unix_path },
     Scenario { name: "unix-path-in-use", policies: BOTH, play: unix_path_in_use },
     Scenario { name: "unix-path-nowhere", policies: BOTH, play: unix_path_nowhere },
     #[cfg(target_os = "linux")]
     Scenario { name: "abstract-path", policies: BOTH, play: abstract_path },
-    Scenario { name: "descriptor-of-nobody", policies: BOTH, play: descriptor_of_nobody },
+    Scenario { name: "descriptor-not-open", policies: BOTH, play: descriptor_not_open },
     Scenario { name: "datagrams", policies: BOTH, play: datagrams },
     Scenario { name: "datagrams-6", policies: BOTH, play: datagrams_6 },
     Scenario { name: "datagrams-in-use", policies: BOTH, play: datagrams_in_use },
     Scenario { name: "datagrams-of-another-family", policies: RR, play: another_family },
 ];
 
-/// A port of the play's own address that somebody else listens on.
+/// A port of the play's own address that another process listens on.
 fn taken_port(stage: &Stage<'_>) -> Played<(TcpListener, Value)> {
     let listener = TcpListener::bind((stage.host(), 0))?;
     let port = listener.local_addr()?.port();
@@ -215,7 +215,7 @@ fn another_may_retry_shared(stage: &mut Stage<'_>) -> Played {
     end(stage, &[1, 2])
 }
 
-/// Whoever connects while one of two closes is served by the other.
+/// A client that connects while one of two closes is served by the other.
 fn close_in_flight(stage: &mut Stage<'_>) -> Played {
     const CLIENTS: usize = 40;
     cluster(stage, 2)?;
@@ -235,7 +235,7 @@ fn close_in_flight(stage: &mut Stage<'_>) -> Played {
     end(stage, &[1, 2])
 }
 
-fn address_of_nobody(stage: &mut Stage<'_>) -> Played {
+fn address_of_no_interface(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
     // Of TEST-NET-1, which no machine has.
     listen(stage, 1, "s", json!({ "host": "192.0.2.1", "port": 0 }))?;
@@ -318,7 +318,7 @@ fn unix_path_nowhere(stage: &mut Stage<'_>) -> Played {
     end(stage, &[1])
 }
 
-fn descriptor_of_nobody(stage: &mut Stage<'_>) -> Played {
+fn descriptor_not_open(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 1)?;
     listen(stage, 1, "s", json!({ "fd": 10_000 }))?;
     end(stage, &[1])
