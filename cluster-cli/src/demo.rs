@@ -29,7 +29,7 @@ fn try_serve(address: &str) -> Result<(), Box<dyn std::error::Error>> {
         let worker = worker.clone();
         std::thread::spawn(move || {
             // A client that closes its connection early affects no other client.
-            let _broken = answer(&worker, &connection);
+            let _ = answer(&worker, &connection);
         });
     }
     Ok(())

@@ -56,7 +56,7 @@ impl Logs {
         let subscriber =
             subscriber(form, level, colours, move || sink::Writer::new(Arc::clone(&err)));
         // Only a second one could fail, and it would say the same.
-        let _first = tracing::subscriber::set_global_default(subscriber);
+        let _ = tracing::subscriber::set_global_default(subscriber);
         logs
     }
 

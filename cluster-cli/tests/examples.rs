@@ -216,8 +216,8 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

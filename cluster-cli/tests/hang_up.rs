@@ -81,7 +81,7 @@ impl Session {
     #[track_caller]
     fn assert_ends_gracefully(&mut self, pid: i32) {
         let workers = self.workers();
-        let _shell = eventually("the shell ends", || self.child.try_wait().unwrap());
+        let _ = eventually("the shell ends", || self.child.try_wait().unwrap());
         eventually("the cluster ends", || has_ended(pid).then_some(()));
         for worker in workers {
             eventually("a worker ends", || has_ended(worker).then_some(()));
@@ -99,8 +99,8 @@ impl Drop for Session {
         for pid in pids.filter(|pid| is_there(*pid)) {
             kill(pid, Signal::KILL);
         }
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -182,7 +182,7 @@ fn under_nohup_it_goes_on_and_can_be_reloaded() {
     kill(pid, Signal::USR2);
     session.wait_for(1, "upgraded to version");
     session.close();
-    let _shell = eventually("the shell ends", || session.child.try_wait().unwrap());
+    let _ = eventually("the shell ends", || session.child.try_wait().unwrap());
     // As long as the terminal's own is pending another is merged with it.
     eventually("it reloads", || {
         if !session.log().contains("reload 1") {

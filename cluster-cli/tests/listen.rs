@@ -114,7 +114,7 @@ impl Drop for Cluster {
             let state =
                 self.primary.worker_state(worker).and_then(|state| state.pid.try_into().ok());
             if let Some(group) = state.and_then(Pid::from_raw) {
-                let _gone = kill_process_group(group, Signal::KILL);
+                let _ = kill_process_group(group, Signal::KILL);
             }
         }
         while self.primary.next_event().is_ok_and(|event| event.is_some()) {}

@@ -116,7 +116,7 @@ fn a_worker_with_endless_connections_is_ended_after_the_grace_period() {
     each_node(|node| {
         let mut cluster = start(node, "disconnect-timeout.cjs", &["-n", "1", "--grace", "1"]);
         let address = cluster.listening(1);
-        let _endless = std::net::TcpStream::connect(address).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
         // The worker has it once another connection, which comes later, is in its hands: wait for
         // the hand-off by what the kernel shows of the worker's descriptors.
         let worker = cluster.worker_pids()[0];

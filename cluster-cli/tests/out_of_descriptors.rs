@@ -164,7 +164,7 @@ fn connections_that_are_shed_are_told_with_their_count() {
         let mut others: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for other in &mut others {
             other.set_read_timeout(Some(support::PATIENCE)).unwrap();
-            let _closed = other.read(&mut [0; 1]);
+            let _ = other.read(&mut [0; 1]);
         }
         let warns = |line: &str| line.contains(" closed before a worker took ");
         let line = cluster.err.wait_for(1, warns).remove(0);

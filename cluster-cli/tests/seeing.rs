@@ -35,7 +35,7 @@ struct Stand {
 
 impl Stand {
     fn at(path: &Path) -> Self {
-        let _stale = std::fs::remove_file(path);
+        let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).unwrap();
         let (calls, clients, over) =
             <(Arc<Mutex<_>>, Arc<Mutex<Vec<_>>>, Arc<AtomicBool>)>::default();
@@ -68,10 +68,10 @@ impl Drop for Stand {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         // The accepting process sees that by a client.
-        let _last = UnixStream::connect(&self.path);
-        let _gone = std::fs::remove_file(&self.path);
+        let _ = UnixStream::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
         for client in self.clients.lock().unwrap().drain(..) {
-            let _gone = client.shutdown(Shutdown::Both);
+            let _ = client.shutdown(Shutdown::Both);
         }
     }
 }
@@ -349,8 +349,8 @@ impl Top {
 
 impl Drop for Top {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

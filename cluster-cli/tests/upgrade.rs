@@ -540,8 +540,8 @@ fn what_else_is_there_goes_on_too() {
     assert!(good, "{said}");
     let (good, said) = tell(&["upgrade"], &name);
     assert!(good, "{said}");
-    let _gone = follower.kill();
-    let _status = follower.wait();
+    let _ = follower.kill();
+    let _ = follower.wait();
     cluster.end();
 }
 

@@ -544,7 +544,7 @@ impl ControlServer {
         self.limit_backlog(MAX_BACKLOG);
         for id in over {
             if let Some(mut client) = self.clients.remove(&id) {
-                let _gone = self.poll.registry().deregister(client.stream());
+                let _ = self.poll.registry().deregister(client.stream());
                 // Its end is seen at once, and what it sent last may take long to close.
                 let _ = client.stream().shutdown(Shutdown::Both);
                 self.closer.discard(client);

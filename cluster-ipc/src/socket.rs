@@ -66,7 +66,8 @@ impl Socket {
 /// Makes room for more than the system's default, so that fewer parts of a large message have to be
 /// waited for; not for so much that it leaves the processor's caches. A wish, no need.
 fn widen(fd: &OwnedFd) {
-    let _as_it_was = rustix::net::sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER);
+    // Otherwise the system's default stays.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER);
 }
 
 fn close_on_exec(fd: &OwnedFd) -> io::Result<()> {

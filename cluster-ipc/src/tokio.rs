@@ -113,7 +113,8 @@ impl AsyncChannel {
         handle: Option<Outgoing<OwnedFd>>,
     ) -> Result<Pressure, SendError> {
         let pressure = self.channel.send(message, handle)?;
-        let _rest_later = self.channel.flush();
+        // The rest is written once the socket is writable.
+        let _ = self.channel.flush();
         Ok(pressure)
     }
 

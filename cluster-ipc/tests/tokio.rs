@@ -72,7 +72,7 @@ async fn futures_that_are_dropped_lose_and_repeat_nothing() {
     let sends = tokio::spawn(async move {
         for n in 0..2000u64 {
             a.send(&Message::User(n.into()), None).unwrap();
-            let _given_up = tokio::time::timeout(Duration::ZERO, a.flush()).await;
+            let _ = tokio::time::timeout(Duration::ZERO, a.flush()).await;
             if n % 100 == 0 {
                 tokio::task::yield_now().await;
             }

@@ -71,7 +71,7 @@ mod linux {
     /// The child of a thread that waits does not; for before its exec: it is a system call only.
     pub(crate) fn wait_for_no_process() {
         // A thread may always go back.
-        let _as_before = set(libc::SCHED_OTHER);
+        let _ = set(libc::SCHED_OTHER);
     }
 
     /// The calling thread's policy.

@@ -139,7 +139,7 @@ fn what_is_on_its_way_to_one_that_dies_goes_to_others() {
             let mut rest = String::new();
             let mut blocker = blocker;
             // Reset or at its end: it was taken, and died with who took it.
-            let _reset = blocker.read_to_string(&mut rest);
+            let _ = blocker.read_to_string(&mut rest);
             assert_eq!(rest, "");
             clients.into_iter().map(answer).collect()
         });

@@ -33,7 +33,7 @@ impl Program {
         let (tell, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _unheard = tell.send(line);
+                let _ = tell.send(line);
             }
         });
         Self { child, lines }
@@ -53,8 +53,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -64,10 +64,10 @@ impl Stuck {
 
 impl Drop for Stuck {
     fn drop(&mut self) {
-        let _gone = self.primary.kill();
-        let _status = self.primary.wait();
+        let _ = self.primary.kill();
+        let _ = self.primary.wait();
         if let Some(worker) = Pid::from_raw(self.worker).filter(|_| !self.worker_has_ended()) {
-            let _gone = kill_process(worker, Signal::KILL);
+            let _ = kill_process(worker, Signal::KILL);
         }
     }
 }

@@ -310,7 +310,7 @@ impl World {
                         None => None,
                     };
                     if let Some(channel) = self.channel(worker) {
-                        let _closed = channel.send(&message, outgoing);
+                        let _ = channel.send(&message, outgoing);
                     }
                 }
                 Output::Probe { worker } => {
@@ -471,7 +471,7 @@ impl World {
             match output {
                 worker::Output::Send(message) => {
                     if let Some(channel) = &mut process.channel {
-                        let _closed = channel.send(&message, None);
+                        let _ = channel.send(&message, None);
                     }
                 }
                 worker::Output::Listening { server, .. } => process.listening.push(server),

@@ -73,7 +73,7 @@ fn one_whose_queue_is_full_is_in_use() {
     let path = folder.0.join("full");
     let theirs = UnixListener::bind(&path).expect("a socket");
     rustix::net::listen(&theirs, 0).expect("it listens");
-    let _waits = UnixStream::connect(&path).expect("one may wait");
+    let _client = UnixStream::connect(&path).expect("one may wait");
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
     assert_eq!(listen(&mut cluster, worker, &path), "failed 98");
@@ -84,7 +84,7 @@ fn what_is_no_stream_socket_is_left_alone() {
     let folder = Folder::new("other");
     let (file, datagrams) = (folder.0.join("file"), folder.0.join("datagrams"));
     std::fs::write(&file, "precious").expect("a file");
-    let _theirs = UnixDatagram::bind(&datagrams).expect("a socket");
+    let _socket = UnixDatagram::bind(&datagrams).expect("a socket");
     let mut cluster = Cluster::new();
     let worker = cluster.fork();
     for path in [&file, &datagrams] {

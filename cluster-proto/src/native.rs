@@ -200,7 +200,8 @@ impl OpenAnswers {
         put(first.seq, out);
         let next = Answer { seq: first.seq, ack: 0, accepted: false };
         let mut open = Self { start, next, count: 0 };
-        let _first = open.push(first, out);
+        // A frame without answers has room for one.
+        let _ = open.push(first, out);
         open
     }
 

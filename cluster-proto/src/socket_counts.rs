@@ -142,7 +142,7 @@ mod tests {
         }
         assert!(!counts.opened("one more"));
         assert!(counts.opened("7"), "one that is known is counted on");
-        let _told = counts.closed("8");
+        let _ = counts.closed("8");
         assert!(counts.opened("one more"), "it takes the place of one that is over");
     }
 }

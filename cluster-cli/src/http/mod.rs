@@ -77,7 +77,7 @@ impl HttpServer {
             Arc::new(serve::Shared { published: published.clone(), hosts: Hosts::new(names) });
         spawn_without_signals("http", move || {
             // A socket that cannot be served is like one that is not served: probes notice.
-            let _failed = runtime.block_on(serve::serve(theirs, shared, ending));
+            let _ = runtime.block_on(serve::serve(theirs, shared, ending));
             drop(runtime);
             let _ = over.send(());
         })?;
@@ -116,8 +116,8 @@ impl HttpServer {
     /// there: for a successor to [start](Self::start) with.
     pub(crate) fn finish(self, patience: Duration) -> OwnedFd {
         self.published.close();
-        let _gone = self.end.send(true);
-        let _late = self.ended.recv_timeout(patience);
+        let _ = self.end.send(true);
+        let _ = self.ended.recv_timeout(patience);
         self.listener.into()
     }
 }

@@ -81,7 +81,8 @@ impl Published {
         *pauses = Some((before + 1, error));
         drop(pauses);
         let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
-        let _full = asks.rope.write(&[1]);
+        // A full pipe is readable already.
+        let _ = asks.rope.write(&[1]);
     }
 
     /// The loop: how often accepting paused since it last asked, and why the last time.
@@ -93,7 +94,8 @@ impl Published {
         let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         // Once is enough, until it is heard.
         if asks.last == asks.taken {
-            let _full = asks.rope.write(&[1]);
+            // A full pipe is readable already.
+            let _ = asks.rope.write(&[1]);
         }
         asks.last += 1;
         asks.last

@@ -142,7 +142,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, mut end: watch::Receiver<bool>) {
     // Without it answers are only slower.
-    let _slower = stream.set_nodelay(true);
+    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&request, &shared).await.into_response()) }
@@ -161,7 +161,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut end: watch::Rece
         () = sleep(LIFE) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _late = timeout(LAST_WORDS, connection).await;
+    let _ = timeout(LAST_WORDS, connection).await;
 }
 
 /// A connection that has taken the spare descriptor: one answer, and the descriptor comes back. It is free at no
@@ -181,9 +181,9 @@ async fn connection_with_spare(stream: TcpStream, shared: Arc<Shared>) -> Option
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let served = poll_fn(|context| connection.poll_without_shutdown(context));
-    let _late = timeout(HEAD + LAST_WORDS, served).await;
+    let _ = timeout(HEAD + LAST_WORDS, served).await;
     let mut taken = OwnedFd::from(connection.into_parts().io.into_inner().into_std().ok()?);
-    let _gone = rustix::net::shutdown(&taken, rustix::net::Shutdown::Both);
+    let _ = rustix::net::shutdown(&taken, rustix::net::Shutdown::Both);
     // Any open file will do, and standard error is one that stays.
     replace(&mut taken, io::stderr().as_fd()).ok()?;
     Some(taken)

@@ -45,7 +45,7 @@ impl Loop {
             move || {
                 while !end.load(Ordering::Acquire) {
                     let mut fds = [PollFd::from_borrowed_fd(server.bell(), PollFlags::IN)];
-                    let _rung = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 }));
+                    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 }));
                     if !busy.load(Ordering::Acquire) && server.asked() {
                         server.publish(status.lock().unwrap().clone());
                         answers.fetch_add(1, Ordering::AcqRel);
@@ -72,9 +72,9 @@ impl Loop {
     fn say(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         // It may have heard enough before it has heard all.
-        let _refused = stream.write_all(bytes);
+        let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
-        let _reset = stream.read_to_end(&mut answer);
+        let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -241,10 +241,10 @@ fn garbage_is_refused() {
         many_headers.as_bytes(),
     ] {
         let mut stream = cluster.connect();
-        let _refused = stream.write_all(bytes);
-        let _gone = stream.shutdown(Shutdown::Write);
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
-        let _reset = stream.read_to_end(&mut answer);
+        let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer);
         let is_refused = answer.is_empty() || (400..600).contains(&code(&answer));
         assert!(

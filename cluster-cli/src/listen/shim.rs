@@ -36,7 +36,7 @@ pub(crate) fn run(command: &[OsString]) -> ExitCode {
 
 /// In one piece: others may write there too.
 fn say(what: &str) {
-    let _unheard = io::stderr().write_all(format!("cluster: {what}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("cluster: {what}\n").as_bytes());
 }
 
 fn become_program(program: &OsString, args: &[OsString]) -> io::Result<Infallible> {

@@ -86,6 +86,6 @@ impl<W: AsFd> Events<W> {
 /// What is missing is told at the end, if it can be.
 impl<W: AsFd> Drop for Events<W> {
     fn drop(&mut self) {
-        let _told = self.flush() && self.tell();
+        let _ = self.flush() && self.tell();
     }
 }

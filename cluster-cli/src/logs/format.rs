@@ -77,7 +77,8 @@ where
 /// What every line has.
 pub(super) fn begun(level: &str) -> Object {
     let mut timestamp = String::new();
-    let _always = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    // Writing to a string cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     Object::new().with("timestamp", timestamp).with("level", level)
 }
 

@@ -182,7 +182,7 @@ impl Sink {
         let until = now() + pause;
         let waits = |queue: &mut Queue| pause == RETRY_AT_THE_END || !queue.finishing;
         let left = until.saturating_duration_since(now());
-        let _over = self.filled.wait_timeout_while(queue, left, waits);
+        drop(self.filled.wait_timeout_while(queue, left, waits));
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

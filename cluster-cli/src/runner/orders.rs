@@ -30,7 +30,7 @@ impl Runner {
             Asked::Reload { by } => {
                 self.spare(by);
                 // What is wrong has been said.
-                let _said = self.reload();
+                let _ = self.reload();
             }
             Asked::More => self.cluster.scale(wanted.saturating_add(1).min(MAX_WORKERS)),
             Asked::Fewer { by } => {
@@ -45,7 +45,7 @@ impl Runner {
             Asked::Forward(signal) => {
                 for worker in self.cluster.primary().all_workers() {
                     // One that has just ended needs no signal.
-                    let _gone = self.cluster.primary_mut().kill(worker, signal);
+                    let _ = self.cluster.primary_mut().kill(worker, signal);
                 }
             }
         }

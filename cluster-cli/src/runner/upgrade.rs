@@ -167,7 +167,8 @@ impl Runner {
             Ok(()) => self.hand_over_held(program),
             Err(error) => return error,
         };
-        let _released = upgrade::release_signals();
+        // It fails only for invalid arguments.
+        let _ = upgrade::release_signals();
         error
     }
 

@@ -258,7 +258,7 @@ mod tests {
 
     impl Drop for Manager {
         fn drop(&mut self) {
-            let _gone = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 

@@ -68,7 +68,7 @@ impl NotifySocket {
             Some(folder) => {
                 let file = folder.join(format!("{}.notify", std::process::id()));
                 // It was a process's that had our number, and is no more.
-                let _gone = std::fs::remove_file(&file);
+                let _ = std::fs::remove_file(&file);
                 let socket = UnixDatagram::bind(&file).map_err(|error| {
                     io::Error::new(error.kind(), format!("{}: {error}", file.display()))
                 })?;
@@ -213,10 +213,10 @@ impl AsRawFd for NotifySocket {
 impl Drop for NotifySocket {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            let _gone = std::fs::remove_file(file);
+            let _ = std::fs::remove_file(file);
             let folder = file.parent().filter(|folder| is_own_folder(folder));
             // It is not empty if something else was put there, by root.
-            let _gone = folder.map(std::fs::remove_dir);
+            let _ = folder.map(std::fs::remove_dir);
         }
     }
 }

@@ -125,7 +125,7 @@ fn spawn(name: &str, tell: &Sender<Heard>, run: impl FnOnce() + Send + 'static) 
     impl Drop for Guard {
         fn drop(&mut self) {
             if thread::panicking() {
-                let _over = self.0.send(Heard::Broken);
+                let _ = self.0.send(Heard::Broken);
             }
         }
     }

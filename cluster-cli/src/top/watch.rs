@@ -49,7 +49,7 @@ pub(super) fn ask(whose: Whose, order: Order, heard: Sender<Heard>) {
         client.wait_for_ever()?;
         client.call(method, params)
     });
-    let _over = heard.send(Heard::Answered(order, outcome.map(drop).map_err(said)));
+    let _ = heard.send(Heard::Answered(order, outcome.map(drop).map_err(said)));
 }
 
 fn said(trouble: Trouble) -> String {

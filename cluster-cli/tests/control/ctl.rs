@@ -71,5 +71,5 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
 
     assert_eq!(said(&order(&["stop"])), "ending\n");
     assert_eq!(running.wait().code(), Some(0));
-    let _over = events.wait();
+    let _ = events.wait();
 }

@@ -120,7 +120,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -204,8 +204,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let workers = self.worker_pids();
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
         for pid in workers {
             if is_there(pid) {
                 kill(pid, Signal::KILL);
@@ -215,7 +215,7 @@ impl Drop for Cluster {
 }
 
 pub fn kill(pid: i32, signal: Signal) {
-    let _gone = kill_process(Pid::from_raw(pid).expect("it is a process id"), signal);
+    let _ = kill_process(Pid::from_raw(pid).expect("it is a process id"), signal);
 }
 
 pub fn is_there(pid: i32) -> bool {

@@ -101,10 +101,10 @@ fn forget_signals() {
     for number in Signal::iterator() {
         // SAFETY: no handler is installed, and this process has one thread.
         // It cannot be done for two, and cannot fail for others.
-        let _kill_and_stop = unsafe { signal(number, SigHandler::SigDfl) };
+        let _ = unsafe { signal(number, SigHandler::SigDfl) };
     }
     // (It cannot fail with a set that is one.)
-    let _all_let_through = SigSet::empty().thread_set_mask();
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// What can fail of it, and the exec itself.

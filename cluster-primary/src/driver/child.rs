@@ -299,7 +299,7 @@ impl Primary {
     pub(super) fn close_now(&mut self, now: Duration, worker: WorkerId) {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let Some(mut channel) = child.channel.take() else { return };
-        let _gone = self.poll.registry().deregister(&mut channel);
+        let _ = self.poll.registry().deregister(&mut channel);
         self.tokens.forget(Source::Channel(worker));
         self.stalled.forget(worker);
         self.unexpected_handles += channel.stats().unexpected_handles;
@@ -331,7 +331,7 @@ impl Primary {
         if let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut()) {
             channel.note_readable(true);
             // What was written remains to be read; nothing more can be. (Elsewhere it would be lost.)
-            let _closed = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
+            let _ = rustix::net::shutdown(&*channel, rustix::net::Shutdown::Read);
         }
         self.read_messages(now, worker, LAST_MESSAGES, usize::MAX);
         self.close_agent(now, worker);
@@ -416,7 +416,7 @@ impl Primary {
     pub(super) fn close_pipe(&mut self, worker: WorkerId, fd: u32) {
         let pipe = self.children.get_mut(&worker).and_then(|c| c.pipes.remove(&fd));
         if let Some(pipe) = pipe.or_else(|| self.trees.take_pipe(worker, fd)) {
-            let _gone = self.poll.registry().deregister(&mut SourceFd(&pipe.as_raw_fd()));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&pipe.as_raw_fd()));
             self.tokens.forget(Source::Pipe(worker, fd));
         }
     }

@@ -33,7 +33,8 @@ pub(super) fn raise() -> Rlimit {
 pub(super) fn raise_again(found: Rlimit) {
     let now = getrlimit(Resource::Nofile);
     let all = Rlimit { current: now.maximum, maximum: now.maximum };
-    let _as_it_is = setrlimit(Resource::Nofile, all);
+    // Otherwise the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, all);
     let now = getrlimit(Resource::Nofile);
     if now.maximum == found.maximum && now.current != found.current {
         RAISED.lock().get_or_insert((found, now.current));
@@ -76,5 +77,5 @@ fn part(of: u64) -> usize {
 
 /// Sets the limit as it was. For a child before its exec.
 pub(super) fn restore(limit: Rlimit) {
-    let _kept = setrlimit(Resource::Nofile, limit);
+    let _ = setrlimit(Resource::Nofile, limit);
 }

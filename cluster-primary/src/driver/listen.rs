@@ -211,7 +211,7 @@ fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result
         Ok(())
     };
     finish().inspect_err(|_| {
-        let _gone = file.remove();
+        let _ = file.remove();
     })?;
     Ok(Bind::unix(fd, Some(file)))
 }

@@ -152,7 +152,7 @@ impl Process {
     }
 
     pub(super) fn deregister(&mut self, registry: &Registry) {
-        let _gone = match &mut self.watch {
+        let _ = match &mut self.watch {
             Watch::Descriptor(fd) => registry.deregister(&mut SourceFd(&fd.as_raw_fd())),
             Watch::Thread(receiver) => registry.deregister(receiver),
             Watch::Lost => Ok(()),

@@ -220,7 +220,7 @@ mod tests {
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            let _gone = std::fs::remove_dir_all(&self.0);
+            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 

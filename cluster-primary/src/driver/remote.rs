@@ -46,7 +46,7 @@ impl Calls {
             return;
         };
         // A primary that cannot be woken sees it at its next wake.
-        let _late = self.waker.wake();
+        let _ = self.waker.wake();
     }
 
     /// Takes no more; callers that wait for an answer learn that there is none.
@@ -85,7 +85,7 @@ impl Remote {
         let (answer, answered) = mpsc::sync_channel(1);
         let call: Call = Box::new(move |primary| {
             // The caller may have stopped waiting.
-            let _unheard = answer.send(call(primary));
+            let _ = answer.send(call(primary));
         });
         self.calls.queue.lock().as_mut().ok_or(Gone)?.push_back(call);
         self.calls.waker.wake().map_err(|_| Gone)?;
@@ -183,7 +183,7 @@ impl Drop for Remote {
     fn drop(&mut self) {
         // The last one gone may be what the primary waits for.
         if self.calls.remotes.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let _gone = self.calls.waker.wake();
+            let _ = self.calls.waker.wake();
         }
     }
 }

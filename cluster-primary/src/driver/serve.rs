@@ -387,7 +387,7 @@ impl Primary {
     fn close_listener(&mut self, server: ServerId) {
         let Some(listener) = self.listeners.remove(&server) else { return };
         if !listener.shared {
-            let _gone = self.poll.registry().deregister(&mut SourceFd(&listener.fd.as_raw_fd()));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.fd.as_raw_fd()));
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
             // It may be the one that could not accept; where others cannot either, they say so themselves.

@@ -59,7 +59,7 @@ impl Primary {
     /// Ends that.
     pub fn unwatch(&mut self, id: WatchId) {
         if let Some(fd) = self.watched.remove(&id) {
-            let _gone = self.poll.registry().deregister(&mut SourceFd(&fd));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
             self.tokens.forget(Source::Watched(id));
             self.readable.remove(&id);
         }

@@ -186,7 +186,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for worker in self.primary.all_workers() {
-            let _gone = self.primary.kill(worker, Signal::KILL);
+            let _ = self.primary.kill(worker, Signal::KILL);
         }
         // They are waited for, lest a test that counts processes or descriptors finds them.
         for _ in 0..500 {
@@ -250,6 +250,6 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

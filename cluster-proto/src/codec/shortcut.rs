@@ -81,7 +81,7 @@ fn is_plain(text: &str) -> bool {
 
 fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // Memory does not refuse.
-    let _written = fmt::Write::write_fmt(&mut Text(out), text);
+    let _ = fmt::Write::write_fmt(&mut Text(out), text);
 }
 
 struct Text<'a>(&'a mut Vec<u8>);

@@ -165,8 +165,8 @@ impl Drop for Cluster {
         // The primary first, lest it replace the workers.
         match &mut self.primary {
             Primary::Child(child) => {
-                let _gone = child.kill();
-                let _status = child.wait();
+                let _ = child.kill();
+                let _ = child.wait();
             }
             Primary::Daemon(daemon) => daemon.kill(),
         }
@@ -225,7 +225,8 @@ fn lines(stderr: impl Read + Send + 'static) -> Receiver<String> {
             let line = String::from_utf8_lossy(&line);
             let line = line.trim().trim_start_matches("error: ").to_owned();
             if !line.is_empty() {
-                let _not_the_first = sender.try_send(line);
+                // Only the first line is wanted.
+                let _ = sender.try_send(line);
             }
         }
     });

@@ -277,9 +277,9 @@ mod tests {
         thread::spawn(move || {
             for nth in 0..connections as usize {
                 let (mut stream, _) = listener.accept().unwrap();
-                let _request = stream.read(&mut [0; 1024]).unwrap();
+                let _ = stream.read(&mut [0; 1024]).unwrap();
                 // The server has closed the connection.
-                let _sent = stream.write_all(answers[nth % answers.len()].as_bytes());
+                let _ = stream.write_all(answers[nth % answers.len()].as_bytes());
             }
         });
         Load { port, connections, clients: 8, sources: 1, forgiving }.run()
@@ -326,7 +326,7 @@ mod tests {
             for _ in 0..64 {
                 let (mut stream, from) = listener.accept().unwrap();
                 sources.insert(from.ip());
-                let _request = stream.read(&mut [0; 1024]).unwrap();
+                let _ = stream.read(&mut [0; 1024]).unwrap();
                 stream.write_all(FIRST.as_bytes()).unwrap();
             }
             sources.len()

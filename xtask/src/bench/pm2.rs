@@ -101,7 +101,7 @@ impl Drop for Daemon {
         // It may have been started even if `pm2 start` failed.
         self.id = self.read_id().filter(|_| self.id == 0).unwrap_or(self.id);
         self.kill();
-        let _left_behind = fs::remove_dir_all(&self.home);
+        let _ = fs::remove_dir_all(&self.home);
     }
 }
 

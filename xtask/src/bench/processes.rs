@@ -28,8 +28,8 @@ pub(crate) fn printed(command: &mut Command, patience: Duration) -> io::Result<V
     struct Guard(Child);
     impl Drop for Guard {
         fn drop(&mut self) {
-            let _gone = self.0.kill();
-            let _status = self.0.wait();
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
 
@@ -70,7 +70,7 @@ pub(crate) fn is_there(id: u32) -> bool {
 
 pub(crate) fn signal(id: u32, signal: Signal) {
     if let Some(pid) = pid(id) {
-        let _gone = kill_process(pid, signal);
+        let _ = kill_process(pid, signal);
     }
 }
 

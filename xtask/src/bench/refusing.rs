@@ -48,7 +48,7 @@ impl Row for Refusing {
         let cluster = self.0.start(bench, start)?;
         let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, cluster.port()));
         // It asks for nothing, and so keeps its place.
-        let _taken = connect()?;
+        let _client = connect()?;
         thread::sleep(SETTLES);
         let mut refused = (0..REFUSED).map(|_| connect()).collect::<io::Result<Vec<_>>>()?;
         is_not_served(&mut refused[0])?;

@@ -113,7 +113,7 @@ impl<'a> Stage<'a> {
         command.env(STAGE, &path).current_dir(&folder);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let primary = {
-            let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _guard = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
             command.spawn()?
         };
         let mut stage = Self {
@@ -412,9 +412,9 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // The workers go with their primary.
-        let _gone = self.primary.kill();
-        let _reaped = self.primary.wait();
-        let _left = fs::remove_dir_all(&self.folder);
+        let _ = self.primary.kill();
+        let _ = self.primary.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -476,7 +476,7 @@ fn ask_by_datagram(host: &str, port: &Value) -> io::Result<String> {
     let mut buf = [0; 1024];
     loop {
         // One to a port that is not bound yet brings an error back.
-        let _lost = socket.send_to(b"who is there?", (host, port));
+        let _ = socket.send_to(b"who is there?", (host, port));
         match socket.recv(&mut buf) {
             Ok(length) => return Ok(String::from_utf8_lossy(&buf[..length]).into_owned()),
             Err(_) if now() < deadline => {}

@@ -102,7 +102,8 @@ pub(super) fn diff(from: &[Note], to: &[Note]) -> Option<String> {
             j += 1;
             ('+', &to[j - 1])
         };
-        let _infallible = writeln!(shown, "  {mark} {note}");
+        // Writing to a string cannot fail.
+        let _ = writeln!(shown, "  {mark} {note}");
     }
     Some(shown)
 }

@@ -275,7 +275,7 @@ impl Group {
     fn turn_classic(&mut self, error: &io::Error) -> String {
         self.chooser = Chooser::Classic { choice: self.chooser.choice() };
         // If even that fails the last choice stays; what comes to a slot that is off is rescued.
-        let _stays = self.chooser.choose(&self.on, self.member());
+        let _ = self.chooser.choose(&self.on, self.member());
         format!("cannot write a map: {error}")
     }
 
@@ -312,7 +312,7 @@ impl Group {
     /// Refuses new connections.
     pub(in super::super) fn refuse(&mut self) {
         // If it cannot be told, they come to sockets that are about to close.
-        let _late = self.chooser.refuse(self.member());
+        let _ = self.chooser.refuse(self.member());
     }
 
     /// A socket that is in the group. (The waiting room was not when it began to listen; it is all

@@ -445,7 +445,7 @@ impl<'a> Reader<'a> {
         let (offset, shown) = (self.varint()? as usize, self.varint()? as usize);
         if self.version >= 14 {
             // Whether its length follows the buffer's: what it shows now is all that is kept.
-            let _flags = self.varint()?;
+            self.varint()?;
         }
         let end = offset.checked_add(shown).filter(|_| shown.is_multiple_of(kind.element_size()));
         let shown = end.and_then(|end| bytes.get(offset..end));

@@ -145,8 +145,8 @@ fn answer(stream: &mut TcpStream, words: &[u8]) -> bool {
         Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
         // A client that leaves early, or does not read, affects no other.
         Ok(asked) if asked > 0 => {
-            let _written = stream.write(words);
-            let _ended = stream.shutdown(Shutdown::Write);
+            let _ = stream.write(words);
+            let _ = stream.shutdown(Shutdown::Write);
         }
         _ => {}
     }

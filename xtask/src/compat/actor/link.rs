@@ -52,7 +52,7 @@ impl Link {
 
     fn say(&self, what: &Value) {
         // If the stage is gone, no one listens.
-        let _gone = (&self.stream).write_all(format!("{what}\n").as_bytes());
+        let _ = (&self.stream).write_all(format!("{what}\n").as_bytes());
     }
 }
 

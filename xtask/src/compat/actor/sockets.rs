@@ -106,7 +106,7 @@ impl Sockets {
                     let mut buf = [0; 100];
                     while wait(&socket) {
                         if let Ok((_, from)) = socket.recv_from(&mut buf) {
-                            let _gone = socket.send_to(words.as_bytes(), from);
+                            let _ = socket.send_to(words.as_bytes(), from);
                         }
                     }
                 });
@@ -132,7 +132,7 @@ fn wait(socket: &impl std::os::fd::AsFd) -> bool {
 /// A few bytes always fit into a fresh socket's buffer. It is closed without a shutdown, which would
 /// be shared.
 fn tell(socket: AnySocket, words: &str) {
-    let _gone = match socket {
+    let _ = match socket {
         AnySocket::TcpStream(mut stream) => stream.write_all(words.as_bytes()),
         AnySocket::UnixStream(mut stream) => stream.write_all(words.as_bytes()),
         other => panic!("{other:?} is no connection"),
