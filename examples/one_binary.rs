@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::{env, thread};
 
 use cluster_primary::{Event, Primary, Settings};
-use cluster_supervisor::driver::{Config, Happening, Notice, Outcome, Supervised};
+use cluster_supervisor::driver::{ClusterEvent, Config, Notice, Outcome, Supervised};
 use cluster_worker::Worker;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -76,7 +76,7 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
     let mut cluster = Supervised::new(primary, Config::new(workers));
     loop {
         while let Some(happening) = cluster.ready() {
-            say(happening);
+            log(happening);
         }
         match cluster.outcome() {
             None => {}
@@ -97,24 +97,24 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn say(happening: Happening) {
+fn log(happening: ClusterEvent) {
     match happening {
-        Happening::Event(Event::Fork { worker, pid, .. }) => {
+        ClusterEvent::Event(Event::Fork { worker, pid, .. }) => {
             eprintln!("worker {worker} (pid {pid}) started");
         }
-        Happening::Event(Event::Listening { worker, address, .. }) => {
+        ClusterEvent::Event(Event::Listening { worker, address, .. }) => {
             eprintln!("worker {worker} listens on {address}");
         }
-        Happening::Event(Event::ListenFailed { worker, address, error, .. }) => {
+        ClusterEvent::Event(Event::ListenFailed { worker, address, error, .. }) => {
             eprintln!("worker {worker} cannot listen on {address}: {error}");
         }
-        Happening::Notice(Notice::Replacing { death, pause }) => {
+        ClusterEvent::Notice(Notice::Replacing { death, pause }) => {
             eprintln!(
                 "a worker in slot {} failed: {}; another in {pause:?}",
                 death.slot, death.failure
             );
         }
-        Happening::Notice(Notice::Reloaded { replaced, .. }) => {
+        ClusterEvent::Notice(Notice::Reloaded { replaced, .. }) => {
             eprintln!("reloaded: {replaced} workers replaced");
         }
         _ => {}

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use cluster_primary::sched::{Choice, Policy, Standing};
 use cluster_primary::{ConnId, CustomPolicy, Event, Primary, Settings, WorkerId};
-use cluster_supervisor::driver::{Config, Happening, Outcome, Supervised};
+use cluster_supervisor::driver::{ClusterEvent, Config, Outcome, Supervised};
 use cluster_worker::Worker;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -129,10 +129,10 @@ fn keep() -> Result<ExitCode, Box<dyn Error>> {
     loop {
         while let Some(happening) = cluster.ready() {
             match happening {
-                Happening::Event(Event::Fork { worker, pid, .. }) => {
+                ClusterEvent::Event(Event::Fork { worker, pid, .. }) => {
                     eprintln!("worker {worker} (pid {pid}) started");
                 }
-                Happening::Event(Event::Listening { worker, address, .. }) => {
+                ClusterEvent::Event(Event::Listening { worker, address, .. }) => {
                     eprintln!("worker {worker} listens on {address}");
                 }
                 _ => {}

@@ -190,9 +190,9 @@ pub(crate) struct Whose {
     pub(crate) name: Option<Name>,
 }
 
-/// What all orders to a cluster have.
+/// What all commands to a cluster have.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Ordered {
+pub(crate) struct CommandArgs {
     #[command(flatten)]
     pub(crate) whose: Whose,
 
@@ -221,7 +221,7 @@ pub(crate) struct Ordered {
 #[command(after_help = ORDERED)]
 pub(crate) struct Reload {
     #[command(flatten)]
-    pub(crate) ordered: Ordered,
+    pub(crate) command: CommandArgs,
 }
 
 /// Have a cluster keep more workers, or fewer.
@@ -232,7 +232,7 @@ pub(crate) struct Reload {
 #[command(after_help = ORDERED)]
 pub(crate) struct Scale {
     #[command(flatten)]
-    pub(crate) ordered: Ordered,
+    pub(crate) command: CommandArgs,
 
     /// How many, up to 10,000
     pub(crate) workers: Count<1, 10_000>,
@@ -246,7 +246,7 @@ pub(crate) struct Scale {
 #[command(after_help = ORDERED)]
 pub(crate) struct Drain {
     #[command(flatten)]
-    pub(crate) ordered: Ordered,
+    pub(crate) command: CommandArgs,
 
     /// How long it serves on [default: its --drain-delay]
     #[arg(long, value_name = "DURATION")]
@@ -262,7 +262,7 @@ pub(crate) struct Drain {
 #[command(after_help = ORDERED)]
 pub(crate) struct Upgrade {
     #[command(flatten)]
-    pub(crate) ordered: Ordered,
+    pub(crate) command: CommandArgs,
 }
 
 /// Look at a running cluster, and drive it.
@@ -284,7 +284,7 @@ pub(crate) struct Ctl {
     pub(crate) json: bool,
 
     #[command(subcommand)]
-    pub(crate) order: Order,
+    pub(crate) command: CtlCommand,
 }
 
 /// Say how a running cluster is: its state, and a line for each worker.
@@ -343,7 +343,7 @@ pub(crate) struct Pages {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Order {
+pub(crate) enum CtlCommand {
     /// List the workers
     Ls,
     /// Print events as they happen: all, or those of these types (message, exit, …)

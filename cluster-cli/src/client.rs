@@ -18,7 +18,7 @@ use crate::place;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why it did not work.
-pub(crate) enum Trouble {
+pub(crate) enum ClientError {
     Said(String),
     /// A line that was not understood.
     Unreadable(String),
@@ -28,12 +28,12 @@ pub(crate) enum Trouble {
     Unheard,
 }
 
-pub(crate) fn trouble(what: impl Into<String>) -> Trouble {
-    Trouble::Said(what.into())
+pub(crate) fn trouble(what: impl Into<String>) -> ClientError {
+    ClientError::Said(what.into())
 }
 
 /// The socket that is meant.
-fn find(whose: &Whose) -> Result<PathBuf, Trouble> {
+fn find(whose: &Whose) -> Result<PathBuf, ClientError> {
     if let Some(path) = &whose.control {
         return Ok(path.clone());
     }
@@ -84,11 +84,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects to the cluster that is meant.
-    pub(crate) fn of(whose: &Whose) -> Result<Self, Trouble> {
+    pub(crate) fn of(whose: &Whose) -> Result<Self, ClientError> {
         find(whose).and_then(|path| Self::connect(&path))
     }
 
-    fn connect(path: &Path) -> Result<Self, Trouble> {
+    fn connect(path: &Path) -> Result<Self, ClientError> {
         let no_socket = std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket());
         let stream = place::connect(path).map_err(|error| {
             let hint = match error.kind() {
@@ -111,7 +111,7 @@ impl Client {
         Ok(Self { path: path.into(), lines: BufReader::new(stream) })
     }
 
-    fn send(&mut self, method: &str, params: Object) -> Result<(), Trouble> {
+    fn send(&mut self, method: &str, params: Object) -> Result<(), ClientError> {
         let request = Object::new()
             .with("jsonrpc", "2.0")
             .with("id", 1)
@@ -126,13 +126,13 @@ impl Client {
         })
     }
 
-    fn hung_up(&self) -> Trouble {
+    fn hung_up(&self) -> ClientError {
         let path = self.path.display();
         trouble(format!("{path} has hung up: its cluster has ended, or is another user's"))
     }
 
     /// The next line, or nothing when the primary has gone.
-    pub(crate) fn receive(&mut self) -> Result<Option<Value>, Trouble> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Value>, ClientError> {
         let mut text = Vec::new();
         let read = self.lines.read_until(b'\n', &mut text);
         let path = || self.path.display();
@@ -143,7 +143,7 @@ impl Client {
                 path()
             ))),
             Ok(_) => Json::value(&text).map(Some).map_err(|error| {
-                Trouble::Unreadable(format!("{} said what cannot be read: {error}", path()))
+                ClientError::Unreadable(format!("{} said what cannot be read: {error}", path()))
             }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(trouble(format!(
                 "{} has not answered for {PATIENCE:?}: either its cluster hangs, or that is no \
@@ -156,13 +156,13 @@ impl Client {
     }
 
     /// From here on it may take as long as it takes.
-    pub(crate) fn wait_for_ever(&self) -> Result<(), Trouble> {
+    pub(crate) fn wait_for_ever(&self) -> Result<(), ClientError> {
         let set = self.lines.get_ref().set_read_timeout(None);
         set.map_err(|error| trouble(format!("cannot use {}: {error}", self.path.display())))
     }
 
     /// Calls a method; its result.
-    pub(crate) fn call(&mut self, method: &str, params: Object) -> Result<Value, Trouble> {
+    pub(crate) fn call(&mut self, method: &str, params: Object) -> Result<Value, ClientError> {
         if method == "disconnect" {
             self.wait_for_ever()?;
         }
@@ -175,7 +175,7 @@ impl Client {
                 if let Some(code) = error["data"]["code"].as_str() {
                     let _ = write!(what, " ({code})");
                 }
-                Err(Trouble::Said(what))
+                Err(ClientError::Said(what))
             }
             Some(answer) => Ok(answer["result"].clone()),
         }

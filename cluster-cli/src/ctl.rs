@@ -11,8 +11,8 @@ use cluster_primary::printable::{self, one_line};
 use cluster_primary::proto::{Json, abstract_name};
 use cluster_primary::{Object, Value};
 
-use crate::args::{Ctl, Order};
-use crate::client::{Client, Trouble, trouble};
+use crate::args::{Ctl, CtlCommand};
+use crate::client::{Client, ClientError, trouble};
 
 use crate::exit_status::{FAILED, USAGE};
 use crate::line::line;
@@ -20,16 +20,16 @@ use crate::line::line;
 pub(crate) fn ctl(args: Ctl) -> ExitCode {
     let json = args.json;
     // A mistake in the arguments is reported whether a cluster runs or not.
-    let call = call(&args.order);
+    let call = call(&args.command);
     let outcome = call.and_then(|call| Ok((call, Client::of(&args.whose)?)));
     let outcome = outcome.and_then(|((method, params), mut client)| {
-        if let Order::Events { types } = &args.order {
+        if let CtlCommand::Events { types } = &args.command {
             return events(&mut client, types, json).map(|()| false);
         }
         let result = client.call(method, params)?;
-        let text = if json { line(&result) } else { describe(&args.order, &result) };
+        let text = if json { line(&result) } else { describe(&args.command, &result) };
         print(&text)?;
-        Ok(matches!(args.order, Order::Kill { .. }) && result.as_bool() == Some(false))
+        Ok(matches!(args.command, CtlCommand::Kill { .. }) && result.as_bool() == Some(false))
     });
     match outcome {
         Ok(false) => ExitCode::SUCCESS,
@@ -40,31 +40,31 @@ pub(crate) fn ctl(args: Ctl) -> ExitCode {
 }
 
 /// Says what went wrong with that verb; the status to exit with.
-pub(crate) fn complain(verb: &str, trouble: Trouble) -> ExitCode {
+pub(crate) fn complain(verb: &str, trouble: ClientError) -> ExitCode {
     match trouble {
-        Trouble::Said(what) | Trouble::Unreadable(what) => {
+        ClientError::Said(what) | ClientError::Unreadable(what) => {
             eprintln!("cluster {verb}: {}", printable::lines(&what));
             ExitCode::from(FAILED)
         }
-        Trouble::Usage(what) => {
+        ClientError::Usage(what) => {
             eprintln!("cluster {verb}: {what}");
             ExitCode::from(USAGE)
         }
         // The reader has gone.
-        Trouble::Unheard => ExitCode::SUCCESS,
+        ClientError::Unheard => ExitCode::SUCCESS,
     }
 }
 
-pub(crate) fn print(text: &str) -> Result<(), Trouble> {
+pub(crate) fn print(text: &str) -> Result<(), ClientError> {
     match writeln!(io::stdout().lock(), "{}", printable::lines(text)) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Trouble::Unheard),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClientError::Unheard),
         Err(error) => Err(trouble(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
     }
 }
 
 /// Prints events, for as long as there are any.
-fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Trouble> {
+fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), ClientError> {
     let mut params = Object::new();
     if !types.is_empty() {
         params.insert("events", types.iter().map(|t| t.as_str().into()).collect::<Vec<_>>());
@@ -77,7 +77,7 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Troub
             Ok(Some(notification)) => notification,
             Ok(None) => break,
             // One that cannot be read, for it nests too deep, is not the last.
-            Err(Trouble::Unreadable(what)) => {
+            Err(ClientError::Unreadable(what)) => {
                 eprintln!("cluster ctl: an event was left out: {what}");
                 continue;
             }
@@ -88,28 +88,30 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Troub
             let why = event["message"].as_str().unwrap_or_default();
             return Err(trouble(format!("the cluster has cut off this client: {why}")));
         }
-        print(&if json { line(event) } else { tell(event, &mut names) })?;
+        print(&if json { line(event) } else { described(event, &mut names) })?;
     }
     eprintln!("cluster ctl: the cluster has gone, or has hung up");
     Ok(())
 }
 
-/// The method that an order means.
-fn call(order: &Order) -> Result<(&str, Object), Trouble> {
+/// The method that a command means.
+fn call(command: &CtlCommand) -> Result<(&str, Object), ClientError> {
     let object = |text: &str, what: &str| match Json::value(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Trouble::Usage(format!("{what} should be a JSON object: {{\"name\": …}}"))),
-        Err(error) => Err(Trouble::Usage(format!("{what} should be a JSON object: {error}"))),
+        Ok(_) => {
+            Err(ClientError::Usage(format!("{what} should be a JSON object: {{\"name\": …}}")))
+        }
+        Err(error) => Err(ClientError::Usage(format!("{what} should be a JSON object: {error}"))),
     };
     let worker = |id: &u32| Object::new().with("worker", *id);
-    Ok(match order {
-        Order::Ls => ("workers", Object::new()),
-        Order::Events { .. } => ("subscribe", Object::new()),
-        Order::Send { worker: id, message, text } => {
+    Ok(match command {
+        CtlCommand::Ls => ("workers", Object::new()),
+        CtlCommand::Events { .. } => ("subscribe", Object::new()),
+        CtlCommand::Send { worker: id, message, text } => {
             let message = match Json::value(message.as_bytes()) {
                 Ok(message) if !text => message,
                 Err(error) if !text => {
-                    return Err(Trouble::Usage(format!(
+                    return Err(ClientError::Usage(format!(
                         "the message is no JSON ({error}); to send it as text say --text"
                     )));
                 }
@@ -117,17 +119,17 @@ fn call(order: &Order) -> Result<(&str, Object), Trouble> {
             };
             ("send", worker(id).with("message", message))
         }
-        Order::Kill { worker: id, signal } => {
+        CtlCommand::Kill { worker: id, signal } => {
             let signal = match signal.parse::<i64>() {
                 Ok(number) => Value::from(number),
                 Err(_) => Value::from(signal.as_str()),
             };
             ("kill", worker(id).with("signal", signal))
         }
-        Order::Disconnect { worker: Some(id) } => ("disconnectWorker", worker(id)),
-        Order::Disconnect { worker: None } => ("disconnect", Object::new()),
-        Order::CloseChannel { worker: id } => ("closeChannel", worker(id)),
-        Order::Fork { env } => {
+        CtlCommand::Disconnect { worker: Some(id) } => ("disconnectWorker", worker(id)),
+        CtlCommand::Disconnect { worker: None } => ("disconnect", Object::new()),
+        CtlCommand::CloseChannel { worker: id } => ("closeChannel", worker(id)),
+        CtlCommand::Fork { env } => {
             let mut variables = Object::new();
             for variable in env {
                 match variable.split_once('=') {
@@ -137,31 +139,31 @@ fn call(order: &Order) -> Result<(&str, Object), Trouble> {
             }
             ("fork", Object::new().with("env", variables))
         }
-        Order::Setup { settings } => ("setupPrimary", object(settings, "the settings")?),
-        Order::Settings => ("settings", Object::new()),
-        Order::Stop => ("stop", Object::new()),
-        Order::Version => ("version", Object::new()),
-        Order::Call { method, params } => (method, object(params, "the parameters")?),
+        CtlCommand::Setup { settings } => ("setupPrimary", object(settings, "the settings")?),
+        CtlCommand::Settings => ("settings", Object::new()),
+        CtlCommand::Stop => ("stop", Object::new()),
+        CtlCommand::Version => ("version", Object::new()),
+        CtlCommand::Call { method, params } => (method, object(params, "the parameters")?),
     })
 }
 
 /// The result in a person's words.
-fn describe(order: &Order, result: &Value) -> String {
+fn describe(command: &CtlCommand, result: &Value) -> String {
     let yes = result.as_bool() == Some(true);
-    match order {
-        Order::Ls => table(result.as_array().unwrap_or_default()),
-        Order::Send { .. } if yes => "sent".into(),
-        Order::Send { .. } => "sent; but it has much unread, and more should wait".into(),
-        Order::Kill { .. } if yes => "signalled".into(),
-        Order::Kill { .. } => "there is no such process any more".into(),
-        Order::Disconnect { worker: None } => "all workers have disconnected".into(),
-        Order::Disconnect { .. } => "told to disconnect".into(),
-        Order::CloseChannel { .. } => "closed".into(),
-        Order::Stop => "ending".into(),
-        Order::Fork { .. } => {
+    match command {
+        CtlCommand::Ls => table(result.as_array().unwrap_or_default()),
+        CtlCommand::Send { .. } if yes => "sent".into(),
+        CtlCommand::Send { .. } => "sent; but it has much unread, and more should wait".into(),
+        CtlCommand::Kill { .. } if yes => "signalled".into(),
+        CtlCommand::Kill { .. } => "there is no such process any more".into(),
+        CtlCommand::Disconnect { worker: None } => "all workers have disconnected".into(),
+        CtlCommand::Disconnect { .. } => "told to disconnect".into(),
+        CtlCommand::CloseChannel { .. } => "closed".into(),
+        CtlCommand::Stop => "ending".into(),
+        CtlCommand::Fork { .. } => {
             format!("worker {} (pid {})", line(&result["worker"]), line(&result["pid"]))
         }
-        Order::Version => format!(
+        CtlCommand::Version => format!(
             "{} {}, protocol {}",
             result["program"].as_str().unwrap_or_default(),
             result["version"].as_str().unwrap_or_default(),
@@ -215,7 +217,7 @@ fn table(workers: &[Value]) -> String {
 }
 
 /// An event in a person's words.
-fn tell(event: &Value, pids: &mut BTreeMap<u64, String>) -> String {
+fn described(event: &Value, pids: &mut BTreeMap<u64, String>) -> String {
     let kind = event["type"].as_str().unwrap_or_default();
     let Some(worker) = event["worker"].as_u64() else { return kind.into() };
     if kind == "fork" {

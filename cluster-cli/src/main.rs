@@ -3,6 +3,7 @@
 mod access;
 mod args;
 mod client;
+mod command;
 mod config;
 mod ctl;
 mod demo;
@@ -19,7 +20,6 @@ mod line;
 mod listen;
 mod logs;
 mod manual;
-mod order;
 mod place;
 mod repeats;
 mod report;
@@ -40,7 +40,7 @@ mod wrapper;
 use std::process::ExitCode;
 
 use args::Verb;
-use order::Order;
+use command::Command;
 
 fn main() -> ExitCode {
     let args = tips::read_args();
@@ -50,14 +50,14 @@ fn main() -> ExitCode {
         Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::Status(status) => status::status(&status),
         Verb::Top(top) => top::top(top),
-        Verb::Reload(reload) => order::order(&reload.ordered, &Order::Reload),
-        Verb::Scale(scale) => order::order(&scale.ordered, &Order::Scale(scale.workers.number())),
+        Verb::Reload(reload) => command::run(&reload.command, &Command::Reload),
+        Verb::Scale(scale) => command::run(&scale.command, &Command::Scale(scale.workers.number())),
         Verb::Drain(drain) => {
             let delay =
                 drain.delay.map(|delay| u64::try_from(delay.0.as_millis()).unwrap_or(u64::MAX));
-            order::order(&drain.ordered, &Order::Drain(delay))
+            command::run(&drain.command, &Command::Drain(delay))
         }
-        Verb::Upgrade(upgrade) => order::order(&upgrade.ordered, &Order::Upgrade),
+        Verb::Upgrade(upgrade) => command::run(&upgrade.command, &Command::Upgrade),
         Verb::Completions(completions) => manual::completions(&completions),
         Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),

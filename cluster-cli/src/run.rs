@@ -16,7 +16,7 @@ use crate::listen::Sockets;
 use crate::listen::advice::{Place, advice};
 use crate::place;
 use crate::report::Report;
-use crate::runner::{Ends, Kept, Runner, not_started};
+use crate::runner::{Ends, Runner, SupervisedConfig, not_started};
 use crate::settings::{config, settings};
 use crate::wrapper::{self, Complaint};
 use crate::{resume, tips, upgrade};
@@ -104,7 +104,7 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
     if let Some(address) = http.as_ref().and_then(|http| http.local_addr().ok()) {
         report.shows(address);
     }
-    let kept = match Kept::new(args, options, sockets) {
+    let kept = match SupervisedConfig::new(args, options, sockets) {
         Ok(kept) => kept.with_http(http),
         Err(error) => {
             report.failure(&format!(

@@ -161,7 +161,7 @@ fn text(error: &Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-fn say(error: &mut Error, tip: String) {
+fn attach(error: &mut Error, tip: String) {
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
 }
 
@@ -199,7 +199,7 @@ fn unknown_command(error: &mut Error, words: &[String]) {
     } else {
         return;
     };
-    say(error, tip);
+    attach(error, tip);
 }
 
 fn unknown_argument(error: &mut Error, words: &[String]) {
@@ -233,7 +233,7 @@ fn unknown_argument(error: &mut Error, words: &[String]) {
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
     }
     if let Some(tip) = tip {
-        say(error, tip);
+        attach(error, tip);
     }
 }
 

@@ -209,7 +209,7 @@ impl Guest {
         (Self { child, heard }, worker)
     }
 
-    fn say(&mut self, what: &str) {
+    fn send(&mut self, what: &str) {
         writeln!(self.child.stdin.as_mut().expect("it is a pipe"), "{what}").expect("it reads");
     }
 }
@@ -232,8 +232,8 @@ fn chat_messages_reach_all_and_a_client_returns_to_its_worker() {
         .map(|n| Guest::enter(&chat, address, "Bob", &format!("127.0.0.{n}")))
         .find(|(_, worker)| *worker != hers)
         .expect("one of a hundred is at the other worker");
-    ada.say("hello");
-    bob.say("hi");
+    ada.send("hello");
+    bob.send("hi");
     for guest in [&ada, &bob] {
         guest.heard.wait_for(1, |line| line == format!("Ada (worker {hers}): hello"));
         guest.heard.wait_for(1, |line| line == format!("Bob (worker {his}): hi"));

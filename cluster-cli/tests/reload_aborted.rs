@@ -67,12 +67,12 @@ impl Stand {
         command
     }
 
-    fn tell(&self, verb: &[&str]) -> Output {
+    fn run(&self, verb: &[&str]) -> Output {
         self.command(verb).output().expect("it runs")
     }
 
     fn status(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.tell(&["status", "--json"]).stdout).expect("it is JSON")
+        serde_json::from_slice(&self.run(&["status", "--json"]).stdout).expect("it is JSON")
     }
 }
 
@@ -90,7 +90,7 @@ fn a_version_that_dies_shortly_after_it_listens_replaces_no_worker() {
             let old = stand.cluster.worker_pids();
             stand.touch("version", "2");
             stand.touch("dies", "");
-            let reload = stand.tell(&["reload"]);
+            let reload = stand.run(&["reload"]);
             let said = all_of(&reload);
             assert_eq!(reload.status.code(), Some(1), "{said}");
             let why = "the new worker of slot 0 was no good: it died (code 9) after it was ready.";
@@ -119,7 +119,7 @@ fn a_version_that_dies_shortly_after_it_listens_replaces_no_worker() {
             assert_eq!(stand.cluster.worker_pids().len(), workers + 1);
 
             std::fs::remove_file(stand.folder.0.join("dies")).unwrap();
-            let reload = stand.tell(&["reload"]);
+            let reload = stand.run(&["reload"]);
             assert!(reload.status.success(), "{}", all_of(&reload));
             assert!(get(address).unwrap().starts_with("version 2 "));
             stand.cluster.end();
@@ -164,7 +164,7 @@ fn a_new_worker_that_dies_after_it_replaced_the_old_one_ends_the_reload() {
         });
         assert!(answer.starts_with("version 2 "), "{answer}");
         stand.touch("go-1", "");
-        let reload = stand.tell(&["reload"]);
+        let reload = stand.run(&["reload"]);
         assert!(reload.status.success(), "{}", all_of(&reload));
         stand.cluster.end();
     }
@@ -183,7 +183,7 @@ fn a_version_that_hangs_or_loses_its_channel_replaces_no_worker() {
             let old = stand.cluster.worker_pids();
             stand.touch("version", "2");
             stand.touch(how, "");
-            let reload = stand.tell(&["reload"]);
+            let reload = stand.run(&["reload"]);
             let said = all_of(&reload);
             assert_eq!(reload.status.code(), Some(1), "{said}");
             let why = format!("the new worker of slot 0 was no good: {reason} after it was ready.");
@@ -223,7 +223,7 @@ fn workers_that_leave_on_request_do_not_end_the_reload() {
         disconnect.args(["ctl", "--name", &stand.name, "disconnect", &id.to_string()]);
         let said = all_of(&disconnect.output().expect("it runs"));
         eventually(&said, || (!is_there(pid)).then_some(()));
-        assert!(stand.tell(&["scale", "2"]).status.success());
+        assert!(stand.run(&["scale", "2"]).status.success());
         stand.touch("go-1", "");
         let reload = reload.wait_with_output().unwrap();
         assert!(reload.status.success(), "{}", all_of(&reload));

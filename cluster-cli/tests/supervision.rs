@@ -36,7 +36,7 @@ fn at(cluster: &Cluster, workers: usize) -> SocketAddr {
 }
 
 /// `cluster VERB --name NAME …`: what it says, and whether it went well.
-fn tell(verb: &[&str], name: &str) -> (bool, String) {
+fn command(verb: &[&str], name: &str) -> (bool, String) {
     let output = cluster().args(verb).args(["--name", name]).output().expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).expect("it is text"))
@@ -179,19 +179,19 @@ fn a_cluster_is_scaled_and_a_reload_keeps_that() {
     run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
     let cluster = Cluster::start(&mut run);
     cluster.listening(1);
-    assert_eq!(tell(&["scale", "3"], &name), (true, "workers kept: 3\n".into()));
+    assert_eq!(command(&["scale", "3"], &name), (true, "workers kept: 3\n".into()));
     cluster.err.wait_for(3, |line| line.contains(" listens on "));
     cluster.signal(Signal::TTOU);
     cluster.err.wait_for(1, |line| line.contains("left (code 0)"));
     cluster.signal(Signal::TTIN);
     cluster.err.wait_for(4, |line| line.contains(" listens on "));
-    let (good, said) = tell(&["reload"], &name);
+    let (good, said) = command(&["reload"], &name);
     assert!(good && said == "reload 1 is done: workers replaced: 3\n", "{said}");
-    let (good, said) = tell(&["scale", "0"], &name);
+    let (good, said) = command(&["scale", "0"], &name);
     assert!(!good && said.contains("it takes a number from 1 to 10000"), "{said}");
-    let (good, said) = tell(&["status"], &name);
+    let (good, said) = command(&["status"], &name);
     assert!(good && said.contains("3"), "{said}");
-    let (good, json) = tell(&["status", "--json"], &name);
+    let (good, json) = command(&["status", "--json"], &name);
     assert!(good);
     for part in [
         "\"state\":\"running\"",
@@ -229,7 +229,7 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
 
         // The first port stays: it is asked for as 0, and known.
         write("blue", program);
-        let (good, said) = tell(&["reload"], &name);
+        let (good, said) = command(&["reload"], &name);
         assert!(good, "{said}");
         for _ in 0..2 {
             assert_eq!(ask(address, "/env/COLOR").unwrap(), "blue");
@@ -239,7 +239,7 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
         let text = std::fs::read_to_string(&file_).unwrap();
         std::fs::write(&file_, format!("placement = 'kernel'\nready = 'notify'\n{text}")).unwrap();
         for count in 1..=2 {
-            let (good, said) = tell(&["reload"], &name);
+            let (good, said) = command(&["reload"], &name);
             assert!(good, "{said}");
             let when = "what takes effect when the cluster is started anew: placement, ready";
             assert!(said.contains(when), "{said}");
@@ -251,14 +251,14 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
 
         // A file that is wrong is said to be, and nothing happens.
         std::fs::write(&file_, "workers = 'two'\n").unwrap();
-        let (good, said) = tell(&["reload"], &name);
+        let (good, said) = command(&["reload"], &name);
         assert!(!good && said.contains("workers takes a number from 1 to 10000"), "{said}");
 
         // A program that dies at once: the old ones stay, and so does what they were started with.
         let bad = folder.0.join("bad.cjs");
         std::fs::write(&bad, "process.exit(9)").unwrap();
         write("red", bad.to_str().unwrap());
-        let (good, said) = tell(&["reload"], &name);
+        let (good, said) = command(&["reload"], &name);
         assert!(!good && said.contains("code 9") && said.contains("ERR_RELOAD_ABORTED"), "{said}");
         assert_eq!(ask(address, "/env/COLOR").unwrap(), "blue");
         let listening = cluster.err.wait_for(8, |line| line.contains(" listens on ")).len();
@@ -283,7 +283,7 @@ fn a_worker_that_is_never_ready_does_not_replace_the_old_one() {
         let cluster = Cluster::start(&mut run_script(&node, &script, &options));
         let address = at(&cluster, 2);
         std::fs::write(&script, "setInterval(() => {}, 1000)").unwrap();
-        let (done, said) = tell(&["reload"], &name);
+        let (done, said) = command(&["reload"], &name);
         assert!(!done && said.contains("not ready within 2s"), "{said}");
         assert!(ask(address, "/").unwrap().starts_with("slot "));
         let pids = cluster.worker_pids();
@@ -313,13 +313,13 @@ fn a_program_that_knows_nothing_of_clusters_is_reloaded_and_scaled_without_loss(
         let load = Load::start(&Target::Tcp(port.parse().unwrap()), 4, 0);
         load.more(50);
         for number in 1..=3 {
-            let (good, said) = tell(&["reload"], &name);
+            let (good, said) = command(&["reload"], &name);
             assert!(good && said.contains(&format!("reload {number} is done")), "{said}");
             load.more(20);
         }
-        assert!(tell(&["scale", "3"], &name).0);
+        assert!(command(&["scale", "3"], &name).0);
         load.more(50);
-        assert!(tell(&["scale", "1"], &name).0);
+        assert!(command(&["scale", "1"], &name).0);
         load.more(50);
         let tally = load.stop();
         assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
@@ -351,9 +351,9 @@ fn no_worker_starts_with_signals_held_back_or_knows_of_upgrades() {
     let pid = eventually("it is there", || cluster.worker_pids().first().copied());
     let free = ("0000000000000000".to_owned(), false);
     assert_eq!(held_and_told(pid), free, "the first");
-    let (good, said) = tell(&["upgrade"], &name);
+    let (good, said) = command(&["upgrade"], &name);
     assert!(good, "{said}");
-    let (good, said) = tell(&["reload"], &name);
+    let (good, said) = command(&["reload"], &name);
     assert!(good, "{said}");
     let next = eventually("its successor is told of", || cluster.worker_pids().get(1).copied());
     assert_eq!(held_and_told(next), free, "after an upgrade");

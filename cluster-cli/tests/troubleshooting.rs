@@ -42,7 +42,7 @@ impl Texts {
 
     /// Whether it is a part of a text, or of several, one after the other: the end of one, others as
     /// they are, and the beginning of one.
-    fn say(&self, part: &str) -> bool {
+    fn prints(&self, part: &str) -> bool {
         let part = bare(part);
         self.0.iter().any(|text| text.contains(part))
             || splits(part).any(|(end, more)| {
@@ -76,7 +76,7 @@ fn unsaid<'a>(page: &'a str, said: &Texts) -> Vec<&'a str> {
             known = known.replace(&words, "…");
         }
         let letters = known.chars().filter(|c| c.is_alphabetic()).count();
-        letters < 10 || !known.split(GAP).all(|part| bare(part).is_empty() || said.say(part))
+        letters < 10 || !known.split(GAP).all(|part| bare(part).is_empty() || said.prints(part))
     };
     quoted(page).into_iter().filter(wrong).collect()
 }

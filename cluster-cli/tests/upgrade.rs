@@ -127,7 +127,7 @@ fn name(what: &str) -> String {
 }
 
 /// `cluster VERB --name NAME …`
-fn tell(verb: &[&str], name: &str) -> (bool, String) {
+fn command(verb: &[&str], name: &str) -> (bool, String) {
     let output = cluster().args(verb).args(["--name", name]).output().expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).expect("it is text"))
@@ -150,16 +150,16 @@ fn a_program_that_is_no_good_is_found_out_and_the_old_one_goes_on() {
         let bad = folder.0.join("bad");
         std::fs::write(&bad, text).unwrap();
         replace(&program, &bad);
-        let (good, said) = tell(&["upgrade"], &name);
+        let (good, said) = command(&["upgrade"], &name);
         assert!(!good && said.to_lowercase().contains(&why.to_lowercase()), "{why}: {said}");
         support::get(address).expect("it serves on");
     }
     let pid = cluster.pid();
     replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
-    let (good, said) = tell(&["upgrade"], &name);
+    let (good, said) = command(&["upgrade"], &name);
     assert!(good && said.contains("version"), "{said}");
     assert_eq!(pid, cluster.pid());
-    let (good, status) = tell(&["status", "--json"], &name);
+    let (good, status) = command(&["status", "--json"], &name);
     assert!(good && status.contains("\"upgrades\":1"), "{status}");
     support::get(address).expect("it serves on");
     assert_eq!(cluster.worker_pids().len(), 2);
@@ -206,11 +206,11 @@ fn an_image_that_cannot_go_on_executes_the_one_before_again() {
     std::fs::write(&turncoat, text).unwrap();
     replace(&program, &turncoat);
     for _ in 0..2 {
-        let (good, said) = tell(&["upgrade"], &name);
+        let (good, said) = command(&["upgrade"], &name);
         assert!(!good && said.contains("the new program could not go on"), "{said}");
         load.more(50);
     }
-    let (good, status) = tell(&["status", "--json"], &name);
+    let (good, status) = command(&["status", "--json"], &name);
     assert!(good && status.contains("\"upgrades\":0"), "{status}");
     let tally = load.stop();
     assert!(tally.failures.is_empty(), "{:?}\n{:#?}", tally.failures, cluster.err.all());
@@ -236,12 +236,12 @@ fn a_program_that_is_another_is_not_gone_over_to() {
     ] {
         std::fs::write(&other, text).unwrap();
         replace(&program, &other);
-        let (good, said) = tell(&["upgrade"], &name);
+        let (good, said) = command(&["upgrade"], &name);
         assert!(!good && said.contains(wanted), "{said}");
         assert!(said.contains("not upgraded, the old program goes on: "), "{said}");
     }
     std::fs::remove_file(&program).unwrap();
-    let (good, said) = tell(&["upgrade"], &name);
+    let (good, said) = command(&["upgrade"], &name);
     assert!(!good && said.contains("cannot execute ") && said.contains("No such file"), "{said}");
     assert_eq!(cluster.worker_pids().len(), 1, "no worker was replaced");
     cluster.end();
@@ -275,7 +275,7 @@ fn a_program_that_misbehaves_in_its_trial_is_not_gone_over_to() {
     ] {
         std::fs::write(&other, &text).unwrap();
         replace(&program, &other);
-        let (upgraded, said) = tell(&["upgrade"], &name);
+        let (upgraded, said) = command(&["upgrade"], &name);
         assert!(!upgraded && said.contains(wanted), "{text}: {said}");
     }
     assert!(!marker.exists(), "a shell has run what is no program");
@@ -360,11 +360,11 @@ fn a_file_that_cannot_be_opened_or_executed_for_long_does_not_block_the_primary(
         let Some(lease) = Lease::take(blocks) else { return };
         let upgrade = {
             let name = name.clone();
-            std::thread::spawn(move || tell(&["upgrade"], &name))
+            std::thread::spawn(move || command(&["upgrade"], &name))
         };
         lease.is_waited_for();
         serves(address, 20);
-        let (answers, status) = tell(&["status", "--json"], &name);
+        let (answers, status) = command(&["status", "--json"], &name);
         assert!(answers, "{status}");
         assert!(!upgrade.is_finished(), "it still waits for the file");
         drop(lease);
@@ -394,7 +394,7 @@ fn a_program_that_stops_in_its_trial_is_given_up() {
     replace(&program, &other);
     let upgrade = {
         let name = name.clone();
-        std::thread::spawn(move || tell(&["upgrade"], &name))
+        std::thread::spawn(move || command(&["upgrade"], &name))
     };
     while !upgrade.is_finished() {
         serves(address, 1);
@@ -435,14 +435,14 @@ fn what_was_tried_is_executed_and_not_what_its_path_leads_to_by_then() {
     );
     std::fs::write(&other, text).unwrap();
     replace(&program, &other);
-    let (upgraded, said) = tell(&["upgrade"], &name);
+    let (upgraded, said) = command(&["upgrade"], &name);
     assert!(upgraded, "{said}");
     assert!(
         !marker.exists() && !evil.exists(),
         "the other program took its place, and was not run"
     );
     replace(&program, Path::new(env!("CARGO_BIN_EXE_cluster")));
-    let (upgraded, said) = tell(&["upgrade"], &name);
+    let (upgraded, said) = command(&["upgrade"], &name);
     assert!(upgraded, "{said}");
     assert_eq!(comm(), before.0, "it is called as ever");
     eventually("no descriptor is left open", || (cluster.descriptors() <= before.1).then_some(()));
@@ -466,7 +466,7 @@ fn threads_of_its_own_get_no_signals() {
     let cluster = Cluster::start(run.arg(&script));
     cluster.listening(1);
     // Its client is closed in a thread.
-    assert!(tell(&["status"], &name).0);
+    assert!(command(&["status"], &name).0);
     let own = cluster.pid().to_string();
     let blocked = |thread: &str| {
         let status = std::fs::read_to_string(format!("/proc/{own}/task/{thread}/status")).ok()?;
@@ -518,12 +518,12 @@ fn what_else_is_there_goes_on_too() {
     let events = support::Lines::default();
     events.collect(follower.stdout.take().unwrap());
     eventually("it follows", || {
-        let (_, status) = tell(&["status", "--json"], &name);
+        let (_, status) = command(&["status", "--json"], &name);
         status.contains("\"ready\":true").then_some(())
     });
     // The first half of a worker's line before, the second after.
     support::get_path(address, "/half-").unwrap();
-    let (good, said) = tell(&["upgrade"], &name);
+    let (good, said) = command(&["upgrade"], &name);
     assert!(good, "{said}");
     support::get_path(address, "/end").unwrap();
     cluster.out.wait_for(1, |line| line == "[0] half-end");
@@ -536,9 +536,9 @@ fn what_else_is_there_goes_on_too() {
     support::kill(cluster.worker_pids()[0], Signal::KILL);
     events.wait_for(1, |line| line.contains("exit: signal SIGKILL"));
     cluster.err.wait_for(2, |line| line.contains(" listens on "));
-    let (good, said) = tell(&["reload"], &name);
+    let (good, said) = command(&["reload"], &name);
     assert!(good, "{said}");
-    let (good, said) = tell(&["upgrade"], &name);
+    let (good, said) = command(&["upgrade"], &name);
     assert!(good, "{said}");
     let _ = follower.kill();
     let _ = follower.wait();

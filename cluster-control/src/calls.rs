@@ -4,7 +4,7 @@ use cluster_ipc::Pressure;
 use cluster_proto::env::Serialization;
 use cluster_proto::{Object, Value};
 
-use crate::order::Order;
+use crate::command::ControlCommand;
 use crate::params::Call;
 use crate::render;
 use crate::rpc::Failure;
@@ -24,7 +24,7 @@ pub(super) enum Outcome {
     /// Everything is to end.
     Stop,
     /// It is for the supervisor.
-    Order(Order),
+    Command(ControlCommand),
 }
 
 /// Carries a call out.
@@ -87,7 +87,7 @@ pub(super) fn perform(primary: &mut Primary, call: Call) -> Result<Outcome, Fail
             Ok(Outcome::WhenDisconnected { round })
         }
         Call::Stop => Ok(Outcome::Stop),
-        Call::Order(order) => Ok(Outcome::Order(order)),
+        Call::Command(command) => Ok(Outcome::Command(command)),
     }
 }
 

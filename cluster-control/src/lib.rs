@@ -56,7 +56,7 @@
 
 mod backlog;
 mod calls;
-mod order;
+mod command;
 mod params;
 mod peer;
 mod render;
@@ -66,7 +66,7 @@ mod session;
 mod status;
 mod text;
 
-pub use order::{Order, OrderId, Refusal};
+pub use command::{CommandId, ControlCommand, Refusal};
 pub use render::{event as event_object, event_text, notice as notice_object};
 pub use server::{ControlError, ControlServer};
 pub use status::{ReloadFailure, Status, status_object};

@@ -10,7 +10,7 @@ use cluster_proto::env::Serialization;
 use cluster_proto::{Object, Value};
 use cluster_sched::PolicyName;
 
-use crate::order::Order;
+use crate::command::ControlCommand;
 use crate::rpc::Failure;
 use cluster_primary::embed::duplicate;
 use cluster_primary::{Affinity, InspectPort, Placement, Settings, Signal, Stdio, WorkerId};
@@ -30,7 +30,7 @@ pub(super) enum Call {
     Kill { worker: WorkerId, signal: Signal },
     Disconnect,
     Stop,
-    Order(Order),
+    Command(ControlCommand),
 }
 
 type Env = Vec<(OsString, Option<OsString>)>;
@@ -174,11 +174,11 @@ pub(super) fn call(method: &str, params: Object) -> Result<Call, Failure> {
         }
         "disconnect" => Call::Disconnect,
         "stop" => Call::Stop,
-        "status" => Call::Order(Order::Status),
-        "reload" => Call::Order(Order::Reload),
-        "scale" => Call::Order(Order::Scale { workers: params.workers()? }),
-        "drain" => Call::Order(Order::Drain { delay: params.delay()? }),
-        "upgrade" => Call::Order(Order::Upgrade),
+        "status" => Call::Command(ControlCommand::Status),
+        "reload" => Call::Command(ControlCommand::Reload),
+        "scale" => Call::Command(ControlCommand::Scale { workers: params.workers()? }),
+        "drain" => Call::Command(ControlCommand::Drain { delay: params.delay()? }),
+        "upgrade" => Call::Command(ControlCommand::Upgrade),
         _ => return Err(Failure::method(method)),
     };
     match params.0.iter().next() {

@@ -212,7 +212,7 @@ pub(super) fn notification_of(event: Text) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use cluster_proto::Rich;
+    use cluster_proto::StructuredClone;
 
     use super::*;
 
@@ -273,7 +273,7 @@ mod tests {
         let request = read(line.as_bytes());
         assert_eq!(request.id, Some(1.into()));
         let Ok(Call::Send { message, .. }) = request.call else { panic!("{line}") };
-        assert_eq!(message, Rich::Utf16(vec![0x61, 0xD83D]).into());
+        assert_eq!(message, StructuredClone::Utf16(vec![0x61, 0xD83D]).into());
         let line = String::from_utf8(result(&1.into(), message)).expect("JSON");
         assert!(line.contains(r#""result":"a\ud83d""#), "{line}");
     }

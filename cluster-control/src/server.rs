@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::backlog::Backlog;
 use crate::calls::{self, Outcome};
-use crate::order::{Answer, Order, OrderId, Refusal};
+use crate::command::{Answer, CommandId, ControlCommand, Refusal};
 use crate::params::Call;
 use crate::peer::{is_trusted, peer_pid};
 use crate::render;
@@ -76,12 +76,12 @@ pub struct ControlServer {
     /// The first that ever connected.
     first_client: Option<usize>,
     disconnecting: Vec<Waiter>,
-    /// Whether there is a supervisor that takes orders.
-    takes_orders: bool,
-    last_order: u64,
-    orders: VecDeque<(OrderId, Order)>,
-    /// Who waits for an order to be answered, and what to answer to.
-    ordered: BTreeMap<OrderId, (usize, Option<Value>)>,
+    /// Whether there is a supervisor that takes commands.
+    accepts_commands: bool,
+    last_command: u64,
+    commands: VecDeque<(CommandId, ControlCommand)>,
+    /// Who waits for a command to be answered, and what to answer to.
+    unanswered: BTreeMap<CommandId, (usize, Option<Value>)>,
     has_program: bool,
     stop: bool,
     /// Nothing can be forked any more.
@@ -196,10 +196,10 @@ impl ControlServer {
             last_client: 0,
             first_client: None,
             disconnecting: Vec::new(),
-            takes_orders: false,
-            last_order: 0,
-            orders: VecDeque::new(),
-            ordered: BTreeMap::new(),
+            accepts_commands: false,
+            last_command: 0,
+            commands: VecDeque::new(),
+            unanswered: BTreeMap::new(),
             has_program: true,
             stop: false,
             ending: false,
@@ -219,25 +219,25 @@ impl ControlServer {
         self
     }
 
-    /// The caller takes [orders](Self::next_order); without this, `status`, `reload` and the like are errors.
+    /// The caller takes [commands](Self::next_command); without this, `status`, `reload` and the like are errors.
     #[must_use]
-    pub fn with_orders(mut self) -> Self {
-        self.takes_orders = true;
+    pub fn accepting_commands(mut self) -> Self {
+        self.accepts_commands = true;
         self
     }
 
-    /// The next order that a client gave. Each is to be [answered](Self::answer) once.
-    pub fn next_order(&mut self) -> Option<(OrderId, Order)> {
-        self.orders.pop_front()
+    /// The next command that a client gave. Each is to be [answered](Self::answer) once.
+    pub fn next_command(&mut self) -> Option<(CommandId, ControlCommand)> {
+        self.commands.pop_front()
     }
 
-    /// Answers an order, if its client is still there.
-    pub fn answer(&mut self, order: OrderId, answer: Result<Value, Refusal>) {
-        let Some((client, to)) = self.ordered.remove(&order) else { return };
+    /// Answers a command, if its client is still there.
+    pub fn answer(&mut self, command: CommandId, answer: Result<Value, Refusal>) {
+        let Some((client, to)) = self.unanswered.remove(&command) else { return };
         let Some(client) = self.clients.get_mut(&client) else { return };
         client.awaits -= 1;
         let Some(to) = to else { return };
-        client.say(answer_line(&to, answer));
+        client.send(answer_line(&to, answer));
         self.flush();
     }
 
@@ -297,7 +297,7 @@ impl ControlServer {
             let longest = self.clients.values_mut().max_by_key(|client| client.unfinished());
             let Some(client) = longest else { return };
             client.drop_unfinished();
-            client.say(rpc::failed(Some(&Value::Null), &rpc::too_much()));
+            client.send(rpc::failed(Some(&Value::Null), &rpc::too_much()));
         }
     }
 
@@ -377,7 +377,7 @@ impl ControlServer {
                 let Some(client) = self.clients.get_mut(&client) else { continue };
                 client.awaits -= 1;
                 if let Some(id) = id {
-                    client.say(rpc::result(&id, true.into()));
+                    client.send(rpc::result(&id, true.into()));
                 }
             }
         }
@@ -480,25 +480,25 @@ impl ControlServer {
                     self.stop = true;
                     Ok(true.into())
                 }
-                Ok(Outcome::Order(order)) if self.takes_orders => {
-                    if order.replaces_workers()
+                Ok(Outcome::Command(command)) if self.accepts_commands => {
+                    if command.replaces_workers()
                         && let Some(pid) = peer_pid(client.stream())
                     {
                         // A script that a worker has started may be what asks.
                         primary.spare_requester(pid);
                     }
                     client.awaits += 1;
-                    self.last_order += 1;
-                    let order_id = OrderId(self.last_order);
-                    self.orders.push_back((order_id, order));
-                    self.ordered.insert(order_id, (id, answer_to));
+                    self.last_command += 1;
+                    let command_id = CommandId(self.last_command);
+                    self.commands.push_back((command_id, command));
+                    self.unanswered.insert(command_id, (id, answer_to));
                     continue;
                 }
-                Ok(Outcome::Order(order)) => Err(Failure::verb(
+                Ok(Outcome::Command(command)) => Err(Failure::verb(
                     "ERR_NOT_SUPERVISED",
                     format_args!(
-                        "this primary takes no orders: it has no supervisor that can {}",
-                        order.name()
+                        "this primary takes no commands: it has no supervisor that can {}",
+                        command.name()
                     ),
                 )),
                 Ok(Outcome::WhenDisconnected { round }) => {
@@ -509,8 +509,8 @@ impl ControlServer {
                 Err(failure) => Err(failure),
             };
             match (answer_to, result) {
-                (Some(to), Ok(result)) => client.say(rpc::result(&to, result)),
-                (Some(to), Err(failure)) => client.say(rpc::failed(Some(&to), &failure)),
+                (Some(to), Ok(result)) => client.send(rpc::result(&to, result)),
+                (Some(to), Err(failure)) => client.send(rpc::failed(Some(&to), &failure)),
                 // A notification is not answered.
                 (None, _) => {}
             }
@@ -553,7 +553,7 @@ impl ControlServer {
                 self.more_clients |= self.full;
             }
             self.disconnecting.retain(|waiter| waiter.client != id);
-            self.ordered.retain(|_, (client, _)| *client != id);
+            self.unanswered.retain(|_, (client, _)| *client != id);
         }
     }
 }

@@ -316,7 +316,7 @@ impl Session {
     }
 
     /// Queues a line.
-    pub(super) fn say(&mut self, line: Vec<u8>) {
+    pub(super) fn send(&mut self, line: Vec<u8>) {
         self.share(self.backlog.line(line));
     }
 
@@ -617,10 +617,10 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_cut_off_after_a_line() {
         let (mut session, mut client) = session();
-        session.say(line(b'a', 2 << 20));
+        session.send(line(b'a', 2 << 20));
         session.flush();
         for _ in 0..3 {
-            session.say(line(b'b', 1000));
+            session.send(line(b'b', 1000));
         }
         assert!(session.is_unwatched());
         session.check_progress(START);
@@ -629,7 +629,7 @@ mod tests {
         assert!(!session.is_cut_off());
         session.check_progress(START + STALL);
         assert!(session.is_cut_off() && session.wants_nothing() && !session.is_over());
-        session.say(line(b'c', 10));
+        session.send(line(b'c', 10));
         let heard = lines(&mut client, &mut session);
         assert_eq!(heard.len(), 2, "the line that was begun, and the reason");
         assert_eq!(heard[0], vec![b'a'; 2 << 20]);
@@ -643,7 +643,7 @@ mod tests {
     fn one_that_does_not_take_the_rest_of_its_line_is_dropped() {
         for by_limit in [false, true] {
             let (mut session, mut client) = session();
-            session.say(line(b'a', 2 << 20));
+            session.send(line(b'a', 2 << 20));
             session.flush();
             let mut now = START;
             session.check_progress(now);
@@ -670,7 +670,7 @@ mod tests {
         let (mut session, mut client) = session();
         let mut now = START;
         for fill in 0..8 {
-            session.say(line(fill + b'a', 1 << 20));
+            session.send(line(fill + b'a', 1 << 20));
         }
         session.flush();
         let mut heard = 0;
@@ -696,7 +696,7 @@ mod tests {
         let shared = backlog.line(line(b'a', 999));
         clients.iter_mut().for_each(|client| client.share(Arc::clone(&shared)));
         drop(shared);
-        clients[1].say(line(b'b', 99));
+        clients[1].send(line(b'b', 99));
         assert_eq!(backlog.bytes(), 1_100);
         let [first, second] = clients;
         drop(second);

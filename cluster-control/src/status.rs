@@ -35,7 +35,7 @@ pub struct ReloadFailure {
     pub reason: String,
 }
 
-/// The answer to [`Order::Status`](super::Order::Status), as `docs/control.md` describes it.
+/// The answer to [`ControlCommand::Status`](super::ControlCommand::Status), as `docs/control.md` describes it.
 pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: &Status) -> Object {
     let settings = primary.settings();
     let mut workers: Vec<_> = primary.all_workers();

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_control::{ControlServer, Order};
+use cluster_control::{ControlCommand, ControlServer};
 use cluster_primary::upgrade::{FORMAT, OLDEST_FORMAT};
 use cluster_primary::{Affinity, Frozen, Placement, PolicyName, StateError, WorkerId};
 use cluster_supervisor::driver::{State, Supervised};
@@ -85,8 +85,8 @@ fn a_control_server_of_any_format_is_read() {
         let Frozen { text: again, fds } = control.state().expect("there is room");
         assert_eq!(json(&again)["state"], json(&text)["state"], "format {format}");
         assert_eq!(fds.len(), 3);
-        let (_, order) = control.next_order().expect("one waits");
-        assert_eq!(order, Order::Reload);
+        let (_, command) = control.next_command().expect("one waits");
+        assert_eq!(command, ControlCommand::Reload);
         control.abandon();
     }
 }
@@ -117,14 +117,14 @@ fn a_format_of_the_future_is_refused() {
 #[test]
 fn a_worker_that_is_not_known_any_more_has_ended() {
     use cluster_primary::{Event, ExitStatus};
-    use cluster_supervisor::driver::Happening;
+    use cluster_supervisor::driver::ClusterEvent;
 
     // The process ids of the golden file belong to no process.
     let mut cluster = supervised(FORMAT);
     let mut ended = Vec::new();
     for _ in 0..1000 {
         while let Some(happening) = cluster.ready() {
-            if let Happening::Event(Event::Exit { worker, status, .. }) = happening {
+            if let ClusterEvent::Event(Event::Exit { worker, status, .. }) = happening {
                 assert_eq!(status, ExitStatus::Unknown);
                 ended.push(worker);
             }

@@ -8,9 +8,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use cluster_control::{ControlServer, Order, OrderId};
+use cluster_control::{CommandId, ControlCommand, ControlServer};
 use cluster_primary::{Event, Frozen, Primary, Signal, Value, WorkerId};
-use cluster_supervisor::driver::{Config, Happening, Notice, Outcome, Ready, Supervised};
+use cluster_supervisor::driver::{ClusterEvent, Config, Notice, Outcome, Ready, Supervised};
 use support::{Folder, LIMIT, puppet};
 
 const TURN: Duration = Duration::from_millis(20);
@@ -37,9 +37,9 @@ impl Cluster {
     fn take(&mut self) {
         while let Some(happening) = self.now().ready() {
             self.seen.push(match happening {
-                Happening::Notice(notice) => said(&notice),
-                Happening::Event(Event::Online { worker }) => format!("{worker} online"),
-                Happening::Event(Event::Exit { worker, .. }) => format!("{worker} gone"),
+                ClusterEvent::Notice(notice) => said(&notice),
+                ClusterEvent::Event(Event::Online { worker }) => format!("{worker} online"),
+                ClusterEvent::Event(Event::Exit { worker, .. }) => format!("{worker} gone"),
                 _ => continue,
             });
         }
@@ -66,7 +66,7 @@ impl Cluster {
         }
     }
 
-    /// Until both are said, in whichever order.
+    /// Until both are said, in whichever command.
     fn until_both(&mut self, one: &str, other: &str) {
         if !self.until(one).iter().any(|seen| seen == other) {
             self.until(other);
@@ -188,14 +188,14 @@ impl Driven {
         }
     }
 
-    fn order(&mut self) -> (OrderId, Order) {
+    fn command(&mut self) -> (CommandId, ControlCommand) {
         for _ in 0..60_000 {
-            if let Some(order) = self.control().next_order() {
-                return order;
+            if let Some(command) = self.control().next_command() {
+                return command;
             }
             self.turn();
         }
-        panic!("there is no order");
+        panic!("there is no command");
     }
 }
 
@@ -209,39 +209,39 @@ fn client(path: &std::path::Path) -> BufReader<UnixStream> {
 fn clients_hear_all_that_they_wait_for() {
     let folder = Folder::new("upgraded-control");
     let path = folder.0.join("s");
-    let control = ControlServer::bind(&path).expect("a folder").with_orders();
+    let control = ControlServer::bind(&path).expect("a folder").accepting_commands();
     let primary = Primary::new(puppet()).expect("a poll");
     let mut driven = Driven { primary: Some(primary), control: Some(control) };
     let mut one = client(&path);
-    let say = |client: &mut BufReader<UnixStream>, text: &str| {
+    let send = |client: &mut BufReader<UnixStream>, text: &str| {
         client.get_mut().write_all(text.as_bytes()).expect("there is room");
     };
-    say(
+    send(
         &mut one,
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"subscribe\",\"params\":{\"events\":[\"online\"]}}\n",
     );
     assert!(driven.line(&mut one).contains("\"result\":true"));
     // A line in parts, and one that comes later.
-    say(&mut one, "{\"jsonrpc\":\"2.0\",\"id\":2,");
+    send(&mut one, "{\"jsonrpc\":\"2.0\",\"id\":2,");
     (0..5).for_each(|_| driven.turn());
-    say(&mut one, "\"method\":\"fork\"}\n{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"rel");
+    send(&mut one, "\"method\":\"fork\"}\n{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"rel");
     let forked = driven.line(&mut one);
     assert!(forked.contains("\"id\":2") && forked.contains("result"), "{forked}");
     let online = driven.line(&mut one);
     assert!(online.contains("\"online\""), "{online}");
-    // An order is taken in one image, and answered in another, to `null`.
-    say(&mut one, "oad\"}\n");
-    let (id, order) = driven.order();
-    assert_eq!(order, Order::Reload);
+    // A command is taken in one image, and answered in another, to `null`.
+    send(&mut one, "oad\"}\n");
+    let (id, command) = driven.command();
+    assert_eq!(command, ControlCommand::Reload);
     let written = serde_json::to_string(&id).expect("it can be written down");
     (0..5).for_each(|_| driven.turn());
     let mut late = client(&path);
-    let id: OrderId = serde_json::from_str(&written).expect("it was written down");
+    let id: CommandId = serde_json::from_str(&written).expect("it was written down");
     driven.control().answer(id, Ok(Value::from("done")));
     let answer = driven.line(&mut one);
     assert!(answer.contains("\"id\":null") && answer.contains("done"), "{answer}");
     // One who came meanwhile is served, and hears when all have disconnected.
-    say(&mut late, "{\"jsonrpc\":\"2.0\",\"id\":\"all\",\"method\":\"disconnect\"}\n");
+    send(&mut late, "{\"jsonrpc\":\"2.0\",\"id\":\"all\",\"method\":\"disconnect\"}\n");
     let answer = driven.line(&mut late);
     assert!(answer.contains("\"id\":\"all\"") && answer.contains("true"), "{answer}");
     // The file goes with the last image.

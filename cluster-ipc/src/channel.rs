@@ -257,7 +257,7 @@ impl<T: Transport> Channel<T> {
     ///
     /// # Errors
     /// As [`send`](Self::send); nothing has changed then.
-    pub fn upgrade(&mut self, offered: u32) -> Result<(), SendError> {
+    pub fn negotiate(&mut self, offered: u32) -> Result<(), SendError> {
         if self.sender.wire() != Wire::Postcard {
             self.sender.send(&native::marker(native::agreed(offered)), None)?;
             self.sender.set_wire(Wire::Postcard);
@@ -541,7 +541,7 @@ impl<T: Transport> Channel<T> {
                     Message::HandleAck => self.answered(Answer::Ack)?,
                     Message::HandleNack => self.answered(Answer::Nack)?,
                     message => match native::marked(&message).filter(|_| self.native) {
-                        Some(version) => self.peer_upgraded(version)?,
+                        Some(version) => self.peer_negotiated(version)?,
                         None => return Ok(Some(Received { message, handle: None })),
                     },
                 }
@@ -584,12 +584,12 @@ impl<T: Transport> Channel<T> {
     }
 
     /// What the peer sends from here on is of that version, and so is what it is sent.
-    fn peer_upgraded(&mut self, version: u32) -> Result<(), RecvError> {
+    fn peer_negotiated(&mut self, version: u32) -> Result<(), RecvError> {
         if !(1..=native::VERSION).contains(&version) {
             return Err(RecvError::UnknownVersion { version });
         }
         self.set_recv_wire(Wire::Postcard);
-        match self.upgrade(version) {
+        match self.negotiate(version) {
             Ok(()) | Err(SendError::Closed) => Ok(()),
             Err(_) => Err(RecvError::TooManyAnswers { limit: MAX_ANSWERS }),
         }

@@ -11,7 +11,7 @@ use support::{
 };
 
 /// The peer says that; what the channel writes then.
-fn tell(channel: &mut Channel, raw: &UnixStream, text: &str) -> (String, usize) {
+fn exchange(channel: &mut Channel, raw: &UnixStream, text: &str) -> (String, usize) {
     raw_send(raw, text.as_bytes(), &[]);
     assert!(drain(channel).is_empty());
     channel.flush().unwrap();
@@ -30,11 +30,11 @@ fn a_socket_is_sent_again_wrapped_and_given_up_after_three_times() {
         channel.flush().unwrap();
         assert_eq!(raw_text(&raw), (first, 1));
         for _ in 0..3 {
-            assert_eq!(tell(&mut channel, &raw, NACK), (again.clone(), 1));
+            assert_eq!(exchange(&mut channel, &raw, NACK), (again.clone(), 1));
             assert!(!is_closed(&mut reader), "it may have to be sent again");
             assert_eq!(channel.poll_answer(), None);
         }
-        assert_eq!(tell(&mut channel, &raw, NACK), ("\"next\"\n".into(), 0));
+        assert_eq!(exchange(&mut channel, &raw, NACK), ("\"next\"\n".into(), 0));
         assert_eq!(channel.poll_answer(), Some(HandleAnswer { token: 5, delivered: false }));
         assert_eq!(channel.stats().undelivered_handles, 1);
         assert!(is_closed(&mut reader) && channel.is_idle());
@@ -59,7 +59,7 @@ fn other_handles_and_those_kept_open_are_not_sent_again() {
         channel.flush().unwrap();
         assert_eq!(raw_text(&raw).1, 1);
         assert!(is_closed(&mut reader), "the channel's share ends with the write");
-        assert_eq!(tell(&mut channel, &raw, NACK), (String::new(), 0));
+        assert_eq!(exchange(&mut channel, &raw, NACK), (String::new(), 0));
         assert_eq!(channel.stats().undelivered_handles, 1);
         // Without a token nothing is reported.
         assert_eq!(channel.poll_answer(), None);
@@ -77,7 +77,7 @@ fn a_share_that_is_written_is_dropped_before_the_answer() {
     assert_eq!(std::sync::Arc::strong_count(&mine), 2);
     channel.flush().unwrap();
     assert_eq!(std::sync::Arc::strong_count(&mine), 1);
-    tell(&mut channel, &raw, ACK);
+    exchange(&mut channel, &raw, ACK);
     assert_eq!(channel.poll_answer(), Some(HandleAnswer { token: 1, delivered: true }));
     assert_eq!(channel.poll_answer(), None);
 }
@@ -90,12 +90,12 @@ fn a_double_ack_to_a_frame_sent_again_is_not_taken_for_the_next_ones() {
     channel.send(&user("a"), socket(1)).unwrap();
     channel.send(&user("b"), socket(2)).unwrap();
     channel.flush().unwrap();
-    tell(&mut channel, &raw, NACK);
-    let (text, count) = tell(&mut channel, &raw, &ACK.repeat(2));
+    exchange(&mut channel, &raw, NACK);
+    let (text, count) = exchange(&mut channel, &raw, &ACK.repeat(2));
     assert_eq!((text, count), (handle_frame("net.Socket", "\"b\""), 1));
     assert_eq!(channel.poll_answer(), Some(HandleAnswer { token: 1, delivered: true }));
     assert_eq!(channel.poll_answer(), None, "the second is not delivered yet");
-    tell(&mut channel, &raw, ACK);
+    exchange(&mut channel, &raw, ACK);
     assert_eq!(channel.poll_answer(), Some(HandleAnswer { token: 2, delivered: true }));
     // Only one too many is allowed.
     raw_send(&raw, ACK.as_bytes(), &[]);
@@ -146,7 +146,7 @@ fn what_could_not_be_sent_again_is_refused_with_its_handle() {
         channel.flush().unwrap();
         if fits {
             assert_eq!(raw_text(&raw).1, 1);
-            assert_eq!(tell(&mut channel, &raw, NACK).1, 1);
+            assert_eq!(exchange(&mut channel, &raw, NACK).1, 1);
         } else {
             assert!(is_closed(&mut reader) && channel.is_idle());
         }

@@ -19,9 +19,9 @@ fn pair(config: ChannelConfig) -> (End, End) {
 }
 
 /// A primary and a worker that speak the native wire already.
-fn upgraded() -> (End, End) {
+fn negotiated() -> (End, End) {
     let (mut primary, mut worker) = pair(ChannelConfig::default().native(true));
-    primary.upgrade(native::VERSION).unwrap();
+    primary.negotiate(native::VERSION).unwrap();
     primary.flush().unwrap();
     assert!(drain(&mut worker).is_empty());
     worker.flush().unwrap();
@@ -60,7 +60,7 @@ fn marker_of(offered: u32) -> Option<u32> {
     let (a, b) = memory::pair::<u64>();
     let mut primary = Channel::with_transport(a, ChannelConfig::default().native(true));
     let mut other = Channel::with_transport(b, ChannelConfig::default());
-    primary.upgrade(offered).unwrap();
+    primary.negotiate(offered).unwrap();
     primary.flush().unwrap();
     native::marked(&drain(&mut other).pop().expect("it is told").message)
 }
@@ -94,8 +94,8 @@ fn each_direction_changes_at_its_own_marker() {
     worker.send(&user("in JSON"), None).unwrap();
     worker.flush().unwrap();
     primary.send(&user("in JSON too"), None).unwrap();
-    primary.upgrade(native::VERSION).unwrap();
-    primary.upgrade(native::VERSION).unwrap();
+    primary.negotiate(native::VERSION).unwrap();
+    primary.negotiate(native::VERSION).unwrap();
     primary.send(&user("native"), None).unwrap();
     primary.flush().unwrap();
     let texts = |received: Vec<Received<u64>>| -> Vec<Message> {
@@ -118,7 +118,7 @@ fn a_marker_that_is_not_wanted_is_a_message_like_others() {
 
 #[test]
 fn connections_for_one_server_share_a_write_and_a_frame() {
-    let (mut primary, mut worker) = upgraded();
+    let (mut primary, mut worker) = negotiated();
     let all: Vec<u64> = (0..600).map(|n| n * 3).collect();
     for seq in &all {
         primary.send_lent(newconn(*seq, "k"), *seq).unwrap();
@@ -144,7 +144,7 @@ fn connections_for_one_server_share_a_write_and_a_frame() {
 
 #[test]
 fn everything_arrives_in_the_order_of_its_sending() {
-    let (mut primary, mut worker) = upgraded();
+    let (mut primary, mut worker) = negotiated();
     primary.send_lent(newconn(1, "a"), 1).unwrap();
     primary.send_lent(newconn(2, "b"), 2).unwrap();
     primary.send_lent(newconn(3, "b"), 3).unwrap();
@@ -175,7 +175,7 @@ fn everything_arrives_in_the_order_of_its_sending() {
 
 #[test]
 fn a_connection_behind_a_handle_that_is_not_acknowledged_waits() {
-    let (mut primary, mut worker) = upgraded();
+    let (mut primary, mut worker) = negotiated();
     primary.send(&user("take"), Some(Outgoing::new(HandleKind::NetServer, 7))).unwrap();
     primary.send_lent(newconn(1, "k"), 1).unwrap();
     flush(&mut primary, &lent(1..2));
@@ -190,7 +190,7 @@ fn a_connection_behind_a_handle_that_is_not_acknowledged_waits() {
 /// A worker out of descriptors: the kernel gives it the first ones.
 #[test]
 fn connections_whose_descriptors_do_not_arrive_are_answered_as_refused() {
-    let (mut primary, mut worker) = upgraded();
+    let (mut primary, mut worker) = negotiated();
     worker.transport_mut().set_handle_limit(2);
     for seq in 1..=4 {
         primary.send_lent(newconn(seq, "k"), seq).unwrap();
@@ -205,7 +205,7 @@ fn connections_whose_descriptors_do_not_arrive_are_answered_as_refused() {
 
 #[test]
 fn a_frame_that_is_written_in_pieces_is_whole_in_the_end() {
-    let (mut primary, mut worker) = upgraded();
+    let (mut primary, mut worker) = negotiated();
     primary.transport_mut().set_capacity(5);
     let handles = lent(0..40);
     for seq in 0..40 {

@@ -9,7 +9,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use cluster_primary::proto::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use cluster_primary::proto::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 use cluster_primary::{
     Event, ExitStatus, InspectPort, Object, Placement, Serialization, Signal, Value, WorkerError,
 };
@@ -295,29 +295,35 @@ fn structured_clones_go_both_ways() {
         for (value, seen) in [
             (Value::buffer(*b"hi"), "<Buffer 68 69>"),
             (
-                Rich::Map(vec![("k".into(), Rich::Set(vec![1.into()]).into())]).into(),
+                StructuredClone::Map(vec![(
+                    "k".into(),
+                    StructuredClone::Set(vec![1.into()]).into(),
+                )])
+                .into(),
                 "Map(1) { 'k' => Set(1) { 1 } }",
             ),
-            (Rich::Date(0.0).into(), "1970-01-01T00:00:00.000Z"),
-            (Rich::RegExp { source: "a+".into(), flags: "gi".into() }.into(), "/a+/gi"),
+            (StructuredClone::Date(0.0).into(), "1970-01-01T00:00:00.000Z"),
+            (StructuredClone::RegExp { source: "a+".into(), flags: "gi".into() }.into(), "/a+/gi"),
             (BigInt::from(1i128 << 64).into(), "18446744073709551616n"),
             (
-                vec![Value::undefined(), Rich::Boxed(Box::new(true.into())).into()].into(),
+                vec![Value::undefined(), StructuredClone::Boxed(Box::new(true.into())).into()]
+                    .into(),
                 "[ undefined, [Boolean: true] ]",
             ),
             (
-                Rich::Array { length: 3, elements: vec![(1, 5.into())], members }.into(),
+                StructuredClone::Array { length: 3, elements: vec![(1, 5.into())], members }.into(),
                 "[ <1 empty item>, 5, <1 empty item>, named: true ]",
             ),
             (
-                vec![Value::from(Object::new()), Rich::Back(2).into()].into(),
+                vec![Value::from(Object::new()), StructuredClone::Back(2).into()].into(),
                 "<ref *1> [ {}, [Circular *1] ]",
             ),
             (
-                Rich::View { kind: ViewKind::Uint16Array, bytes: vec![1, 0, 2, 0] }.into(),
+                StructuredClone::View { kind: ViewKind::Uint16Array, bytes: vec![1, 0, 2, 0] }
+                    .into(),
                 "Uint16Array(2) [ 1, 2 ]",
             ),
-            (Rich::Utf16(vec![0x61, 0xd800]).into(), "'a\\uD800'"),
+            (StructuredClone::Utf16(vec![0x61, 0xd800]).into(), "'a\\uD800'"),
             (error.into(), "RangeError: too far { [cause]: -5n }"),
         ] {
             cluster.primary.send(worker, Object::new().with("show", value)).expect("connected");

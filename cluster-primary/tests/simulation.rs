@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster_ipc::memory::{self, Chunks, MemoryTransport};
 use cluster_ipc::{Channel, ChannelConfig, Outgoing, Recv};
 use cluster_primary::machine::{
-    self, Bound, Config, Fate, Input, LAST_CONNECTIONS, Machine, Output, SendHandle,
+    self, Bound, Config, ConnOutcome, Input, LAST_CONNECTIONS, Machine, Output, SendHandle,
 };
 use cluster_primary::proto::{Family, HandleKind, SockName};
 use cluster_primary::{
@@ -152,7 +152,7 @@ struct World {
     /// Who acknowledged it.
     takers: BTreeMap<ConnId, WorkerId>,
     served: BTreeMap<ConnId, WorkerId>,
-    ended: BTreeMap<ConnId, Fate>,
+    ended: BTreeMap<ConnId, ConnOutcome>,
     crashed: BTreeSet<WorkerId>,
     all_gone: bool,
 }
@@ -229,13 +229,13 @@ impl World {
                     _ => worker::Input::Kill,
                 };
                 self.log(|| format!("{id} itself: {input:?}"));
-                self.tell(id, input);
+                self.worker_input(id, input);
             }
             (97, Some(id)) => {
                 let server = self.processes[&id].listening.first().copied();
                 if let Some(server) = server {
                     self.log(|| format!("{id} closes {server}"));
-                    self.tell(id, worker::Input::CloseServer(server));
+                    self.worker_input(id, worker::Input::CloseServer(server));
                 }
             }
             (98, Some(id)) => self.listen(id),
@@ -348,8 +348,8 @@ impl World {
                     let before = self.ended.insert(conn, why);
                     assert_eq!(before, None, "{conn:?} ends twice");
                     match (why, self.takers.get(&conn)) {
-                        (Fate::HandedOver { .. }, None) => panic!("{conn:?}: unexpected"),
-                        (Fate::Shed(_), Some(by)) => {
+                        (ConnOutcome::HandedOver { .. }, None) => panic!("{conn:?}: unexpected"),
+                        (ConnOutcome::Shed(_), Some(by)) => {
                             assert!(self.crashed.contains(by), "{conn:?} is shed, and {by} has it");
                         }
                         _ => {}
@@ -453,10 +453,10 @@ impl World {
         let port = 80 + (process.last_server as u16) % 2;
         let query = ListenOptions::from(("127.0.0.1", port)).query().expect("an address");
         let query = Box::new(query);
-        self.tell(id, worker::Input::Listen { server, query, max_connections });
+        self.worker_input(id, worker::Input::Listen { server, query, max_connections });
     }
 
-    fn tell(&mut self, id: WorkerId, input: worker::Input) {
+    fn worker_input(&mut self, id: WorkerId, input: worker::Input) {
         let now = self.now;
         if let Some(process) = self.processes.get_mut(&id).filter(|p| p.exit.is_none()) {
             process.machine.handle_input(now, input);
@@ -520,12 +520,15 @@ impl World {
                         let id = worker::HandleId(process.last_handle);
                         worker::Handle { id, kind: handle.kind, key: handle.key }
                     });
-                    self.tell(id, worker::Input::Received { message: received.message, handle });
+                    self.worker_input(
+                        id,
+                        worker::Input::Received { message: received.message, handle },
+                    );
                 }
                 Ok(Recv::WouldBlock) => break,
                 Ok(Recv::Closed) | Err(_) => {
                     process.channel = None;
-                    self.tell(id, worker::Input::ChannelClosed);
+                    self.worker_input(id, worker::Input::ChannelClosed);
                     return;
                 }
             }
@@ -535,7 +538,7 @@ impl World {
         if let Some(server) = self.rng.pick(&ready) {
             let process = self.processes.get_mut(&id).expect("it lives");
             *process.ready.entry(server).or_default() -= 1;
-            self.tell(id, worker::Input::Take { server, tracked: true });
+            self.worker_input(id, worker::Input::Take { server, tracked: true });
         }
         self.write(id);
     }
@@ -561,7 +564,7 @@ impl World {
         }
         if process.closing {
             process.channel = None;
-            self.tell(id, worker::Input::ChannelClosed);
+            self.worker_input(id, worker::Input::ChannelClosed);
         }
     }
 
@@ -569,7 +572,7 @@ impl World {
     fn end_one(&mut self, id: WorkerId) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         if let Some(server) = process.open.pop() {
-            self.tell(id, worker::Input::Ended(server));
+            self.worker_input(id, worker::Input::Ended(server));
         }
     }
 
@@ -664,7 +667,7 @@ impl World {
                 if let Some(server) = listening
                     && self.rng.below(20) == 0
                 {
-                    self.tell(id, worker::Input::CloseServer(server));
+                    self.worker_input(id, worker::Input::CloseServer(server));
                 }
             }
             if let Some(at) = self.machine.poll_timeout() {
@@ -679,17 +682,17 @@ impl World {
         let stats = self.machine.stats();
         assert_eq!(stats.accepted, self.conns);
         assert_eq!(self.ended.len() as u64, self.conns, "every connection ends");
-        let handed_over = |why: &&Fate| matches!(why, Fate::HandedOver { .. });
+        let handed_over = |why: &&ConnOutcome| matches!(why, ConnOutcome::HandedOver { .. });
         assert_eq!(stats.handed_over, self.ended.values().filter(handed_over).count() as u64);
         for (conn, why) in &self.ended {
             let served = self.served.get(conn);
             match why {
                 // What a worker said that it took, and crashed before it came to it, is lost.
-                Fate::HandedOver { .. } => assert!(
+                ConnOutcome::HandedOver { .. } => assert!(
                     served.is_some() || self.crashed.contains(&self.takers[conn]),
                     "{conn:?} is lost"
                 ),
-                Fate::Shed(_) => assert_eq!(served, None, "{conn:?} is served, and shed"),
+                ConnOutcome::Shed(_) => assert_eq!(served, None, "{conn:?} is served, and shed"),
             }
         }
         for (id, life) in &self.lives {

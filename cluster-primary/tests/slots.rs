@@ -348,7 +348,7 @@ fn one_that_rests_is_on_again_when_no_other_is() {
 }
 
 /// The only worker has a socket lent, and disconnects.
-fn vacating() -> (Cluster, WorkerId) {
+fn port_reuse() -> (Cluster, WorkerId) {
     let (mut cluster, workers, server) = serving(1);
     found(&mut cluster, server, 0, &[0]);
     cluster.input(Input::Disconnect { worker: workers[0] });
@@ -364,7 +364,7 @@ fn in_use(cluster: &mut Cluster) -> Vec<String> {
 
 #[test]
 fn an_address_that_is_just_being_left_is_waited_for() {
-    let (mut cluster, left) = vacating();
+    let (mut cluster, left) = port_reuse();
     let (next, port) = (cluster.fork(), i32::from(BOUND_PORT));
     assert_eq!(cluster.asks(next, tcp(port)), ["bind server 2 by rr"]);
     for _ in 0..3 {
@@ -390,7 +390,7 @@ fn an_address_that_is_just_being_left_is_waited_for() {
 
 #[test]
 fn an_address_that_is_never_left_is_in_use() {
-    let (mut cluster, _) = vacating();
+    let (mut cluster, _) = port_reuse();
     let next = cluster.fork();
     cluster.asks(next, tcp(BOUND_PORT.into()));
     let began = cluster.now;
@@ -414,7 +414,7 @@ fn an_address_that_is_never_left_is_in_use() {
 
 #[test]
 fn there_is_no_retry_for_one_that_has_gone() {
-    let (mut cluster, _) = vacating();
+    let (mut cluster, _) = port_reuse();
     let next = cluster.fork();
     cluster.asks(next, tcp(BOUND_PORT.into()));
     in_use(&mut cluster);

@@ -352,7 +352,7 @@ fn a_worker_that_offers_the_native_wire_gets_it() {
         .handle_input(Mono::ZERO, Input::Received { worker, message, handle: None, arrived: true });
     let first = cluster.machine.poll_output();
     assert!(
-        matches!(first, Some(Output::Upgrade { worker: to, offered: 1 }) if to == worker),
+        matches!(first, Some(Output::Negotiate { worker: to, offered: 1 }) if to == worker),
         "{first:?}"
     );
     assert!(cluster.machine.worker(worker).unwrap().native);

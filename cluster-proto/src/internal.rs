@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::rich::Rich;
+use crate::structured_clone::StructuredClone;
 use crate::value::Value;
 
 pub(crate) const CMD: &str = "cmd";
@@ -17,16 +17,16 @@ pub fn is_internal(value: &Value) -> bool {
     let members = match value {
         Value::Object(object) => object,
         // To JavaScript an array is an object too.
-        Value::Rich(rich) => match &**rich {
-            Rich::Array { members, .. } => members,
+        Value::StructuredClone(rich) => match &**rich {
+            StructuredClone::Array { members, .. } => members,
             _ => return false,
         },
         _ => return false,
     };
     match members.member(CMD) {
         Some(Value::String(cmd)) => long(cmd),
-        Some(Value::Rich(rich)) => match &**rich {
-            Rich::Utf16(units) => long(&String::from_utf16_lossy(units)),
+        Some(Value::StructuredClone(rich)) => match &**rich {
+            StructuredClone::Utf16(units) => long(&String::from_utf16_lossy(units)),
             _ => false,
         },
         _ => false,

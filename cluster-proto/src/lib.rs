@@ -120,9 +120,6 @@ mod message;
 pub mod native;
 mod object;
 mod request;
-mod rich;
-#[cfg(feature = "serde")]
-mod rich_serde;
 #[cfg(any(feature = "json", feature = "advanced", feature = "postcard"))]
 #[cfg_attr(
     not(all(feature = "json", feature = "advanced", feature = "postcard")),
@@ -134,6 +131,9 @@ mod rich_serde;
 )]
 mod scan;
 mod socket_counts;
+mod structured_clone;
+#[cfg(feature = "serde")]
+mod structured_clone_serde;
 #[cfg(feature = "tagged")]
 mod tagged;
 #[cfg(feature = "serde")]
@@ -174,8 +174,8 @@ pub use message::{
     ClusterBody, ClusterMessage, DgramType, HandleKind, HandleMessage, Message, SocketList,
 };
 pub use request::{Exchange, NoAnswer, OpenRequest, Requests, RequestsState};
-pub use rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 pub use socket_counts::SocketCounts;
+pub use structured_clone::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 #[cfg(feature = "tagged")]
 pub use tagged::TaggedError;
 #[cfg(feature = "serde")]

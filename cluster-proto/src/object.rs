@@ -62,7 +62,7 @@ fn read_message(value: Value, wraps: usize) -> Result<Message, DecodeError> {
     object.retain(|name, value| name == "msg" || !value.is_undefined());
     // Texts of the protocol's own, a path say, go into system calls: Node replaces lone surrogates there.
     for (_, value) in object.values_mut().filter(|(name, _)| *name != "msg") {
-        if let (Value::Rich(_), Some(text)) = (&*value, value.as_str_lossy()) {
+        if let (Value::StructuredClone(_), Some(text)) = (&*value, value.as_str_lossy()) {
             *value = text.into_owned().into();
         }
     }

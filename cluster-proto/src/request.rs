@@ -111,8 +111,10 @@ impl Exchange {
 pub(crate) fn reason(error: Value) -> String {
     let text = match &error {
         Value::String(reason) => Some(reason.as_str()),
-        Value::Rich(rich) => match &**rich {
-            crate::rich::Rich::Error(error) => error.message.as_ref().and_then(Value::as_str),
+        Value::StructuredClone(rich) => match &**rich {
+            crate::structured_clone::StructuredClone::Error(error) => {
+                error.message.as_ref().and_then(Value::as_str)
+            }
             _ => None,
         },
         other => other["message"].as_str(),
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(error(Object::new().with("message", "gone").into()), "gone");
         assert_eq!(error(7.into()), "it gives no reason");
         let both = Object::new().with("cmd", RESPONSE).with("id", 1).with("body", "yes");
-        let both = both.with("error", crate::Rich::Undefined);
+        let both = both.with("error", crate::StructuredClone::Undefined);
         let answered = Exchange::Response { id: 1, answer: Ok("yes".into()) };
         assert_eq!(Exchange::of(both.into()), answered, "undefined is no error");
     }

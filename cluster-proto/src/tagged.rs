@@ -8,7 +8,7 @@ use core::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use crate::structured_clone::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 use crate::value::{MAX_DEPTH, Number, Object, Value};
 
 const TYPE: &str = "$type";
@@ -66,7 +66,7 @@ impl Value {
                 let plain = members(object);
                 if object.member(TYPE).is_some() { tagged("Object", plain).into() } else { plain }
             }
-            Self::Rich(rich) => rich_to_tagged(rich).into(),
+            Self::StructuredClone(rich) => structured_clone_to_tagged(rich).into(),
         }
     }
 
@@ -102,32 +102,32 @@ fn members(object: &Object) -> Value {
     Object::from_members(members.collect()).into()
 }
 
-fn rich_to_tagged(rich: &Rich) -> Object {
+fn structured_clone_to_tagged(rich: &StructuredClone) -> Object {
     let list = |values: &[Value]| Value::Array(values.iter().map(Value::to_tagged).collect());
     match rich {
-        Rich::Undefined => Object::new().with(TYPE, "undefined"),
-        Rich::BigInt(n) => tagged("BigInt", hexadecimal(n)),
-        Rich::Utf16(units) => {
+        StructuredClone::Undefined => Object::new().with(TYPE, "undefined"),
+        StructuredClone::BigInt(n) => tagged("BigInt", hexadecimal(n)),
+        StructuredClone::Utf16(units) => {
             tagged("Utf16", Value::Array(units.iter().map(|unit| (*unit).into()).collect()))
         }
-        Rich::Date(time) if time.is_nan() => tagged("Date", Value::Null),
+        StructuredClone::Date(time) if time.is_nan() => tagged("Date", Value::Null),
         // Whole ones as whole numbers: that is how people know them.
-        Rich::Date(time) => match Number::from(*time).as_i64() {
+        StructuredClone::Date(time) => match Number::from(*time).as_i64() {
             Some(whole) if whole != 0 || time.is_sign_positive() => tagged("Date", whole),
             _ => tagged("Date", Value::from(*time).to_tagged()),
         },
-        Rich::RegExp { source, flags } => {
+        StructuredClone::RegExp { source, flags } => {
             tagged("RegExp", source.as_str()).with("flags", flags.as_str())
         }
-        Rich::Boxed(value) => tagged("Boxed", value.to_tagged()),
-        Rich::Map(entries) => {
+        StructuredClone::Boxed(value) => tagged("Boxed", value.to_tagged()),
+        StructuredClone::Map(entries) => {
             let entry = |(key, value): &(Value, Value)| {
                 Value::Array(alloc::vec![key.to_tagged(), value.to_tagged()])
             };
             tagged("Map", Value::Array(entries.iter().map(entry).collect()))
         }
-        Rich::Set(values) => tagged("Set", list(values)),
-        Rich::Error(error) => {
+        StructuredClone::Set(values) => tagged("Set", list(values)),
+        StructuredClone::Error(error) => {
             let mut object = Object::new().with(TYPE, error.class.name());
             let parts = [(VALUE, &error.message), ("stack", &error.stack), ("cause", &error.cause)];
             for (name, part) in parts {
@@ -137,15 +137,15 @@ fn rich_to_tagged(rich: &Rich) -> Object {
             }
             object
         }
-        Rich::ArrayBuffer { bytes, max_length } => {
+        StructuredClone::ArrayBuffer { bytes, max_length } => {
             let object = tagged("ArrayBuffer", BASE64.encode(bytes));
             match max_length {
                 Some(max) => object.with("maxByteLength", *max),
                 None => object,
             }
         }
-        Rich::View { kind, bytes } => tagged(kind.name(), BASE64.encode(bytes)),
-        Rich::Array { length, elements, members: named } => {
+        StructuredClone::View { kind, bytes } => tagged(kind.name(), BASE64.encode(bytes)),
+        StructuredClone::Array { length, elements, members: named } => {
             let element = |(index, value): &(u32, Value)| {
                 Value::Array(alloc::vec![(*index).into(), value.to_tagged()])
             };
@@ -153,7 +153,7 @@ fn rich_to_tagged(rich: &Rich) -> Object {
                 .with("length", *length)
                 .with("members", members(named))
         }
-        Rich::Back(distance) => tagged("reference", *distance),
+        StructuredClone::Back(distance) => tagged("reference", *distance),
     }
 }
 
@@ -284,7 +284,9 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
         });
     };
     if let Some(kind) = ViewKind::ALL.iter().find(|kind| kind.name() == name) {
-        return Ok(Rich::View { kind: *kind, bytes: bytes(&value).ok_or_else(unfit)? }.into());
+        return Ok(
+            StructuredClone::View { kind: *kind, bytes: bytes(&value).ok_or_else(unfit)? }.into()
+        );
     }
     Ok(match (name.as_str(), value) {
         ("Number", Value::String(text)) => {
@@ -297,16 +299,18 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
             let units: Vec<u16> = units.collect::<Option<_>>().ok_or_else(unfit)?;
             match String::from_utf16(&units) {
                 Ok(text) => text.into(),
-                Err(_) => Rich::Utf16(units).into(),
+                Err(_) => StructuredClone::Utf16(units).into(),
             }
         }
-        ("Date", Value::Null) => Rich::Date(f64::NAN).into(),
-        ("Date", time) => Rich::Date(read(time, depth)?.as_f64().ok_or_else(unfit)?).into(),
+        ("Date", Value::Null) => StructuredClone::Date(f64::NAN).into(),
+        ("Date", time) => {
+            StructuredClone::Date(read(time, depth)?.as_f64().ok_or_else(unfit)?).into()
+        }
         ("RegExp", Value::String(source)) => {
             let flags = object.member("flags").and_then(Value::as_str);
-            Rich::RegExp { source, flags: flags.unwrap_or_default().to_string() }.into()
+            StructuredClone::RegExp { source, flags: flags.unwrap_or_default().to_string() }.into()
         }
-        ("Boxed", value) => Rich::Boxed(Box::new(read(value, depth)?)).into(),
+        ("Boxed", value) => StructuredClone::Boxed(Box::new(read(value, depth)?)).into(),
         ("Map", Value::Array(entries)) => {
             let entry = |entry| match entry {
                 Value::Array(entry) => {
@@ -315,11 +319,11 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
                 }
                 _ => Err(unfit()),
             };
-            Rich::Map(entries.into_iter().map(entry).collect::<Result<_, _>>()?).into()
+            StructuredClone::Map(entries.into_iter().map(entry).collect::<Result<_, _>>()?).into()
         }
         ("Set", Value::Array(values)) => {
             let values = values.into_iter().map(|value| read(value, depth));
-            Rich::Set(values.collect::<Result<_, _>>()?).into()
+            StructuredClone::Set(values.collect::<Result<_, _>>()?).into()
         }
         ("ArrayBuffer", value) => {
             let max_length = match object.member("maxByteLength") {
@@ -328,7 +332,8 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
                     Some(max.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(unfit)?)
                 }
             };
-            Rich::ArrayBuffer { bytes: bytes(&value).ok_or_else(unfit)?, max_length }.into()
+            StructuredClone::ArrayBuffer { bytes: bytes(&value).ok_or_else(unfit)?, max_length }
+                .into()
         }
         ("Array", Value::Array(elements)) => {
             let length = object.member("length").and_then(index).ok_or_else(unfit)?;
@@ -345,9 +350,9 @@ fn read_tagged(mut object: Object, depth: usize) -> Result<Value, TaggedError> {
                 Some(Value::Object(members)) => read_members(members, depth)?,
                 Some(_) => return Err(unfit()),
             };
-            Rich::Array { length, elements, members }.into()
+            StructuredClone::Array { length, elements, members }.into()
         }
-        ("reference", value) => Rich::Back(index(&value).ok_or_else(unfit)?).into(),
+        ("reference", value) => StructuredClone::Back(index(&value).ok_or_else(unfit)?).into(),
         ("Object", Value::Object(object)) => read_members(object, depth)?.into(),
         (known, _) if KNOWN.contains(&known) => return Err(unfit()),
         _ => return Err(TaggedError::UnknownType { name }),

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 pub use error::TypeError;
 
 use crate::error::EncodeError;
-use crate::rich::{BigInt, ErrorValue, Rich};
+use crate::structured_clone::{BigInt, ErrorValue, StructuredClone};
 use crate::value::{Number, Object, Value};
 
 impl Value {
@@ -33,7 +33,7 @@ impl Value {
     ///
     /// # Errors
     /// [`TypeError`] if JSON has no form for it: a map's key that is no string, number or boolean, a
-    /// number beyond 64 bits, or what its own `Serialize` refuses. A `Value` that holds a [`Rich`] one is
+    /// number beyond 64 bits, or what its own `Serialize` refuses. A `Value` that holds a [`StructuredClone`] one is
     /// sent as it is, and not by this.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, TypeError> {
         value.serialize(write::Writer)
@@ -102,7 +102,7 @@ macro_rules! by_itself {
 by_itself!(
     Value,
     Object,
-    Rich,
+    StructuredClone,
     Number,
     BigInt,
     ErrorValue,

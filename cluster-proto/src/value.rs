@@ -7,10 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::rich::Rich;
+use crate::structured_clone::StructuredClone;
 
 /// A user message, or a part of one: the values that `JSON.stringify` can write, and with the
-/// serialization `advanced` [those that it cannot](Rich).
+/// serialization `advanced` [those that it cannot](StructuredClone).
 ///
 /// ```
 /// use cluster_proto::{Object, Value};
@@ -29,14 +29,14 @@ pub enum Value {
     Bool(bool),
     /// A number.
     Number(Number),
-    /// A string. One with a lone surrogate, which UTF-8 cannot hold, is [`Rich::Utf16`].
+    /// A string. One with a lone surrogate, which UTF-8 cannot hold, is [`StructuredClone::Utf16`].
     String(String),
     /// An array.
     Array(Vec<Value>),
     /// An object, its members in the order in which they were written.
     Object(Object),
     /// What JSON cannot say.
-    Rich(Box<Rich>),
+    StructuredClone(Box<StructuredClone>),
 }
 
 static NULL: Value = Value::Null;
@@ -71,8 +71,8 @@ impl Value {
     pub fn as_str_lossy(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::String(s) => Some(Cow::Borrowed(s)),
-            Self::Rich(rich) => match &**rich {
-                Rich::Utf16(units) => Some(Cow::Owned(String::from_utf16_lossy(units))),
+            Self::StructuredClone(rich) => match &**rich {
+                StructuredClone::Utf16(units) => Some(Cow::Owned(String::from_utf16_lossy(units))),
                 _ => None,
             },
             _ => None,
@@ -127,7 +127,7 @@ impl Value {
                 levels > 0 && items.iter().all(|item| item.nests_within(levels - 1))
             }
             Self::Object(object) => object.nests_within(levels),
-            Self::Rich(rich) => rich.nests_within(levels),
+            Self::StructuredClone(rich) => rich.nests_within(levels),
             _ => true,
         }
     }
@@ -148,7 +148,7 @@ impl Value {
                 *objects += 1;
                 object.iter().all(|(_, value)| value.refers_within(objects))
             }
-            Self::Rich(rich) => rich.refers_within(objects),
+            Self::StructuredClone(rich) => rich.refers_within(objects),
             _ => true,
         }
     }
@@ -161,7 +161,7 @@ impl Value {
             Self::Number(n) => n.as_f64() != 0.0 && !n.as_f64().is_nan(),
             Self::String(s) => !s.is_empty(),
             Self::Array(_) | Self::Object(_) => true,
-            Self::Rich(rich) => rich.is_truthy(),
+            Self::StructuredClone(rich) => rich.is_truthy(),
         }
     }
 }

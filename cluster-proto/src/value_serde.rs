@@ -14,8 +14,8 @@ use serde::de::{
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::rich::Rich;
-use crate::rich_serde::{Parts, PartsSeed};
+use crate::structured_clone::StructuredClone;
+use crate::structured_clone_serde::{Parts, PartsSeed};
 use crate::value::{MAX_DEPTH, Number, Object, Repr, Value};
 
 /// Elements for which room is made before they were read: a length is only a claim.
@@ -44,8 +44,8 @@ fn serialize_plain<S: Serializer>(value: &Value, s: S) -> Result<S::Ok, S::Error
         Value::Array(items) => s.collect_seq(items),
         Value::Object(object) => object.serialize(s),
         // `JSON.stringify` leaves a member out, and makes an element null.
-        Value::Rich(rich) if **rich == Rich::Undefined => s.serialize_unit(),
-        Value::Rich(rich) => Err(serde::ser::Error::custom(format_args!(
+        Value::StructuredClone(rich) if **rich == StructuredClone::Undefined => s.serialize_unit(),
+        Value::StructuredClone(rich) => Err(serde::ser::Error::custom(format_args!(
             "JSON has no form for a {} (the serialization advanced has)",
             rich.name()
         ))),
@@ -66,7 +66,7 @@ fn serialize_tagged<S: Serializer>(value: &Value, s: S) -> Result<S::Ok, S::Erro
         Value::String(text) => newtype(s, tag(5), text),
         Value::Array(items) => newtype(s, tag(6), items),
         Value::Object(object) => newtype(s, tag(7), object),
-        Value::Rich(rich) => newtype(s, tag(8), &Parts::of(rich)),
+        Value::StructuredClone(rich) => newtype(s, tag(8), &Parts::of(rich)),
     }
 }
 
@@ -214,7 +214,7 @@ impl<'de> Visitor<'de> for Tagged<'_> {
             7 => Value::Object(content.newtype_variant_seed(Members { depth, left })?),
             8 => {
                 let parts = content.newtype_variant_seed(PartsSeed { depth, left })?;
-                let rich = parts.into_rich();
+                let rich = parts.into_structured_clone();
                 rich.ok_or_else(|| A::Error::custom("a value that JSON has no form for, broken"))?
                     .into()
             }

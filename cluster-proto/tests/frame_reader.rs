@@ -7,7 +7,7 @@ mod arbitrary;
 
 use cluster_proto::{
     Advanced, Codec, DecodeError, Encoding, Exchange, FrameReader, HandleMessage, Json,
-    MAX_INTERNAL, Message, Object, Postcard, Rich, UserMessage, Value,
+    MAX_INTERNAL, Message, Object, Postcard, StructuredClone, UserMessage, Value,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -236,8 +236,13 @@ fn the_protocols_own_messages_have_limits() {
 /// Long ones are told apart by their beginning.
 #[test]
 fn long_messages_of_other_encodings_are_what_they_begin_with() {
-    let body = Value::from(vec![Value::from("x".repeat(100_000)), Rich::Date(1.5).into()]);
-    let twice = Value::Array(vec![body.clone(), Value::from(Object::new()), Rich::Back(1).into()]);
+    let body =
+        Value::from(vec![Value::from("x".repeat(100_000)), StructuredClone::Date(1.5).into()]);
+    let twice = Value::Array(vec![
+        body.clone(),
+        Value::from(Object::new()),
+        StructuredClone::Back(1).into(),
+    ]);
     let sayings = |body: &Value| {
         [
             Exchange::Request { id: 7, body: body.clone() },

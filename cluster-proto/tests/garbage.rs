@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn a_damaged_structured_clone_is_a_message_or_an_error(
-        value in arbitrary::rich_value(),
+        value in arbitrary::structured_clone(),
         faults in vec(fault(), 1..6),
     ) {
         prop_assume!(!cluster_proto::is_internal(&value));

@@ -61,9 +61,9 @@ impl Node {
             }
             (true, times) => {
                 self.surplus += times.unwrap_or(0);
-                self.let_go(GateOutput::Delivered(key));
+                self.release(GateOutput::Delivered(key));
             }
-            (false, _) => self.let_go(GateOutput::Undelivered(key)),
+            (false, _) => self.release(GateOutput::Undelivered(key)),
         }
         // Each that waited is sent as if for the first time, and may have to wait again.
         for (class, key) in queue {
@@ -72,7 +72,7 @@ impl Node {
         Ok(())
     }
 
-    fn let_go(&mut self, output: GateOutput<u32>) {
+    fn release(&mut self, output: GateOutput<u32>) {
         (self.un_acked, self.pending) = (None, None);
         self.done.push(output);
     }

@@ -313,7 +313,7 @@ fn note_kinds(value: &Value, seen: &mut BTreeSet<&'static str>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| note_kinds(item, seen)),
         Value::Object(object) => object.iter().for_each(|(_, member)| note_kinds(member, seen)),
-        Value::Rich(rich) => {
+        Value::StructuredClone(rich) => {
             seen.insert(rich.name());
             rich.parts().for_each(|part| note_kinds(part, seen));
         }

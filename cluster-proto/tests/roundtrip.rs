@@ -5,8 +5,8 @@
 mod arbitrary;
 
 use cluster_proto::{
-    Advanced, Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard, Rich,
-    Value, ViewKind,
+    Advanced, Codec, EncodeError, Framing, HandleKind, Json, Message, Object, Postcard,
+    StructuredClone, Value, ViewKind,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -77,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn what_json_cannot_say_survives_where_it_can_be_said(value in arbitrary::rich_value()) {
+    fn what_json_cannot_say_survives_where_it_can_be_said(value in arbitrary::structured_clone()) {
         prop_assume!(!cluster_proto::is_internal(&value));
         let message = Message::User(value);
         prop_assert_eq!(&round_trip(&Postcard, &message), &message);
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn what_json_cannot_say_can_be_described_in_it(value in arbitrary::rich_value()) {
+    fn what_json_cannot_say_can_be_described_in_it(value in arbitrary::structured_clone()) {
         let text = serde_json::to_string(&value.to_tagged()).unwrap();
         let back = Value::from_tagged(serde_json::from_str(&text).unwrap());
         prop_assert_eq!(back, Ok(value));
@@ -100,7 +100,7 @@ proptest! {
     ) {
         let text = match String::from_utf16(&units) {
             Ok(text) => Value::from(text),
-            Err(_) => Rich::Utf16(units).into(),
+            Err(_) => StructuredClone::Utf16(units).into(),
         };
         let object = Object::new().with("text", text.clone()).with("other", other);
         let message = Message::User(Value::from(vec![object.into(), text]));
@@ -259,13 +259,13 @@ fn what_json_has_no_form_for_it_says_so() {
 #[test]
 fn what_no_structured_clone_could_be_is_refused() {
     for odd in [
-        Rich::Back(0),
-        Rich::Back(1),
-        Rich::RegExp { source: "a".into(), flags: "q".into() },
-        Rich::Boxed(Box::new(Value::Null)),
-        Rich::View { kind: ViewKind::Float64Array, bytes: vec![1] },
-        Rich::ArrayBuffer { bytes: vec![1, 2], max_length: Some(1) },
-        Rich::Array { length: 1, elements: vec![(1, 1.into())], members: Object::new() },
+        StructuredClone::Back(0),
+        StructuredClone::Back(1),
+        StructuredClone::RegExp { source: "a".into(), flags: "q".into() },
+        StructuredClone::Boxed(Box::new(Value::Null)),
+        StructuredClone::View { kind: ViewKind::Float64Array, bytes: vec![1] },
+        StructuredClone::ArrayBuffer { bytes: vec![1, 2], max_length: Some(1) },
+        StructuredClone::Array { length: 1, elements: vec![(1, 1.into())], members: Object::new() },
     ] {
         let refused = encode(&Advanced, &Message::User(odd.clone().into()));
         assert!(matches!(refused, Err(EncodeError::Unsupported { .. })), "{odd:?}: {refused:?}");

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use cluster_proto::{BigInt, Codec, IntoMessage, Json, Message, Object, Postcard, Rich, Value};
+use cluster_proto::{
+    BigInt, Codec, IntoMessage, Json, Message, Object, Postcard, StructuredClone, Value,
+};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -132,8 +134,11 @@ fn what_does_not_fit_says_so() {
     refused::<Kind>(Object::new().with("Plain", 1).with("Wrapped", 2), "variant's name");
     refused::<Kind>("Wrapped", "a variant that holds a value");
     refused::<Everything>(Object::new(), "missing field");
-    refused::<String>(Rich::RegExp { source: "a".into(), flags: String::new() }, "RegExp");
-    refused::<Vec<u8>>(Rich::BigInt(BigInt::new(true, vec![1, 1, 1])), "BigInt");
+    refused::<String>(
+        StructuredClone::RegExp { source: "a".into(), flags: String::new() },
+        "RegExp",
+    );
+    refused::<Vec<u8>>(StructuredClone::BigInt(BigInt::new(true, vec![1, 1, 1])), "BigInt");
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn what_json_has_no_form_for_is_refused_where_it_is_sent() {
     refused(Value::encode(&BTreeMap::from([(None::<u8>, 3)])).unwrap_err(), "a map's key");
     refused(Value::encode(&u128::MAX).unwrap_err(), "64 bits");
     refused(Value::encode(&i128::MIN).unwrap_err(), "64 bits");
-    refused(Value::encode(&Value::from(Rich::Date(0.0))).unwrap_err(), "Date");
+    refused(Value::encode(&Value::from(StructuredClone::Date(0.0))).unwrap_err(), "Date");
     assert_eq!(Value::encode(&f64::NAN).unwrap(), Value::Null, "as JSON.stringify has it");
 }
 
@@ -151,16 +156,19 @@ fn what_json_has_no_form_for_is_refused_where_it_is_sent() {
 fn what_only_a_structured_clone_carries_is_read_where_a_type_has_room_for_it() {
     let bytes = Value::buffer(vec![1, 2, 3]);
     assert_eq!(bytes.decode::<Vec<u8>>().unwrap(), [1, 2, 3]);
-    assert_eq!(Value::from(Rich::Date(1e12)).decode::<u64>().unwrap(), 1_000_000_000_000);
-    assert_eq!(Value::from(Rich::Date(0.5)).decode::<f64>().unwrap(), 0.5);
-    let set = Value::from(Rich::Set(vec!["a".into()]));
+    assert_eq!(
+        Value::from(StructuredClone::Date(1e12)).decode::<u64>().unwrap(),
+        1_000_000_000_000
+    );
+    assert_eq!(Value::from(StructuredClone::Date(0.5)).decode::<f64>().unwrap(), 0.5);
+    let set = Value::from(StructuredClone::Set(vec!["a".into()]));
     assert_eq!(set.decode::<Vec<String>>().unwrap(), ["a"]);
-    let map = Value::from(Rich::Map(vec![(1.into(), "one".into())]));
+    let map = Value::from(StructuredClone::Map(vec![(1.into(), "one".into())]));
     assert_eq!(map.decode::<BTreeMap<u8, String>>().unwrap()[&1], "one");
-    let big = Rich::BigInt(BigInt::new(true, vec![5]));
+    let big = StructuredClone::BigInt(BigInt::new(true, vec![5]));
     assert_eq!(Value::from(big).decode::<i8>().unwrap(), -5);
-    assert_eq!(Value::from(Rich::Undefined).decode::<Option<u8>>().unwrap(), None);
-    assert_eq!(Value::from(Rich::Boxed(Box::new(7.into()))).decode::<u8>().unwrap(), 7);
+    assert_eq!(Value::from(StructuredClone::Undefined).decode::<Option<u8>>().unwrap(), None);
+    assert_eq!(Value::from(StructuredClone::Boxed(Box::new(7.into()))).decode::<u8>().unwrap(), 7);
     assert_eq!(Value::from(3.0).decode::<u8>().unwrap(), 3, "JavaScript has one kind of number");
 }
 
@@ -182,7 +190,10 @@ fn whole_doubles_and_undefined_members_are_what_json_would_have_made_of_them() {
         Whole(i64),
         Other(f64),
     }
-    let hit = Object::new().with("type", "Hit").with("at", 1.7e12).with("tags", Rich::Undefined);
+    let hit = Object::new()
+        .with("type", "Hit")
+        .with("at", 1.7e12)
+        .with("tags", StructuredClone::Undefined);
     let hit: Says = Value::from(hit).decode().unwrap();
     assert_eq!(hit, Says::Hit { at: 1_700_000_000_000, tags: Vec::new() });
     assert_eq!(Value::from(-3.0).decode::<Either>().unwrap(), Either::Whole(-3));
@@ -195,7 +206,7 @@ fn all_that_can_be_sent_is_a_message() {
     assert_eq!(typed, "Plain".into_message().unwrap());
     assert_eq!(None::<u8>.into_message().unwrap(), Value::Null);
     assert_eq!((&[1u8, 2][..].to_vec()).into_message().unwrap()[1].as_u64(), Some(2));
-    let rich = Value::from(Rich::Date(0.0));
+    let rich = Value::from(StructuredClone::Date(0.0));
     assert_eq!(rich.clone().into_message().unwrap(), rich);
     assert!((&rich).into_message().is_err(), "by reference it would go through JSON");
 }

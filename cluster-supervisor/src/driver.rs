@@ -12,7 +12,7 @@ pub use crate::config::{Ready, Recycle};
 pub use crate::io::{Cause, Outcome};
 pub use crate::supervisor::{Counts, MemberState, State};
 pub use host::{PrimaryHost, StopMessage};
-pub use supervised::{Happening, Supervised};
+pub use supervised::{ClusterEvent, Supervised};
 
 /// [`Config`](crate::Config) of a [`Supervised`].
 pub type Config = crate::config::Config<PrimaryHost>;

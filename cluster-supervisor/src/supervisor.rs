@@ -115,7 +115,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    fn tell(&mut self, notice: Notice<H>) {
+    fn notify(&mut self, notice: Notice<H>) {
         self.output.push_back(Output::Tell(notice));
     }
 

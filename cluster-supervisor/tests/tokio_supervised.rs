@@ -8,7 +8,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use cluster_primary::{Event, Gone, NoAnswer, Primary, SendError, WorkerId};
-use cluster_supervisor::driver::{Config, Failure, Happening, Notice, Outcome, Ready, Supervised};
+use cluster_supervisor::driver::{
+    ClusterEvent, Config, Failure, Notice, Outcome, Ready, Supervised,
+};
 use cluster_supervisor::tokio::{
     AsyncSupervised, Ended, Handle, QueueLimits, ReloadError, RequestError,
 };
@@ -44,7 +46,7 @@ async fn workers(handle: &Handle) -> Vec<WorkerId> {
 }
 
 /// What happens until the end.
-async fn rest(cluster: &mut AsyncSupervised) -> Vec<Happening> {
+async fn rest(cluster: &mut AsyncSupervised) -> Vec<ClusterEvent> {
     let mut rest = Vec::new();
     while let Some(happening) = soon(cluster.next()).await.expect("a poll") {
         rest.push(happening);
@@ -79,7 +81,8 @@ async fn a_reload_ends_with_its_outcome_and_so_does_one_that_fails() {
 
     assert_eq!(soon(handle.shutdown()).await, Ok(Outcome::AsAsked));
     let rest = rest(&mut cluster).await;
-    let aborted = |h: &Happening| matches!(h, Happening::Notice(Notice::ReloadAborted { .. }));
+    let aborted =
+        |h: &ClusterEvent| matches!(h, ClusterEvent::Notice(Notice::ReloadAborted { .. }));
     assert_eq!(rest.iter().filter(|happening| aborted(happening)).count(), 1);
 }
 
@@ -152,7 +155,7 @@ async fn a_worker_is_asked_from_any_task() {
     assert!(matches!(none, Err(RequestError::Send(SendError::Closed { .. }))), "{none:?}");
     soon(handle.shutdown()).await.expect("it ends");
     let answers = rest(&mut cluster).await;
-    let told = |h: &&Happening| matches!(h, Happening::Event(Event::Answered { .. }));
+    let told = |h: &&ClusterEvent| matches!(h, ClusterEvent::Event(Event::Answered { .. }));
     assert_eq!(answers.iter().find(told).map(|_| ()), None, "callers have them");
 }
 
@@ -213,7 +216,7 @@ async fn a_slow_program_delays_no_connection_and_no_replacement() {
     .await;
     soon(handle.shutdown()).await.expect("it ends");
     let events = rest(&mut cluster).await;
-    let is_exit = |h: &&Happening| matches!(h, Happening::Event(Event::Exit { .. }));
+    let is_exit = |h: &&ClusterEvent| matches!(h, ClusterEvent::Event(Event::Exit { .. }));
     assert_eq!(events.iter().filter(is_exit).count(), 2, "events have waited");
 }
 
@@ -226,24 +229,24 @@ async fn events_beyond_the_limit_are_lost_counted_and_their_workers_told() {
     let handle = cluster.handle();
     soon(handle.ready()).await.expect("it runs");
     let worker = workers(&handle).await[0];
-    let say = |what: &'static str| {
-        let say = move |cluster: &mut Supervised| cluster.primary_mut().send(worker, what);
-        let said = handle.call(say);
+    let send = |what: &'static str| {
+        let send = move |cluster: &mut Supervised| cluster.primary_mut().send(worker, what);
+        let said = handle.call(send);
         async { soon(said).await.expect("it runs").expect("it is connected") }
     };
-    say("flood 1000").await;
+    send("flood 1000").await;
     // The worker answers when it has sent everything.
     let answer = soon(handle.request::<(u32, String)>(worker, "done", LIMIT)).await;
     assert_eq!(answer.expect("an answer"), (worker.0, "done".into()));
     // It would wait for ten minutes, and does nothing else meanwhile: but its request is refused.
-    say("ask 600000 anything").await;
+    send("ask 600000 anything").await;
     soon(handle.request::<(u32, String)>(worker, "done", LIMIT)).await.expect("an answer");
 
     soon(handle.shutdown()).await.expect("it ends");
     let (mut queued, mut lost) = (0, 0);
     for happening in rest(&mut cluster).await {
         match happening {
-            Happening::Lost { events } => lost += events,
+            ClusterEvent::Lost { events } => lost += events,
             _ => queued += 1,
         }
     }
@@ -293,7 +296,7 @@ async fn workers_exit_when_neither_cluster_nor_handle_is_left() {
     let (mut cluster, handle) = start(1).await;
     let pid = loop {
         match soon(cluster.next()).await.expect("a poll") {
-            Some(Happening::Event(Event::Fork { pid, .. })) => break pid,
+            Some(ClusterEvent::Event(Event::Fork { pid, .. })) => break pid,
             Some(_) => {}
             None => panic!("it ends"),
         }

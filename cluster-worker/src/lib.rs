@@ -90,7 +90,7 @@ mod worker;
 pub use cluster_ipc::{AnySocket, Counted, Outgoing, Pressure};
 pub use cluster_proto::HandleKind;
 pub use cluster_proto::env::{EnvError, Serialization, WorkerEnv};
-pub use cluster_proto::{IntoMessage, NoAnswer, Number, Object, Rich, TypeError, Value};
+pub use cluster_proto::{IntoMessage, NoAnswer, Number, Object, StructuredClone, TypeError, Value};
 pub use environment::{environment, restore, scrub};
 pub use error::{ChannelProblem, ListenError, RecvError, RequestError, SendError, StartError};
 pub use inherit::is_worker;

@@ -67,7 +67,7 @@ fn each_connection_is_accepted_once_and_before_it_is_seen() {
         }
         assert_eq!(accepted.len(), 3);
     }
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
     assert_eq!(primary.recv(), None);
     assert_eq!(server.join().unwrap(), COUNT);
@@ -138,7 +138,7 @@ fn a_disconnect_of_the_workers_own_is_acknowledged_first() {
     let message = primary.recv_cluster();
     assert_eq!(message.body, ClusterBody::ExitedAfterDisconnect);
     assert!(worker.is_connected());
-    primary.say(Some(message.seq), ClusterBody::Ack);
+    primary.send_internal(Some(message.seq), ClusterBody::Ack);
     assert_eq!(primary.recv(), None);
     leaving.join().unwrap();
     assert_eq!(worker.exited_after_disconnect(), Some(true));
@@ -161,7 +161,7 @@ fn a_connection_that_crosses_the_disconnect_is_refused() {
     };
     primary.open("key");
     let listener = opener.join().unwrap();
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     let (mut client, seq) = primary.connect("key");
     worker.wait_disconnected().unwrap();
     assert!(matches!(primary.recv_cluster().body, ClusterBody::Close { .. }));
@@ -177,9 +177,9 @@ fn a_connection_that_crosses_the_disconnect_is_refused() {
 fn messages_that_are_not_received_are_counted() {
     let (mut primary, worker) = start(&Options::new().message_limit(2));
     for n in 0..5 {
-        primary.send(n);
+        primary.send_user(n);
     }
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     worker.wait_disconnected().unwrap();
     assert!(matches!(worker.recv(), Err(RecvError::Lost { messages: 3 })));
     assert_eq!(worker.recv().unwrap(), Some(0.into()));
@@ -191,7 +191,7 @@ fn messages_that_are_not_received_are_counted() {
 fn waiting_for_a_message_ends_in_time() {
     let (mut primary, worker) = start(&Options::new());
     assert_eq!(worker.recv_timeout(Duration::from_millis(1)).unwrap(), None);
-    primary.send("now");
+    primary.send_user("now");
     assert_eq!(worker.recv_timeout(LIMIT).unwrap(), Some("now".into()));
 }
 
@@ -243,7 +243,7 @@ fn a_listener_ends_when_the_disconnect_is_done() {
             worker.is_connected()
         })
     };
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     worker.wait_disconnecting().unwrap();
     assert!(worker.is_connected());
     tracked.write_all(b"!").unwrap();
@@ -314,8 +314,8 @@ fn descriptors_without_a_use_are_closed_and_counted() {
     assert_eq!(worker.unexpected_handles(), 1);
     // The worker acknowledges the first before the second comes.
     assert_eq!(primary.try_recv(), None);
-    primary.say_with(None, ClusterBody::Other { act: "later".into() }, null());
-    primary.send("after it");
+    primary.send_internal_with(None, ClusterBody::Other { act: "later".into() }, null());
+    primary.send_user("after it");
     let receiving = {
         let worker = worker.clone();
         thread::spawn(move || worker.recv_timeout(LIMIT).unwrap())

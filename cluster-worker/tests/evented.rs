@@ -43,7 +43,7 @@ impl Loop {
 fn more_than_one_burst_arrives() {
     let (mut primary, mut lp) = Loop::new();
     for n in 0..1000 {
-        primary.send(n);
+        primary.send_user(n);
     }
     for n in 0..1000 {
         assert!(
@@ -90,7 +90,7 @@ fn answers_to_what_came_together_go_together() {
     while lp.worker.next_event().is_some() {}
     assert_eq!(arrived(&mut primary), 1, "online");
     for n in 0..5 {
-        primary.send(n);
+        primary.send_user(n);
     }
     for n in 0..5 {
         let Event::Message(received) = lp.next() else { panic!("only messages come") };
@@ -134,7 +134,7 @@ fn the_end_of_the_last_connection_wakes_the_loop() {
     let Event::Connection { stream, server: its } = lp.next() else { panic!() };
     assert_eq!(its, server);
     assert_eq!(primary.recv_cluster().ack, Some(seq));
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     assert!(matches!(lp.next(), Event::Closed { .. }));
     assert!(lp.worker.next_event().is_none());
     assert!(lp.worker.is_connected());

@@ -8,7 +8,7 @@ mod primary;
 use std::thread;
 use std::time::Duration;
 
-use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Object, Rich, Value};
+use cluster_proto::{ClusterBody, Exchange, Message, NoAnswer, Object, StructuredClone, Value};
 use cluster_worker::event::{self, EventedWorker};
 use cluster_worker::{Options, RecvError, RequestError, SendError, Worker};
 use mio::{Events, Interest, Poll, Token};
@@ -50,11 +50,11 @@ fn asked(primary: &mut Primary) -> (u64, Value) {
 }
 
 fn answer(primary: &mut Primary, id: u64, answer: Result<Value, String>) {
-    primary.send(Exchange::Response { id, answer }.into_message());
+    primary.send_user(Exchange::Response { id, answer }.into_message());
 }
 
 fn ask(primary: &mut Primary, id: u64, body: impl Into<Value>) {
-    primary.send(Exchange::Request { id, body: body.into() }.into_message());
+    primary.send_user(Exchange::Request { id, body: body.into() }.into_message());
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn types_go_both_ways_and_what_is_none_is_told_with_the_message() {
     worker.send(&order(3)).unwrap();
     let Exchange::Message(value) = heard(&mut primary) else { panic!("it is a message") };
     assert_eq!(value.decode::<Order>().unwrap(), order(3));
-    primary.send(Value::encode(&order(4)).unwrap());
-    primary.send("no order");
-    primary.send(Value::encode(&order(5)).unwrap());
+    primary.send_user(Value::encode(&order(4)).unwrap());
+    primary.send_user("no order");
+    primary.send_user(Value::encode(&order(5)).unwrap());
     assert_eq!(worker.recv_as::<Order>().unwrap(), Some(order(4)));
     match worker.recv_as::<Order>() {
         Err(RecvError::Type { message, .. }) => assert_eq!(message.as_str(), Some("no order")),
@@ -107,7 +107,7 @@ fn a_request_has_one_outcome() {
     }
     let (late, _) = asked(&mut primary);
     answer(&mut primary, late, Ok(1.into()));
-    primary.send("next");
+    primary.send_user("next");
     assert_eq!(worker.recv().unwrap(), Some("next".into()), "what comes too late is passed over");
 
     let asking = |worker: &Worker| {
@@ -164,7 +164,7 @@ fn what_the_primary_asks_is_answered_or_refused_and_never_left() {
     assert!(id == 3 && said.unwrap_err().contains("64 bits"));
 
     // What the channel cannot carry is found only there.
-    for unsaid in [Value::from(Rich::Date(1.0)), "x".repeat(65 << 20).into()] {
+    for unsaid in [Value::from(StructuredClone::Date(1.0)), "x".repeat(65 << 20).into()] {
         ask(&mut primary, 33, "three and a bit");
         let request = worker.recv_message().unwrap().unwrap().request.expect("it asks");
         request.answer(unsaid).unwrap_err();
@@ -178,7 +178,7 @@ fn what_the_primary_asks_is_answered_or_refused_and_never_left() {
     let (id, said) = outcome(&mut primary);
     assert!(id == 4 && said.is_err(), "{said:?}");
 
-    primary.send(Object::new().with("cmd", "CLUSTER_REQUEST").with("id", "five"));
+    primary.send_user(Object::new().with("cmd", "CLUSTER_REQUEST").with("id", "five"));
     let received = worker.recv_message().unwrap().unwrap();
     assert!(received.request.is_none(), "what only looks like a request is a message");
 }
@@ -250,9 +250,9 @@ fn an_event_loop_is_told_what_became_of_its_requests() {
         };
         assert_eq!(body.as_str(), Some(said));
         if said == "in between" {
-            primary.send("first");
+            primary.send_user("first");
             answer(&mut primary, id, Ok(Value::Null));
-            primary.send("third");
+            primary.send_user("third");
         }
     }
     let message = |event: event::Event| match event {
@@ -271,7 +271,7 @@ fn an_event_loop_is_told_what_became_of_its_requests() {
     }
     while worker.next_event().is_some() {}
     assert_eq!(heard(&mut primary), Exchange::Response { id: 8, answer: Ok("fine".into()) });
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     drop(primary);
     let end = next(&mut worker);
     let lost = matches!(&end, event::Event::Answered { request, answer: Err(NoAnswer::Disconnected) }

@@ -192,7 +192,7 @@ async fn a_disconnect_waits_for_tracked_connections_and_ends_accept() {
     let accepting = tokio::spawn(async move { listener.accept().await.map(drop) });
     let (primary, ()) = meanwhile(primary, |primary| {
         assert!(matches!(primary.recv_cluster().body, ClusterBody::Accepted(true)));
-        primary.say(None, ClusterBody::Disconnect);
+        primary.send_internal(None, ClusterBody::Disconnect);
     })
     .await;
     soon(goes).await.unwrap();
@@ -247,7 +247,7 @@ async fn a_worker_leaves_of_its_own_will() {
         assert_eq!(primary.recv_cluster().body, ClusterBody::Online);
         let goes = primary.recv_cluster();
         assert_eq!(goes.body, ClusterBody::ExitedAfterDisconnect);
-        primary.say(Some(goes.seq), ClusterBody::Ack);
+        primary.send_internal(Some(goes.seq), ClusterBody::Ack);
         assert!(primary.recv().is_none(), "it hangs up");
     });
     tokio::join!(soon(worker.disconnect()), soon(told), soon(worker.shutdown()));
@@ -263,7 +263,7 @@ async fn a_disconnect_closes_a_lent_listener_at_once() {
     let (stream, _) = soon(listener.accept()).await.unwrap();
     let accepting = tokio::spawn(async move { listener.accept().await.map(drop) });
     let (primary, ()) = meanwhile(primary, |primary| {
-        primary.say(None, ClusterBody::Disconnect);
+        primary.send_internal(None, ClusterBody::Disconnect);
     })
     .await;
     soon(worker.shutdown()).await;
@@ -290,7 +290,7 @@ async fn messages_come_as_a_stream_and_go_by_a_sink() {
     let (primary, ()) = meanwhile(primary, |primary| {
         // As many as a socket holds, for nothing is flushed here later.
         for n in 0..200 {
-            primary.send(n);
+            primary.send_user(n);
         }
     })
     .await;
@@ -415,10 +415,10 @@ async fn requests_are_awaited_and_one_that_is_given_up_is_forgotten() {
             let Exchange::Request { id, body } = exchanged(primary) else { panic!("it asks") };
             bodies.push(body.clone());
             let answer = Ok(Value::encode(&(7, "Ada")).unwrap());
-            primary.send(Exchange::Response { id, answer }.into_message());
+            primary.send_user(Exchange::Response { id, answer }.into_message());
         }
         assert_eq!(bodies[2][0].as_str(), Some("name of"));
-        primary.send(Exchange::Request { id: 5, body: "you?".into() }.into_message());
+        primary.send_user(Exchange::Request { id: 5, body: "you?".into() }.into_message());
     })
     .await;
     assert_eq!(soon(asking).await.unwrap().unwrap(), (7, "Ada".into()));
@@ -439,8 +439,8 @@ async fn types_are_sent_and_received() {
     let (mut primary, worker) = start();
     worker.sender().send(&("typed", 1)).await.unwrap();
     assert_eq!(exchanged(&mut primary), Exchange::Message(Value::encode(&("typed", 1)).unwrap()));
-    primary.send("text");
-    primary.send(8);
+    primary.send_user("text");
+    primary.send_user(8);
     assert!(matches!(soon(worker.recv_as::<u8>()).await, Err(RecvError::Type { .. })));
     assert_eq!(soon(worker.recv_as::<u8>()).await.unwrap(), Some(8));
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> io::Result<ExitCode> {
             continue;
         }
         let before = fs::read_to_string(&path).unwrap_or_default();
-        changed |= tell(name, &before, &now);
+        changed |= report_changes(name, &before, &now);
     }
     if changed {
         println!("the public API has changed: if that is meant, `cargo xtask api --write`");
@@ -83,7 +83,7 @@ fn describe() -> io::Result<()> {
 }
 
 /// Says what is in one and not in the other; whether there is anything.
-fn tell(name: &str, before: &str, now: &str) -> bool {
+fn report_changes(name: &str, before: &str, now: &str) -> bool {
     let (before, now): (BTreeSet<_>, BTreeSet<_>) =
         (before.lines().collect(), now.lines().collect());
     for gone in before.difference(&now) {
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn what_is_gone_and_what_is_new_are_changes() {
-        assert!(!tell("a", "pub fn a\npub fn b\n", "pub fn a\npub fn b\n"));
-        assert!(tell("a", "pub fn a\npub fn b\n", "pub fn a\n"));
-        assert!(tell("a", "pub fn a\n", "pub fn a\npub fn b\n"));
+        assert!(!report_changes("a", "pub fn a\npub fn b\n", "pub fn a\npub fn b\n"));
+        assert!(report_changes("a", "pub fn a\npub fn b\n", "pub fn a\n"));
+        assert!(report_changes("a", "pub fn a\n", "pub fn a\npub fn b\n"));
     }
 }

@@ -7,7 +7,7 @@ use crate::channel::RawChannel;
 pub(crate) fn stray(channel: &RawChannel, count: &str) -> Outcome {
     for number in 0..count.parse::<u64>()? {
         let ack = 1_000_000 + number;
-        channel.say(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true}}"#))?;
+        channel.send(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true}}"#))?;
     }
     println!("all is sent");
     channel.read_to_end()

@@ -21,11 +21,11 @@ impl Asking {
         Ok(Self { channel, answers: BufReader::new(copy.into()), seq: 0 })
     }
 
-    fn say(&mut self, mut message: Value) -> Result<u64, std::io::Error> {
+    fn send(&mut self, mut message: Value) -> Result<u64, std::io::Error> {
         self.seq += 1;
         message["cmd"] = "NODE_CLUSTER".into();
         message["seq"] = self.seq.into();
-        self.channel.say(&message.to_string())?;
+        self.channel.send(&message.to_string())?;
         Ok(self.seq)
     }
 
@@ -51,7 +51,7 @@ impl Asking {
         query["index"] = 0.into();
         query["writableAll"] = true.into();
         query["readableAll"] = true.into();
-        let asked = self.say(query)?;
+        let asked = self.send(query)?;
         loop {
             let mut line = String::new();
             if self.answers.read_line(&mut line)? == 0 {
@@ -60,7 +60,7 @@ impl Asking {
             let mut answer: Value = serde_json::from_str(&line)?;
             if answer["cmd"] == "NODE_HANDLE" {
                 // What came with it is closed by the kernel; that it came has to be said.
-                self.channel.say(r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
+                self.channel.send(r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
                 answer = answer["msg"].take();
             }
             if answer["ack"] == asked {
@@ -75,7 +75,7 @@ impl Asking {
 
     /// Closes a server.
     pub(crate) fn close(&mut self, key: &str) -> Result<(), std::io::Error> {
-        self.say(json!({"act": "close", "key": key})).map(drop)
+        self.send(json!({"act": "close", "key": key})).map(drop)
     }
 
     /// Waits until the primary closes the channel.

@@ -31,11 +31,11 @@ impl RawChannel {
     }
 
     pub(crate) fn say_online(&self) -> io::Result<()> {
-        self.say(ONLINE)
+        self.send(ONLINE)
     }
 
     /// Writes a line.
-    pub(crate) fn say(&self, line: &str) -> io::Result<()> {
+    pub(crate) fn send(&self, line: &str) -> io::Result<()> {
         self.write(format!("{line}\n").as_bytes())
     }
 

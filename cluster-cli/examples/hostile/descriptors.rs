@@ -142,8 +142,8 @@ fn accepted(options: &[String], channel: &RawChannel) -> Outcome {
         linger(&connection)?;
         drop(connection);
         let seq = listeners::number(&line, "\"seq\":").ok_or("a connection without a number")?;
-        channel.say("{\"cmd\":\"NODE_HANDLE_ACK\"}")?;
-        channel.say(&format!(
+        channel.send("{\"cmd\":\"NODE_HANDLE_ACK\"}")?;
+        channel.send(&format!(
             "{{\"cmd\":\"NODE_CLUSTER\",\"accepted\":true,\"seq\":9,\"ack\":{seq}}}"
         ))?;
     }

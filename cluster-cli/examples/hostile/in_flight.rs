@@ -17,7 +17,7 @@ use crate::listens;
 
 /// Looks at what comes without taking it, and answers for each connection all the same.
 pub(crate) fn peek(channel: &RawChannel) -> Outcome {
-    channel.say(&listens::query(77))?;
+    channel.send(&listens::query(77))?;
     let mut port = None;
     channel.each_line(|line| {
         let found = line.split_once(r#""port":"#).map(|(_, rest)| rest);
@@ -55,8 +55,8 @@ fn answer(channel: &RawChannel, line: &str) -> io::Result<()> {
     }
     let seq = line.split_once(r#""seq":"#).map(|(_, rest)| rest);
     let seq = seq.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()).unwrap_or("0");
-    channel.say(r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
-    channel.say(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"accepted":true,"seq":1000}}"#))
+    channel.send(r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
+    channel.send(&format!(r#"{{"cmd":"NODE_CLUSTER","ack":{seq},"accepted":true,"seq":1000}}"#))
 }
 
 /// From now on what was looked at is not looked at again.

@@ -20,7 +20,7 @@ pub(crate) fn blocking(channel: &RawChannel) -> Outcome {
     let listener = loop {
         let (line, descriptor) = lines.next()?;
         if let Some(descriptor) = descriptor {
-            channel.say("{\"cmd\":\"NODE_HANDLE_ACK\"}")?;
+            channel.send("{\"cmd\":\"NODE_HANDLE_ACK\"}")?;
             let listener = TcpListener::from(descriptor);
             let port = number(&line, "\"port\":").unwrap_or_default();
             listening(channel, port.max(listener.local_addr()?.port().into()))?;
@@ -52,12 +52,12 @@ pub(crate) fn listen(lines: &mut Lines<'_>) -> Result<u16, Box<dyn Error>> {
 /// Asks for a server of `127.0.0.1`: the number 0 is that of the well-behaved worker.
 fn query(channel: &RawChannel, index: u32) -> Outcome {
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.1","port":0,"addressType":4,"flags":0,"data":null,"seq":1,"index":"#;
-    Ok(channel.say(&format!("{query}{index}}}"))?)
+    Ok(channel.send(&format!("{query}{index}}}"))?)
 }
 
 fn listening(channel: &RawChannel, port: u64) -> Outcome {
     let listening = r#"{"cmd":"NODE_CLUSTER","act":"listening","address":"127.0.0.1","addressType":4,"seq":2,"port":"#;
-    Ok(channel.say(&format!("{listening}{port}}}"))?)
+    Ok(channel.send(&format!("{listening}{port}}}"))?)
 }
 
 /// The number that stands behind that.

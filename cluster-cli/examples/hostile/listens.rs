@@ -12,7 +12,7 @@ const LISTENERS: usize = 1100;
 
 pub(crate) fn and_die(channel: &RawChannel) -> Outcome {
     for index in 0..LISTENERS {
-        channel.say(&query(index))?;
+        channel.send(&query(index))?;
     }
     // It dies when all are answered.
     let mut answers = 0;

@@ -79,7 +79,7 @@ fn carry_out(attack: &str, options: &[String]) -> Outcome {
         "asks" => asking::listen_on_each(channel, options),
         "paths" => paths::swap(channel, options),
         "stops" => stops::stop_all(channel, option(options)?),
-        "privileges" => privileges::tell(channel),
+        "privileges" => privileges::report(channel),
         unknown => Err(format!("there is no attack {unknown:?}").into()),
     }
 }

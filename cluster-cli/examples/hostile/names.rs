@@ -18,12 +18,12 @@ pub(crate) fn names(channel: &RawChannel, folder: &str) -> Outcome {
     };
     let path = format!("{folder}/{IN_JSON}");
     // One that can be had, which stays in the status; one that cannot; and what is just said.
-    channel.say(&query("queryServer", &path, "-1", -1, 1))?;
-    channel.say(&query("listening", &path, "-1", -1, 2))?;
-    channel.say(&query("queryServer", &format!("/nowhere/{IN_JSON}"), "-1", -1, 3))?;
-    channel.say(&query("queryServer", IN_JSON, "4", 80, 4))?;
-    channel.say(&query("listening", IN_JSON, "4", 80, 5))?;
-    channel.say(&format!(r#"{{"{IN_JSON}":"{IN_JSON}"}}"#))?;
+    channel.send(&query("queryServer", &path, "-1", -1, 1))?;
+    channel.send(&query("listening", &path, "-1", -1, 2))?;
+    channel.send(&query("queryServer", &format!("/nowhere/{IN_JSON}"), "-1", -1, 3))?;
+    channel.send(&query("queryServer", IN_JSON, "4", 80, 4))?;
+    channel.send(&query("listening", IN_JSON, "4", 80, 5))?;
+    channel.send(&format!(r#"{{"{IN_JSON}":"{IN_JSON}"}}"#))?;
     // What is no message at all, and quoted perhaps; the channel ends with it.
     let mut told = 0;
     channel.each_line(|line| {

@@ -5,7 +5,7 @@ use std::fs;
 use crate::Outcome;
 use crate::channel::RawChannel;
 
-pub(crate) fn tell(channel: RawChannel) -> Outcome {
+pub(crate) fn report(channel: RawChannel) -> Outcome {
     let status = fs::read_to_string("/proc/self/status")?;
     for line in status.lines() {
         if ["Cap", "Uid", "Gid", "Groups"].iter().any(|name| line.starts_with(name)) {

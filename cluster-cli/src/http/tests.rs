@@ -69,7 +69,7 @@ impl Loop {
     }
 
     /// What is answered to these bytes, up to the end of the connection.
-    fn say(&self, bytes: &[u8]) -> String {
+    fn exchange(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         // It may have heard enough before it has heard all.
         let _ = stream.write_all(bytes);
@@ -83,7 +83,7 @@ impl Loop {
     }
 
     fn ask(&self, request: &str) -> (u16, String) {
-        let answer = self.say(request.as_bytes());
+        let answer = self.exchange(request.as_bytes());
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
         (code(head), body.to_owned())
     }
@@ -118,7 +118,7 @@ fn what_there_is() {
 fn every_answer_guards_itself() {
     let cluster = Loop::start();
     for path in ["/", "/status", "/metrics", "/healthz", "/nothing"] {
-        let answer = cluster.say(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        let answer = cluster.exchange(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
         let head = answer.split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase();
         for header in [
             "content-security-policy: default-src 'none'",

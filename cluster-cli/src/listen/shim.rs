@@ -26,16 +26,16 @@ pub(super) fn command(program: &Path) -> Vec<OsString> {
 /// Becomes that program.
 pub(crate) fn run(command: &[OsString]) -> ExitCode {
     let Some((program, args)) = command.split_first() else {
-        say(&format!("{VERB}: a program follows it"));
+        warn(&format!("{VERB}: a program follows it"));
         return ExitCode::from(NOT_FOUND);
     };
     let Err(error) = become_program(program, args);
-    say(&format!("cannot execute {}: {error}", Path::new(program).display()));
+    warn(&format!("cannot execute {}: {error}", Path::new(program).display()));
     ExitCode::from(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE })
 }
 
 /// In one piece: others may write there too.
-fn say(what: &str) {
+fn warn(what: &str) {
     let _ = io::stderr().write_all(format!("cluster: {what}\n").as_bytes());
 }
 

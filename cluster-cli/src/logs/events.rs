@@ -29,14 +29,14 @@ impl<W: AsFd> Events<W> {
     /// Writes a line, given in parts and with its end, or counts it. Without a reader nothing is done.
     pub(crate) fn write(&mut self, text: &[&[u8]]) {
         let due = self.told_at.is_none_or(|at| now().duration_since(at) >= AT_MOST_EVERY);
-        let goes_on = self.flush() && (!due || self.tell()) && self.flush();
+        let goes_on = self.flush() && (!due || self.report_lost()) && self.flush();
         if !goes_on || !self.begin(text) {
             self.lost += 1;
         }
     }
 
     /// Says how many lines are missing, if any are; whether that is done.
-    fn tell(&mut self) -> bool {
+    fn report_lost(&mut self) -> bool {
         if self.lost == 0 {
             return true;
         }
@@ -86,6 +86,6 @@ impl<W: AsFd> Events<W> {
 /// What is missing is told at the end, if it can be.
 impl<W: AsFd> Drop for Events<W> {
     fn drop(&mut self) {
-        let _ = self.flush() && self.tell();
+        let _ = self.flush() && self.report_lost();
     }
 }

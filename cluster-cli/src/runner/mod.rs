@@ -1,12 +1,12 @@
 //! The loop of a primary: what happens in the cluster, what clients and signals ask for, and the time.
 
 mod causes;
+mod commands;
 mod exit_status;
-mod kept;
 mod manager;
 mod notifications;
-mod orders;
 mod reloads;
+mod supervised_config;
 mod unheard;
 mod upgrade;
 mod warnings;
@@ -22,7 +22,7 @@ use cluster_primary::{
     Event, Mono, Object, Primary, Request, Settings, Signal, UserMessage, WatchId, WorkerId,
     scheduling,
 };
-use cluster_supervisor::driver::{Config, Happening, Notice, Ready, State, Supervised};
+use cluster_supervisor::driver::{ClusterEvent, Config, Notice, Ready, State, Supervised};
 
 use crate::exit_status::FAILED;
 use crate::http::HttpServer;
@@ -33,10 +33,10 @@ use crate::signals::{Signals, Stopped};
 use crate::upgrade::release_signals;
 use crate::warnings::Warnings;
 use causes::Causes;
-pub(crate) use kept::Kept;
 use manager::Manager;
 use notifications::Notifications;
 use reloads::Reloads;
+pub(crate) use supervised_config::SupervisedConfig;
 use unheard::Unheard;
 use upgrade::Upgrades;
 
@@ -81,7 +81,7 @@ impl Watched {
         primary: &mut Primary,
         signals: Signals,
         control: Option<&ControlServer>,
-        kept: Option<&Kept>,
+        kept: Option<&SupervisedConfig>,
     ) -> io::Result<Self> {
         let notify = kept.and_then(|kept| kept.notify.as_ref());
         Ok(Self {
@@ -100,7 +100,7 @@ pub(crate) struct Runner {
     signals: Signals,
     ends: Ends,
     report: Report,
-    kept: Option<Kept>,
+    kept: Option<SupervisedConfig>,
     notifications: Notifications,
     http: Option<(HttpServer, WatchId)>,
     manager: Manager,
@@ -123,7 +123,7 @@ impl Runner {
         report: Report,
         control: Option<ControlServer>,
         ends: Ends,
-        mut kept: Option<Kept>,
+        mut kept: Option<SupervisedConfig>,
     ) -> io::Result<Self> {
         let http = kept.as_mut().and_then(|kept| kept.http.take());
         let mut primary = Primary::new(settings)?;
@@ -151,12 +151,12 @@ impl Runner {
         control: Option<ControlServer>,
         http: Option<(HttpServer, WatchId)>,
         ends: Ends,
-        kept: Option<Kept>,
+        kept: Option<SupervisedConfig>,
     ) -> Self {
         let manager = Manager::new(cluster.now());
         Self {
             cluster,
-            control: control.map(ControlServer::with_orders).zip(watched.control),
+            control: control.map(ControlServer::accepting_commands).zip(watched.control),
             signals: watched.signals,
             ends,
             report,
@@ -232,9 +232,9 @@ impl Runner {
         }
     }
 
-    fn happened(&mut self, happening: Happening) {
+    fn happened(&mut self, happening: ClusterEvent) {
         match happening {
-            Happening::Event(event) => {
+            ClusterEvent::Event(event) => {
                 let primary = self.cluster.primary();
                 self.report.event(primary, &event);
                 let control = self.control.as_mut();
@@ -249,7 +249,7 @@ impl Runner {
                 }
                 self.learn(event);
             }
-            Happening::Notice(notice) => {
+            ClusterEvent::Notice(notice) => {
                 if matches!(notice, Notice::Draining { .. } | Notice::Ending { .. }) {
                     // /readyz says so before the log does.
                     self.show();
@@ -450,8 +450,8 @@ impl Runner {
         }
         let stop = control.asked_to_stop();
         let orphaned = self.ends == Ends::WithFirstClient && control.first_client_is_gone();
-        while let Some((id, order)) = self.control.as_mut().and_then(|(c, _)| c.next_order()) {
-            self.ordered(id, order);
+        while let Some((id, command)) = self.control.as_mut().and_then(|(c, _)| c.next_command()) {
+            self.execute(id, command);
         }
         if stop && !matches!(self.cluster.supervisor().state(), State::Stopping | State::GaveUp) {
             self.cluster.end();

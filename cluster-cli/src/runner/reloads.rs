@@ -1,6 +1,6 @@
 //! The reload that is under way, and how the last one ended.
 
-use cluster_control::{OrderId, ReloadFailure};
+use cluster_control::{CommandId, ReloadFailure};
 use cluster_primary::{Mono, Settings};
 
 use crate::config::Resolved;
@@ -12,19 +12,19 @@ pub(super) struct Reloads {
     /// Why the last reload failed; none if it succeeded.
     failure: Option<ReloadFailure>,
     /// Clients that wait for the reload to end.
-    waiting: Vec<OrderId>,
+    waiting: Vec<CommandId>,
     /// Options that changed, and take effect only when the cluster is started anew.
     pub(super) frozen: Vec<&'static str>,
 }
 
 impl Reloads {
     /// A client waits for the end of the reload.
-    pub(super) fn await_end(&mut self, client: OrderId) {
+    pub(super) fn await_end(&mut self, client: CommandId) {
         self.waiting.push(client);
     }
 
     /// The clients that wait for the end of the reload, which has come.
-    pub(super) fn take_waiting(&mut self) -> Vec<OrderId> {
+    pub(super) fn take_waiting(&mut self) -> Vec<CommandId> {
         std::mem::take(&mut self.waiting)
     }
 

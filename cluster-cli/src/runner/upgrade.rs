@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cluster_control::{ControlServer, Order, OrderId, Refusal};
+use cluster_control::{CommandId, ControlCommand, ControlServer, Refusal};
 use cluster_primary::{Object, Primary, WatchId, WorkerId, scheduling};
 use cluster_supervisor::driver::{State, Supervised};
 
 use super::causes::Causes;
-use super::kept::Kept;
-use super::orders::unkept;
+use super::commands::unkept;
+use super::supervised_config::SupervisedConfig;
 use super::{Ends, Runner, Watched};
 use crate::args::Run;
 use crate::config::{AllowedHost, Resolved};
@@ -41,7 +41,7 @@ pub(super) struct Upgrades {
     /// How many there were.
     pub(super) count: u64,
     trial: Option<(Trial, WatchId)>,
-    asked_by: Vec<OrderId>,
+    asked_by: Vec<CommandId>,
 }
 
 impl Upgrades {
@@ -52,13 +52,13 @@ impl Upgrades {
 
 impl Runner {
     /// Tries the program that is now where this one was, and goes over to it if it is good.
-    pub(super) fn begin_upgrade(&mut self, asked_by: Option<OrderId>) {
+    pub(super) fn begin_upgrade(&mut self, asked_by: Option<CommandId>) {
         self.upgrades.asked_by.extend(asked_by);
         if self.upgrades.trial.is_some() {
             return;
         }
         if self.kept.is_none() {
-            self.not_upgraded(&unkept(&Order::Upgrade));
+            self.not_upgraded(&unkept(&ControlCommand::Upgrade));
         } else if let Err(error) = self.try_program() {
             self.not_upgraded(&error.to_string());
         }
@@ -147,8 +147,8 @@ impl Runner {
         self.report.failure(&why);
         let waiting = std::mem::take(&mut self.upgrades.asked_by);
         if let Some((control, _)) = &mut self.control {
-            for order in waiting {
-                control.answer(order, Err(Refusal::new("ERR_NOT_UPGRADED", &why)));
+            for command in waiting {
+                control.answer(command, Err(Refusal::new("ERR_NOT_UPGRADED", &why)));
             }
         }
     }
@@ -255,7 +255,7 @@ impl Runner {
             kept_open.extend(fds);
         }
         let Some(kept) = &self.kept else {
-            return Err(io::Error::other(unkept(&Order::Upgrade)));
+            return Err(io::Error::other(unkept(&ControlCommand::Upgrade)));
         };
         let shown = self.http.as_ref().map(|(server, _)| server.as_fd().as_raw_fd());
         let handed = Handed {
@@ -275,7 +275,7 @@ impl Runner {
             announced: self.manager.announced(),
             reload_failure: self.reloads.failure().cloned(),
             warnings: Some(self.warnings.state()),
-            asked_by: self.upgrades.asked_by.iter().map(|order| order.number()).collect(),
+            asked_by: self.upgrades.asked_by.iter().map(|command| command.number()).collect(),
             online: self.causes.online().iter().map(|worker| worker.0).collect(),
             hang_ups_ignored: self.signals.hang_ups_ignored(),
             directory: kept.args.directory.handed(),
@@ -308,7 +308,7 @@ impl Runner {
             *control = Some(ControlServer::from_state(&part.text, fds).map_err(broken)?);
         }
         let (sockets, notify, http) = (Sockets(Vec::new()), None, None);
-        let mut kept = ManuallyDrop::new(Kept { args, options, sockets, notify, http });
+        let mut kept = ManuallyDrop::new(SupervisedConfig { args, options, sockets, notify, http });
         let notify = handed.notify.as_ref().map(NotifySocket::take_up).transpose()?;
         kept.notify = notify.map(NotifyReader::new).transpose()?;
         for socket in &handed.sockets {
@@ -322,7 +322,7 @@ impl Runner {
             upgrades.program.path = path.bytes()?.into();
         }
         upgrades.count = handed.upgrades + u64::from(inherited.failed.is_none());
-        upgrades.asked_by = handed.asked_by.iter().map(|n| OrderId::of_number(*n)).collect();
+        upgrades.asked_by = handed.asked_by.iter().map(|n| CommandId::of_number(*n)).collect();
         let http = match handed.http {
             Some(http) => {
                 let listener = duplicate(http)?;
@@ -363,8 +363,8 @@ impl Runner {
                 .with("upgrades", self.upgrades.count);
             let waiting = std::mem::take(&mut self.upgrades.asked_by);
             if let Some((control, _)) = &mut self.control {
-                for order in waiting {
-                    control.answer(order, Ok(answer.clone().into()));
+                for command in waiting {
+                    control.answer(command, Ok(answer.clone().into()));
                 }
             }
         }

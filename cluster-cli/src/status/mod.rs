@@ -13,7 +13,7 @@ use cluster_primary::{Object, Value};
 use serde::{Deserialize, Deserializer};
 
 use crate::args;
-use crate::client::{Client, Trouble};
+use crate::client::{Client, ClientError};
 use crate::ctl::{complain, print};
 use crate::line::line;
 
@@ -349,9 +349,9 @@ fn known<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> R
 
 impl Status {
     /// Reads what the method `status` returned.
-    pub(crate) fn read(value: &Value) -> Result<Self, Trouble> {
+    pub(crate) fn read(value: &Value) -> Result<Self, ClientError> {
         serde_json::from_str(&line(value)).map_err(|error| {
-            Trouble::Unreadable(format!("the cluster's status cannot be read: {error}"))
+            ClientError::Unreadable(format!("the cluster's status cannot be read: {error}"))
         })
     }
 
@@ -486,7 +486,7 @@ pub(crate) mod tests {
     fn it_is_read_from_what_the_control_api_returned() {
         let value: Value = serde_json::from_str(FULL).unwrap();
         assert!(Status::read(&value).is_ok_and(|status| status == full()));
-        assert!(matches!(Status::read(&Value::from(7)), Err(Trouble::Unreadable(_))));
+        assert!(matches!(Status::read(&Value::from(7)), Err(ClientError::Unreadable(_))));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Systemd {
         }
         self.extend_at = Some(now + EXTEND_EVERY);
         let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
-        self.say(&[NotifyState::ExtendTimeoutUsec(micros)])
+        self.notify(&[NotifyState::ExtendTimeoutUsec(micros)])
     }
 
     /// The service serves, for the first time or after a reload.
@@ -106,7 +106,7 @@ impl Systemd {
     /// # Errors
     /// As [`status`](Self::status).
     pub(crate) fn ready(&mut self) -> io::Result<()> {
-        self.say(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())])
+        self.notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())])
     }
 
     /// The service reloads, until it is [`ready`](Self::ready) again.
@@ -116,7 +116,7 @@ impl Systemd {
     pub(crate) fn reloading(&mut self) -> io::Result<()> {
         // The manager sets another timeout: it is to hear of that again.
         self.extend_at = None;
-        self.say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
+        self.notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
     }
 
     /// The service ends.
@@ -125,7 +125,7 @@ impl Systemd {
     /// As [`status`](Self::status).
     pub(crate) fn stopping(&mut self) -> io::Result<()> {
         self.extend_at = None;
-        self.say(&[NotifyState::Stopping])
+        self.notify(&[NotifyState::Stopping])
     }
 
     /// What `systemctl status` shows. The same is not said twice.
@@ -141,7 +141,7 @@ impl Systemd {
         self.unsent.retain(|text| !text.starts_with("STATUS="));
         // A line is a field.
         let line = status.replace('\n', " ");
-        self.say(&[NotifyState::Status(&one_line(&line))])?;
+        self.notify(&[NotifyState::Status(&one_line(&line))])?;
         status.clone_into(&mut self.status);
         Ok(())
     }
@@ -166,10 +166,10 @@ impl Systemd {
             return Ok(());
         };
         watchdog.due = now + watchdog.every;
-        self.say(&[NotifyState::Watchdog])
+        self.notify(&[NotifyState::Watchdog])
     }
 
-    fn say(&mut self, states: &[NotifyState<'_>]) -> io::Result<()> {
+    fn notify(&mut self, states: &[NotifyState<'_>]) -> io::Result<()> {
         if self.socket.is_none() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 use crate::args::{Top, Whose};
 use crate::status::Status;
-use screen::{Order, Screen, Step};
+use screen::{Command, Screen, Step};
 
 const FAILED: u8 = 1;
 
@@ -28,8 +28,8 @@ enum Heard {
     Status(Box<Status>),
     /// The cluster cannot be asked, and why.
     Lost(String),
-    /// What became of an order.
-    Answered(Order, Result<(), String>),
+    /// What became of a command.
+    Answered(Command, Result<(), String>),
     Key(KeyEvent),
     /// The terminal has another size.
     Resized,
@@ -82,15 +82,15 @@ fn follow(
             match news {
                 Heard::Status(status) => screen.heard(*status),
                 Heard::Lost(why) => screen.lost(why),
-                Heard::Answered(order, outcome) => screen.answered(order, outcome),
+                Heard::Answered(command, outcome) => screen.answered(command, outcome),
                 Heard::Resized => {}
                 Heard::End => return Ok(()),
                 Heard::Broken => return Err(io::Error::other("a mistake of its own ends it")),
                 Heard::Key(key) => match screen.key(key) {
                     Some(Step::Quit) => return Ok(()),
-                    Some(Step::Ask(order)) => {
+                    Some(Step::Ask(command)) => {
                         let (whose, answer) = (whose.clone(), tell.clone());
-                        spawn("ask", tell, move || watch::ask(whose, order, answer))?;
+                        spawn("ask", tell, move || watch::ask(whose, command, answer))?;
                     }
                     None => {}
                 },

@@ -13,7 +13,7 @@ const MEMORY: usize = 512;
 
 /// What a key can ask the cluster for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Command {
     Reload,
     Scale(u32),
 }
@@ -22,7 +22,7 @@ pub(super) enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Quit,
-    Ask(Order),
+    Ask(Command),
 }
 
 /// All that is shown.
@@ -64,17 +64,17 @@ impl Screen {
     }
 
     /// What was asked for has been answered.
-    pub(super) fn answered(&mut self, order: Order, outcome: Result<(), String>) {
+    pub(super) fn answered(&mut self, order: Command, outcome: Result<(), String>) {
         self.message = Some(match (order, outcome) {
-            (Order::Reload, Ok(())) => "reloaded".into(),
-            (Order::Scale(workers), Ok(())) => {
+            (Command::Reload, Ok(())) => "reloaded".into(),
+            (Command::Scale(workers), Ok(())) => {
                 if let Some(status) = &mut self.status {
                     status.wanted = Some(workers);
                 }
                 format!("{workers} workers are wanted")
             }
-            (Order::Reload, Err(why)) => format!("reload: {why}"),
-            (Order::Scale(workers), Err(why)) => format!("scale to {workers}: {why}"),
+            (Command::Reload, Err(why)) => format!("reload: {why}"),
+            (Command::Scale(workers), Err(why)) => format!("scale to {workers}: {why}"),
         });
     }
 
@@ -87,7 +87,7 @@ impl Screen {
             KeyCode::Char('q') | KeyCode::Esc => return Some(Step::Quit),
             KeyCode::Char('s') => self.sort = self.sort.next(self.has_agents()),
             KeyCode::Char('S') => self.sort = self.sort.previous(self.has_agents()),
-            KeyCode::Char('r') => return self.ask(Order::Reload),
+            KeyCode::Char('r') => return self.ask(Command::Reload),
             KeyCode::Char('+' | '=') => return self.scale(1),
             KeyCode::Char('-' | '_') => return self.scale(-1),
             KeyCode::Up | KeyCode::Char('k') => self.above = self.above.saturating_sub(1),
@@ -121,18 +121,18 @@ impl Screen {
                 self.message = Some("one worker must stay".into());
                 None
             }
-            workers => self.ask(Order::Scale(workers)),
+            workers => self.ask(Command::Scale(workers)),
         }
     }
 
     /// A worker that is not running is not asked.
-    fn ask(&mut self, order: Order) -> Option<Step> {
+    fn ask(&mut self, order: Command) -> Option<Step> {
         if self.trouble.is_some() || self.status.is_none() {
             return None;
         }
         self.message = Some(match order {
-            Order::Reload => "reloading…".into(),
-            Order::Scale(workers) => format!("scaling to {workers}…"),
+            Command::Reload => "reloading…".into(),
+            Command::Scale(workers) => format!("scaling to {workers}…"),
         });
         Some(Step::Ask(order))
     }
@@ -163,13 +163,13 @@ mod tests {
             assert_eq!(key(&mut screen, KeyCode::Char(order)), None);
         }
         screen.heard(full());
-        assert_eq!(key(&mut screen, KeyCode::Char('r')), Some(Step::Ask(Order::Reload)));
-        assert_eq!(key(&mut screen, KeyCode::Char('+')), Some(Step::Ask(Order::Scale(5))));
-        screen.answered(Order::Scale(5), Ok(()));
-        assert_eq!(key(&mut screen, KeyCode::Char('+')), Some(Step::Ask(Order::Scale(6))));
-        screen.answered(Order::Scale(6), Err("no".into()));
+        assert_eq!(key(&mut screen, KeyCode::Char('r')), Some(Step::Ask(Command::Reload)));
+        assert_eq!(key(&mut screen, KeyCode::Char('+')), Some(Step::Ask(Command::Scale(5))));
+        screen.answered(Command::Scale(5), Ok(()));
+        assert_eq!(key(&mut screen, KeyCode::Char('+')), Some(Step::Ask(Command::Scale(6))));
+        screen.answered(Command::Scale(6), Err("no".into()));
         assert_eq!(screen.message.as_deref(), Some("scale to 6: no"));
-        assert_eq!(key(&mut screen, KeyCode::Char('-')), Some(Step::Ask(Order::Scale(4))));
+        assert_eq!(key(&mut screen, KeyCode::Char('-')), Some(Step::Ask(Command::Scale(4))));
         screen.lost("gone".into());
         assert_eq!(key(&mut screen, KeyCode::Char('r')), None);
         let one = Status { wanted: Some(1), ..full() };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use cluster_primary::Object;
 
 use super::Heard;
-use super::screen::Order;
+use super::screen::Command;
 use crate::args::Whose;
-use crate::client::{Client, Trouble};
+use crate::client::{Client, ClientError};
 use crate::status::Status;
 
 /// Asks for the status again and again. A cluster that goes away is looked for until it is there
@@ -40,21 +40,21 @@ fn look(client: &mut Option<Client>, whose: &Whose) -> Result<Status, String> {
 }
 
 /// Asks for something, by a connection of its own: it may take as long as it takes.
-pub(super) fn ask(whose: Whose, order: Order, heard: Sender<Heard>) {
-    let (method, params) = match order {
-        Order::Reload => ("reload", Object::new()),
-        Order::Scale(workers) => ("scale", Object::new().with("workers", workers)),
+pub(super) fn ask(whose: Whose, command: Command, heard: Sender<Heard>) {
+    let (method, params) = match command {
+        Command::Reload => ("reload", Object::new()),
+        Command::Scale(workers) => ("scale", Object::new().with("workers", workers)),
     };
     let outcome = Client::of(&whose).and_then(|mut client| {
         client.wait_for_ever()?;
         client.call(method, params)
     });
-    let _ = heard.send(Heard::Answered(order, outcome.map(drop).map_err(said)));
+    let _ = heard.send(Heard::Answered(command, outcome.map(drop).map_err(said)));
 }
 
-fn said(trouble: Trouble) -> String {
+fn said(trouble: ClientError) -> String {
     match trouble {
-        Trouble::Said(what) | Trouble::Unreadable(what) | Trouble::Usage(what) => what,
-        Trouble::Unheard => "no cluster answers".into(),
+        ClientError::Said(what) | ClientError::Unreadable(what) | ClientError::Usage(what) => what,
+        ClientError::Unheard => "no cluster answers".into(),
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ControlServer, EVENTS, LISTENER, MAX_HANDED_OVER, Waiter};
 use crate::backlog::Backlog;
-use crate::order::{Order, OrderId};
+use crate::command::{CommandId, ControlCommand};
 use crate::session::{Session, SessionState};
 use cluster_primary::embed::{Clock, Closer, SocketFile};
 use cluster_primary::upgrade::{self, Arriving, Frozen, Leaving, StateError};
@@ -27,10 +27,14 @@ struct ControlState {
     last_client: usize,
     first_client: Option<usize>,
     disconnecting: Vec<WaiterState>,
-    takes_orders: bool,
-    last_order: u64,
-    orders: VecDeque<(OrderId, Order)>,
-    ordered: BTreeMap<OrderId, (usize, Option<Id>)>,
+    #[serde(rename = "takes_orders")]
+    accepts_commands: bool,
+    #[serde(rename = "last_order")]
+    last_command: u64,
+    #[serde(rename = "orders")]
+    commands: VecDeque<(CommandId, ControlCommand)>,
+    #[serde(rename = "ordered")]
+    unanswered: BTreeMap<CommandId, (usize, Option<Id>)>,
     has_program: bool,
     stop: bool,
     ending: bool,
@@ -59,7 +63,7 @@ impl Id {
 impl ControlServer {
     /// Everything that it holds, written down for the next image of this process (see
     /// [`upgrade`](cluster_primary::upgrade)): its socket, its clients with what they have said and not heard
-    /// yet, and the orders that are not answered. It goes on as before, except that clients that are far
+    /// yet, and the commands that are not answered. It goes on as before, except that clients that are far
     /// behind are cut off, so that they do not hold up the upgrade.
     ///
     /// # Errors
@@ -73,8 +77,9 @@ impl ControlServer {
         for (id, client) in &self.clients {
             clients.insert(*id, client.state(&mut leaving)?);
         }
-        let ordered = self.ordered.iter();
-        let ordered = ordered.map(|(order, (client, to))| (*order, (*client, Id::of(to))));
+        let unanswered = self.unanswered.iter();
+        let unanswered =
+            unanswered.map(|(command, (client, to))| (*command, (*client, Id::of(to))));
         let disconnecting = self.disconnecting.iter().map(|Waiter { client, id, round }| {
             WaiterState { client: *client, id: Id::of(id), round: *round }
         });
@@ -85,10 +90,10 @@ impl ControlServer {
             last_client: self.last_client,
             first_client: self.first_client,
             disconnecting: disconnecting.collect(),
-            takes_orders: self.takes_orders,
-            last_order: self.last_order,
-            orders: self.orders.clone(),
-            ordered: ordered.collect(),
+            accepts_commands: self.accepts_commands,
+            last_command: self.last_command,
+            commands: self.commands.clone(),
+            unanswered: unanswered.collect(),
             has_program: self.has_program,
             stop: self.stop,
             ending: self.ending,
@@ -119,8 +124,9 @@ impl ControlServer {
             poll.registry().register(client.stream(), Token(id), both).map_err(watch)?;
             clients.insert(id, client);
         }
-        let ordered = state.ordered.into_iter();
-        let ordered = ordered.map(|(order, (client, to))| (order, (client, to.map(|to| to.id))));
+        let unanswered = state.unanswered.into_iter();
+        let unanswered =
+            unanswered.map(|(command, (client, to))| (command, (client, to.map(|to| to.id))));
         let disconnecting = state.disconnecting.into_iter();
         let disconnecting = disconnecting.map(|WaiterState { client, id, round }| Waiter {
             client,
@@ -143,10 +149,10 @@ impl ControlServer {
             last_client: state.last_client,
             first_client: state.first_client,
             disconnecting: disconnecting.collect(),
-            takes_orders: state.takes_orders,
-            last_order: state.last_order,
-            orders: state.orders,
-            ordered: ordered.collect(),
+            accepts_commands: state.accepts_commands,
+            last_command: state.last_command,
+            commands: state.commands,
+            unanswered: unanswered.collect(),
             has_program: state.has_program,
             stop: state.stop,
             ending: state.ending,
@@ -170,13 +176,13 @@ impl ControlState {
         if self.clients.keys().any(|id| *id > self.last_client) || self.last_client == LISTENER.0 {
             return no("a client comes after the last one");
         }
-        if self.ordered.keys().any(|OrderId(id)| *id > self.last_order) {
-            return no("an order comes after the last one");
+        if self.unanswered.keys().any(|CommandId(id)| *id > self.last_command) {
+            return no("a command comes after the last one");
         }
         let waiting = self.disconnecting.iter().map(|waiter| waiter.client);
-        let ordering = self.ordered.values().map(|(client, _)| *client);
+        let waiting_for_answers = self.unanswered.values().map(|(client, _)| *client);
         let mut answers = BTreeMap::new();
-        for client in waiting.chain(ordering) {
+        for client in waiting.chain(waiting_for_answers) {
             *answers.entry(client).or_insert(0) += 1;
         }
         let awaits = self.clients.iter().filter(|(_, client)| client.awaits() > 0);

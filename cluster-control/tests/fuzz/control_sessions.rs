@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cluster_control::{ControlServer, OrderId, Refusal};
+use cluster_control::{CommandId, ControlServer, Refusal};
 use cluster_primary::{Frozen, Primary, Settings};
 use cluster_supervisor::driver::Notice;
 use serde_json::Value;
@@ -69,7 +69,7 @@ struct World {
     clients: Vec<Client>,
     last_id: u64,
     last_event: u32,
-    orders: Vec<OrderId>,
+    commands: Vec<CommandId>,
     report: Report,
 }
 
@@ -81,7 +81,7 @@ impl World {
         let path = std::env::temp_dir().join(name);
         let mut server = ControlServer::bind(&path).expect("a socket");
         if flags & 1 == 0 {
-            server = server.with_orders();
+            server = server.accepting_commands();
         }
         server.end_forks();
         Self {
@@ -91,7 +91,7 @@ impl World {
             clients: Vec::new(),
             last_id: 0,
             last_event: 0,
-            orders: Vec::new(),
+            commands: Vec::new(),
             report: Report::default(),
         }
     }
@@ -262,18 +262,18 @@ impl World {
     fn answer(&mut self, bytes: &mut Bytes<'_>) {
         self.take_orders();
         let (nth, how) = (usize::from(bytes.next()), bytes.next());
-        if self.orders.is_empty() {
+        if self.commands.is_empty() {
             return;
         }
-        let order = self.orders.remove(nth % self.orders.len());
+        let command = self.commands.remove(nth % self.commands.len());
         let refusal = Refusal::new("ERR_NOT_NOW", "not now");
         self.server()
-            .answer(order, if how.is_multiple_of(2) { Ok(true.into()) } else { Err(refusal) });
+            .answer(command, if how.is_multiple_of(2) { Ok(true.into()) } else { Err(refusal) });
     }
 
     fn take_orders(&mut self) {
-        while let Some((id, _)) = self.server().next_order() {
-            self.orders.push(id);
+        while let Some((id, _)) = self.server().next_command() {
+            self.commands.push(id);
         }
     }
 
@@ -308,13 +308,13 @@ impl World {
     }
 
     fn finish(mut self) -> Report {
-        // All that clients have to say is said, and all orders are answered.
+        // All that clients have to say is said, and all commands are answered.
         for _ in 0..10_000 {
             self.clients.iter_mut().for_each(|client| client.send(usize::MAX));
             self.settle();
             self.take_orders();
-            while let Some(order) = self.orders.pop() {
-                self.server().answer(order, Ok(true.into()));
+            while let Some(command) = self.commands.pop() {
+                self.server().answer(command, Ok(true.into()));
             }
             self.settle();
             let read = self.clients.iter_mut().map(|client| client.read(usize::MAX)).sum::<usize>();

@@ -29,7 +29,7 @@ pub(crate) enum Op {
     Mark,
     /// Answers and marks are polled.
     Poll,
-    Upgrade,
+    Negotiate,
     Flush,
     /// At most so many messages.
     Recv(usize),
@@ -71,7 +71,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<(bool, Op)>> {
         1 => Just(Op::Probe),
         2 => Just(Op::Mark),
         4 => Just(Op::Poll),
-        1 => Just(Op::Upgrade),
+        1 => Just(Op::Negotiate),
         12 => Just(Op::Flush),
         12 => prop_oneof![3 => 1..3_usize, 1 => Just(20)].prop_map(Op::Recv),
         2 => prop_oneof![1..100_usize, Just(200_000)].prop_map(Op::Capacity),
@@ -201,7 +201,9 @@ impl Pair {
                 let marks: Vec<_> = std::iter::from_fn(|| end.poll_mark()).collect();
                 format!("{answers:?} {marks:?}")
             }
-            Op::Upgrade => format!("{:?}", self.end(which).upgrade(cluster_proto::native::VERSION)),
+            Op::Negotiate => {
+                format!("{:?}", self.end(which).negotiate(cluster_proto::native::VERSION))
+            }
             Op::Flush => {
                 let Self { ends, lent, .. } = self;
                 let end = ends[i].as_mut().expect("it is put together");

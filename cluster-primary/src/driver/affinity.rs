@@ -11,17 +11,17 @@ pub(super) fn cpus(affinity: &Affinity, slot: u32) -> Result<CpuSet, Errno> {
         Affinity::Each => {
             let ours = sched_getaffinity(None)?;
             let ours: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu)).collect();
-            set(turn(&ours, slot).into_iter().copied())
+            set(nth(&ours, slot).into_iter().copied())
         }
         Affinity::Sets(sets) => {
-            let cpus = turn(sets, slot).into_iter().flatten();
+            let cpus = nth(sets, slot).into_iter().flatten();
             set(cpus.map(|cpu| usize::try_from(*cpu).unwrap_or(usize::MAX)))
         }
     }
 }
 
 /// Around and around.
-fn turn<T>(all: &[T], slot: u32) -> Option<&T> {
+fn nth<T>(all: &[T], slot: u32) -> Option<&T> {
     let slot = usize::try_from(slot).unwrap_or(usize::MAX);
     all.get(slot.checked_rem(all.len())?)
 }

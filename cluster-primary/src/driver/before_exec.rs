@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Rlimit, chdir, setpgid};
 
 #[cfg(target_os = "linux")]
-use super::becoming::Becoming;
+use super::privileges::Privileges;
 use super::{inherited, limits};
 
 /// All that is to be done.
@@ -24,7 +24,7 @@ pub(super) struct BeforeExec {
     /// The script that is to be run, as a path from the primary's working directory.
     pub(super) script: Option<CString>,
     #[cfg(target_os = "linux")]
-    pub(super) becoming: Becoming,
+    pub(super) privileges: Privileges,
     #[cfg(not(target_os = "linux"))]
     pub(super) uid: Option<u32>,
     #[cfg(not(target_os = "linux"))]
@@ -62,7 +62,7 @@ impl BeforeExec {
 
     #[cfg(target_os = "linux")]
     fn take_credentials(&self) -> Result<(), (Step, Errno)> {
-        self.becoming.run()
+        self.privileges.run()
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -4,8 +4,6 @@
 mod affinity;
 mod agent;
 mod aside;
-#[cfg(target_os = "linux")]
-mod becoming;
 mod before_exec;
 #[cfg(target_os = "linux")]
 mod binder;
@@ -30,6 +28,8 @@ mod limits;
 mod listen;
 mod next;
 mod private_socket;
+#[cfg(target_os = "linux")]
+mod privileges;
 mod process;
 mod program;
 mod publish;

@@ -24,7 +24,7 @@ use super::tokens::Source;
 use super::{Primary, listen, send::tokens, unread};
 use crate::error::WorkerError;
 use crate::id::{ConnId, ServerId, WorkerId};
-use crate::machine::{Fate, Input, LAST_CONNECTIONS, Output, SendHandle};
+use crate::machine::{ConnOutcome, Input, LAST_CONNECTIONS, Output, SendHandle};
 
 pub(super) use state::ListenerState;
 
@@ -132,7 +132,7 @@ impl Primary {
             Output::LookAtProbe { worker } => self.look_at_probe(worker),
             Output::AbandonProbe { worker } => self.abandon_probe(worker),
             Output::NotifyAgent { worker, command } => self.notify_agent(worker, &command),
-            Output::Upgrade { worker, offered } => self.upgrade(worker, offered),
+            Output::Negotiate { worker, offered } => self.negotiate(worker, offered),
             Output::Bind { server, query, shared, worker } => {
                 self.open(server, worker, &query, shared);
             }
@@ -140,7 +140,9 @@ impl Primary {
                 self.open_group(server, worker, &query, choice);
             }
             Output::OpenSlot { server, slot } => self.open_slot(server, slot),
-            Output::Slot { server, slot, turn, on } => self.switch_slot(server, slot, turn, on),
+            Output::Slot { server, slot, position, on } => {
+                self.switch_slot(server, slot, position, on);
+            }
             Output::Look { server } => self.look(server),
             Output::Rescue { server, slot, most } => {
                 // Others may have been rescued since that was said.
@@ -160,8 +162,8 @@ impl Primary {
             Output::DropConn { conn, why } => {
                 let conn = self.conns.remove(&conn);
                 let worker = match why {
-                    Fate::HandedOver { worker } => Some(worker),
-                    Fate::Shed(_) => None,
+                    ConnOutcome::HandedOver { worker } => Some(worker),
+                    ConnOutcome::Shed(_) => None,
                 };
                 if let Some(conn) = conn {
                     self.close_connection(worker, conn);
@@ -216,9 +218,9 @@ impl Primary {
         }
     }
 
-    fn upgrade(&mut self, worker: WorkerId, offered: u32) {
+    fn negotiate(&mut self, worker: WorkerId, offered: u32) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-        match channel.map(|channel| channel.upgrade(offered)) {
+        match channel.map(|channel| channel.negotiate(offered)) {
             Some(Ok(())) => {
                 self.unflushed.insert(worker);
             }

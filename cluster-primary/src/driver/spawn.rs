@@ -78,7 +78,7 @@ pub(super) fn spawn(
         cwd: cwd.map_err(|error| failed_cwd(settings, error))?,
         script: script.map_err(unreadable)?,
         #[cfg(target_os = "linux")]
-        becoming: super::becoming::Becoming::new(settings, slot)?,
+        privileges: super::privileges::Privileges::new(settings, slot)?,
         #[cfg(not(target_os = "linux"))]
         uid: settings.uid,
         #[cfg(not(target_os = "linux"))]

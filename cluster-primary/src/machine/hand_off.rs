@@ -5,7 +5,7 @@ use cluster_sched::{
     DispatchError, DispatchInput as Place, DispatchOutput as Placed, Mono, ShedReason,
 };
 
-use super::io::{Fate, Output, SendHandle};
+use super::io::{ConnOutcome, Output, SendHandle};
 use super::server::Phase;
 use super::{LAST_CONNECTIONS, Machine};
 use crate::error::WorkerError;
@@ -16,18 +16,18 @@ impl Machine {
     pub(super) fn accepted(&mut self, now: Mono, id: ServerId, conn: ConnId, client: Option<u32>) {
         self.stats.accepted += 1;
         let Some(server) = self.servers.get(&id) else {
-            return self.drop_conn(conn, Fate::Shed(ShedReason::Closed));
+            return self.drop_conn(conn, ConnOutcome::Shed(ShedReason::Closed));
         };
         self.stats.rescued += u64::from(server.slots.is_some());
         let beyond = match server.phase {
             Phase::Open { .. } if self.room(id) == 0 => {
-                return self.drop_conn(conn, Fate::Shed(ShedReason::Full));
+                return self.drop_conn(conn, ConnOutcome::Shed(ShedReason::Full));
             }
             Phase::Open { .. } => 0,
             // What a closing server brings at the last is taken beyond the limit.
             Phase::Draining { .. } => LAST_CONNECTIONS,
             Phase::Binding { .. } | Phase::Closing => {
-                return self.drop_conn(conn, Fate::Shed(ShedReason::Closed));
+                return self.drop_conn(conn, ConnOutcome::Shed(ShedReason::Closed));
             }
         };
         self.dispatch(now, Place::Arrive { server: id, conn, client, beyond });
@@ -106,11 +106,11 @@ impl Machine {
                     if let Some(taker) = self.workers.get_mut(&worker) {
                         taker.connections += 1;
                     }
-                    self.drop_conn(conn, Fate::HandedOver { worker });
+                    self.drop_conn(conn, ConnOutcome::HandedOver { worker });
                     server
                 }
                 Placed::Shed { server, conn, reason } => {
-                    self.drop_conn(conn, Fate::Shed(reason));
+                    self.drop_conn(conn, ConnOutcome::Shed(reason));
                     server
                 }
             };
@@ -148,13 +148,13 @@ impl Machine {
         self.dispatcher.set_number(id, conn, seq);
     }
 
-    fn drop_conn(&mut self, conn: ConnId, why: Fate) {
+    fn drop_conn(&mut self, conn: ConnId, why: ConnOutcome) {
         match why {
-            Fate::Shed(reason) => self.stats.count_shed(reason),
-            Fate::HandedOver { worker } if self.config.report_connections => {
+            ConnOutcome::Shed(reason) => self.stats.count_shed(reason),
+            ConnOutcome::HandedOver { worker } if self.config.report_connections => {
                 self.event(super::event::Event::Taken { worker, conn });
             }
-            Fate::HandedOver { .. } => {}
+            ConnOutcome::HandedOver { .. } => {}
         }
         self.output.push_back(Output::DropConn { conn, why });
     }

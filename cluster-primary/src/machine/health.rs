@@ -52,8 +52,8 @@ impl Machine {
         self.event(Event::Responsive { worker: id });
         let Some(worker) = self.workers.get(&id) else { return };
         for server in worker.servers.keys().copied().collect::<Vec<_>>() {
-            self.take_in(now, server, id);
-            self.leave_out_silent(now, server);
+            self.readmit(now, server, id);
+            self.eject_silent(now, server);
         }
     }
 
@@ -128,20 +128,20 @@ impl Machine {
         let servers: Vec<_> = worker.servers.keys().copied().collect();
         self.event(Event::Unresponsive { worker: id, silent_for });
         for server in servers {
-            self.leave_out(now, server, id);
+            self.eject(now, server, id);
         }
     }
 
     /// A worker has joined that server: those that do not answer need not stand in any more.
-    pub(super) fn leave_out_silent(&mut self, now: Mono, id: ServerId) {
+    pub(super) fn eject_silent(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         let silent = |worker: &&WorkerId| self.workers.get(worker).is_some_and(|w| w.health.silent);
         for worker in server.workers.iter().filter(silent).copied().collect::<Vec<_>>() {
-            self.leave_out(now, id, worker);
+            self.eject(now, id, worker);
         }
     }
 
-    fn leave_out(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+    fn eject(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         // A server needs a worker, and one that does not answer may answer yet.
         if self.dispatcher.workers(id) <= 1 {
             return;
@@ -154,7 +154,7 @@ impl Machine {
     }
 
     /// A worker that was out of rotation at that server is in it again.
-    fn take_in(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
+    fn readmit(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let Some(slot) = self.workers.get(&worker).map(|worker| worker.slot) else { return };
         let serves = |s: &Server| s.serves(worker) && !s.shared;
         let Some(server) = self.servers.get(&id).filter(|server| serves(server)) else { return };
@@ -167,12 +167,12 @@ impl Machine {
     }
 
     /// Those that are to serve what is left of a server are asked, whether they answer or not.
-    pub(super) fn readmit(&mut self, now: Mono, id: ServerId) {
+    pub(super) fn readmit_all(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         let silent = |worker: &&WorkerId| self.workers.get(worker).is_some_and(|w| w.health.silent);
         for worker in server.workers.iter().filter(silent).copied().collect::<Vec<_>>() {
             if self.servers.get(&id).is_some_and(|server| server.slots.is_none()) {
-                self.take_in(now, id, worker);
+                self.readmit(now, id, worker);
             }
         }
     }

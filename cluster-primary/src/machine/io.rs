@@ -438,7 +438,7 @@ pub enum Output {
         command: AgentCommand,
     },
     /// Change to the native wire, which the worker has said that it speaks.
-    Upgrade {
+    Negotiate {
         /// The worker. If its channel is closed by now there is nothing to change.
         worker: WorkerId,
         /// The version that it offered, which may be newer than ours.
@@ -474,16 +474,16 @@ pub enum Output {
         /// The socket's number, from 0.
         slot: u32,
     },
-    /// Have the kernel choose that socket in the turn of a slot of the cluster, instead of the one
-    /// that had it before; or not any more.
+    /// Have the kernel choose that socket at the position of a slot of the cluster, in place of the one
+    /// that had the position before; or no longer.
     Slot {
         /// The server.
         server: ServerId,
         /// The socket's number.
         slot: u32,
-        /// Whose turn ([`WorkerState::slot`](super::WorkerState::slot)): two sockets have the same
-        /// while a successor takes over, and the later one has the turn.
-        turn: u32,
+        /// The position: a slot of the cluster ([`WorkerState::slot`](super::WorkerState::slot)). Two sockets have the
+        /// same one while a successor takes over, and the kernel chooses the later one.
+        position: u32,
         /// Whether it is to be chosen.
         on: bool,
     },
@@ -515,7 +515,7 @@ pub enum Output {
         /// The connection.
         conn: ConnId,
         /// What became of it.
-        why: Fate,
+        why: ConnOutcome,
     },
     /// Let go of a received descriptor.
     CloseHandle {
@@ -554,7 +554,7 @@ pub enum SendHandle {
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ConnOutcome {
     /// A worker has it.
     HandedOver {
         /// The worker.

@@ -127,7 +127,7 @@ impl Machine {
     fn tell_disconnect(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.disconnect = worker::Disconnect::Told;
-            self.say(id, None, ClusterBody::Disconnect);
+            self.send_internal(id, None, ClusterBody::Disconnect);
         }
     }
 

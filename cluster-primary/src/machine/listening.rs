@@ -1,7 +1,7 @@
 //! Servers: who serves them, and when their sockets are made and closed.
 
 use cluster_proto::{
-    AddressType, ClusterBody, Field, ListenQuery, ListenReply, Rich, ServerKey, Value,
+    AddressType, ClusterBody, Field, ListenQuery, ListenReply, ServerKey, StructuredClone, Value,
 };
 use cluster_sched::{BoxedPolicy, Config, Mono};
 
@@ -52,13 +52,13 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
         Value::String(text) => spend(1 + text.len()),
         // Small numbers may be written long.
         Value::Null | Value::Bool(_) | Value::Number(_) => spend(24),
-        Value::Rich(rich) => {
+        Value::StructuredClone(rich) => {
             spend(24 + value.as_bytes().map_or(0, <[u8]>::len))
                 && match &**rich {
-                    Rich::BigInt(n) => spend(n.words().len() * 8),
-                    Rich::Utf16(units) => spend(units.len() * 2),
-                    Rich::RegExp { source, .. } => spend(source.len()),
-                    Rich::Array { members, .. } => {
+                    StructuredClone::BigInt(n) => spend(n.words().len() * 8),
+                    StructuredClone::Utf16(units) => spend(units.len() * 2),
+                    StructuredClone::RegExp { source, .. } => spend(source.len()),
+                    StructuredClone::Array { members, .. } => {
                         spend(members.iter().map(|(name, _)| name.len()).sum())
                     }
                     _ => true,
@@ -297,7 +297,7 @@ impl Machine {
         // Node reports a missing folder as `EACCES` to the program. The event has the true reason.
         let told = if errno == ENOENT { EACCES } else { errno };
         let reply = ListenReply { errno: Some(told), key, data, sockname: None };
-        self.say(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
+        self.send_internal(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
         let error = std::io::Error::from_raw_os_error(errno.wrapping_neg());
         self.event(Event::ListenFailed { worker, address, error, limit });
     }
@@ -339,7 +339,7 @@ impl Machine {
         self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
         if !shared {
             self.dispatch_to(now, id, worker, slot);
-            self.leave_out_silent(now, id);
+            self.eject_silent(now, id);
         }
         Ok(())
     }
@@ -430,7 +430,7 @@ impl Machine {
     pub(super) fn drain(&mut self, now: Mono, id: ServerId) {
         let drains = |s: &Server| s.is_open() && !s.shared && !s.workers.is_empty();
         if self.servers.get(&id).is_some_and(drains) {
-            self.readmit(now, id);
+            self.readmit_all(now, id);
             self.vacate(id);
             if let Some(server) = self.servers.get_mut(&id) {
                 server.phase = Phase::Draining { closed: false };
@@ -452,7 +452,7 @@ impl Machine {
 
     /// Lets the workers of a drained server go.
     pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
-        self.draft(now, id);
+        self.enlist_for_drain(now, id);
         let (waiting, placed) = (self.dispatcher.waiting(id), self.dispatcher.workers(id));
         let drained = |server: &&mut Server| server.is_drained(waiting, placed);
         let Some(server) = self.servers.get_mut(&id).filter(drained) else { return };

@@ -18,6 +18,7 @@ mod io;
 mod latency;
 mod leaving;
 mod listening;
+mod port_reuse;
 mod probing;
 mod reply_data;
 mod requests;
@@ -27,7 +28,6 @@ mod slots;
 mod socket_limits;
 mod sockets;
 mod state;
-mod vacating;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,7 +37,7 @@ use cluster_sched::{DispatchInput as Place, DispatchLimits, Dispatcher, Mono};
 
 pub use config::Config;
 pub use event::Event;
-pub use io::{Bound, Fate, Handle, Input, Origin, Output, Queue, SendHandle, Sending};
+pub use io::{Bound, ConnOutcome, Handle, Input, Origin, Output, Queue, SendHandle, Sending};
 pub use latency::AckLatency;
 pub use socket_limits::{ListenLimit, ListenScope};
 pub use state::MachineState;
@@ -51,9 +51,9 @@ use crate::id::{ConnId, ServerId, WorkerId};
 use crate::settings::Placement;
 use crate::stats::Stats;
 use cluster_sched::PolicyName;
+use port_reuse::PortReuse;
 use server::Server;
 use socket_limits::OpenSockets;
-use vacating::Vacating;
 use worker::Worker;
 
 /// Connections at the most that a driver may report of a server that it closes. (The longest queue
@@ -85,7 +85,7 @@ pub struct Machine {
     /// earliest.
     settling: BTreeMap<(WorkerId, ServerId), (u32, Mono)>,
     /// Ports of closed servers that workers may still hold.
-    vacating: Vec<Vacating>,
+    port_reuse: Vec<PortReuse>,
     /// When workers are next looked after.
     look_after: Option<Mono>,
     /// Every worker is to disconnect, and the user to be told when all have.
@@ -118,7 +118,7 @@ impl Machine {
             sockets: OpenSockets::new(),
             hand_offs_paused: false,
             settling: BTreeMap::new(),
-            vacating: Vec::new(),
+            port_reuse: Vec::new(),
             look_after: None,
             disconnecting: false,
             disconnected: false,
@@ -328,7 +328,7 @@ impl Machine {
         self.output.push_back(Output::Event(event.into()));
     }
 
-    fn say(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) {
+    fn send_internal(&mut self, worker: WorkerId, ack: Option<u64>, body: ClusterBody) {
         self.say_with(worker, ack, body, None);
     }
 
@@ -394,7 +394,7 @@ impl Machine {
         arrived: bool,
     ) {
         if !self.hears(worker) {
-            self.let_go(handle);
+            self.close_handle(handle);
             return;
         }
         self.heard(now, worker);
@@ -402,15 +402,15 @@ impl Machine {
             Message::User(value) => self.users_message(worker, value.into(), handle),
             Message::Encoded(message) => self.users_message(worker, message, handle),
             Message::Cluster(message) => {
-                self.let_go(handle);
+                self.close_handle(handle);
                 self.cluster_message(now, worker, message, arrived);
             }
             Message::SocketList(message) => {
-                self.let_go(handle);
+                self.close_handle(handle);
                 self.socket_list(worker, message);
             }
             message => {
-                self.let_go(handle);
+                self.close_handle(handle);
                 if let Some(held) = native::said_held(&message) {
                     self.dispatch(now, Place::Held { worker, held });
                 }
@@ -427,7 +427,7 @@ impl Machine {
         }
     }
 
-    fn let_go(&mut self, handle: Option<Handle>) {
+    fn close_handle(&mut self, handle: Option<Handle>) {
         if let Some(Handle { id: handle, .. }) = handle {
             self.output.push_back(Output::CloseHandle { handle });
         }
@@ -446,7 +446,7 @@ impl Machine {
             ClusterBody::Online => {
                 if let (Some(speaker), Some(offered)) = (self.workers.get_mut(&worker), offered) {
                     speaker.native = true;
-                    self.output.push_back(Output::Upgrade { worker, offered });
+                    self.output.push_back(Output::Negotiate { worker, offered });
                     if self.config.counts_connections() {
                         let (message, handle) = (native::ask_held(), None);
                         self.output.push_back(Output::Send { worker, message, handle });
@@ -468,7 +468,7 @@ impl Machine {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.exited_after_disconnect = Some(true);
                 }
-                self.say(worker, Some(seq), ClusterBody::Ack);
+                self.send_internal(worker, Some(seq), ClusterBody::Ack);
             }
             ClusterBody::Accepted(_) | ClusterBody::Ack
                 if self.is_too_soon(worker, ack, arrived) =>

@@ -38,7 +38,7 @@ impl Machine {
             }
             Exchange::Response { id, answer } => {
                 // No event passes on a descriptor that came with an answer.
-                self.let_go(handle);
+                self.close_handle(handle);
                 // An answer that comes late, or from a worker that was not asked, is ignored.
                 if self.requests.end(id, worker) {
                     let answer = answer.map_err(|reason| NoAnswer::Refused { reason });

@@ -1,7 +1,7 @@
 //! Slots: workers with a listening socket of their own each, among which the kernel chooses.
 //!
 //! Sockets are numbered by their workers' seats, as two workers have the same slot of the cluster
-//! while one succeeds the other: the kernel gives the slot's turns to the later one from its first
+//! while one succeeds the other: the kernel gives the slot's position to the later one from its first
 //! `listening` on.
 //!
 //! The primary hands over nothing as long as all is well. It looks at the sockets' accept queues
@@ -16,9 +16,9 @@ use cluster_sched::Mono;
 use cluster_sched::kernel::Choice;
 
 use super::io::{Output, Queue, SendHandle};
+use super::port_reuse::Attempt;
 use super::server::{Phase, Server};
 use super::socket_limits::ListenLimit;
-use super::vacating::Attempt;
 use super::{Machine, worker};
 use crate::event::{Address, Event};
 use crate::id::{ServerId, WorkerId};
@@ -63,8 +63,9 @@ pub(super) struct Slots {
 struct Slot {
     /// The worker that has it; none when its worker is gone.
     worker: Option<WorkerId>,
-    /// Whose turns it takes: the worker's slot.
-    turn: u32,
+    /// Its position in the rotation: the slot of its worker.
+    #[serde(rename = "turn")]
+    position: u32,
     state: State,
     /// Since when connections wait there without becoming fewer, and how many did at the last look.
     since: Option<Mono>,
@@ -83,7 +84,7 @@ enum State {
     /// Its worker has not said that it listens, or is gone.
     Off,
     On,
-    /// Off because a successor has its turns.
+    /// Off because a successor has its position.
     Succeeded,
     /// Off because its worker does not answer; on again when it does.
     Silent,
@@ -127,9 +128,9 @@ impl Slots {
         self.slots.values().map(|slot| slot.rest).chain([self.alert_until])
     }
 
-    /// Whose turns the sockets of workers have.
-    pub(super) fn turns(&self) -> impl Iterator<Item = u32> {
-        self.slots.values().map(|slot| slot.turn)
+    /// The positions that the sockets of workers have.
+    pub(super) fn positions(&self) -> impl Iterator<Item = u32> {
+        self.slots.values().map(|slot| slot.position)
     }
 
     /// Whether there is a socket of that number.
@@ -179,21 +180,21 @@ impl Machine {
         seq: u64,
     ) -> Result<(), ListenLimit> {
         let Some(asking) = self.workers.get(&worker) else { return Ok(()) };
-        let (number, turn) = (asking.seat, asking.slot);
+        let (number, position) = (asking.seat, asking.slot);
         let slots = self.servers.get(&id).and_then(|server| server.slots.as_ref());
         if !slots.is_some_and(|slots| slots.has_socket(number)) {
-            if let Err(limit) = self.room_for_socket(now, turn, Some(id)) {
+            if let Err(limit) = self.room_for_socket(now, position, Some(id)) {
                 self.refuse_slot(id, worker, seq, limit);
                 return Err(limit);
             }
-            self.charge_socket(id, turn);
+            self.charge_socket(id, position);
         }
         let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
         let Some(slots) = &mut server.slots else { return Ok(()) };
         server.workers.insert(worker);
         let slot = Slot {
             worker: Some(worker),
-            turn,
+            position,
             state: State::Asked { seq },
             since: None,
             length: 0,
@@ -291,8 +292,9 @@ impl Machine {
         let Some(slots) = &mut server.slots else { return };
         let Some(slot) = slots.slots.get(&number) else { return };
         let Some(worker) = slot.worker else { return };
-        let turn = slot.turn;
-        let shares = |slot: &Slot| slot.turn == turn && slot.worker.is_some() && slot.is_on();
+        let position = slot.position;
+        let shares =
+            |slot: &Slot| slot.position == position && slot.worker.is_some() && slot.is_on();
         let mut sharing =
             slots.slots.iter().filter(|(other, slot)| **other != number && shares(slot));
         let other = sharing.next().and_then(|(_, slot)| slot.worker);
@@ -307,12 +309,12 @@ impl Machine {
         if let Some(serving) = self.workers.get_mut(&worker) {
             serving.had_slot = true;
         }
-        self.output.push_back(Output::Slot { server: id, slot: number, turn, on: true });
-        self.dispatch_to(now, id, worker, turn);
+        self.output.push_back(Output::Slot { server: id, slot: number, position, on: true });
+        self.dispatch_to(now, id, worker, position);
         if let Some(predecessor) = other {
             self.switch_off(now, id, predecessor, State::Succeeded);
         }
-        self.leave_out_silent(now, id);
+        self.eject_silent(now, id);
         // Others may have waited for a worker to take them.
         self.look_now(now, id);
     }
@@ -325,12 +327,12 @@ impl Machine {
         let open = server.is_open();
         let Some(slots) = &mut server.slots else { return };
         let Some((number, slot)) = slots.of(worker) else { return };
-        let (was_on, turn) = (slot.is_on(), slot.turn);
+        let (was_on, position) = (slot.is_on(), slot.position);
         slot.state = state;
         slot.since = None;
         slots.alert_until = now + watch * AFTERMATH;
         if was_on && open {
-            self.output.push_back(Output::Slot { server: id, slot: number, turn, on: false });
+            self.output.push_back(Output::Slot { server: id, slot: number, position, on: false });
         }
         // One that was not on may have been drafted; of a stranger it changes nothing.
         self.place_no_more(now, id, worker);
@@ -355,23 +357,23 @@ impl Machine {
         self.switch_off(now, id, worker, State::Off);
         let slots = self.servers.get_mut(&id).and_then(|server| server.slots.as_mut());
         let slot = slots.and_then(|slots| slots.slots.get_mut(&number));
-        let turn = slot.map(|slot| {
+        let position = slot.map(|slot| {
             slot.worker = None;
-            slot.turn
+            slot.position
         });
         self.settle(now, id, worker, number);
-        if let Some(turn) = turn {
-            self.give_turn_back(now, id, turn);
+        if let Some(position) = position {
+            self.give_position_back(now, id, position);
         }
     }
 
-    /// The worker that had a slot's turns has gone: the latest of those that it had succeeded, and that are still
+    /// The worker that had a slot's position has gone: the latest of those that it had succeeded, and that are still
     /// there, takes them again.
-    fn give_turn_back(&mut self, now: Mono, id: ServerId, turn: u32) {
+    fn give_position_back(&mut self, now: Mono, id: ServerId, position: u32) {
         let Some(slots) = self.servers.get(&id).and_then(|server| server.slots.as_ref()) else {
             return;
         };
-        let sharing = slots.slots.iter().filter(|(_, slot)| slot.turn == turn);
+        let sharing = slots.slots.iter().filter(|(_, slot)| slot.position == position);
         if sharing.clone().any(|(_, slot)| slot.worker.is_some() && slot.is_on()) {
             return;
         }
@@ -385,7 +387,7 @@ impl Machine {
 
     /// A server is drained, and none of those that serve what is left is on: the others are asked,
     /// those that rest, and those that have not said yet that they listen.
-    pub(super) fn draft(&mut self, now: Mono, id: ServerId) {
+    pub(super) fn enlist_for_drain(&mut self, now: Mono, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         let Some(slots) = &server.slots else { return };
         if !matches!(server.phase, Phase::Draining { .. }) || self.dispatcher.workers(id) > 0 {

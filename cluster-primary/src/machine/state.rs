@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::config::Config;
+use super::port_reuse::PortReuse;
 use super::sends::Sends;
 use super::server::{Phase, Server};
 use super::slots::Slots;
-use super::vacating::Vacating;
 use super::worker::Worker;
 use crate::event::Address;
 use crate::id::{ConnId, ServerId, WorkerId};
@@ -42,7 +42,7 @@ pub struct MachineState {
     keys: Vec<(ServerKey, ServerId)>,
     watched: VecDeque<(Mono, WorkerId, u64)>,
     settling: Vec<((WorkerId, ServerId), (u32, Mono))>,
-    vacating: Vec<Vacating>,
+    port_reuse: Vec<PortReuse>,
     #[serde(default)]
     look_after: Option<Mono>,
     disconnecting: bool,
@@ -116,7 +116,7 @@ impl Machine {
             keys: self.keys.iter().map(|(key, id)| (key.clone(), *id)).collect(),
             watched: placed.watched.into(),
             settling: self.settling.iter().map(|(whose, when)| (*whose, *when)).collect(),
-            vacating: self.vacating.clone(),
+            port_reuse: self.port_reuse.clone(),
             look_after: self.look_after,
             disconnecting: self.disconnecting,
             disconnected: self.disconnected,
@@ -150,7 +150,7 @@ impl Machine {
         machine.keys = state.keys.into_iter().collect();
         machine.take_placed(now, schedulers, state.watched)?;
         machine.settling = state.settling.into_iter().collect();
-        machine.vacating = state.vacating;
+        machine.port_reuse = state.port_reuse;
         machine.look_after = state.look_after;
         machine.disconnecting = state.disconnecting;
         machine.disconnected = state.disconnected;
@@ -207,7 +207,7 @@ impl Machine {
         }
         let mut serving = server.workers.iter().filter_map(|id| self.workers.get(id));
         let opener = serving.next().map_or(0, |worker| worker.slot);
-        std::iter::once(opener).chain(server.slots.iter().flat_map(Slots::turns)).collect()
+        std::iter::once(opener).chain(server.slots.iter().flat_map(Slots::positions)).collect()
     }
 
     /// Connections that workers count are closed: the worker that had them is gone.

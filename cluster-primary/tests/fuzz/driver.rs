@@ -136,7 +136,7 @@ impl World {
             report: Report::default(),
         };
         world.add();
-        world.say(GOOD, r#"{"cmd":"NODE_CLUSTER","act":"online"}"#, Vec::new());
+        world.send(GOOD, r#"{"cmd":"NODE_CLUSTER","act":"online"}"#, Vec::new());
         world.workers.get_mut(&GOOD).expect("it was added").send(usize::MAX);
         world
     }
@@ -253,7 +253,7 @@ impl World {
     }
 
     /// Queues a message, given as JSON, in the form that the worker's channel has now.
-    fn say(&mut self, worker: WorkerId, json: &str, fds: Vec<OwnedFd>) {
+    fn send(&mut self, worker: WorkerId, json: &str, fds: Vec<OwnedFd>) {
         let known = self.known(worker);
         let mut frame = Vec::new();
         let message = Json.decode(json.as_bytes());
@@ -308,7 +308,7 @@ impl World {
                 let mut frame = Vec::new();
                 Json.encode(&native::marker(1), &mut frame).expect("it can be");
                 let marker = String::from_utf8_lossy(&frame).trim_end().to_owned();
-                self.say(id, &marker, Vec::new());
+                self.send(id, &marker, Vec::new());
                 self.known(id).wire = Wire::Native;
                 return;
             }
@@ -334,7 +334,7 @@ impl World {
                 let conn = known.conns.pop().unwrap_or(u64::from(number));
                 if known.handles > 0 {
                     known.handles -= 1;
-                    self.say(id, r#"{"cmd":"NODE_HANDLE_ACK"}"#, Vec::new());
+                    self.send(id, r#"{"cmd":"NODE_HANDLE_ACK"}"#, Vec::new());
                 }
                 let accepted = number < 192;
                 let json =
@@ -361,7 +361,7 @@ impl World {
                 (format!("{{{head},\"act\":\"{number}\",\"seq\":{seq},\"ack\":{number}}}"), fds(0))
             }
         };
-        self.say(id, &json, with);
+        self.send(id, &json, with);
     }
 
     fn raw(&mut self, bytes: &mut Bytes<'_>, framed: bool) {
@@ -525,7 +525,7 @@ impl World {
         let before = self.report.messages;
         self.primary.send(GOOD, "ping").expect("its channel is open");
         self.known(GOOD).read(usize::MAX);
-        self.say(GOOD, "\"pong\"", Vec::new());
+        self.send(GOOD, "\"pong\"", Vec::new());
         self.known(GOOD).send(usize::MAX);
         self.until(|world| world.report.messages > before);
         self.known(GOOD).read(usize::MAX);

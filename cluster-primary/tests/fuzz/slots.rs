@@ -372,7 +372,9 @@ impl World {
                 Output::BindSlots { server, query, .. } => self.binds(server, &query, true),
                 Output::Bind { server, query, .. } => self.binds(server, &query, false),
                 Output::OpenSlot { server, slot } => self.opening.push((server, slot)),
-                Output::Slot { server, slot, turn, on } => self.switch(server, slot, turn, on),
+                Output::Slot { server, slot, position, on } => {
+                    self.switch(server, slot, position, on)
+                }
                 Output::Look { server } => self.looks.push_back(server),
                 Output::Probe { worker } => self.probes.push_back(worker),
                 Output::LookAtProbe { worker } => self.probe_looks.push_back(worker),

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use cluster_primary::machine::{self, Bound, Config, Fate, Input, Machine, Output, SendHandle};
+use cluster_primary::machine::{
+    self, Bound, Config, ConnOutcome, Input, Machine, Output, SendHandle,
+};
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Family, Field, HandleKind, ListenQuery, Message,
     SockName,
@@ -258,10 +260,12 @@ fn line(output: &Output) -> String {
         Output::Probe { worker } => format!("probe {worker}"),
         Output::LookAtProbe { worker } => format!("look at the probe of {worker}"),
         Output::AbandonProbe { worker } => format!("abandon the probe of {worker}"),
-        Output::DropConn { conn, why: Fate::HandedOver { .. } } => {
+        Output::DropConn { conn, why: ConnOutcome::HandedOver { .. } } => {
             format!("conn {} handed over", conn.0)
         }
-        Output::DropConn { conn, why: Fate::Shed(why) } => format!("conn {} shed: {why}", conn.0),
+        Output::DropConn { conn, why: ConnOutcome::Shed(why) } => {
+            format!("conn {} shed: {why}", conn.0)
+        }
         Output::AbortChannel { worker } => format!("abort channel {worker}"),
         Output::CloseHandle { handle } => format!("close handle {}", handle.0),
         Output::Event(event) => format!("event: {}", told(event)),

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_primary::agent::{AgentMessage, AgentReport, Work};
 use cluster_primary::machine::{
-    Bound, Config, Event as Told, Fate, Handle, Input, Machine, Origin, Output, Queue, SendHandle,
-    Sending,
+    Bound, Config, ConnOutcome, Event as Told, Handle, Input, Machine, Origin, Output, Queue,
+    SendHandle, Sending,
 };
 use cluster_primary::proto::{
     AddressType, ClusterBody, ClusterMessage, Exchange, Family, Field, HandleKind, ListenQuery,
@@ -716,14 +716,14 @@ impl World {
     fn close_channel(&mut self, worker: WorkerId) {
         self.goes(worker, |w| w.connected = false);
         self.input(Input::ChannelClosed { worker });
-        self.let_go(worker);
+        self.release(worker);
     }
 
     fn exit(&mut self, worker: WorkerId) {
         self.goes(worker, |w| w.exited = true);
         let status = ExitStatus::Signal(Signal::KILL);
         self.input(Input::Exited { worker, status });
-        self.let_go(worker);
+        self.release(worker);
     }
 
     fn goes(&mut self, worker: WorkerId, how: impl Fn(&mut Worker)) {
@@ -738,7 +738,7 @@ impl World {
         }
     }
 
-    fn let_go(&mut self, worker: WorkerId) {
+    fn release(&mut self, worker: WorkerId) {
         if !self.workers[&worker].connected {
             self.probing.remove(&worker);
             self.looking.remove(&worker);
@@ -902,8 +902,8 @@ impl World {
                 Output::DropConn { conn, why } => {
                     let place = self.conns.insert(conn, Place::Gone).expect("it was accepted");
                     match (why, place) {
-                        (Fate::HandedOver { .. }, Place::Taken(_)) => self.handed_over += 1,
-                        (Fate::Shed(_), Place::Here) => self.shed += 1,
+                        (ConnOutcome::HandedOver { .. }, Place::Taken(_)) => self.handed_over += 1,
+                        (ConnOutcome::Shed(_), Place::Here) => self.shed += 1,
                         odd => panic!("{conn:?} ends as {odd:?}"),
                     }
                 }

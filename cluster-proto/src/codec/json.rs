@@ -15,7 +15,7 @@ use crate::value::Value;
 ///
 /// Nesting is limited to 127 levels, those of the message around a value included; a user's message that nests deeper is
 /// [`DecodeError::TooDeep`]. A string with a lone surrogate, which JavaScript can send and UTF-8 cannot
-/// hold, is [`Rich::Utf16`](crate::Rich::Utf16), and is written as it came. (In a member's name U+FFFD takes its place.)
+/// hold, is [`StructuredClone::Utf16`](crate::StructuredClone::Utf16), and is written as it came. (In a member's name U+FFFD takes its place.)
 ///
 /// Decoding also takes [Bun's dialect](BunJson); a peer that sends it is answered in it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ impl Json {
     /// Writes a value by itself as JSON, as a message of a user's is written.
     ///
     /// # Errors
-    /// [`EncodeError::Unsupported`] if it holds what JSON has no form for (see [`Rich`](crate::Rich)).
+    /// [`EncodeError::Unsupported`] if it holds what JSON has no form for (see [`StructuredClone`](crate::StructuredClone)).
     pub fn text(value: &Value) -> Result<String, EncodeError> {
         text(value)
     }
@@ -81,7 +81,7 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::rich::Rich;
+    use crate::structured_clone::StructuredClone;
     use crate::value::Object;
 
     fn user(text: &str) -> Result<Value, DecodeError> {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn lone_surrogates_come_and_go_as_they_are() {
-        let utf16 = |units: &[u16]| Value::from(Rich::Utf16(units.to_vec()));
+        let utf16 = |units: &[u16]| Value::from(StructuredClone::Utf16(units.to_vec()));
         for (text, value) in [
             (r#""a\ud800b""#, utf16(&[0x61, 0xD800, 0x62])),
             (r#""\udc00😀\ud83d""#, utf16(&[0xDC00, 0xD83D, 0xDE00, 0xD83D])),
@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn what_json_has_no_form_for_is_refused_beside_them_too() {
-        let value = Value::Array(vec![Rich::Utf16(vec![0xD800]).into(), Rich::Date(0.0).into()]);
+        let value = Value::Array(vec![
+            StructuredClone::Utf16(vec![0xD800]).into(),
+            StructuredClone::Date(0.0).into(),
+        ]);
         let error = Json::text(&value).expect_err("a date");
         assert!(error.to_string().contains("no form for a"), "{error}");
     }

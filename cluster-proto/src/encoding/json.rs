@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use crate::error::{DecodeError, EncodeError};
 use crate::internal::may_be_internal;
-use crate::rich::Rich;
 use crate::scan::{Flaw, JsonScanner};
+use crate::structured_clone::StructuredClone;
 use crate::value::{Object, Value};
 
 pub(crate) const ENCODING: &str = "JSON";
@@ -136,7 +136,7 @@ fn restore_text(text: String) -> Value {
     }
     match String::from_utf16(&units) {
         Ok(text) => text.into(),
-        Err(_) => Rich::Utf16(units).into(),
+        Err(_) => StructuredClone::Utf16(units).into(),
     }
 }
 
@@ -162,8 +162,8 @@ fn write(value: &Value, out: &mut String) -> Result<(), serde_json::Error> {
             }
             out.push('}');
         }
-        Value::Rich(rich) => match &**rich {
-            Rich::Utf16(units) => {
+        Value::StructuredClone(rich) => match &**rich {
+            StructuredClone::Utf16(units) => {
                 out.push('"');
                 for unit in char::decode_utf16(units.iter().copied()) {
                     match unit {

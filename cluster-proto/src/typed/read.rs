@@ -10,7 +10,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::TypeError;
-use crate::rich::Rich;
+use crate::structured_clone::StructuredClone;
 use crate::value::{Number, Object, Repr, Value};
 
 /// Reads a value. Its depth is the message's, which the codecs limit.
@@ -20,9 +20,9 @@ pub(super) struct Reader<'a>(&'a Value);
 impl<'a> Reader<'a> {
     pub(super) fn of(value: &'a Value) -> Self {
         match value {
-            Value::Rich(rich) => match &**rich {
+            Value::StructuredClone(rich) => match &**rich {
                 // `Object(1)` is 1 to JSON.
-                Rich::Boxed(inner) => Self::of(inner),
+                StructuredClone::Boxed(inner) => Self::of(inner),
                 _ => Self(value),
             },
             _ => Self(value),
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
             Value::String(text) => Unexpected::Str(text),
             Value::Array(_) => Unexpected::Seq,
             Value::Object(_) => Unexpected::Map,
-            Value::Rich(rich) => Unexpected::Other(rich.name()),
+            Value::StructuredClone(rich) => Unexpected::Other(rich.name()),
         };
         Err(TypeError::invalid_type(what, expected))
     }
@@ -85,37 +85,39 @@ fn number<'a, V: Visitor<'a>>(number: Number, visitor: V) -> Result<V::Value, Ty
 }
 
 /// The bytes that it is, if it is bytes.
-fn bytes(rich: &Rich) -> Option<&[u8]> {
+fn bytes(rich: &StructuredClone) -> Option<&[u8]> {
     match rich {
-        Rich::ArrayBuffer { bytes, .. } => Some(bytes),
-        Rich::View { kind, bytes } => (kind.element_size() == 1).then_some(bytes),
+        StructuredClone::ArrayBuffer { bytes, .. } => Some(bytes),
+        StructuredClone::View { kind, bytes } => (kind.element_size() == 1).then_some(bytes),
         _ => None,
     }
 }
 
-fn rich<'a, V: Visitor<'a>>(
+fn structured_clone<'a, V: Visitor<'a>>(
     reader: Reader<'a>,
-    rich: &'a Rich,
+    rich: &'a StructuredClone,
     visitor: V,
 ) -> Result<V::Value, TypeError> {
     match rich {
-        Rich::Undefined => visitor.visit_unit(),
-        Rich::Utf16(units) => visitor.visit_string(String::from_utf16_lossy(units)),
-        Rich::Date(milliseconds) => number((*milliseconds).into(), visitor),
-        Rich::BigInt(n) => match n.as_i128().map(|n| (u64::try_from(n), i64::try_from(n))) {
-            Some((Ok(n), _)) => visitor.visit_u64(n),
-            Some((_, Ok(n))) => visitor.visit_i64(n),
-            _ => match n.as_i128() {
-                Some(n) => visitor.visit_i128(n),
-                None => reader.mismatch(&visitor),
-            },
-        },
-        Rich::ArrayBuffer { .. } | Rich::View { .. } => match bytes(rich) {
+        StructuredClone::Undefined => visitor.visit_unit(),
+        StructuredClone::Utf16(units) => visitor.visit_string(String::from_utf16_lossy(units)),
+        StructuredClone::Date(milliseconds) => number((*milliseconds).into(), visitor),
+        StructuredClone::BigInt(n) => {
+            match n.as_i128().map(|n| (u64::try_from(n), i64::try_from(n))) {
+                Some((Ok(n), _)) => visitor.visit_u64(n),
+                Some((_, Ok(n))) => visitor.visit_i64(n),
+                _ => match n.as_i128() {
+                    Some(n) => visitor.visit_i128(n),
+                    None => reader.mismatch(&visitor),
+                },
+            }
+        }
+        StructuredClone::ArrayBuffer { .. } | StructuredClone::View { .. } => match bytes(rich) {
             Some(bytes) => visitor.visit_borrowed_bytes(bytes),
             None => reader.mismatch(&visitor),
         },
-        Rich::Set(values) => items(values.iter(), visitor),
-        Rich::Map(entries) => {
+        StructuredClone::Set(values) => items(values.iter(), visitor),
+        StructuredClone::Map(entries) => {
             let entries = entries.iter().map(|(key, value)| (Reader::of(key), Reader::of(value)));
             let mut map = MapDeserializer::new(entries);
             let value = visitor.visit_map(&mut map)?;
@@ -137,20 +139,22 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Array(values) => items(values.iter(), visitor),
             Value::Object(object) => members(object, visitor),
-            Value::Rich(value) => rich(self, value, visitor),
+            Value::StructuredClone(value) => structured_clone(self, value, visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         match self.0 {
             Value::Null => visitor.visit_none(),
-            Value::Rich(rich) if **rich == Rich::Undefined => visitor.visit_none(),
+            Value::StructuredClone(rich) if **rich == StructuredClone::Undefined => {
+                visitor.visit_none()
+            }
             _ => visitor.visit_some(self),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
-        let bytes = if let Value::Rich(rich) = self.0 { bytes(rich) } else { None };
+        let bytes = if let Value::StructuredClone(rich) = self.0 { bytes(rich) } else { None };
         match bytes {
             Some(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied())),
             None => self.deserialize_any(visitor),

@@ -7,8 +7,8 @@
 
 use cluster_proto::{
     AddressType, Backlog, BigInt, ClusterBody, ClusterMessage, DgramType, ErrorClass, ErrorValue,
-    Family, Field, HandleKind, HandleMessage, ListenQuery, ListenReply, Message, Object, Rich,
-    ServerKey, SockName, SocketList, Value, ViewKind, is_internal,
+    Family, Field, HandleKind, HandleMessage, ListenQuery, ListenReply, Message, Object, ServerKey,
+    SockName, SocketList, StructuredClone, Value, ViewKind, is_internal,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -83,7 +83,7 @@ pub(crate) fn value() -> BoxedStrategy<Value> {
 }
 
 /// Any value, also of those that JSON has no form for.
-pub(crate) fn rich_value() -> BoxedStrategy<Value> {
+pub(crate) fn structured_clone() -> BoxedStrategy<Value> {
     let number = || any::<f64>().prop_filter("unlike itself", |n| !n.is_nan());
     let words = vec(any::<u64>(), 0..4);
     let big_int = || (any::<bool>(), words.clone()).prop_map(|(sign, w)| BigInt::new(sign, w));
@@ -92,13 +92,13 @@ pub(crate) fn rich_value() -> BoxedStrategy<Value> {
         |(kind, words)| {
             let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             bytes.truncate(bytes.len() / kind.element_size() * kind.element_size());
-            Rich::View { kind, bytes }
+            StructuredClone::View { kind, bytes }
         },
     );
     // With half of a pair at its end.
     let halves = vec(any::<u16>(), 0..5).prop_map(|mut units| {
         units.push(0xd800);
-        Rich::Utf16(units)
+        StructuredClone::Utf16(units)
     });
     let primitive = prop_oneof![
         any::<bool>().prop_map(Value::from),
@@ -112,12 +112,12 @@ pub(crate) fn rich_value() -> BoxedStrategy<Value> {
         1 => Just(Value::undefined()),
         1 => big_int().prop_map(Value::from),
         1 => halves.clone().prop_map(Value::from),
-        1 => number().prop_map(|time| Rich::Date(time).into()),
+        1 => number().prop_map(|time| StructuredClone::Date(time).into()),
         1 => (text(), "d?g?i?m?s?y?")
-            .prop_map(|(source, flags)| Rich::RegExp { source, flags }.into()),
-        1 => primitive.prop_map(|value| Rich::Boxed(Box::new(value)).into()),
+            .prop_map(|(source, flags)| StructuredClone::RegExp { source, flags }.into()),
+        1 => primitive.prop_map(|value| StructuredClone::Boxed(Box::new(value)).into()),
         1 => (bytes(), option::of(40_u32..99))
-            .prop_map(|(bytes, max_length)| Rich::ArrayBuffer { bytes, max_length }.into()),
+            .prop_map(|(bytes, max_length)| StructuredClone::ArrayBuffer { bytes, max_length }.into()),
         1 => view.prop_map(Value::from),
     ];
     let error_text = prop_oneof![text().prop_map(Value::from), halves.prop_map(Value::from)];
@@ -134,17 +134,17 @@ pub(crate) fn rich_value() -> BoxedStrategy<Value> {
         let array = (elements, members).prop_map(|(elements, members)| {
             let elements = elements.into_iter().collect();
             let members = Object::from_members(members);
-            Rich::Array { length: 1001, elements, members }.into()
+            StructuredClone::Array { length: 1001, elements, members }.into()
         });
         prop_oneof![
             2 => vec(inner.clone(), 0..6).prop_map(Value::from),
             2 => vec((text(), inner.clone()), 0..6).prop_map(|m| Object::from_members(m).into()),
-            1 => pairs.prop_map(|entries| Rich::Map(entries).into()),
-            1 => vec(inner.clone(), 0..4).prop_map(|values| Rich::Set(values).into()),
+            1 => pairs.prop_map(|entries| StructuredClone::Map(entries).into()),
+            1 => vec(inner.clone(), 0..4).prop_map(|values| StructuredClone::Set(values).into()),
             1 => error,
             1 => array,
             // The array itself, in itself.
-            1 => inner.prop_map(|value| Value::from(vec![Rich::Back(1).into(), value])),
+            1 => inner.prop_map(|value| Value::from(vec![StructuredClone::Back(1).into(), value])),
         ]
     })
     .boxed()

@@ -14,15 +14,15 @@ use crate::io::Outcome;
 /// A [`Primary`] whose workers are kept by a [`Supervisor`].
 ///
 /// ```no_run
-/// use cluster_supervisor::driver::{Config, Happening, Supervised};
+/// use cluster_supervisor::driver::{Config, ClusterEvent, Supervised};
 /// use cluster_primary::{Primary, Settings};
 ///
 /// let primary = Primary::new(Settings::new("server.js"))?;
 /// let mut cluster = Supervised::new(primary, Config::new(4));
 /// while let Some(happening) = cluster.next()? {
 ///     match happening {
-///         Happening::Event(event) => println!("{event:?}"),
-///         Happening::Notice(notice) => println!("{notice:?}"), // `Replacing`, `Reloaded`, …
+///         ClusterEvent::Event(event) => println!("{event:?}"),
+///         ClusterEvent::Notice(notice) => println!("{notice:?}"), // `Replacing`, `Reloaded`, …
 ///         _ => {}
 ///     }
 /// }
@@ -46,7 +46,7 @@ pub struct Supervised {
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Happening {
+pub enum ClusterEvent {
     /// The primary saw it.
     Event(Event),
     /// The supervisor decided it.
@@ -144,7 +144,7 @@ impl Supervised {
     /// # Errors
     /// If the system's poll fails.
     #[expect(clippy::should_implement_trait, reason = "it can fail, and an iterator's cannot")]
-    pub fn next(&mut self) -> io::Result<Option<Happening>> {
+    pub fn next(&mut self) -> io::Result<Option<ClusterEvent>> {
         loop {
             if let Some(happening) = self.ready() {
                 return Ok(Some(happening));
@@ -157,14 +157,14 @@ impl Supervised {
     }
 
     /// What has happened and was not taken yet, without waiting.
-    pub fn ready(&mut self) -> Option<Happening> {
+    pub fn ready(&mut self) -> Option<ClusterEvent> {
         self.take_timeouts();
         if let Some(notice) = self.notices.pop_front() {
-            return Some(Happening::Notice(notice));
+            return Some(ClusterEvent::Notice(notice));
         }
         let event = self.primary.ready_event()?;
         self.observe(&event);
-        Some(Happening::Event(event))
+        Some(ClusterEvent::Event(event))
     }
 
     /// Waits until something happens, a [watched](Primary::watch) descriptor becomes readable, or

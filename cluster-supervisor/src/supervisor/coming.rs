@@ -96,7 +96,7 @@ impl<H: Host> Supervisor<H> {
         } else if self.members.is_empty() && self.counts == Counts::default() {
             // It has never worked: it is the program or the settings.
             self.remember(death.clone());
-            self.tell(Notice::GaveUp { deaths: alloc::vec![death] });
+            self.notify(Notice::GaveUp { deaths: alloc::vec![death] });
             self.end(now, Outcome::NotStarted);
         } else {
             self.failed(now, death);
@@ -123,7 +123,7 @@ impl<H: Host> Supervisor<H> {
         let slot = member.slot;
         self.served = true;
         self.outage = None;
-        self.tell(Notice::Ready { slot, worker });
+        self.notify(Notice::Ready { slot, worker });
         // As long as any worker is ready, there is no timeout.
         self.slots.values_mut().for_each(Slot::be_patient);
         self.succeed_if_vacant(now, slot);
@@ -158,7 +158,7 @@ impl<H: Host> Supervisor<H> {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.called_slow = true;
                 }
-                self.tell(Notice::Slow { slot, worker, after });
+                self.notify(Notice::Slow { slot, worker, after });
                 if self.is_on_trial(slot) {
                     let failure = Failure::NotReady(after);
                     self.abort_reload(now, slot, failure, false);

@@ -105,7 +105,7 @@ impl<H: Host> Supervisor<H> {
             self.changing.remove(&slot);
             self.forget_trial(slot);
             self.config.workers = self.config.workers.saturating_sub(1);
-            self.tell(Notice::Left { slot, worker });
+            self.notify(Notice::Left { slot, worker });
         }
     }
 
@@ -202,7 +202,7 @@ impl<H: Host> Supervisor<H> {
         }
         if too_many && self.gives_up(now) {
             let deaths = self.deaths.iter().cloned().collect();
-            self.tell(Notice::GaveUp { deaths });
+            self.notify(Notice::GaveUp { deaths });
             self.end(now, Outcome::GaveUp);
             return;
         }
@@ -232,7 +232,7 @@ impl<H: Host> Supervisor<H> {
         outage.reported = true;
         let left = failure_period.saturating_sub(now.saturating_sub(outage.since));
         let gives_up_in = (max_failures > 0).then_some(left);
-        self.tell(Notice::NoneReady { death: death.clone(), pause, gives_up_in });
+        self.notify(Notice::NoneReady { death: death.clone(), pause, gives_up_in });
     }
 
     fn fork_again(&mut self, now: Mono, death: Death<H>, pause: Duration) {
@@ -241,6 +241,6 @@ impl<H: Host> Supervisor<H> {
         if place.successor.is_none() && !place.forking {
             place.due = Some(now + pause);
         }
-        self.tell(Notice::Replacing { death, pause });
+        self.notify(Notice::Replacing { death, pause });
     }
 }

@@ -163,7 +163,7 @@ impl<H: Host> Supervisor<H> {
                 self.output.push_back(Output::ReleaseUnused);
             }
             if self.config.keep && self.slots.is_empty() && self.members.is_empty() {
-                self.tell(Notice::NoWorkerLeft);
+                self.notify(Notice::NoWorkerLeft);
                 // Servers that were kept open close by that.
                 self.output.push_back(Output::DisconnectAll);
                 self.over(Outcome::NoWorkerLeft);

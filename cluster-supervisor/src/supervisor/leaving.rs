@@ -172,7 +172,7 @@ impl<H: Host> Supervisor<H> {
                 Step::Term => H::TERM,
                 Step::Kill => H::KILL,
             };
-            self.tell(Notice::Late { worker, slot, signal, at_once });
+            self.notify(Notice::Late { worker, slot, signal, at_once });
             if step == Step::Term {
                 self.terminate(worker);
                 continue;
@@ -199,7 +199,7 @@ impl<H: Host> Supervisor<H> {
                 return self.end(now, Outcome::AsAsked);
             }
             self.phase = Phase::Draining(now + delay);
-            self.tell(Notice::Draining { delay });
+            self.notify(Notice::Draining { delay });
         }
     }
 
@@ -217,7 +217,7 @@ impl<H: Host> Supervisor<H> {
             place.due = None;
         }
         if !self.members.is_empty() {
-            self.tell(Notice::Ending { grace: self.config.grace });
+            self.notify(Notice::Ending { grace: self.config.grace });
         }
         for worker in self.members.keys().copied().collect::<Vec<_>>() {
             self.begin_to_leave(now, worker);

@@ -25,7 +25,7 @@ impl<H: Host> Supervisor<H> {
         let vacant = self.slots.iter().filter(|(_, place)| vacant(place)).map(|(&slot, _)| slot);
         self.reload = Some(Reload { generation, replaced, on_trial: vacant.collect() });
         self.unsettled = true;
-        self.tell(Notice::ReloadBegan { generation });
+        self.notify(Notice::ReloadBegan { generation });
         self.todo.retain(|(_, why)| *why != Why::Reload);
         self.todo.extend(self.slots.keys().map(|&slot| (slot, Why::Reload)));
         // An empty slot is tried at once, with what is new.
@@ -61,7 +61,7 @@ impl<H: Host> Supervisor<H> {
             place.forking = true;
             self.changing.insert(slot, Change { why, leaving: None });
             if let Why::Recycle(cause) = why {
-                self.tell(Notice::Recycling { slot, worker, cause });
+                self.notify(Notice::Recycling { slot, worker, cause });
             }
             self.output.push_back(Output::Fork { slot });
         }
@@ -254,7 +254,7 @@ impl<H: Host> Supervisor<H> {
                 if let Some(member) = kept.and_then(|kept| self.members.get_mut(&kept)) {
                     member.not_before = not_before;
                 }
-                self.tell(Notice::NotRecycled { slot, reason });
+                self.notify(Notice::NotRecycled { slot, reason });
             }
             None => {}
         }
@@ -302,7 +302,7 @@ impl<H: Host> Supervisor<H> {
         };
         let kept = self.slots.values().filter(|place| place.worker.is_some_and(is_old)).count();
         let kept = u32::try_from(kept).unwrap_or(u32::MAX);
-        self.tell(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
+        self.notify(Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept });
     }
 
     /// Whether a slot's replacement is ready, and its predecessor is not: it has died, or lost its channel, for
@@ -327,7 +327,7 @@ impl<H: Host> Supervisor<H> {
         if let Some(Reload { generation, replaced, .. }) = self.reload.take() {
             self.counts.reloads += 1;
             self.completed = Some(generation);
-            self.tell(Notice::Reloaded { generation, replaced });
+            self.notify(Notice::Reloaded { generation, replaced });
         }
     }
 
@@ -338,7 +338,7 @@ impl<H: Host> Supervisor<H> {
         let workers = workers.max(1);
         let from = core::mem::replace(&mut self.config.workers, workers);
         if from != workers {
-            self.tell(Notice::Scaled { from, to: workers });
+            self.notify(Notice::Scaled { from, to: workers });
         }
         let have = |supervisor: &Self| u32::try_from(supervisor.slots.len()).unwrap_or(u32::MAX);
         while have(self) > workers {
@@ -450,7 +450,7 @@ impl<H: Host> Supervisor<H> {
             return true;
         }
         let slot = member.slot;
-        self.tell(Notice::OverMemoryLimit { slot, worker, bytes, limit, ready_for, pause });
+        self.notify(Notice::OverMemoryLimit { slot, worker, bytes, limit, ready_for, pause });
         false
     }
 

@@ -6,12 +6,12 @@ use std::io;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::driver::Happening;
+use crate::driver::ClusterEvent;
 use cluster_primary::Event;
 
 /// How much may wait in the queue of an [`AsyncSupervised`](super::AsyncSupervised) for a program that is slow to take it.
 ///
-/// An event that would exceed a limit is lost; [`Happening::Lost`] takes the place of those that were, and says how many.
+/// An event that would exceed a limit is lost; [`ClusterEvent::Lost`] takes the place of those that were, and says how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
     events: usize,
@@ -64,7 +64,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     limits: QueueLimits,
-    waiting: VecDeque<Happening>,
+    waiting: VecDeque<ClusterEvent>,
     size: Size,
     lost: u64,
     /// Nothing more will come; or that error.
@@ -81,13 +81,15 @@ struct Size {
 }
 
 impl Size {
-    fn of(happening: &Happening) -> Self {
+    fn of(happening: &ClusterEvent) -> Self {
         let (bytes, handle) = match happening {
-            Happening::Event(Event::Message { message, handle, .. }) => {
+            ClusterEvent::Event(Event::Message { message, handle, .. }) => {
                 (message.encoded_len(), handle)
             }
-            Happening::Event(Event::Request { body, handle, .. }) => (body.encoded_len(), handle),
-            Happening::Event(Event::Stdio { data, .. }) => (Some(data.len()), &None),
+            ClusterEvent::Event(Event::Request { body, handle, .. }) => {
+                (body.encoded_len(), handle)
+            }
+            ClusterEvent::Event(Event::Stdio { data, .. }) => (Some(data.len()), &None),
             _ => (None, &None),
         };
         Self { bytes: bytes.unwrap_or(0), handles: handle.is_some().into() }
@@ -108,7 +110,7 @@ impl Queue {
     }
 
     /// Queues an event; returns it if there is no room for it or the program takes none.
-    pub(super) fn push(&self, happening: Happening) -> Option<Happening> {
+    pub(super) fn push(&self, happening: ClusterEvent) -> Option<ClusterEvent> {
         let refused = self.state.lock().push(happening);
         self.news.notify_one();
         refused
@@ -121,7 +123,7 @@ impl Queue {
     }
 
     /// The next event; none if no more will come.
-    pub(super) async fn next(&self) -> io::Result<Option<Happening>> {
+    pub(super) async fn next(&self) -> io::Result<Option<ClusterEvent>> {
         loop {
             if let Some(next) = self.state.lock().pop() {
                 return next;
@@ -136,14 +138,14 @@ impl Queue {
     }
 
     /// What waits for a program that takes no more.
-    pub(super) fn abandoned(&self) -> VecDeque<Happening> {
+    pub(super) fn abandoned(&self) -> VecDeque<ClusterEvent> {
         let mut state = self.state.lock();
         if state.closed { std::mem::take(&mut state.waiting) } else { VecDeque::new() }
     }
 }
 
 impl State {
-    fn push(&mut self, happening: Happening) -> Option<Happening> {
+    fn push(&mut self, happening: ClusterEvent) -> Option<ClusterEvent> {
         if self.closed {
             return Some(happening);
         }
@@ -166,11 +168,11 @@ impl State {
     fn note_lost(&mut self) {
         if self.lost > 0 {
             let events = std::mem::take(&mut self.lost);
-            self.waiting.push_back(Happening::Lost { events });
+            self.waiting.push_back(ClusterEvent::Lost { events });
         }
     }
 
-    fn pop(&mut self) -> Option<io::Result<Option<Happening>>> {
+    fn pop(&mut self) -> Option<io::Result<Option<ClusterEvent>>> {
         if self.waiting.is_empty() {
             self.note_lost();
         }
@@ -198,17 +200,17 @@ mod tests {
     use super::*;
     use cluster_primary::WorkerId;
 
-    fn output(length: usize) -> Happening {
+    fn output(length: usize) -> ClusterEvent {
         let data = vec![0; length];
-        Happening::Event(Event::Stdio { worker: WorkerId(1), fd: 1, data })
+        ClusterEvent::Event(Event::Stdio { worker: WorkerId(1), fd: 1, data })
     }
 
     fn kinds(queue: &Queue) -> Vec<String> {
         let mut kinds = Vec::new();
         while let Some(Ok(Some(happening))) = queue.state.lock().pop() {
             kinds.push(match happening {
-                Happening::Event(Event::Stdio { data, .. }) => data.len().to_string(),
-                Happening::Lost { events } => format!("{events} lost"),
+                ClusterEvent::Event(Event::Stdio { data, .. }) => data.len().to_string(),
+                ClusterEvent::Lost { events } => format!("{events} lost"),
                 other => format!("{other:?}"),
             });
         }

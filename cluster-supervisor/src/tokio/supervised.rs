@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::handle::Handle;
 use super::queue::{Queue, QueueLimits};
 use super::task::Task;
-use crate::driver::{Happening, Supervised};
+use crate::driver::{ClusterEvent, Supervised};
 use cluster_primary::tokio::Readiness;
 
 /// So many calls may wait for the cluster before a caller waits to add one.
@@ -19,7 +19,7 @@ const CALLS: usize = 64;
 /// however long the program takes for an event. Other tasks control it by its [`handle`](Self::handle).
 ///
 /// ```no_run
-/// use cluster_supervisor::driver::{Config, Happening, Supervised};
+/// use cluster_supervisor::driver::{Config, ClusterEvent, Supervised};
 /// use cluster_supervisor::tokio::AsyncSupervised;
 /// use cluster_primary::{Primary, Settings};
 /// use tokio::signal::unix::{SignalKind, signal};
@@ -47,9 +47,9 @@ const CALLS: usize = 64;
 /// });
 /// while let Some(happening) = cluster.next().await? {
 ///     match happening {
-///         Happening::Event(event) => println!("{event:?}"),
-///         Happening::Notice(notice) => println!("{notice:?}"),
-///         Happening::Lost { events } => println!("too slow: {events} events lost"),
+///         ClusterEvent::Event(event) => println!("{event:?}"),
+///         ClusterEvent::Notice(notice) => println!("{notice:?}"),
+///         ClusterEvent::Lost { events } => println!("too slow: {events} events lost"),
 ///         _ => {}
 ///     }
 /// }
@@ -58,7 +58,7 @@ const CALLS: usize = 64;
 ///
 /// # Slow programs
 /// Events wait in a queue with [limits](QueueLimits). When it is full, the cluster goes on and further events are lost;
-/// [`Happening::Lost`] takes their place and says how many. A lost [request](cluster_primary::Event::Request) is refused, the
+/// [`ClusterEvent::Lost`] takes their place and says how many. A lost [request](cluster_primary::Event::Request) is refused, the
 /// descriptor of a lost message closed. Calls of a [`Handle`] do not depend on the queue: their results are never lost. What
 /// is the case now can be asked at any time by [`Handle::call`].
 ///
@@ -118,7 +118,7 @@ impl AsyncSupervised {
     ///
     /// # Errors
     /// If the system's poll has failed; `None` follows.
-    pub async fn next(&mut self) -> io::Result<Option<Happening>> {
+    pub async fn next(&mut self) -> io::Result<Option<ClusterEvent>> {
         // A runtime has other tasks, however fast events come.
         tokio::task::consume_budget().await;
         self.queue.next().await

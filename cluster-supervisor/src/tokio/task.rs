@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{Ended, ReloadError, Reloaded};
 use super::handle::Call;
 use super::queue::Queue;
-use crate::driver::{Happening, Notice, Outcome, State, Supervised};
+use crate::driver::{ClusterEvent, Notice, Outcome, State, Supervised};
 use cluster_primary::tokio::Readiness;
 use cluster_primary::{Event, NoAnswer, RequestId, SendError, UserMessage, WorkerId};
 
@@ -136,17 +136,17 @@ impl Task {
         matches!(self.cluster.supervisor().state(), State::Stopping | State::GaveUp)
     }
 
-    fn take(&mut self, happening: Happening) {
+    fn take(&mut self, happening: ClusterEvent) {
         let own = match &happening {
-            Happening::Event(Event::Answered { request, .. }) => self.requests.remove(request),
-            Happening::Notice(notice) => {
+            ClusterEvent::Event(Event::Answered { request, .. }) => self.requests.remove(request),
+            ClusterEvent::Notice(notice) => {
                 self.end_reloads(notice);
                 None
             }
             _ => None,
         };
         let happening = match (happening, own) {
-            (Happening::Event(Event::Answered { answer, .. }), Some(answered)) => {
+            (ClusterEvent::Event(Event::Answered { answer, .. }), Some(answered)) => {
                 // The caller may have stopped waiting.
                 let _ = answered.send(Ok(answer));
                 return;
@@ -178,11 +178,11 @@ impl Task {
     }
 
     /// An event that the program does not get: its worker is not to wait for the program, nor the cluster for the descriptor.
-    fn discard(&mut self, happening: Happening) {
+    fn discard(&mut self, happening: ClusterEvent) {
         let primary = self.cluster.primary_mut();
         let (worker, handle) = match happening {
-            Happening::Event(Event::Message { worker, handle, .. }) => (worker, handle),
-            Happening::Event(Event::Request { worker, request, handle, .. }) => {
+            ClusterEvent::Event(Event::Message { worker, handle, .. }) => (worker, handle),
+            ClusterEvent::Event(Event::Request { worker, request, handle, .. }) => {
                 // If that cannot be sent, the worker's request times out.
                 let _ = primary.refuse(request, "the primary's program does not take requests now");
                 (worker, handle)

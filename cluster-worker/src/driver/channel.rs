@@ -195,7 +195,7 @@ impl Core {
             }
             self.link.flushes += 1;
             if std::mem::take(&mut self.draining) {
-                self.front.tell(News::Drained);
+                self.front.notify(News::Drained);
                 self.changed = true;
             }
             // Threads that wait for acknowledgements to be written can go on.

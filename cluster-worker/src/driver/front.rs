@@ -49,7 +49,7 @@ impl Front {
         matches!(self, Self::Loop(_))
     }
 
-    pub(super) fn tell(&mut self, news: News) {
+    pub(super) fn notify(&mut self, news: News) {
         if let Self::Loop(queue) = self {
             queue.push_back(news);
         }

@@ -128,7 +128,7 @@ impl Core {
             asked.answers += 1;
             asked.count = count;
         }
-        self.tell(if when_closed {
+        self.notify(if when_closed {
             News::SocketsClosed(key)
         } else {
             News::SocketCount(key, count)

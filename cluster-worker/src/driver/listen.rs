@@ -90,7 +90,7 @@ impl Core {
             (Err(errno), _) => {
                 let errno = errno.raw_os_error();
                 self.unlist(id, Stage::Failed(ListenFailure::Unusable { errno }));
-                self.tell(News::ListenFailed(id));
+                self.notify(News::ListenFailed(id));
             }
             (Ok(_), None) => {}
         }
@@ -161,7 +161,7 @@ impl Core {
                 server.local = ip.map(|ip| SocketAddr::new(ip, name.port));
             }
         }
-        self.tell(News::Listening(id));
+        self.notify(News::Listening(id));
     }
 
     pub(crate) fn close(&mut self, id: ServerId) {

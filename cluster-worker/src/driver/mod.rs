@@ -297,7 +297,7 @@ impl Core {
                 Output::Listening { server, sockname } => self.listening(server, sockname),
                 Output::ListenFailed { server, failure } => {
                     self.unlist(server, Stage::Failed(failure));
-                    self.tell(News::ListenFailed(server));
+                    self.notify(News::ListenFailed(server));
                 }
                 Output::ConnectionReady(server) => {
                     if let Some(server) = self.servers.get_mut(&server) {
@@ -310,7 +310,7 @@ impl Core {
                 }
                 Output::Closed(server) => {
                     self.unlist(server, Stage::Closed);
-                    self.tell(News::Closed(server));
+                    self.notify(News::Closed(server));
                 }
                 Output::Deliver { value, handle } => {
                     let handle = handle.and_then(|handle| {
@@ -332,8 +332,8 @@ impl Core {
         }
     }
 
-    fn tell(&mut self, news: News) {
+    fn notify(&mut self, news: News) {
         self.changed = true;
-        self.front.tell(news);
+        self.front.notify(news);
     }
 }

@@ -70,7 +70,7 @@ fn a_follower_learns_that_the_disconnect_begins() {
     let (mut primary, shared, server, _connection) = with_a_connection(&Options::new());
     let leader = waiter(&shared, is_gone);
     let follower = waiter(&shared, |core| core.machine.exited_after_disconnect().is_some());
-    primary.say(None, ClusterBody::Disconnect);
+    primary.send_internal(None, ClusterBody::Disconnect);
     follower.recv_timeout(LIMIT).expect("the follower goes on");
     assert!(leader.try_recv().is_err(), "a connection is open");
     shared.with(|core| core.ended(server));

@@ -133,7 +133,7 @@ impl Machine {
             sockets: Sockets::default(),
             output: VecDeque::new(),
         };
-        machine.tell(None, ClusterBody::Online);
+        machine.notify(None, ClusterBody::Online);
         machine
     }
 
@@ -235,7 +235,7 @@ impl Machine {
         self.servers.get(&server).map(|server| server.data.clone()).unwrap_or_default()
     }
 
-    fn tell(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
+    fn notify(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
         let seq = self.seq;
         self.seq += 1;
         // Without a channel the primary cannot be told.
@@ -254,7 +254,7 @@ impl Machine {
             return;
         }
         self.indexes.assign(&mut query);
-        let seq = self.tell(None, ClusterBody::QueryServer(query.clone()));
+        let seq = self.notify(None, ClusterBody::QueryServer(query.clone()));
         self.awaited.insert(seq, Awaited::Listen(id));
         self.servers.insert(id, Server::new(query, seq, max));
     }
@@ -350,7 +350,7 @@ impl Machine {
         if let Phase::Running { listening } = &mut self.phase {
             *listening = true;
         }
-        self.tell(None, ClusterBody::Listening(query));
+        self.notify(None, ClusterBody::Listening(query));
     }
 
     fn close_server(&mut self, id: ServerId) {
@@ -389,7 +389,7 @@ impl Machine {
         self.opened.retain(|other| *other != id);
         self.keys.remove(&key);
         self.indexes.release(&server.query);
-        self.tell(None, ClusterBody::Close { key });
+        self.notify(None, ClusterBody::Close { key });
         for (seq, handle) in server.queue {
             self.refuse(seq, Some(handle));
         }
@@ -414,7 +414,7 @@ impl Machine {
     }
 
     fn refuse(&mut self, seq: u64, handle: Option<HandleId>) {
-        self.tell(Some(seq), ClusterBody::Accepted(false));
+        self.notify(Some(seq), ClusterBody::Accepted(false));
         self.output.extend(handle.map(Output::CloseHandle));
     }
 
@@ -425,7 +425,7 @@ impl Machine {
             *self.tracked.entry(id).or_default() += 1;
         }
         self.believed_held = self.believed_held.map(|held| held + 1);
-        self.tell(Some(seq), ClusterBody::Accepted(true));
+        self.notify(Some(seq), ClusterBody::Accepted(true));
         self.output.push_back(Output::Connection { server: id, handle, tracked });
     }
 
@@ -518,7 +518,7 @@ impl Machine {
             ClusterBody::ListenReply(reply)
                 if reply.error().is_none() && !self.keys.contains_key(&reply.key) =>
             {
-                self.tell(None, ClusterBody::Close { key: reply.key });
+                self.notify(None, ClusterBody::Close { key: reply.key });
             }
             _ => {}
         }
@@ -609,7 +609,7 @@ impl Machine {
         self.phase = Phase::AwaitingAck;
         self.answer_deadline =
             self.config.answer_timeout.and_then(|timeout| now.checked_add(timeout));
-        let seq = self.tell(None, ClusterBody::ExitedAfterDisconnect);
+        let seq = self.notify(None, ClusterBody::ExitedAfterDisconnect);
         self.awaited.insert(seq, Awaited::ExitedAfterDisconnect);
     }
 

@@ -50,15 +50,15 @@ impl Primary {
         }
     }
 
-    pub(crate) fn say(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
+    pub(crate) fn send_internal(&mut self, ack: Option<u64>, body: ClusterBody) -> u64 {
         self.seq += 1;
         self.channel.send(&Message::cluster(self.seq, ack, body), None).unwrap();
         self.channel.flush().unwrap();
         self.seq
     }
 
-    /// As [`say`](Self::say), with a descriptor beside it.
-    pub(crate) fn say_with(&mut self, ack: Option<u64>, body: ClusterBody, fd: OwnedFd) {
+    /// As [`send_internal`](Self::send_internal), with a descriptor beside it.
+    pub(crate) fn send_internal_with(&mut self, ack: Option<u64>, body: ClusterBody, fd: OwnedFd) {
         self.seq += 1;
         self.send_with(&Message::cluster(self.seq, ack, body), fd);
     }
@@ -70,7 +70,7 @@ impl Primary {
         self.channel.flush().unwrap();
     }
 
-    pub(crate) fn send(&mut self, value: impl Into<Value>) {
+    pub(crate) fn send_user(&mut self, value: impl Into<Value>) {
         self.channel.send(&Message::User(value.into()), None).unwrap();
         self.channel.flush().unwrap();
     }
@@ -84,7 +84,7 @@ impl Primary {
     /// As [`open`](Self::open), without waiting for `listening`.
     pub(crate) fn answer_listen(&mut self, key: &str) {
         let (seq, reply) = self.listen_reply(key);
-        self.say(Some(seq), reply);
+        self.send_internal(Some(seq), reply);
     }
 
     /// Refuses the first listen, which must come next after `online`.
@@ -93,13 +93,13 @@ impl Primary {
         if let ClusterBody::ListenReply(reply) = &mut reply {
             reply.errno = Some(-errno);
         }
-        self.say(Some(seq), reply);
+        self.send_internal(Some(seq), reply);
     }
 
     /// As [`answer_listen`](Self::answer_listen), and lends that socket.
     pub(crate) fn lend(&mut self, key: &str, socket: OwnedFd) {
         let (seq, reply) = self.listen_reply(key);
-        self.say_with(Some(seq), reply, socket);
+        self.send_internal_with(Some(seq), reply, socket);
     }
 
     fn listen_reply(&mut self, key: &str) -> (u64, ClusterBody) {
@@ -116,7 +116,11 @@ impl Primary {
     pub(crate) fn connect(&mut self, key: &str) -> (UnixStream, u64) {
         let (client, server) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(LIMIT)).unwrap();
-        self.say_with(None, ClusterBody::NewConn { key: key.into() }, OwnedFd::from(server));
+        self.send_internal_with(
+            None,
+            ClusterBody::NewConn { key: key.into() },
+            OwnedFd::from(server),
+        );
         (client, self.seq)
     }
 }

@@ -290,18 +290,18 @@ impl Group {
         self.sockets.clone()
     }
 
-    /// Gives a slot's socket a turn, or takes it away.
+    /// Gives a slot's socket a position in the rotation, or takes it away.
     ///
     /// # Errors
     /// If the program could not be told any more: why. A classic one chooses from now on.
-    pub(super) fn switch(&mut self, slot: u32, turn: u32, on: bool) -> Result<(), String> {
+    pub(super) fn switch(&mut self, slot: u32, position: u32, on: bool) -> Result<(), String> {
         match (on, self.places.get(&slot)) {
             (true, Some(&place)) => {
-                self.on.insert(turn, place);
+                self.on.insert(position, place);
             }
-            // Unless another has the turn by now.
-            (false, Some(place)) if self.on.get(&turn) == Some(place) => {
-                self.on.remove(&turn);
+            // Unless another has the position by now.
+            (false, Some(place)) if self.on.get(&position) == Some(place) => {
+                self.on.remove(&position);
             }
             _ => return Ok(()),
         }

@@ -139,11 +139,11 @@ impl Primary {
         &mut self,
         server: ServerId,
         slot: u32,
-        turn: u32,
+        position: u32,
         on: bool,
     ) {
         let Some(group) = self.groups.get_mut(&server) else { return };
-        if let Err(reason) = group.switch(slot, turn, on) {
+        if let Err(reason) = group.switch(slot, position, on) {
             let instead = Fallback::of(group.choice());
             self.fell_back(server, instead, reason);
         }

@@ -125,8 +125,8 @@ fn in_turns_among_those_that_are_on() {
             })
             .collect();
         let start = expected.iter().position(|slot| *slot == takers[0]).expect("it is on");
-        let turns: Vec<_> = expected.iter().cycle().skip(start).take(takers.len()).collect();
-        assert_eq!(takers.iter().collect::<Vec<_>>(), turns);
+        let positions: Vec<_> = expected.iter().cycle().skip(start).take(takers.len()).collect();
+        assert_eq!(takers.iter().collect::<Vec<_>>(), positions);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::message::Message;
 /// Node's `serialization: 'advanced'`: V8's structured clone at version 15, as Node 20 to 26 write
 /// and read it, behind four bytes of big-endian length.
 ///
-/// Beyond JSON it carries what [`Rich`](crate::Rich) holds. Versions 13 to 15 are read. Nesting is
+/// Beyond JSON it carries what [`StructuredClone`](crate::StructuredClone) holds. Versions 13 to 15 are read. Nesting is
 /// limited to 127 levels, those of the message around a value included, and the number of values that
 /// take more than a few bytes here to a million and one for each eight bytes. What cannot be read is
 /// refused by name: `SharedArrayBuffer`s and WebAssembly modules, which no channel carries, and a

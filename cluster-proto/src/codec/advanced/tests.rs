@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use crate::structured_clone::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 use crate::value::{MAX_DEPTH, Object, Value};
 
 fn written(value: impl Into<Value>) -> Vec<u8> {
@@ -43,18 +43,21 @@ fn each_kind_has_v8s_bytes() {
     both(1u64 << 31, b"N\0\0\0\0\0\0\xe0\x41");
     both("a\u{e9}", b"\"\x02a\xe9");
     both(BigInt::from(-1i64), b"Z\x11\x01\0\0\0\0\0\0\0");
-    both(Rich::Date(1.5), b"D\0\0\0\0\0\0\xf8\x3f");
-    both(Rich::RegExp { source: "a".into(), flags: "gi".into() }, b"R\"\x01a\x03");
+    both(StructuredClone::Date(1.5), b"D\0\0\0\0\0\0\xf8\x3f");
+    both(StructuredClone::RegExp { source: "a".into(), flags: "gi".into() }, b"R\"\x01a\x03");
     both(vec![Value::from(1)], b"A\x01I\x02$\0\x01");
     both(Object::new().with("a", 1), b"o\"\x01aI\x02{\x01");
-    both(Rich::Map(vec![(1.into(), 2.into())]), b";I\x02I\x04:\x02");
-    both(Rich::Set(vec![1.into()]), b"'I\x02,\x01");
-    both(Rich::ArrayBuffer { bytes: vec![7], max_length: None }, b"B\x01\x07");
-    both(Rich::ArrayBuffer { bytes: vec![7], max_length: Some(9) }, b"~\x01\x09\x07");
+    both(StructuredClone::Map(vec![(1.into(), 2.into())]), b";I\x02I\x04:\x02");
+    both(StructuredClone::Set(vec![1.into()]), b"'I\x02,\x01");
+    both(StructuredClone::ArrayBuffer { bytes: vec![7], max_length: None }, b"B\x01\x07");
+    both(StructuredClone::ArrayBuffer { bytes: vec![7], max_length: Some(9) }, b"~\x01\x09\x07");
     both(Value::buffer([1, 2]), b"\\\0\x0a\x02\x01\x02");
-    both(Rich::View { kind: ViewKind::Int16Array, bytes: vec![1, 2] }, b"\\\0\x03\x02\x01\x02");
-    both(Rich::Boxed(Box::new(true.into())), b"y");
-    both(Rich::Boxed(Box::new("a".into())), b"s\"\x01a");
+    both(
+        StructuredClone::View { kind: ViewKind::Int16Array, bytes: vec![1, 2] },
+        b"\\\0\x03\x02\x01\x02",
+    );
+    both(StructuredClone::Boxed(Box::new(true.into())), b"y");
+    both(StructuredClone::Boxed(Box::new("a".into())), b"s\"\x01a");
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn letters_of_two_bytes_stand_at_even_places() {
     // Here the array and its length push them on by two.
     both(vec![Value::from("\u{20ac}")], b"A\x01c\x02\xac\x20$\0\x01");
     both(vec![true.into(), Value::from("\u{20ac}")], b"A\x02T\0c\x02\xac\x20$\0\x02");
-    both(Rich::Utf16(vec![0xd800]), b"c\x02\x00\xd8");
+    both(StructuredClone::Utf16(vec![0xd800]), b"c\x02\x00\xd8");
 }
 
 #[test]
@@ -83,14 +86,14 @@ fn the_cause_of_an_error_stands_last_and_is_read_anywhere() {
 #[test]
 fn an_object_that_stands_twice_is_one() {
     let shared = Value::from(Object::new());
-    let twice = vec![shared, Rich::Back(1).into(), Rich::Back(2).into()];
+    let twice = vec![shared, StructuredClone::Back(1).into(), StructuredClone::Back(2).into()];
     both(twice, b"A\x03o{\0^\x01^\0$\0\x03");
     assert!(read(b"^\0").is_err() && read(b"A\x01^\x01$\0\x01").is_err());
 }
 
 #[test]
 fn holes_and_names_in_arrays_are_kept() {
-    let array = |length, elements, members| Rich::Array { length, elements, members };
+    let array = |length, elements, members| StructuredClone::Array { length, elements, members };
     // As V8 writes a dense one with a hole, and one with a name.
     let hole = array(2, vec![(1, 1.into())], Object::new());
     assert_eq!(read(b"A\x02-I\x02$\0\x02"), Ok(hole.clone().into()));
@@ -112,11 +115,12 @@ fn what_other_writers_may_send_is_read() {
     assert_eq!(read(b"?\x01I\x02"), Ok(1.into()));
     assert_eq!(read(b"oI\x02T{\x01"), Ok(Object::new().with("1", true).into()));
     // A view behind the buffer that it shows a part of.
-    let view = Rich::View { kind: ViewKind::Uint8Array, bytes: vec![2, 3] };
+    let view = StructuredClone::View { kind: ViewKind::Uint8Array, bytes: vec![2, 3] };
     assert_eq!(read(b"B\x03\x01\x02\x03VB\x01\x02\0"), Ok(view.into()));
     // An object of Node's own, as its plain copy; what stands behind refers to either.
     let plain = Object::new().with("a", 1);
-    let three = vec![plain.into(), Rich::Back(1).into(), Rich::Back(1).into()];
+    let three =
+        vec![plain.into(), StructuredClone::Back(1).into(), StructuredClone::Back(1).into()];
     assert_eq!(read(b"A\x03\\\x01o\"\x01aI\x02{\x01^\x01^\x02$\0\x03"), Ok(three.into()));
 }
 
@@ -187,12 +191,12 @@ fn within(levels: usize, value: impl Into<Value>) -> Value {
 #[test]
 fn what_holds_nothing_counts_as_a_level_where_it_could_hold_something() {
     let empty: [(Value, usize); 6] = [
-        (Rich::Set(vec![]).into(), 1),
-        (Rich::Map(vec![]).into(), 1),
+        (StructuredClone::Set(vec![]).into(), 1),
+        (StructuredClone::Map(vec![]).into(), 1),
         (ErrorValue::default().into(), 1),
-        (Rich::Array { length: 1, elements: vec![], members: Object::new() }.into(), 1),
-        (Rich::Boxed(Box::new(true.into())).into(), 0),
-        (Rich::Date(0.0).into(), 0),
+        (StructuredClone::Array { length: 1, elements: vec![], members: Object::new() }.into(), 1),
+        (StructuredClone::Boxed(Box::new(true.into())).into(), 0),
+        (StructuredClone::Date(0.0).into(), 0),
     ];
     for (value, own) in empty {
         let fits = Message::User(within(MAX_DEPTH - own, value.clone()));
@@ -224,7 +228,7 @@ fn a_host_s_object_is_an_object() {
 
 #[test]
 fn a_number_that_is_an_object_is_not_rounded_either() {
-    let boxed = Rich::Boxed(Box::new(u64::MAX.into()));
+    let boxed = StructuredClone::Boxed(Box::new(u64::MAX.into()));
     assert!(Advanced.encode(&Message::User(boxed.into()), &mut Vec::new()).is_err());
 }
 
@@ -234,15 +238,19 @@ fn what_refers_to_another_part_of_a_message_is_refused() {
     let head = || Object::new().with("cmd", "NODE_CLUSTER").with("seq", 1);
     let query = head().with("act", "queryServer");
     let object = || Value::from(Object::new());
-    let itself = within(1, Rich::Back(1));
+    let itself = within(1, StructuredClone::Back(1));
     assert!(Message::from_value(query.clone().with("data", itself.clone()).into()).is_ok());
-    for data in [Rich::Back(1).into(), Rich::Back(2).into(), within(1, Rich::Back(2))] {
+    for data in [
+        StructuredClone::Back(1).into(),
+        StructuredClone::Back(2).into(),
+        within(1, StructuredClone::Back(2)),
+    ] {
         let message = query.clone().with("x", object()).with("data", data);
         assert!(Message::from_value(message.into()).is_err());
     }
     let handle = Object::new().with("cmd", "NODE_HANDLE").with("type", "net.Native");
     assert!(Message::from_value(handle.clone().with("msg", itself).into()).is_ok());
-    let outside = handle.with("x", object()).with("msg", Rich::Back(1));
+    let outside = handle.with("x", object()).with("msg", StructuredClone::Back(1));
     assert!(Message::from_value(outside.into()).is_err());
 }
 
@@ -250,11 +258,11 @@ fn what_refers_to_another_part_of_a_message_is_refused() {
 #[test]
 fn what_poses_as_the_protocol_s_is_not_a_users() {
     let members = || Object::new().with("cmd", "NODE_HANDLE_ACK");
-    let array = Rich::Array { length: 0, elements: vec![], members: members() };
+    let array = StructuredClone::Array { length: 0, elements: vec![], members: members() };
     assert!(Advanced.encode(&Message::User(array.into()), &mut Vec::new()).is_err());
     assert!(read(b"A\0\"\x03cmd\"\x0fNODE_HANDLE_ACK$\x01\0").is_err());
     let units = "NODE_HANDLE_ACK".encode_utf16().collect();
-    let object = Object::new().with("cmd", Rich::Utf16(units));
+    let object = Object::new().with("cmd", StructuredClone::Utf16(units));
     assert!(Advanced.encode(&Message::User(object.into()), &mut Vec::new()).is_err());
 }
 

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use super::head::{Head, OLDEST, VERSION};
 use super::tag;
 use crate::encoding::part::Part;
-use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
 use crate::scan::Command;
+use crate::structured_clone::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 use crate::value::{MAX_DEPTH, Number, Object, Value};
 
 /// As many values of those that take much memory for a byte may stand in any message; beyond these one
@@ -61,7 +61,7 @@ struct Reader<'a> {
     /// How many values may follow.
     values_left: usize,
     /// How many values may follow that take a hundred times their bytes.
-    rich_left: usize,
+    structured_left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
             numbers: Vec::new(),
             first_number: 0,
             values_left: usize::MAX,
-            rich_left: MANY + payload.len() / 8,
+            structured_left: MANY + payload.len() / 8,
         }
     }
 
@@ -207,16 +207,16 @@ impl<'a> Reader<'a> {
             }
             tag::DENSE_ARRAY => self.dense_array(deeper(depth)?)?,
             tag::SPARSE_ARRAY => self.sparse_array(deeper(depth)?)?,
-            _ => return self.rich(tag, depth),
+            _ => return self.structured_clone(tag, depth),
         })
     }
 
-    fn rich(&mut self, tag: u8, depth: usize) -> Read<Value> {
-        let left = self.rich_left.checked_sub(1);
-        self.rich_left = left.ok_or("too many small values for its length")?;
+    fn structured_clone(&mut self, tag: u8, depth: usize) -> Read<Value> {
+        let left = self.structured_left.checked_sub(1);
+        self.structured_left = left.ok_or("too many small values for its length")?;
         Ok(match tag {
-            tag::UNDEFINED => Rich::Undefined,
-            tag::BIG_INT => Rich::BigInt(self.big_int()?),
+            tag::UNDEFINED => StructuredClone::Undefined,
+            tag::BIG_INT => StructuredClone::BigInt(self.big_int()?),
             tag::REFERENCE => {
                 let number = self.varint()?;
                 let own = number.checked_sub(self.first_number);
@@ -227,11 +227,11 @@ impl<'a> Reader<'a> {
                 if self.peek() == Some(tag::ARRAY_BUFFER_VIEW) {
                     return Err("two views of one ArrayBuffer".into());
                 }
-                Rich::Back(self.objects - target)
+                StructuredClone::Back(self.objects - target)
             }
             tag::DATE => {
                 self.begin();
-                Rich::Date(self.double()?)
+                StructuredClone::Date(self.double()?)
             }
             tag::TRUE_OBJECT => self.boxed(|_| Ok(true.into()))?,
             tag::FALSE_OBJECT => self.boxed(|_| Ok(false.into()))?,
@@ -243,7 +243,7 @@ impl<'a> Reader<'a> {
                 let source = utf8(self.text()?);
                 let bits = self.varint()?;
                 let set = tag::REG_EXP_FLAGS.iter().filter(|(_, bit)| bits & bit != 0);
-                Rich::RegExp { source, flags: set.map(|(letter, _)| letter).collect() }
+                StructuredClone::RegExp { source, flags: set.map(|(letter, _)| letter).collect() }
             }
             tag::MAP => {
                 self.begin();
@@ -253,7 +253,7 @@ impl<'a> Reader<'a> {
                     entries.push((key, self.value(depth)?));
                 }
                 self.expect(entries.len() * 2)?;
-                Rich::Map(entries)
+                StructuredClone::Map(entries)
             }
             tag::SET => {
                 self.begin();
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
                     values.push(value);
                 }
                 self.expect(values.len())?;
-                Rich::Set(values)
+                StructuredClone::Set(values)
             }
             tag::ERROR => self.error(depth)?,
             tag::ARRAY_BUFFER | tag::RESIZABLE_ARRAY_BUFFER => {
@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
                     bytes.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])).collect();
                 match String::from_utf16(&units) {
                     Ok(text) => text.into(),
-                    Err(_) => Rich::Utf16(units).into(),
+                    Err(_) => StructuredClone::Utf16(units).into(),
                 }
             }
         })
@@ -334,9 +334,9 @@ impl<'a> Reader<'a> {
         Ok(BigInt::new(bits & 1 == 1, words.collect()))
     }
 
-    fn boxed(&mut self, read: impl FnOnce(&mut Self) -> Read<Value>) -> Read<Rich> {
+    fn boxed(&mut self, read: impl FnOnce(&mut Self) -> Read<Value>) -> Read<StructuredClone> {
         self.begin();
-        Ok(Rich::Boxed(Box::new(read(self)?)))
+        Ok(StructuredClone::Boxed(Box::new(read(self)?)))
     }
 
     /// Names and values up to the end, and their count behind it.
@@ -406,10 +406,10 @@ impl<'a> Reader<'a> {
         if members.is_empty() && elements.len() == length as usize {
             return Ok(Value::Array(elements.into_iter().map(|(_, value)| value).collect()));
         }
-        Ok(Rich::Array { length, elements, members: distinct(members)? }.into())
+        Ok(StructuredClone::Array { length, elements, members: distinct(members)? }.into())
     }
 
-    fn error(&mut self, depth: usize) -> Read<Rich> {
+    fn error(&mut self, depth: usize) -> Read<StructuredClone> {
         self.begin();
         let depth = deeper(depth)?;
         let mut error = ErrorValue::default();
@@ -419,13 +419,13 @@ impl<'a> Reader<'a> {
                 tag::error::MESSAGE => once(&mut error.message, self.text()?)?,
                 tag::error::STACK => once(&mut error.stack, self.text()?)?,
                 tag::error::CAUSE => once(&mut error.cause, self.value(depth)?)?,
-                tag::error::END => return Ok(Rich::Error(Box::new(error))),
+                tag::error::END => return Ok(StructuredClone::Error(Box::new(error))),
                 byte => error.class = class(byte)?,
             }
         }
     }
 
-    fn array_buffer(&mut self, resizable: bool) -> Read<Rich> {
+    fn array_buffer(&mut self, resizable: bool) -> Read<StructuredClone> {
         self.begin();
         let length = self.varint()?;
         let max_length = if resizable { Some(self.varint()?) } else { None };
@@ -434,7 +434,7 @@ impl<'a> Reader<'a> {
         }
         let bytes = self.take(length)?;
         if self.peek() != Some(tag::ARRAY_BUFFER_VIEW) {
-            return Ok(Rich::ArrayBuffer { bytes: bytes.to_vec(), max_length });
+            return Ok(StructuredClone::ArrayBuffer { bytes: bytes.to_vec(), max_length });
         }
         // What shows it comes in its place, with a number of its own.
         self.at += 1;
@@ -450,7 +450,7 @@ impl<'a> Reader<'a> {
         let end = offset.checked_add(shown).filter(|_| shown.is_multiple_of(kind.element_size()));
         let shown = end.and_then(|end| bytes.get(offset..end));
         let shown = shown.ok_or("a view of what is not there")?;
-        Ok(Rich::View { kind, bytes: shown.to_vec() })
+        Ok(StructuredClone::View { kind, bytes: shown.to_vec() })
     }
 
     fn host_object(&mut self, depth: usize) -> Read<Value> {
@@ -465,7 +465,7 @@ impl<'a> Reader<'a> {
                 if !bytes.len().is_multiple_of(kind.element_size()) {
                     return Err(format!("{length} bytes are no {}", kind.name()));
                 }
-                Ok(Rich::View { kind, bytes: bytes.to_vec() }.into())
+                Ok(StructuredClone::View { kind, bytes: bytes.to_vec() }.into())
             }
             tag::HOST_PLAIN => {
                 // An object of Node's own and its plain copy have a number each, and mean the same.
@@ -525,8 +525,8 @@ fn index(name: &str) -> Option<u32> {
 fn utf8(text: Value) -> String {
     match text {
         Value::String(text) => text,
-        Value::Rich(rich) => match *rich {
-            Rich::Utf16(units) => String::from_utf16_lossy(&units),
+        Value::StructuredClone(rich) => match *rich {
+            StructuredClone::Utf16(units) => String::from_utf16_lossy(&units),
             _ => String::new(),
         },
         _ => String::new(),

@@ -41,7 +41,7 @@ pub(super) const HOST_OBJECT: u8 = b'\\';
 
 /// Within an error.
 pub(super) mod error {
-    use crate::rich::ErrorClass;
+    use crate::structured_clone::ErrorClass;
 
     pub(in super::super) const MESSAGE: u8 = b'm';
     pub(in super::super) const CAUSE: u8 = b'c';
@@ -78,8 +78,8 @@ pub(super) const REG_EXP_FLAGS: [(char, u32); 9] = [
 ];
 
 /// What V8 gives the views of version 14 and later of its own.
-pub(super) const VIEWS: [(u8, crate::rich::ViewKind); 13] = {
-    use crate::rich::ViewKind as Kind;
+pub(super) const VIEWS: [(u8, crate::structured_clone::ViewKind); 13] = {
+    use crate::structured_clone::ViewKind as Kind;
     [
         (b'b', Kind::Int8Array),
         (b'B', Kind::Uint8Array),

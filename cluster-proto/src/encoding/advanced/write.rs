@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::head::VERSION;
 use super::tag;
-use crate::rich::{BigInt, ErrorValue, Rich, ViewKind};
+use crate::structured_clone::{BigInt, ErrorValue, StructuredClone, ViewKind};
 use crate::value::{Number, Object, Value};
 
 /// Why something cannot be written.
@@ -81,7 +81,7 @@ impl Writer<'_> {
                 self.byte(tag::END_OBJECT);
                 return self.count(object.len());
             }
-            Value::Rich(rich) => return self.rich(rich),
+            Value::StructuredClone(rich) => return self.structured_clone(rich),
         }
         Ok(())
     }
@@ -153,19 +153,19 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn rich(&mut self, rich: &Rich) -> Written {
+    fn structured_clone(&mut self, rich: &StructuredClone) -> Written {
         match rich {
-            Rich::Undefined => self.byte(tag::UNDEFINED),
-            Rich::BigInt(n) => {
+            StructuredClone::Undefined => self.byte(tag::UNDEFINED),
+            StructuredClone::BigInt(n) => {
                 self.byte(tag::BIG_INT);
                 return self.big_int(n);
             }
-            Rich::Utf16(units) => return self.utf16(units.len(), units.iter().copied()),
-            Rich::Date(time) => {
+            StructuredClone::Utf16(units) => return self.utf16(units.len(), units.iter().copied()),
+            StructuredClone::Date(time) => {
                 self.begin(tag::DATE);
                 self.double(*time);
             }
-            Rich::RegExp { source, flags } => {
+            StructuredClone::RegExp { source, flags } => {
                 self.begin(tag::REG_EXP);
                 self.string(source)?;
                 let mut bits = 0;
@@ -176,8 +176,8 @@ impl Writer<'_> {
                 }
                 self.varint(bits);
             }
-            Rich::Boxed(value) => return self.boxed(value),
-            Rich::Map(entries) => {
+            StructuredClone::Boxed(value) => return self.boxed(value),
+            StructuredClone::Map(entries) => {
                 self.begin(tag::MAP);
                 for (key, value) in entries {
                     self.value(key)?;
@@ -186,7 +186,7 @@ impl Writer<'_> {
                 self.byte(tag::END_MAP);
                 return self.count(entries.len() * 2);
             }
-            Rich::Set(values) => {
+            StructuredClone::Set(values) => {
                 self.begin(tag::SET);
                 for value in values {
                     self.value(value)?;
@@ -194,8 +194,8 @@ impl Writer<'_> {
                 self.byte(tag::END_SET);
                 return self.count(values.len());
             }
-            Rich::Error(error) => return self.error(error),
-            Rich::ArrayBuffer { bytes, max_length } => {
+            StructuredClone::Error(error) => return self.error(error),
+            StructuredClone::ArrayBuffer { bytes, max_length } => {
                 if max_length.is_some_and(|max| (max as usize) < bytes.len()) {
                     return Err("an ArrayBuffer that is longer than it may get".into());
                 }
@@ -207,8 +207,8 @@ impl Writer<'_> {
                 }
                 self.out.extend_from_slice(bytes);
             }
-            Rich::View { kind, bytes } => return self.view(*kind, bytes),
-            Rich::Array { length, elements, members } => {
+            StructuredClone::View { kind, bytes } => return self.view(*kind, bytes),
+            StructuredClone::Array { length, elements, members } => {
                 self.begin(tag::SPARSE_ARRAY);
                 self.varint(*length);
                 let mut next = 0;
@@ -231,7 +231,7 @@ impl Writer<'_> {
                 self.count(elements.len() + members.len())?;
                 self.varint(*length);
             }
-            Rich::Back(distance) => {
+            StructuredClone::Back(distance) => {
                 let number = self.objects.checked_sub(*distance).filter(|_| *distance > 0);
                 let number = number
                     .ok_or_else(|| format!("no object begins {distance} before a reference"))?;
@@ -255,12 +255,12 @@ impl Writer<'_> {
                 self.begin(tag::STRING_OBJECT);
                 return self.string(text);
             }
-            Value::Rich(rich) => match &**rich {
-                Rich::BigInt(n) => {
+            Value::StructuredClone(rich) => match &**rich {
+                StructuredClone::BigInt(n) => {
                     self.begin(tag::BIG_INT_OBJECT);
                     return self.big_int(n);
                 }
-                Rich::Utf16(units) => {
+                StructuredClone::Utf16(units) => {
                     self.begin(tag::STRING_OBJECT);
                     return self.utf16(units.len(), units.iter().copied());
                 }
@@ -282,9 +282,11 @@ impl Writer<'_> {
         {
             let Some(text) = part else { continue };
             self.byte(tag);
-            match (text, text.as_rich()) {
+            match (text, text.as_structured_clone()) {
                 (Value::String(text), _) => self.string(text)?,
-                (_, Some(Rich::Utf16(units))) => self.utf16(units.len(), units.iter().copied())?,
+                (_, Some(StructuredClone::Utf16(units))) => {
+                    self.utf16(units.len(), units.iter().copied())?;
+                }
                 _ => return Err("an error whose message or stack is no text".into()),
             }
         }

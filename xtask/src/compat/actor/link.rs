@@ -26,7 +26,7 @@ impl Link {
     pub(super) fn open(hello: &Value) -> io::Result<Self> {
         let path = env::var_os(STAGE).ok_or_else(|| io::Error::other("the stage starts this"))?;
         let link = Self { stream: UnixStream::connect(path)? };
-        link.say(hello);
+        link.send(hello);
         Ok(link)
     }
 
@@ -43,14 +43,14 @@ impl Link {
 
     pub(super) fn note(&self, event: &str, mut members: Value) {
         members["event"] = event.into();
-        self.say(&members);
+        self.send(&members);
     }
 
     pub(super) fn answer(&self, n: u64, is: &Value) {
-        self.say(&json!({ "n": n, "is": is }));
+        self.send(&json!({ "n": n, "is": is }));
     }
 
-    fn say(&self, what: &Value) {
+    fn send(&self, what: &Value) {
         // If the stage is gone, no one listens.
         let _ = (&self.stream).write_all(format!("{what}\n").as_bytes());
     }

@@ -110,7 +110,7 @@ impl Actor {
             }
             "make" => sockets.make(&order).unwrap_or_else(|e| error(e.to_string())),
             "say" => {
-                sockets.say(&order);
+                sockets.send(&order);
                 Value::Null
             }
             "disconnect" => {

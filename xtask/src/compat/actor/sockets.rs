@@ -81,9 +81,9 @@ impl Sockets {
     }
 
     /// Writes to a connection that was sent away and kept.
-    pub(super) fn say(&mut self, order: &Value) {
+    pub(super) fn send(&mut self, order: &Value) {
         if let Some(Made::Kept(socket)) = self.made.remove(&id(order)) {
-            tell(socket, &format!("kept by {}\n", self.name));
+            write_to(socket, &format!("kept by {}\n", self.name));
         }
     }
 
@@ -95,7 +95,7 @@ impl Sockets {
                 thread::spawn(move || {
                     while wait(&listener) {
                         if let Ok((stream, _)) = listener.accept() {
-                            tell(AnySocket::TcpStream(stream), &words);
+                            write_to(AnySocket::TcpStream(stream), &words);
                         }
                     }
                 });
@@ -113,7 +113,7 @@ impl Sockets {
                 "udp"
             }
             connection => {
-                tell(connection, &words);
+                write_to(connection, &words);
                 "connection"
             }
         }
@@ -131,7 +131,7 @@ fn wait(socket: &impl std::os::fd::AsFd) -> bool {
 
 /// A few bytes always fit into a fresh socket's buffer. It is closed without a shutdown, which would
 /// be shared.
-fn tell(socket: AnySocket, words: &str) {
+fn write_to(socket: AnySocket, words: &str) {
     let _ = match socket {
         AnySocket::TcpStream(mut stream) => stream.write_all(words.as_bytes()),
         AnySocket::UnixStream(mut stream) => stream.write_all(words.as_bytes()),

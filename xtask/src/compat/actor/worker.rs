@@ -107,7 +107,7 @@ impl Actor {
             }
             "make" => self.sockets().make(&order)?,
             "say" => {
-                self.sockets().say(&order);
+                self.sockets().send(&order);
                 Value::Null
             }
             "print" => {

@@ -4,20 +4,20 @@ use std::process::ExitCode;
 
 use cluster_primary::{Object, Value};
 
-use crate::args::Ordered;
+use crate::args::CommandArgs;
 use crate::client::Client;
 use crate::ctl::{complain, print};
 use crate::line::line;
 
 /// What is done, and how it is told.
-pub(crate) enum Order {
+pub(crate) enum Command {
     Reload,
     Scale(u32),
     Drain(Option<u64>),
     Upgrade,
 }
 
-impl Order {
+impl Command {
     fn name(&self) -> &'static str {
         match self {
             Self::Reload => "reload",
@@ -63,17 +63,17 @@ impl Order {
     }
 }
 
-pub(crate) fn order(args: &Ordered, order: &Order) -> ExitCode {
+pub(crate) fn run(args: &CommandArgs, command: &Command) -> ExitCode {
     let outcome = Client::of(&args.whose).and_then(|mut client| {
-        if matches!(order, Order::Reload | Order::Upgrade) {
+        if matches!(command, Command::Reload | Command::Upgrade) {
             // As long as the slowest worker takes.
             client.wait_for_ever()?;
         }
-        let result = client.call(order.name(), order.params())?;
-        print(&if args.json { line(&result) } else { order.done(&result) })
+        let result = client.call(command.name(), command.params())?;
+        print(&if args.json { line(&result) } else { command.done(&result) })
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => complain(order.name(), trouble),
+        Err(trouble) => complain(command.name(), trouble),
     }
 }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// A call that the primary alone cannot carry out. The owner of the
 /// [`ControlServer`](super::ControlServer) takes it by
-/// [`next_order`](super::ControlServer::next_order), and answers it, now or later.
+/// [`next_command`](super::ControlServer::next_command), and answers it, now or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum Order {
+pub enum ControlCommand {
     /// `status`: how all is; [`status_object`](super::status_object) makes the answer.
     Status,
     /// `reload`: replace every worker. To be answered when all are, or when it was aborted.
@@ -30,7 +30,7 @@ pub enum Order {
     Upgrade,
 }
 
-impl Order {
+impl ControlCommand {
     /// Whether workers that run may have to leave because of it, while the cluster goes on.
     pub(super) const fn replaces_workers(&self) -> bool {
         matches!(self, Self::Reload | Self::Scale { .. })
@@ -48,12 +48,12 @@ impl Order {
     }
 }
 
-/// By what an order is answered. It has serde's traits, so that the owner of an open answer can hand that
+/// By what a command is answered. It has serde's traits, so that the owner of an open answer can hand that
 /// on to the next image of the process ([`upgrade`](cluster_primary::upgrade)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OrderId(pub(super) u64);
+pub struct CommandId(pub(super) u64);
 
-impl OrderId {
+impl CommandId {
     /// Its number, which an image of a program that is replaced tells the next.
     pub fn number(self) -> u64 {
         self.0
@@ -65,7 +65,7 @@ impl OrderId {
     }
 }
 
-/// Why an order is not carried out.
+/// Why a command is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// `data.code` of the answer: `ERR_RELOAD_ABORTED`, say.
@@ -81,5 +81,5 @@ impl Refusal {
     }
 }
 
-/// The answer to an order.
+/// The answer to a command.
 pub(super) type Answer = Result<Value, Refusal>;

@@ -30,7 +30,7 @@ const MOST: usize = 256;
 
 /// A port whose server is closed, and who had sockets of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Vacating {
+pub(super) struct PortReuse {
     port: i32,
     workers: BTreeSet<WorkerId>,
 }
@@ -68,10 +68,10 @@ impl Machine {
             return;
         };
         let workers = slots.lent.clone();
-        self.vacating.retain(|held| held.workers.iter().any(|w| self.workers.contains_key(w)));
-        let excess = (self.vacating.len() + 1).saturating_sub(MOST);
-        self.vacating.drain(..excess);
-        self.vacating.push(Vacating { port, workers });
+        self.port_reuse.retain(|held| held.workers.iter().any(|w| self.workers.contains_key(w)));
+        let excess = (self.port_reuse.len() + 1).saturating_sub(MOST);
+        self.port_reuse.drain(..excess);
+        self.port_reuse.push(PortReuse { port, workers });
     }
 
     /// Whether a server that could not be bound is to be tried again, for then it will be.
@@ -82,11 +82,11 @@ impl Machine {
         };
         let Some(attempt) = &mut slots.attempt else { return false };
         let wanted = matches!(&server.phase, Phase::Binding { waiting } if !waiting.is_empty());
-        let held = |held: &Vacating| {
+        let held = |held: &PortReuse| {
             held.port == port && held.workers.iter().any(|w| self.workers.contains_key(w))
         };
         let until = *attempt.until.get_or_insert(now + AT_MOST);
-        let again = wanted && errno == IN_USE && now < until && self.vacating.iter().any(held);
+        let again = wanted && errno == IN_USE && now < until && self.port_reuse.iter().any(held);
         if again {
             attempt.at = Some(now + AGAIN);
         }

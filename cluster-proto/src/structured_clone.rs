@@ -10,18 +10,18 @@ use crate::value::{Object, Value};
 /// carries beyond it (V8's structured clone).
 ///
 /// ```
-/// use cluster_proto::{Object, Rich, Value, ViewKind};
+/// use cluster_proto::{Object, StructuredClone, Value, ViewKind};
 ///
 /// let message = Value::from(Object::new()
 ///     .with("image", Value::buffer(vec![0x89, 0x50, 0x4e, 0x47]))
-///     .with("made", Rich::Date(1_700_000_000_000.0))
-///     .with("tags", Rich::Set(vec!["a".into(), "b".into()])));
+///     .with("made", StructuredClone::Date(1_700_000_000_000.0))
+///     .with("tags", StructuredClone::Set(vec!["a".into(), "b".into()])));
 /// assert_eq!(message["image"].as_bytes(), Some(&[0x89, 0x50, 0x4e, 0x47][..]));
-/// assert!(matches!(message["made"].as_rich(), Some(Rich::Date(_))));
+/// assert!(matches!(message["made"].as_structured_clone(), Some(StructuredClone::Date(_))));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Rich {
+pub enum StructuredClone {
     /// `undefined`.
     Undefined,
     /// A `bigint`.
@@ -267,7 +267,7 @@ view_kinds! {
     Float16Array = 13, "Float16Array", 2;
 }
 
-impl Rich {
+impl StructuredClone {
     /// The name of its class or type, in JavaScript's terms.
     pub fn name(&self) -> &'static str {
         match self {
@@ -356,52 +356,54 @@ impl Rich {
     }
 }
 
-impl From<Rich> for Value {
-    fn from(rich: Rich) -> Value {
-        Value::Rich(Box::new(rich))
+impl From<StructuredClone> for Value {
+    fn from(rich: StructuredClone) -> Value {
+        Value::StructuredClone(Box::new(rich))
     }
 }
 
 impl From<BigInt> for Value {
     fn from(n: BigInt) -> Value {
-        Rich::BigInt(n).into()
+        StructuredClone::BigInt(n).into()
     }
 }
 
 impl From<ErrorValue> for Value {
     fn from(error: ErrorValue) -> Value {
-        Rich::Error(Box::new(error)).into()
+        StructuredClone::Error(Box::new(error)).into()
     }
 }
 
 impl Value {
     /// `undefined`.
     pub fn undefined() -> Value {
-        Rich::Undefined.into()
+        StructuredClone::Undefined.into()
     }
 
     /// A `Buffer` with those bytes.
     pub fn buffer(bytes: impl Into<Vec<u8>>) -> Value {
-        Rich::View { kind: ViewKind::Buffer, bytes: bytes.into() }.into()
+        StructuredClone::View { kind: ViewKind::Buffer, bytes: bytes.into() }.into()
     }
 
     /// What JSON cannot say, if it is that.
-    pub fn as_rich(&self) -> Option<&Rich> {
+    pub fn as_structured_clone(&self) -> Option<&StructuredClone> {
         match self {
-            Self::Rich(rich) => Some(rich),
+            Self::StructuredClone(rich) => Some(rich),
             _ => None,
         }
     }
 
     /// Whether this is `undefined`.
     pub fn is_undefined(&self) -> bool {
-        matches!(self.as_rich(), Some(Rich::Undefined))
+        matches!(self.as_structured_clone(), Some(StructuredClone::Undefined))
     }
 
     /// The bytes, if it is a `Buffer`, a typed array, a `DataView` or an `ArrayBuffer`.
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        match self.as_rich()? {
-            Rich::View { bytes, .. } | Rich::ArrayBuffer { bytes, .. } => Some(bytes),
+        match self.as_structured_clone()? {
+            StructuredClone::View { bytes, .. } | StructuredClone::ArrayBuffer { bytes, .. } => {
+                Some(bytes)
+            }
             _ => None,
         }
     }
@@ -427,6 +429,6 @@ mod tests {
         assert!(!Value::undefined().is_truthy());
         assert!(!Value::from(BigInt::from(0i64)).is_truthy());
         assert!(Value::from(BigInt::from(-1i64)).is_truthy());
-        assert!(Value::from(Rich::Boxed(Box::new(false.into()))).is_truthy());
+        assert!(Value::from(StructuredClone::Boxed(Box::new(false.into()))).is_truthy());
     }
 }

@@ -17,7 +17,7 @@ use crate::scheduling;
 use crate::settings::Settings;
 
 /// Made ready before the fork.
-pub(super) struct Becoming {
+pub(super) struct Privileges {
     cpus: Option<CpuSet>,
     /// The thread that forks gives way to others; workers do not.
     waits: bool,
@@ -27,7 +27,7 @@ pub(super) struct Becoming {
     dies_with: Option<Pid>,
 }
 
-impl Becoming {
+impl Privileges {
     pub(super) fn new(settings: &Settings, slot: u32) -> Result<Self, ForkError> {
         let cpus = settings.affinity.as_ref().map(|affinity| affinity::cpus(affinity, slot));
         let no = |errno| super::spawn::failure(settings, Step::Affinity, settings.program(), errno);

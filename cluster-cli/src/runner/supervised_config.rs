@@ -13,7 +13,7 @@ use crate::systemd::notified::NotifySocket;
 use crate::systemd::reader::NotifyReader;
 
 /// What `cluster run` has beside its workers, and `cluster serve` has not.
-pub(crate) struct Kept {
+pub(crate) struct SupervisedConfig {
     /// How options are read anew.
     pub(super) args: Run,
     pub(crate) options: Resolved,
@@ -25,7 +25,7 @@ pub(crate) struct Kept {
     pub(super) http: Option<HttpServer>,
 }
 
-impl Kept {
+impl SupervisedConfig {
     pub(crate) fn new(args: Run, options: Resolved, sockets: Sockets) -> io::Result<Self> {
         let notify = match options.reload.ready {
             Ready::Notify => {

@@ -1,4 +1,4 @@
-//! [`Rich`] for formats that do not describe themselves: taken apart into lists of a few kinds, so
+//! [`StructuredClone`] for formats that do not describe themselves: taken apart into lists of a few kinds, so
 //! that one reader with a depth limit does for all of it.
 
 use alloc::string::String;
@@ -10,11 +10,11 @@ use core::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
-use crate::rich::{BigInt, ErrorClass, ErrorValue, Rich, ViewKind};
+use crate::structured_clone::{BigInt, ErrorClass, ErrorValue, StructuredClone, ViewKind};
 use crate::value::{Object, Value};
 use crate::value_serde::Items;
 
-/// A [`Rich`], taken apart.
+/// A [`StructuredClone`], taken apart.
 pub(crate) struct Parts<V> {
     kind: u8,
     bytes: Vec<u8>,
@@ -23,55 +23,55 @@ pub(crate) struct Parts<V> {
 }
 
 impl<'a> Parts<Vec<&'a Value>> {
-    pub(crate) fn of(rich: &'a Rich) -> Self {
+    pub(crate) fn of(rich: &'a StructuredClone) -> Self {
         let mut bytes = Vec::new();
         let mut texts = Vec::new();
         let kind = match rich {
-            Rich::Undefined => 0,
-            Rich::BigInt(n) => {
+            StructuredClone::Undefined => 0,
+            StructuredClone::BigInt(n) => {
                 bytes.push(u8::from(n.is_negative()));
                 bytes.extend(n.words().iter().flat_map(|word| word.to_le_bytes()));
                 1
             }
-            Rich::Utf16(units) => {
+            StructuredClone::Utf16(units) => {
                 bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
                 2
             }
-            Rich::Date(time) => {
+            StructuredClone::Date(time) => {
                 bytes.extend(time.to_le_bytes());
                 3
             }
-            Rich::RegExp { source, flags } => {
+            StructuredClone::RegExp { source, flags } => {
                 texts.extend([source.clone(), flags.clone()]);
                 4
             }
-            Rich::Boxed(_) => 5,
-            Rich::Map(_) => 6,
-            Rich::Set(_) => 7,
-            Rich::Error(error) => {
+            StructuredClone::Boxed(_) => 5,
+            StructuredClone::Map(_) => 6,
+            StructuredClone::Set(_) => 7,
+            StructuredClone::Error(error) => {
                 let parts = [&error.message, &error.stack, &error.cause];
                 bytes.push(error.class as u8);
                 bytes.extend(parts.map(|part| u8::from(part.is_some())));
                 8
             }
-            Rich::ArrayBuffer { bytes: held, max_length } => {
+            StructuredClone::ArrayBuffer { bytes: held, max_length } => {
                 bytes.push(u8::from(max_length.is_some()));
                 bytes.extend(max_length.unwrap_or_default().to_le_bytes());
                 bytes.extend(held);
                 9
             }
-            Rich::View { kind, bytes: shown } => {
+            StructuredClone::View { kind, bytes: shown } => {
                 bytes.push(*kind as u8);
                 bytes.extend(shown);
                 10
             }
-            Rich::Array { length, elements, members } => {
+            StructuredClone::Array { length, elements, members } => {
                 bytes.extend(length.to_le_bytes());
                 bytes.extend(elements.iter().flat_map(|(index, _)| index.to_le_bytes()));
                 texts.extend(members.iter().map(|(name, _)| name.into()));
                 11
             }
-            Rich::Back(distance) => {
+            StructuredClone::Back(distance) => {
                 bytes.extend(distance.to_le_bytes());
                 12
             }
@@ -82,32 +82,34 @@ impl<'a> Parts<Vec<&'a Value>> {
 
 impl Parts<Vec<Value>> {
     /// Puts it together, if it fits.
-    pub(crate) fn into_rich(self) -> Option<Rich> {
+    pub(crate) fn into_structured_clone(self) -> Option<StructuredClone> {
         let Self { kind, bytes, texts, values } = self;
         let held = values.len();
         let mut values = values.into_iter();
         let rich = match kind {
-            0 => Rich::Undefined,
+            0 => StructuredClone::Undefined,
             1 => {
                 let (negative, words) = bytes.split_first()?;
                 let words = whole::<8>(words)?.into_iter().map(u64::from_le_bytes).collect();
-                Rich::BigInt(BigInt::new(*negative == 1, words))
+                StructuredClone::BigInt(BigInt::new(*negative == 1, words))
             }
-            2 => Rich::Utf16(whole::<2>(&bytes)?.into_iter().map(u16::from_le_bytes).collect()),
-            3 => Rich::Date(f64::from_le_bytes(bytes.try_into().ok()?)),
+            2 => StructuredClone::Utf16(
+                whole::<2>(&bytes)?.into_iter().map(u16::from_le_bytes).collect(),
+            ),
+            3 => StructuredClone::Date(f64::from_le_bytes(bytes.try_into().ok()?)),
             4 => {
                 let [source, flags] = texts.try_into().ok()?;
-                return Some(Rich::RegExp { source, flags });
+                return Some(StructuredClone::RegExp { source, flags });
             }
-            5 => Rich::Boxed(values.next()?.into()),
+            5 => StructuredClone::Boxed(values.next()?.into()),
             6 => {
                 let mut entries = Vec::with_capacity(held / 2);
                 while let Some(key) = values.next() {
                     entries.push((key, values.next()?));
                 }
-                Rich::Map(entries)
+                StructuredClone::Map(entries)
             }
-            7 => Rich::Set(values.by_ref().collect()),
+            7 => StructuredClone::Set(values.by_ref().collect()),
             8 => {
                 let [class, message, stack, cause] = <[u8; 4]>::try_from(bytes).ok()?;
                 let class = ErrorClass::ALL.into_iter().find(|c| *c as u8 == class)?;
@@ -116,17 +118,20 @@ impl Parts<Vec<Value>> {
                     _ => values.next().map(Some),
                 };
                 let (message, stack, cause) = (part(message)?, part(stack)?, part(cause)?);
-                Rich::Error(ErrorValue { class, message, stack, cause }.into())
+                StructuredClone::Error(ErrorValue { class, message, stack, cause }.into())
             }
             9 => {
                 let (head, held) = bytes.split_at_checked(5)?;
                 let max = u32::from_le_bytes(head[1..].try_into().ok()?);
-                Rich::ArrayBuffer { bytes: held.into(), max_length: (head[0] == 1).then_some(max) }
+                StructuredClone::ArrayBuffer {
+                    bytes: held.into(),
+                    max_length: (head[0] == 1).then_some(max),
+                }
             }
             10 => {
                 let (kind, shown) = bytes.split_first()?;
                 let kind = *ViewKind::ALL.iter().find(|known| **known as u8 == *kind)?;
-                Rich::View { kind, bytes: shown.into() }
+                StructuredClone::View { kind, bytes: shown.into() }
             }
             11 => {
                 let mut numbers = whole::<4>(&bytes)?.into_iter().map(u32::from_le_bytes);
@@ -138,9 +143,9 @@ impl Parts<Vec<Value>> {
                 let elements = indices.into_iter().zip(values.by_ref()).collect();
                 let members = texts.into_iter().zip(values.by_ref()).collect();
                 let members = Object::from_members(members);
-                return Some(Rich::Array { length, elements, members });
+                return Some(StructuredClone::Array { length, elements, members });
             }
-            12 => Rich::Back(u32::from_le_bytes(bytes.try_into().ok()?)),
+            12 => StructuredClone::Back(u32::from_le_bytes(bytes.try_into().ok()?)),
             _ => return None,
         };
         values.next().is_none().then_some(rich)

@@ -1,6 +1,6 @@
 //! What people and programs ask of a cluster that runs, by signals and by the control API.
 
-use cluster_control::{Order, OrderId, Refusal};
+use cluster_control::{CommandId, ControlCommand, Refusal};
 use cluster_primary::{Object, Value};
 use cluster_supervisor::driver::State;
 
@@ -13,16 +13,16 @@ impl Runner {
     pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
         let waiting = self.reloads.take_waiting();
         if let Some((control, _)) = &mut self.control {
-            waiting.into_iter().for_each(|order| control.answer(order, answer()));
+            waiting.into_iter().for_each(|command| control.answer(command, answer()));
         }
     }
 
     pub(super) fn asked(&mut self, asked: Asked) {
         let wanted = self.cluster.supervisor().wanted();
-        if let Some(order) = order_of(asked)
-            && let Err(refusal) = self.can(&order)
+        if let Some(command) = command_of(asked)
+            && let Err(refusal) = self.can(&command)
         {
-            self.report.warning(&format!("{}: {}", order.name(), refusal.message));
+            self.report.warning(&format!("{}: {}", command.name(), refusal.message));
             return;
         }
         match asked {
@@ -59,7 +59,7 @@ impl Runner {
 
     /// Reads the options anew, and replaces every worker.
     fn reload(&mut self) -> Result<(), Refusal> {
-        self.can(&Order::Reload)?;
+        self.can(&ControlCommand::Reload)?;
         let read = self.kept.as_ref().map(|kept| {
             let options = kept.args.read().map_err(|error| error.to_string())?;
             match wrapper::complaint(&options) {
@@ -82,9 +82,9 @@ impl Runner {
     }
 
     /// Nothing is changed where no supervisor keeps the workers, nor once the cluster is ending.
-    fn can(&self, order: &Order) -> Result<(), Refusal> {
+    fn can(&self, command: &ControlCommand) -> Result<(), Refusal> {
         if self.kept.is_none() {
-            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(order)));
+            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(command)));
         }
         match self.cluster.supervisor().state() {
             State::Draining | State::Stopping | State::GaveUp => {
@@ -131,33 +131,35 @@ impl Runner {
         }
     }
 
-    pub(super) fn ordered(&mut self, id: OrderId, order: Order) {
-        let answer = match order {
-            Order::Status => Ok(self.status().into()),
-            Order::Reload => match self.reload() {
+    pub(super) fn execute(&mut self, id: CommandId, command: ControlCommand) {
+        let answer = match command {
+            ControlCommand::Status => Ok(self.status().into()),
+            ControlCommand::Reload => match self.reload() {
                 Ok(()) => {
                     self.reloads.await_end(id);
                     return;
                 }
                 Err(refusal) => Err(refusal),
             },
-            order if self.kept.is_none() => Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&order))),
-            Order::Scale { workers } => self.can(&order).map(|()| {
+            command if self.kept.is_none() => {
+                Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&command)))
+            }
+            ControlCommand::Scale { workers } => self.can(&command).map(|()| {
                 self.cluster.scale(workers);
                 Object::new().with("workers", self.cluster.supervisor().wanted()).into()
             }),
-            Order::Drain { delay } => {
+            ControlCommand::Drain { delay } => {
                 let set = self.kept.as_ref().map(|kept| kept.options.leaving.drain_delay);
                 self.cluster.drain(delay.or(set).unwrap_or_default());
                 Ok(true.into())
             }
-            Order::Upgrade => {
+            ControlCommand::Upgrade => {
                 self.begin_upgrade(Some(id));
                 return;
             }
-            order => Err(Refusal::new(
+            command => Err(Refusal::new(
                 "ERR_NOT_SUPPORTED",
-                format_args!("this cluster cannot {}", order.name()),
+                format_args!("this cluster cannot {}", command.name()),
             )),
         };
         if let Some((control, _)) = &mut self.control {
@@ -166,12 +168,12 @@ impl Runner {
     }
 }
 
-/// The order that a signal is.
-fn order_of(asked: Asked) -> Option<Order> {
+/// The command that a signal is.
+fn command_of(asked: Asked) -> Option<ControlCommand> {
     match asked {
-        Asked::Reload { .. } => Some(Order::Reload),
-        Asked::More | Asked::Fewer { .. } => Some(Order::Scale { workers: 1 }),
-        Asked::Upgrade => Some(Order::Upgrade),
+        Asked::Reload { .. } => Some(ControlCommand::Reload),
+        Asked::More | Asked::Fewer { .. } => Some(ControlCommand::Scale { workers: 1 }),
+        Asked::Upgrade => Some(ControlCommand::Upgrade),
         Asked::End
         | Asked::HangUp
         | Asked::Reap
@@ -182,16 +184,16 @@ fn order_of(asked: Asked) -> Option<Order> {
 }
 
 /// Why that is nothing to ask of a primary that others drive.
-pub(super) fn unkept(order: &Order) -> String {
-    match order {
-        Order::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
+pub(super) fn unkept(command: &ControlCommand) -> String {
+    match command {
+        ControlCommand::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
                            new version on another --control path, have its clients go there, and stop \
                            this one"
             .into(),
-        order => format!(
+        command => format!(
             "cluster serve keeps no workers itself, which cluster run does: who drives it forks them, \
              and replaces them; there is nothing to {}",
-            order.name()
+            command.name()
         ),
     }
 }
