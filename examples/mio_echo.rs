@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 Event::ListenFailed { error, .. } => return Err(error.into()),
                 // The primary wants this worker to leave, and waits for its connections. A server whose
-                // clients stay for ever would close those that are idle here: it is told by `Closed`.
+                // clients stay forever would close those that are idle here: it is told by `Closed`.
                 Event::Disconnected => return Ok(()),
                 _ => {}
             }

@@ -47,7 +47,7 @@ pub(crate) fn check(options: &Resolved) -> Result<(), String> {
     let error = io::Error::from_raw_os_error(errno);
     let file = file.display();
     Err(format!(
-        "{who} cannot {verb} {file}: {error}; it must be able to enter each folder above it, too"
+        "{who} cannot {verb} {file}: {error}; that user must also be able to enter each folder above it"
     ))
 }
 
@@ -83,7 +83,7 @@ fn read(file: &Path) -> io::Result<()> {
     File::open(file).map(drop)
 }
 
-/// As the workers do it: groups first, for who is not root any more may not change them.
+/// In the same order as the workers: groups first, because only root may change them.
 fn become_user(asked: &CheckAccess) -> nix::Result<()> {
     #[cfg(not(target_vendor = "apple"))]
     {

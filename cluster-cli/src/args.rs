@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::config::{Count, Name, Options, Period};
 use crate::directory::Directory;
 
-/// Runs servers as clusters of workers on one machine: node:cluster, without a Node.js primary.
+/// Runs a server as a cluster of worker processes on one machine: node:cluster with a primary written in
+/// Rust.
 #[derive(Debug, Parser)]
 #[command(name = "cluster", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -45,7 +46,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// What `run --check` asks a process that becomes that user.
+/// What `run --check` asks a process that runs as that user.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckAccess {
     #[arg(long)]
@@ -61,25 +62,25 @@ pub(crate) struct CheckAccess {
 
 /// Run a program as a cluster of workers that share its ports.
 ///
-/// Each worker is a process of its own that runs PROGRAM. When workers listen on the same address
-/// they share one socket of the primary's; the primary accepts connections and hands them to the
-/// workers in turn. A worker that dies by accident is replaced.
+/// Each worker is a separate process that runs PROGRAM. Workers that listen on the same address share one
+/// socket, which belongs to the primary: it accepts connections and passes them to the workers in turn. A
+/// worker that dies unexpectedly is replaced.
 ///
-/// PROGRAM is an unmodified Node.js server that simply listens, or one that uses node:cluster: it
-/// finds itself a worker, so what it does as a primary is not done, and messages to its primary
-/// end here. A .js, .mjs, .cjs, .ts, .mts or .cts file runs under node (the last three need a Node
-/// that takes TypeScript: 22.18 and later). Or it is an executable that speaks node:cluster's protocol, such as a Rust program
-/// with the crate cluster-worker; one that binds its port itself cannot be shared. Without PROGRAM
-/// a small demo server runs.
+/// PROGRAM is an unmodified Node.js server, with or without node:cluster. With it, the program runs as a
+/// worker only: its primary half does not run, and messages to its primary are not delivered. A .js, .mjs,
+/// .cjs, .ts, .mts or .cts file runs under node (TypeScript needs Node 22.18 or later). Any other PROGRAM is
+/// an executable that speaks node:cluster's protocol, such as a Rust program with the crate cluster-worker,
+/// or one that takes its sockets from --listen. A program that binds its port itself cannot share it. Without
+/// PROGRAM a small demo server runs.
 ///
-/// Ctrl-C (or SIGTERM, SIGQUIT, the end of the terminal) ends the cluster gracefully: workers stop
-/// accepting, finish their connections and leave. After the grace period, or at a second Ctrl-C, they
-/// are killed. SIGHUP reloads; SIGUSR1 and SIGWINCH are ignored, but as process 1 of a container they,
-/// SIGQUIT and SIGCONT are forwarded to the workers.
+/// Ctrl-C, SIGTERM, SIGQUIT and the end of the terminal session stop the cluster gracefully: workers stop
+/// accepting, finish their connections and exit. They are killed after the grace period, or at a second
+/// Ctrl-C. SIGHUP reloads. SIGUSR1 and SIGWINCH are ignored; as process 1 of a container, cluster forwards
+/// them to the workers, and SIGQUIT and SIGCONT too.
 ///
-/// A DURATION is a number of seconds, or has a unit: 500ms, 10s, 5m, 1h, 7d. A SIZE is a number of
-/// bytes, or has a unit that is a power of 1024: 800K, 512M, 1G. A BOOL is true or false; the option
-/// alone is true.
+/// A DURATION is a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h, 7d. A SIZE is a number of
+/// bytes, or a number with a unit, which is a power of 1024: 800K, 512M, 1G. A BOOL is true or false; the
+/// option without a value means true.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -88,27 +89,27 @@ Examples:
   cluster run -n 4 server.js --port 80   four workers; what follows the program is the program's
   cluster run --policy sticky chat.js    each client's connections go to one worker
   cluster run --placement shared ./app   all workers accept from one socket
-  cluster run --placement kernel ./app   the kernel deals connections out to the workers
+  cluster run --placement kernel ./app   the kernel chooses the worker of each connection
   cluster run --config cluster.toml      options and program from a file
-  cluster run --config cluster.toml --check   … which is only looked at
+  cluster run --config cluster.toml --check   … checked, and nothing started
 
 Exit status:
-  0  ended as asked
-  1  could not start (or with --check: the program is not there), or could not go on
-  2  wrong usage, or a configuration file with mistakes
-  3  ended as asked, but workers had to be sent SIGKILL
-  4  gave up: workers failed again and again, and none was ready
+  0  stopped as requested
+  1  could not start (with --check: the program does not exist), or could not continue
+  2  wrong usage, or an invalid configuration file
+  3  stopped as requested, but workers had to be sent SIGKILL
+  4  gave up: workers failed repeatedly, and none was ready
   5  no worker was left: all had disconnected (with --replace-disconnected=false)
 
-What messages mean, and what to do: docs/troubleshooting.md")]
+Messages, their causes and remedies: docs/troubleshooting.md")]
 pub(crate) struct Run {
-    /// Read options from this file, in TOML, by the names that they have here: max-failures = 5. What
-    /// is given here counts more. Relative paths in it are relative to its folder
+    /// Read options from this TOML file, by their names here (max-failures = 5). Options on the command line
+    /// override it. Relative paths in the file are relative to its folder
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print all options that would be in force, as such a file, and start nothing. Says also if the
-    /// program, its interpreter or the working directory is not there (exit status 1)
+    /// Print the resulting options in the format of --config, and start nothing. Exits with status 1 if the
+    /// program, its interpreter or the working directory does not exist
     #[arg(long)]
     pub(crate) check: bool,
 
@@ -120,28 +121,28 @@ pub(crate) struct Run {
     pub(crate) directory: Directory,
 }
 
-/// Start a primary without workers, to be driven by programs of any language.
+/// Start a primary without workers, driven by other programs through its control socket.
 ///
-/// They connect to the control socket, and speak JSON-RPC 2.0, a message a line: setupPrimary, fork,
-/// send, disconnect, kill, and so on, with the names of node:cluster, and its events come back. It
-/// ends when one of them calls stop, or at Ctrl-C (SIGTERM).
+/// Clients, written in any language, connect to the socket and speak JSON-RPC 2.0, one message per line. The
+/// methods (setupPrimary, fork, send, disconnect, kill, …) and events have the names of node:cluster. The
+/// primary runs until a client calls stop, or until Ctrl-C or SIGTERM.
 ///
-/// It keeps no workers itself: who drives it starts others for those that die. So reload, scale, drain
-/// and upgrade (SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2) are not for it, but for cluster run; at SIGHUP it
-/// ends. A new version of cluster takes its place by being started on another socket.
+/// It does not supervise: the client replaces workers that die. Therefore reload, scale, drain and upgrade
+/// (SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2) belong to `cluster run` only; here SIGHUP stops the primary. To
+/// replace the primary with a new version of cluster, start that on another socket.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Exit status:
-  0  ended as asked
-  1  could not start, or could not go on
+  0  stopped as requested
+  1  could not start, or could not continue
   2  wrong usage
-  3  ended as asked, but workers had to be sent SIGKILL")]
+  3  stopped as requested, but workers had to be sent SIGKILL")]
 pub(crate) struct Serve {
     /// The control socket
     #[arg(long, value_name = "PATH")]
     pub(crate) control: PathBuf,
 
-    /// End when the first client to have connected goes away; workers exit at that, as when any
+    /// Stop when the first client that connected disconnects; the workers then exit, as they do when any
     /// primary dies
     #[arg(long)]
     pub(crate) once: bool,
@@ -150,47 +151,46 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) grace: Period,
 
-    /// How long after that they are sent SIGKILL
+    /// How long after SIGTERM they are sent SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub(crate) kill_after: Period,
 
-    /// Start Node.js workers with cluster's agent, as `cluster run` does
+    /// Load cluster's agent into Node.js workers, as `cluster run` does
     #[arg(long)]
     pub(crate) node_agent: bool,
 
-    /// Print what happens as JSON, an event a line
+    /// Print events as JSON, one per line, in place of the log
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What a command that tells a cluster something exits with.
+/// The exit status of a command that changes a cluster.
 const ORDERED: &str = "\
 Exit status:
-  0  it is done
-  1  it is not done, and why was said
+  0  done
+  1  not done; the reason was printed
   2  wrong usage";
 
-/// What a command that looks at a cluster exits with.
+/// The exit status of a command that shows a cluster.
 const LOOKED: &str = "\
 Exit status:
-  0  all was shown
-  1  there is no such cluster, it does not answer, or there is nowhere to show it
+  0  shown
+  1  there is no such cluster, it does not answer, or its output cannot be written
   2  wrong usage";
 
-/// Which cluster is meant. Without --control or --name it is the one that this user runs, if there is
-/// only one.
+/// Selects the cluster. Without --control or --name it is the only one that this user runs.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Whose {
     /// The cluster's control socket
-    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    #[arg(long, value_name = "PATH", conflicts_with = "name", global = true)]
     pub(crate) control: Option<PathBuf>,
 
-    /// The cluster's name. That of its program is enough where no other cluster runs it
-    #[arg(long, value_name = "NAME")]
+    /// The cluster's name. The name of its program is enough if no other cluster runs the same program
+    #[arg(long, value_name = "NAME", global = true)]
     pub(crate) name: Option<Name>,
 }
 
-/// What all commands to a cluster have.
+/// The arguments of every command to a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CommandArgs {
     #[command(flatten)]
@@ -201,22 +201,22 @@ pub(crate) struct CommandArgs {
     pub(crate) json: bool,
 }
 
-/// Replace every worker of a cluster by a new one, and lose no request.
+/// Replace every worker of a cluster without losing a request.
 ///
-/// A slot at a time (run --batch) the new worker is started first. When it has been ready (run --ready)
-/// for a second (run --min-ready-time), the old one gets nothing more, finishes its connections and
-/// leaves; after the grace period it is sent SIGTERM, then SIGKILL. If a new worker is not ready in time
-/// (run --ready-timeout), or any new worker dies before the reload is done, the reload is aborted: old
-/// workers that were not replaced yet stay, and the status is 1. The configuration file is read anew:
-/// what has changed in it takes effect.
+/// Slots are replaced one at a time (or as many at a time as `run --batch` says). The new worker starts
+/// first. When it has been ready (`run --ready`) for a second (`run --min-ready-time`), the old one gets no
+/// more connections, finishes those it has and exits; after the grace period it is sent SIGTERM, then
+/// SIGKILL. If a new worker is not ready in time (`run --ready-timeout`), or if one dies before the reload is
+/// complete, the reload is aborted: workers that were not replaced yet stay, and the exit status is 1. The
+/// configuration file is read again, and its changes take effect.
 ///
-/// On a kept connection a client may send a request just when the worker closes it: clients and proxies
-/// that send such a one again lose nothing.
+/// A client may send a request on a kept-alive connection just as the worker closes it. Clients and proxies
+/// that repeat such a request lose nothing.
 ///
-/// The folder that the cluster was started in is looked up by its name: where that is a link, the new
-/// workers run in the release that it leads to now.
+/// The folder in which the cluster was started is looked up by name: if it is a symbolic link, new workers
+/// run in the folder that it points to now.
 ///
-/// This waits until all of that is done. SIGHUP to the cluster does the same.
+/// The command returns when the reload has ended. SIGHUP to the cluster also reloads.
 #[derive(Debug, Parser)]
 #[command(after_help = ORDERED)]
 pub(crate) struct Reload {
@@ -224,10 +224,10 @@ pub(crate) struct Reload {
     pub(crate) command: CommandArgs,
 }
 
-/// Have a cluster keep more workers, or fewer.
+/// Change the number of workers of a cluster.
 ///
-/// Those who are too many finish their connections and leave. SIGTTIN to the cluster is one more,
-/// SIGTTOU one fewer. A reload keeps the number, unless the configuration file has another.
+/// Surplus workers finish their connections and exit. SIGTTIN to the cluster adds a worker, SIGTTOU removes
+/// one. A reload keeps the number unless the configuration file has another.
 #[derive(Debug, Parser)]
 #[command(after_help = ORDERED)]
 pub(crate) struct Scale {
@@ -238,26 +238,26 @@ pub(crate) struct Scale {
     pub(crate) workers: Count<1, 10_000>,
 }
 
-/// Have a cluster say that it is not ready, and end after a while.
+/// Mark a cluster as not ready, and stop it after a delay.
 ///
-/// /readyz says so at once, so that balancers send no more clients; until it ends the cluster
-/// serves on. SIGTERM to the cluster does the same, with run --drain-delay.
+/// /readyz fails from now on, so that load balancers send no more clients; the cluster goes on serving until
+/// the delay is over, then stops gracefully. SIGTERM to the cluster does the same with `run --drain-delay`.
 #[derive(Debug, Parser)]
 #[command(after_help = ORDERED)]
 pub(crate) struct Drain {
     #[command(flatten)]
     pub(crate) command: CommandArgs,
 
-    /// How long it serves on [default: its --drain-delay]
+    /// How long the cluster goes on serving [default: its --drain-delay]
     #[arg(long, value_name = "DURATION")]
     pub(crate) delay: Option<Period<0>>,
 }
 
-/// Have the primary of a cluster execute its program anew, without interrupting service.
+/// Replace the running primary with the new version of its program, without interrupting service.
 ///
-/// For a new version of cluster itself, put in the place of the old one. It keeps its process id, its
-/// workers, sockets, channels and connections. The new program is tried first: if it cannot take over,
-/// the old one goes on. SIGUSR2 to the cluster does the same.
+/// Install the new version of cluster in place of the old one, then run this. The primary executes the new
+/// program and keeps its process id, workers, sockets, channels and connections. The new program is tried
+/// first: if it cannot take over, the old one continues. SIGUSR2 to the cluster does the same.
 #[derive(Debug, Parser)]
 #[command(after_help = ORDERED)]
 pub(crate) struct Upgrade {
@@ -265,31 +265,31 @@ pub(crate) struct Upgrade {
     pub(crate) command: CommandArgs,
 }
 
-/// Look at a running cluster, and drive it.
+/// Inspect and control a running cluster.
 ///
-/// Without --control or --name it is the one that this user runs, if there is only one.
+/// Without --control or --name it is the only cluster that this user runs.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Exit status:
-  0  it is done; of events: their reader has gone, or the cluster
-  1  it is not done, and the reason was printed; of kill also: there was no such process; of events also: it read too
-     slowly, and was cut off
-  2  wrong usage, or what should be JSON is none")]
+  0  done; for events: the cluster ended, or the reader of the output went away
+  1  not done; the reason was printed. For kill also: no such process. For events also: the output was read too
+     slowly, and the cluster closed the connection
+  2  wrong usage, or invalid JSON")]
 pub(crate) struct Ctl {
     #[command(flatten)]
     pub(crate) whose: Whose,
 
     /// Print results and events as JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 
     #[command(subcommand)]
     pub(crate) command: CtlCommand,
 }
 
-/// Say how a running cluster is: its state, and a line for each worker.
+/// Show the state of a running cluster and of each worker.
 ///
-/// Without --control or --name it is the one that this user runs, if there is only one.
+/// Without --control or --name it is the only cluster that this user runs.
 #[derive(Debug, Parser)]
 #[command(after_help = LOOKED)]
 pub(crate) struct Status {
@@ -301,25 +301,25 @@ pub(crate) struct Status {
     pub(crate) json: bool,
 }
 
-/// Watch a running cluster, live: what its workers do now.
+/// Show a running cluster live.
 ///
-/// Without --control or --name it is the one that this user runs, if there is only one. A cluster
-/// that goes away is waited for.
+/// Without --control or --name it is the only cluster that this user runs. If the cluster goes away, top
+/// waits for it to return.
 ///
-/// Keys: q quits, s sorts by the next column, r reloads, + and - ask for one worker more or less, the
-/// arrows scroll.
+/// Keys: q quits, s sorts by the next column, r reloads, + and - add and remove a worker, the arrow keys
+/// scroll.
 #[derive(Debug, Parser)]
 #[command(after_help = LOOKED)]
 pub(crate) struct Top {
     #[command(flatten)]
     pub(crate) whose: Whose,
 
-    /// How long it is from one look to the next
+    /// The time between two updates
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     pub(crate) interval: Period<100>,
 }
 
-/// Print what completes this program's options in a shell.
+/// Print a completion script for a shell.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -331,14 +331,15 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Write the manual's pages.
+/// Write the manual pages.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   cluster man | man -l -                 reads the first page
   cluster man ~/.local/share/man/man1    has man find all of them")]
 pub(crate) struct Pages {
-    /// Where to: a page for the program, and one for each command. Without it the program's own is printed
+    /// The directory for the pages: one for the program and one for each command. Without it, the program's
+    /// page is printed
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -346,7 +347,8 @@ pub(crate) struct Pages {
 pub(crate) enum CtlCommand {
     /// List the workers
     Ls,
-    /// Print events as they happen: all, or those of these types (message, exit, …)
+    /// Print events as they happen: all, or only those of the given types (message, exit, listening, …;
+    /// docs/control.md lists them)
     Events {
         #[arg(value_name = "TYPE")]
         types: Vec<String>,
@@ -356,36 +358,36 @@ pub(crate) enum CtlCommand {
         worker: u32,
         /// JSON
         message: String,
-        /// The message is text, whatever it looks like
+        /// Send the message as text, even if it is valid JSON
         #[arg(long)]
         text: bool,
     },
-    /// Send a worker a signal; 0 only asks whether it is there
+    /// Send a worker a signal; signal 0 only checks whether the process exists
     Kill {
         worker: u32,
         #[arg(default_value = "SIGTERM")]
         signal: String,
     },
-    /// Have a worker, or all of them, finish their connections and leave
+    /// Ask a worker, or all of them, to finish their connections and exit
     Disconnect { worker: Option<u32> },
-    /// Close a worker's channel; it exits at that
+    /// Close the channel to a worker; the worker then exits
     CloseChannel { worker: u32 },
     /// Fork one more worker
     Fork {
-        /// Variables for it; a NAME alone removes one
+        /// Environment variables for it; a NAME without a value removes that variable
         #[arg(value_name = "NAME=VALUE")]
         env: Vec<String>,
     },
-    /// Change the settings for future workers
+    /// Change the settings of future workers
     Setup {
         /// JSON: {"exec": "server.js", "args": [], …}
         settings: String,
     },
-    /// Print the settings for future workers
+    /// Print the settings of future workers
     Settings,
-    /// End the cluster gracefully
+    /// Stop the cluster gracefully
     Stop,
-    /// Say what is running there
+    /// Print the version of the running primary
     Version,
     /// Call any method of the control API
     Call {

@@ -53,7 +53,7 @@ fn find(whose: &Whose) -> Result<PathBuf, ClientError> {
         }
         if !path.exists() {
             let there = match &live[..] {
-                [] => "none of this user's runs there".to_owned(),
+                [] => "no cluster of this user is running there".to_owned(),
                 live => format!("there are: {}", names(live)),
             };
             let folder = folder.display();
@@ -64,13 +64,13 @@ fn find(whose: &Whose) -> Result<PathBuf, ClientError> {
     match &live[..] {
         [(_, path)] => Ok(path.clone()),
         [] => Err(trouble(format!(
-            "no cluster is found: {} has no live socket. One that was started with --control is \
-             found by that: --control PATH; one of another user's, by that user; one with an \
-             XDG_RUNTIME_DIR of its own, by that",
+            "no running cluster was found: {} has no live socket. For a cluster started with --control, \
+             give the same --control PATH; for another user's cluster, run this as that user; for one \
+             with another XDG_RUNTIME_DIR, set the same",
             folder.display()
         ))),
         several => Err(trouble(format!(
-            "several clusters are running; say which by --name: {}",
+            "several clusters are running; choose one with --name: {}",
             names(several)
         ))),
     }
@@ -93,14 +93,12 @@ impl Client {
         let stream = place::connect(path).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => "; is the cluster running?",
-                _ if no_socket => "; it is no socket",
+                _ if no_socket => "; not a socket",
                 io::ErrorKind::ConnectionRefused => {
-                    "; its cluster has gone, and left the file there"
+                    "; its cluster is gone, and the file was left behind"
                 }
-                io::ErrorKind::PermissionDenied => "; it is another user's",
-                io::ErrorKind::InvalidInput => {
-                    "; the path of a socket has room for about a hundred bytes"
-                }
+                io::ErrorKind::PermissionDenied => "; it belongs to another user",
+                io::ErrorKind::InvalidInput => "; the path of a socket may have about 100 bytes",
                 _ => "",
             };
             trouble(format!("cannot connect to {}: {error}{hint}", path.display()))
@@ -128,7 +126,9 @@ impl Client {
 
     fn hung_up(&self) -> ClientError {
         let path = self.path.display();
-        trouble(format!("{path} has hung up: its cluster has ended, or is another user's"))
+        trouble(format!(
+            "{path} closed the connection: its cluster has ended, or belongs to another user"
+        ))
     }
 
     /// The next line, or nothing when the primary has gone.
@@ -139,15 +139,15 @@ impl Client {
         match read {
             Ok(0) => Ok(None),
             Ok(_) if !text.ends_with(b"\n") => Err(trouble(format!(
-                "{} has hung up in the middle of a line: its cluster has been killed",
+                "{} closed the connection in the middle of a line: its cluster was killed",
                 path()
             ))),
             Ok(_) => Json::value(&text).map(Some).map_err(|error| {
                 ClientError::Unreadable(format!("{} said what cannot be read: {error}", path()))
             }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(trouble(format!(
-                "{} has not answered for {PATIENCE:?}: either its cluster hangs, or that is no \
-                     control socket",
+                "{} has not answered for {PATIENCE:?}: either its cluster hangs, or this is not a control \
+                 socket",
                 path()
             ))),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(self.hung_up()),

@@ -43,20 +43,20 @@ impl Command {
                 let frozen = match &frozen[..] {
                     [] => String::new(),
                     _ => format!(
-                        "\nwhat takes effect when the cluster is started anew: {}",
+                        "\nthese changes take effect when the cluster is restarted: {}",
                         frozen.join(", ")
                     ),
                 };
                 format!(
-                    "reload {} is done: workers replaced: {}{frozen}",
+                    "reload {} done: workers replaced: {}{frozen}",
                     line(&result["generation"]),
                     line(&result["replaced"])
                 )
             }
-            Self::Scale(_) => format!("workers kept: {}", line(&result["workers"])),
-            Self::Drain(_) => "ending".into(),
+            Self::Scale(_) => format!("workers: {}", line(&result["workers"])),
+            Self::Drain(_) => "draining".into(),
             Self::Upgrade => format!(
-                "the primary has been executed anew: version {}",
+                "upgraded: the primary now runs version {}",
                 result["version"].as_str().unwrap_or("unknown")
             ),
         }

@@ -78,7 +78,7 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Clien
             Ok(None) => break,
             // One that cannot be read, for it nests too deep, is not the last.
             Err(ClientError::Unreadable(what)) => {
-                eprintln!("cluster ctl: an event was left out: {what}");
+                eprintln!("cluster ctl: an event was skipped: {what}");
                 continue;
             }
             Err(trouble) => return Err(trouble),
@@ -90,7 +90,7 @@ fn events(client: &mut Client, types: &[String], json: bool) -> Result<(), Clien
         }
         print(&if json { line(event) } else { described(event, &mut names) })?;
     }
-    eprintln!("cluster ctl: the cluster has gone, or has hung up");
+    eprintln!("cluster ctl: the cluster closed the connection");
     Ok(())
 }
 
@@ -112,7 +112,7 @@ fn call(command: &CtlCommand) -> Result<(&str, Object), ClientError> {
                 Ok(message) if !text => message,
                 Err(error) if !text => {
                     return Err(ClientError::Usage(format!(
-                        "the message is no JSON ({error}); to send it as text say --text"
+                        "the message is not JSON ({error}); to send it as text use --text"
                     )));
                 }
                 _ => Value::from(message.as_str()),
@@ -153,13 +153,15 @@ fn describe(command: &CtlCommand, result: &Value) -> String {
     match command {
         CtlCommand::Ls => table(result.as_array().unwrap_or_default()),
         CtlCommand::Send { .. } if yes => "sent".into(),
-        CtlCommand::Send { .. } => "sent; but it has much unread, and more should wait".into(),
+        CtlCommand::Send { .. } => {
+            "sent; but many messages are queued for it: wait before sending more".into()
+        }
         CtlCommand::Kill { .. } if yes => "signalled".into(),
-        CtlCommand::Kill { .. } => "there is no such process any more".into(),
+        CtlCommand::Kill { .. } => "the process has exited".into(),
         CtlCommand::Disconnect { worker: None } => "all workers have disconnected".into(),
-        CtlCommand::Disconnect { .. } => "told to disconnect".into(),
+        CtlCommand::Disconnect { .. } => "asked to disconnect".into(),
         CtlCommand::CloseChannel { .. } => "closed".into(),
-        CtlCommand::Stop => "ending".into(),
+        CtlCommand::Stop => "stopping".into(),
         CtlCommand::Fork { .. } => {
             format!("worker {} (pid {})", line(&result["worker"]), line(&result["pid"]))
         }

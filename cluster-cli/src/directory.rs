@@ -1,7 +1,7 @@
 //! The folder that the cluster was started in, by its name.
 //!
 //! A process stays in the folder itself: when its name comes to stand for another one (the link `current`
-//! of a deployment is switched to a new release, or the folder is removed and made anew), the process is
+//! of a deployment is switched to a new release, or the folder is removed and created again), the process is
 //! still in the old one. A reload follows the name.
 
 use std::fs::Metadata;

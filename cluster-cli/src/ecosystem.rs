@@ -23,8 +23,8 @@ pub(crate) fn error(options: &Resolved) -> Option<String> {
     file.take(ENOUGH).read_to_string(&mut text).ok()?;
     is_configuration(&text).then(|| {
         format!(
-            "{} is a configuration file of PM2, and no program: docs/from-pm2.md has what stands for it \
-             in a configuration file of cluster's (cluster run --config cluster.toml)",
+            "{} is a configuration file of PM2, not a program: docs/from-pm2.md shows how to write it as \
+             a configuration file of cluster (cluster run --config cluster.toml)",
             program.display()
         )
     })

@@ -16,7 +16,8 @@ use crate::args::{Args, Completions, Pages};
 const FILES: &[(&str, &str)] = &[
     (
         "$XDG_RUNTIME_DIR/cluster/NAME.sock",
-        "the control socket of the cluster of that name (run --name); /tmp/cluster-UID where the variable is not set",
+        "the control socket of the cluster of that name (run --name); /tmp/cluster-UID where the variable \
+         is not set",
     ),
     ("cluster.toml", "options of cluster run, by their names, where run --config names it"),
 ];
@@ -25,13 +26,15 @@ const SIGNALS: &[(&str, &str)] = &[
     ("SIGINT, SIGTERM, SIGQUIT", "end gracefully; a second one at once"),
     (
         "SIGHUP",
-        "reload: replace every worker, and lose no request; when the terminal is closed: end gracefully (under nohup: nothing)",
+        "reload: replace every worker, and lose no request; when the terminal is closed: end gracefully \
+         (under nohup: nothing)",
     ),
     ("SIGUSR2", "upgrade: execute the program cluster anew, and go on"),
     ("SIGTTIN, SIGTTOU", "keep one worker more, or one fewer"),
     (
         "SIGUSR1, SIGWINCH",
-        "ignored, with a line in the log; process 1 of a container forwards these, SIGQUIT and SIGCONT to the workers",
+        "ignored, with a line in the log; process 1 of a container forwards these, SIGQUIT and SIGCONT to \
+         the workers",
     ),
 ];
 
@@ -53,7 +56,7 @@ const WHOLE: &str = "\
 Examples:
   cluster run server.js          one worker per core
   cluster status                 how it is
-  cluster reload                 every worker is replaced, and no request lost
+  cluster reload                 replaces every worker without losing a request
 
 Exit status:
   0  done

@@ -20,7 +20,7 @@ pub(crate) fn folder() -> PathBuf {
 
 /// What can be done about it.
 const ELSEWHERE: &str =
-    "; XDG_RUNTIME_DIR says where it is to be, and --control PATH puts the socket elsewhere";
+    "; set XDG_RUNTIME_DIR to another folder, or choose the path of the socket with --control PATH";
 
 fn user() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -31,7 +31,7 @@ pub(crate) fn make_folder() -> io::Result<PathBuf> {
     let folder = folder();
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            let what = format!("cannot make the folder {}: {error}{ELSEWHERE}", folder.display());
+            let what = format!("cannot create the folder {}: {error}{ELSEWHERE}", folder.display());
             return Err(io::Error::new(error.kind(), what));
         }
         _ => {}
@@ -53,7 +53,7 @@ pub(crate) fn our_folder() -> io::Result<PathBuf> {
     };
     if !found.is_dir() || found.uid() != user() || found.mode() & 0o077 != 0 {
         let folder = folder.display();
-        let what = format!("{folder} is not a folder of this user's alone (mode 0700){ELSEWHERE}");
+        let what = format!("{folder} is not a private folder of this user (mode 0700){ELSEWHERE}");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     Ok(folder)

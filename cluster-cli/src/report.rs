@@ -1,4 +1,4 @@
-//! Says what happens: as a log for people and those who gather logs, or in JSON for machines.
+//! Reports what happens: as a log, or as JSON for programs.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -33,6 +33,8 @@ pub(crate) struct Report(Rc<Parts>);
 struct Parts {
     /// Events are printed instead of logged.
     json: bool,
+    /// A supervisor reports the deaths of workers, and what follows from them.
+    supervised: bool,
     events: RefCell<Events<io::Stdout>>,
     known: RefCell<BTreeMap<WorkerId, Known>>,
     /// Why workers started without an agent, as far as that has been logged.
@@ -54,14 +56,24 @@ struct Known {
 }
 
 impl Report {
-    /// Begins to say what happens, in the way that is asked for.
+    /// Starts reporting, in the format that was asked for.
     pub(crate) fn start(seeing: &Seeing) -> Self {
+        Self::of(seeing, true)
+    }
+
+    /// As [`start`](Self::start), for a primary without a supervisor.
+    pub(crate) fn unsupervised(seeing: &Seeing) -> Self {
+        Self::of(seeing, false)
+    }
+
+    fn of(seeing: &Seeing, supervised: bool) -> Self {
         let logs = Logs::start(seeing.log_format, seeing.log_level);
         let passed_on = !seeing.json && seeing.output == config::Output::Prefix;
         let output = passed_on
             .then(|| Output::new(seeing.log_format, Arc::clone(&logs.out), Arc::clone(&logs.err)));
         Self(Rc::new(Parts {
             json: seeing.json,
+            supervised,
             events: RefCell::new(Events::new(io::stdout())),
             known: RefCell::default(),
             no_agent: RefCell::default(),
@@ -122,7 +134,7 @@ impl Report {
         if known.contains_key(&worker) {
             return;
         }
-        // By now all has been said of those who went before.
+        // Nothing more is reported of workers that exited before.
         known.retain(|_, known| !known.gone);
         // It may be gone already, when much happened before we came to hear of it.
         let state = primary.worker_state(worker);
@@ -196,13 +208,12 @@ impl Report {
                 );
             }
             Event::Fallback { address, instead, reason } => warn!(
-                "the placement kernel cannot be had on {address} as it is meant: {reason}. \
-                 Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
+                "the placement kernel is not fully available on {address}: {reason}. Instead {instead}. It needs Linux 5.12 and the capability CAP_BPF (for instance by \
                  setcap cap_bpf+ep on this program, or AmbientCapabilities=CAP_BPF in its unit)"
             ),
             Event::HandsOver { address, runtime } => warn!(
-                "connections to {address} are handed over to the workers, whatever --placement says: \
-                 {runtime} cannot serve a socket that it is sent"
+                "connections to {address} are handed off to the workers, whatever --placement says: \
+                 {runtime} cannot serve a socket that it receives"
             ),
             Event::Message { worker: id, .. } | Event::Request { worker: id, .. } => {
                 let (slot, worker, pid) = self.about(*id);
@@ -244,8 +255,8 @@ impl Report {
                     slot,
                     worker,
                     pid,
-                    "{} starts without cluster's agent: {reason}. When it is to leave it is told to \
-                     disconnect, whatever it is doing (--node-agent=false leaves agents out)",
+                    "{} starts without cluster's agent: {reason}. When it has to leave, it is told to \
+                     disconnect, even during a request (--node-agent=false disables the agent)",
                     name(id)
                 );
             }
@@ -267,15 +278,15 @@ impl Report {
                     slot,
                     worker,
                     pid,
-                    "{} has not answered for {}: it gets nothing more until it does (--hang-replace replaces \
-                     such)",
+                    "{} has not answered for {}: it gets no connections until it does (--hang-replace \
+                     replaces such workers)",
                     name(id),
                     rounded(*silent_for)
                 );
             }
             Event::Responsive { worker: id } => {
                 let (slot, worker, pid) = self.about(*id);
-                info!(target: LIFE, slot, worker, pid, "{} answers again", name(id));
+                info!(target: LIFE, slot, worker, pid, "{} responds again", name(id));
             }
             Event::Exit { worker: id, status, exited_after_disconnect, .. } => {
                 if let (Some(output), Some(author)) = (&self.0.output, self.author(*id)) {
@@ -297,8 +308,11 @@ impl Report {
                     warn!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");
                 } else if *exited_after_disconnect {
                     info!(target: LIFE, slot, worker, pid, "worker {worker} left ({status})");
+                } else if self.0.supervised {
+                    // The supervisor's notice of it is logged.
+                    debug!(target: LIFE, slot, worker, pid, "worker {worker} exited ({status})");
                 } else {
-                    debug!(target: LIFE, slot, worker, pid, "worker {worker} has ended ({status})");
+                    warn!(target: LIFE, slot, worker, pid, "worker {worker} died ({status})");
                 }
             }
             _ => {}
@@ -330,7 +344,7 @@ impl Report {
                     slot,
                     worker,
                     pid,
-                    "worker {worker} is not ready after {after:?}: {lacks}; it is waited for"
+                    "worker {worker} is not ready after {after:?}: {lacks}; still waiting"
                 );
             }
             Notice::Replacing { death, pause } => self.log_death(death, *pause),
@@ -365,10 +379,10 @@ impl Report {
                 }
             }
             Notice::ReloadBegan { generation } => {
-                info!("reload {generation}: every worker is replaced");
+                info!("reload {generation}: replacing every worker");
             }
             Notice::Reloaded { generation, replaced } => {
-                info!("reload {generation} is done: {}", workers(*replaced, "replaced"));
+                info!("reload {generation} done: {}", workers(*replaced, "replaced"));
             }
             Notice::ReloadAborted { generation, slot, reason, was_ready, replaced, kept } => {
                 let lacks = match reason {
@@ -377,7 +391,7 @@ impl Report {
                 };
                 error!(
                     slot,
-                    "reload {generation} is not done: the new worker of slot {slot} was no good: \
+                    "reload {generation} was aborted: the replacement worker for slot {slot} failed: \
                      {reason}{}{lacks}. {}",
                     after_ready(*was_ready),
                     left_by_reload(*replaced, *kept)
@@ -403,20 +417,20 @@ impl Report {
                 );
             }
             Notice::NotRecycled { slot, reason } => {
-                warn!(slot, "the worker of slot {slot} is kept: the new one was no good: {reason}");
+                warn!(slot, "the worker of slot {slot} stays: its replacement failed: {reason}");
             }
-            Notice::Scaled { from, to } => info!("from {} to {to}", workers(*from, "kept")),
+            Notice::Scaled { from, to } => info!("scaling from {from} to {to} workers"),
             Notice::Draining { delay } if delay.is_zero() => {
-                info!("draining: not ready any more, and ending now");
+                info!("draining: no longer ready; stopping now");
             }
             Notice::Draining { delay } => {
-                info!("draining: not ready any more, and ending in {delay:?}");
+                info!("draining: no longer ready; stopping in {delay:?}");
             }
             Notice::Ending { grace } if grace.is_zero() => {
-                info!("ending: not waiting for connections to finish");
+                info!("stopping: not waiting for connections to finish");
             }
             Notice::Ending { grace } => {
-                info!("ending: waiting up to {grace:?} for connections to finish");
+                info!("stopping: waiting up to {grace:?} for connections to finish");
             }
             Notice::Late { worker: id, signal, at_once, .. } => {
                 let (slot, worker, pid) = self.about(*id);
@@ -459,14 +473,12 @@ impl Report {
         let continued = pid.map_or_else(|| "SIGCONT".to_owned(), |pid| format!("kill -CONT {pid}"));
         let advice = match signal.name() {
             Some("SIGTTIN") => {
-                "it read from the terminal, which a process in the background may not: have it read \
-                 something else"
+                "it read from the terminal, which a background process may not do: redirect its input"
                     .to_owned()
             }
-            Some("SIGTTOU") => "it used the terminal, which a process in the background may not (stty \
-                                -tostop lets it write there)"
+            Some("SIGTTOU") => "it used the terminal, which a background process may not do (stty -tostop lets it write there)"
                 .to_owned(),
-            _ => format!("it serves nothing until it continues ({continued})"),
+            _ => format!("it serves no requests until it continues ({continued})"),
         };
         let what = format!("worker {worker} was stopped by {signal}: {advice}");
         if self.0.json {
@@ -486,9 +498,9 @@ impl Report {
         }
         let (slot, id, pid) = self.about(worker);
         let what = format!(
-            "worker {worker} sends messages to its primary (process.send), and no program listens there: they \
-             are dropped. What the program does as a primary is not done by cluster run: see \
-             docs/messages.md (this is said once)"
+            "worker {worker} sends messages to its primary (process.send), but nothing there receives \
+             them: they are dropped. cluster run does not run the primary half of a program: see \
+             docs/messages.md (logged once)"
         );
         if self.0.json {
             self.warning(&what);
@@ -502,7 +514,7 @@ impl Report {
         if self.0.json {
             self.print(typed("control").with("path", path.to_string_lossy().into_owned()));
         } else {
-            debug!("driven by the clients of {}", path.display());
+            debug!("control socket: {}", path.display());
         }
     }
 
@@ -511,7 +523,7 @@ impl Report {
         if self.0.json {
             self.control(path);
         } else {
-            info!("ready: driven by the clients of {}", path.display());
+            info!("ready; control socket: {}", path.display());
         }
     }
 
@@ -520,7 +532,7 @@ impl Report {
         if self.0.json {
             self.print(typed("http").with("url", format!("http://{at}/")));
         } else {
-            info!("http://{at}/ shows how all is");
+            info!("status page: http://{at}/");
         }
     }
 
@@ -572,16 +584,16 @@ impl Report {
         }
         // Any free port is said when workers listen.
         match at.port() {
-            0 => info!("no program is given: the demo is run, on {at}"),
+            0 => info!("no program is given: running the demo on {at}"),
             _ => info!(
-                "no program is given: the demo is run, on {at} (try curl http://{at}/; Ctrl-C ends it)"
+                "no program is given: running the demo on {at} (try curl http://{at}/; Ctrl-C ends it)"
             ),
         }
     }
 }
 
 impl Report {
-    /// The program was executed anew.
+    /// The program was executed again.
     pub(crate) fn upgraded(&self, from: &str, count: u64) {
         let version = env!("CARGO_PKG_VERSION");
         if self.0.json {
@@ -636,16 +648,16 @@ fn worker_of(event: &Event) -> Option<WorkerId> {
 fn lacking(ready: Ready, online: bool) -> &'static str {
     match ready {
         Ready::Online | Ready::Listening | Ready::Message if !online => {
-            "it has not said a word on its channel: does the program speak node:cluster's protocol? \
-             (One that knows nothing of it is given its sockets by --listen)"
+            "it has not sent anything on its channel: does the program speak node:cluster's protocol? \
+             (For one that does not, use --listen)"
         }
-        Ready::Online => "it has not said a word on its channel",
+        Ready::Online => "it has not sent anything on its channel",
         Ready::Listening => {
-            "it does not listen (a program that never does is ready by another sign: see --ready)"
+            "it does not listen (for a program that never does, choose another --ready)"
         }
         Ready::Message => "it has not sent the message \"ready\"",
-        Ready::Notify => "it has not said READY=1 to NOTIFY_SOCKET",
-        _ => "it has not lived for long enough",
+        Ready::Notify => "it has not sent READY=1 to NOTIFY_SOCKET",
+        _ => "it has not run for long enough",
     }
 }
 
@@ -670,7 +682,7 @@ fn awaited(ready: Ready) -> &'static str {
         Ready::Online => "answers on its channel",
         Ready::Listening => "listens",
         Ready::Message => "sends the message \"ready\"",
-        Ready::Notify => "says READY=1 to NOTIFY_SOCKET",
+        Ready::Notify => "sends READY=1 to NOTIFY_SOCKET",
         _ => "stays alive",
     }
 }
@@ -695,9 +707,9 @@ fn because(cause: Cause) -> String {
         Cause::Memory(bytes) => format!("it uses {} MiB of memory (--max-memory)", bytes >> 20),
         Cause::Age(age) => format!("it is {} s old (--max-age)", age.as_secs()),
         Cause::Connections(count) => {
-            format!("it has taken {count} connections (--max-connections)")
+            format!("it has accepted {count} connections (--max-connections)")
         }
-        _ => "it does not answer (--hang-replace)".into(),
+        _ => "it does not respond (--hang-replace)".into(),
     }
 }
 

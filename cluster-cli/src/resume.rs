@@ -70,8 +70,8 @@ fn go_back(inherited: &Inherited, why: &str) -> ExitCode {
     // Once is enough: a program that the cluster has fallen back to has no earlier one to fall back to.
     if inherited.failed.is_none() {
         let error = upgrade::give_back(inherited, why);
-        eprintln!("cluster: error: cannot go back to the program before: {error}");
+        eprintln!("cluster: error: cannot return to the previous program: {error}");
     }
-    eprintln!("cluster: error: cannot go on after an upgrade: {why}");
+    eprintln!("cluster: error: cannot continue after an upgrade: {why}");
     ExitCode::from(FAILED)
 }

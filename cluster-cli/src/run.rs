@@ -32,7 +32,7 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
         Ok(Some(inherited)) => return resume::resume(args, inherited),
         Ok(None) => {}
         Err(error) => {
-            eprintln!("cluster: error: cannot go on after an upgrade: {error}");
+            eprintln!("cluster: error: cannot continue after an upgrade: {error}");
             return ExitCode::from(FAILED);
         }
     }
@@ -108,7 +108,7 @@ pub(crate) fn run(mut args: Run) -> ExitCode {
         Ok(kept) => kept.with_http(http),
         Err(error) => {
             report.failure(&format!(
-                "cannot make a socket where workers say that they are ready (--ready notify): {error}"
+                "cannot create the socket for the workers' notifications (--ready notify): {error}"
             ));
             return ExitCode::from(FAILED);
         }

@@ -13,9 +13,9 @@ use crate::report::Report;
 use crate::runner::{Ends, Runner, not_started};
 
 pub(crate) fn serve(args: Serve) -> ExitCode {
-    let report = Report::start(&Seeing {
+    let report = Report::unsupervised(&Seeing {
         json: args.json,
-        // What workers write to pipes is for those who asked for pipes.
+        // The output of workers with pipes is for the clients that asked for pipes.
         output: Output::Inherit,
         ..Seeing::default()
     });

@@ -14,10 +14,10 @@ use crate::systemd;
 /// A worker that has no way to say that it is ready is, when it has lived for so long.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// How this thread is scheduled, whose the primary is.
+/// How this thread, which runs the primary, is scheduled.
 pub(crate) fn schedule(options: &Resolved) {
     if options.give_way {
-        // Where the system has it not, it interrupts those who run.
+        // Where the system does not support it, the primary interrupts running processes.
         scheduling::give_way();
     } else {
         scheduling::give_way_no_more();

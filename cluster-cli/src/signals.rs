@@ -22,7 +22,7 @@ pub(crate) use origin::Stopped;
 /// What a signal means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// To end; who asks again means it.
+    /// To stop; at the second signal at once.
     End,
     /// The terminal was closed: to end.
     HangUp,

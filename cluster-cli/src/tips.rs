@@ -57,12 +57,12 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "no-daemon",
             "foreground",
         ],
-        "cluster run stays in the foreground: have a service manager or a container start it \
+        "cluster run stays in the foreground: start it from a service manager, a container \
          (docs/deploying.md), or nohup",
     ),
     (
         &["watch", "reload", "hot", "ignore-watch"],
-        "cluster reload replaces the workers: have whatever watches the files call it",
+        "cluster reload replaces the workers: call it from the tool that watches the files",
     ),
     (
         &["i", "w", "c", "instances", "processes", "worker-processes", "cluster", "parallel"],
@@ -185,7 +185,7 @@ fn unknown_command(error: &mut Error, words: &[String]) {
     let suggested: Vec<_> =
         suggested.into_iter().filter(|name| !is_first || visible(name)).collect();
     let tip = if visible(&unknown) {
-        format!("it is a command of its own: cluster {unknown}")
+        format!("it is a separate command: cluster {unknown}")
     } else if let Some(tip) = is_first.then(|| found(COMMANDS, &unknown)).flatten() {
         tip
     } else if is_first && unknown.contains(['.', '/']) {
@@ -249,7 +249,10 @@ pub(crate) fn misplaced_value(program: &[OsString], words: &[OsString]) -> Optio
     let flag = run.get_arguments().find(|option| option.get_long() == Some(name))?;
     let is_flags = flag.is_require_equals_set() && ["true", "false", "slot"].contains(&value);
     is_flags.then(|| {
-        format!("{value} would be run as the program: the value of --{name} follows an =: --{name}={value}")
+        format!(
+            "{value} would be run as the program: give the value of --{name} after an equals sign: \
+                 --{name}={value}"
+        )
     })
 }
 
@@ -267,8 +270,8 @@ pub(crate) fn missing_variable(variables: &[Variable]) -> Option<String> {
         name => format!("{name}=VALUE"),
     };
     Some(format!(
-        "--env {name} removes a variable from the workers' environment, and there is none of that name. \
-         --env NAME=VALUE sets one: --env {meant}"
+        "--env {name} removes a variable from the workers' environment, but there is none of that name. \
+         To set one, use --env NAME=VALUE: --env {meant}"
     ))
 }
 

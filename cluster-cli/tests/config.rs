@@ -151,49 +151,49 @@ ready = { when = 'listening' }
 env = 'A=B'
 ",
         "\
-cluster: error: FILE:1:11: workers takes a number from 1 to 10000, not 'four'
+cluster: error: FILE:1:11: workers: expected a number from 1 to 10000, got 'four'
   |
 1 | workers = 'four'
   |           ^^^^^^
 
-FILE:2:9: grace takes a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not true
+FILE:2:9: grace: expected a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", got true
   |
 2 | grace = true
   |         ^^^^
 
-FILE:3:10: policy takes rr, least-connections, sticky or random, not 'stikcy'; did you mean sticky?
+FILE:3:10: policy: expected rr, least-connections, sticky or random, got 'stikcy'; did you mean sticky?
   |
 3 | policy = 'stikcy'
   |          ^^^^^^^^
 
-FILE:4:16: hang-replace takes true or false, not 'yes'
+FILE:4:16: hang-replace: expected true or false, got 'yes'
   |
 4 | hang-replace = 'yes'
   |                ^^^^^
 
-FILE:5:10: listen takes a list, each element of which is a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME (a \
-socket that cluster was given), with NAME= before it if the socket is to have a name, not '8000'
+FILE:5:10: listen: expected a list, each element of which is a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME (a \
+socket that cluster was given), with NAME= before it if the socket is to have a name, got '8000'
   |
 5 | listen = '8000'
   |          ^^^^^^
 
-FILE:6:26: exec-arg takes a text in quotes, not 5
+FILE:6:26: exec-arg: expected a text in quotes, got 5
   |
 6 | exec-arg = ['--inspect', 5]
   |                          ^
 
-FILE:7:7: cwd takes a path in quotes, not 3
+FILE:7:7: cwd: expected a path in quotes, got 3
   |
 7 | cwd = 3
   |       ^
 
-FILE:8:9: ready takes listening, online, message, notify or alive, not { when = 'listening' }
+FILE:8:9: ready: expected listening, online, message, notify or alive, got { when = 'listening' }
   |
 8 | ready = { when = 'listening' }
   |         ^^^^^^^^^^^^^^^^^^^^^^
 
-FILE:9:7: env takes a table: [env], and below it NAME = \"value\", or NAME = false to remove one, \
-not 'A=B'
+FILE:9:7: env: expected a table: [env], and below it NAME = \"value\", or NAME = false to remove one, \
+got 'A=B'
   |
 9 | env = 'A=B'
   |       ^^^^^
@@ -217,27 +217,27 @@ http = 65536
 name = '../up'
 ",
         "\
-cluster: error: FILE:1:11: workers takes a number from 1 to 10000, not 0
+cluster: error: FILE:1:11: workers: expected a number from 1 to 10000, got 0
   |
 1 | workers = 0
   |           ^
 
-FILE:2:18: recycle-jitter takes a number from 0 to 100, not 101
+FILE:2:18: recycle-jitter: expected a number from 0 to 100, got 101
   |
 2 | recycle-jitter = 101
   |                  ^^^
 
-FILE:3:14: max-memory takes a size: \"800K\", \"512M\", \"1G\", or a number of bytes, not 0
+FILE:3:14: max-memory: expected a size: \"800K\", \"512M\", \"1G\", or a number of bytes, got 0
   |
 3 | max-memory = 0
   |              ^
 
-FILE:4:11: max-age takes a duration of at least 1ms: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not 0
+FILE:4:11: max-age: expected a duration of at least 1ms: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", got 0
   |
 4 | max-age = 0
   |           ^
 
-FILE:5:9: grace takes a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", not -1
+FILE:5:9: grace: expected a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", \"7d\", got -1
   |
 5 | grace = -1
   |         ^^
@@ -247,7 +247,7 @@ FILE:6:7: uid: there is no user no-such-user on this system
 6 | uid = 'no-such-user'
   |       ^^^^^^^^^^^^^^^^^^^^^
 
-FILE:7:15: stop-signal takes none, or a signal that can be handled: \"SIGTERM\", \"SIGQUIT\", 15, not 'SIGKILL'
+FILE:7:15: stop-signal: expected none, or a signal that can be handled: \"SIGTERM\", \"SIGQUIT\", 15, got 'SIGKILL'
   |
 7 | stop-signal = 'SIGKILL'
   |               ^^^^^^^^^
@@ -257,8 +257,8 @@ FILE:8:8: http: \"65536\" is no port (0 to 65535), and no HOST:PORT
 8 | http = 65536
   |        ^^^^^
 
-FILE:9:8: name takes a name of letters, digits, -, _ and ., at most 60, the first of them no ., \
-not '../up'
+FILE:9:8: name: expected a name of letters, digits, -, _ and ., at most 60, the first of them no ., \
+got '../up'
   |
 9 | name = '../up'
   |        ^^^^^^^
@@ -350,7 +350,7 @@ fn what_is_no_text_is_said_to_be_none() {
     assert_wrong(
         "bytes",
         b"# caf\xc3\xa9\nname = \"\xc3\xa9\xe9\"\n",
-        "cluster: error: FILE:2:10: this byte is not UTF-8, which TOML is written in\n",
+        "cluster: error: FILE:2:10: this byte is not valid UTF-8, which TOML requires\n",
     );
 }
 
@@ -365,8 +365,10 @@ fn a_file_that_cannot_be_read_is_named() {
     );
     assert_eq!((said.code, said.err), (Some(2), wanted));
     let said = check(&folder.0, &[]);
-    let wanted =
-        format!("cluster: error: {}: a folder is no configuration file\n", folder.0.display());
+    let wanted = format!(
+        "cluster: error: {}: this is a folder, not a configuration file\n",
+        folder.0.display()
+    );
     assert_eq!((said.code, said.err), (Some(2), wanted));
 }
 
@@ -376,22 +378,30 @@ fn options_that_do_not_go_together_are_told_wherever_they_stand() {
         (
             "policy = 'sticky'",
             &["--placement", "shared"][..],
-            "--placement shared it hands out none",
+            "--policy has no effect with --placement shared",
         ),
         ("backoff-max = '1s'", &["--backoff-first", "2"], "(2s) is longer than --backoff-max (1s)"),
-        ("hang-replace = true", &["--hang-after=0"], "--hang-after 0 none is found to"),
+        (
+            "hang-replace = true",
+            &["--hang-after=0"],
+            "--hang-replace has no effect with --hang-after 0",
+        ),
         (
             "drain-timeout = '3s'",
             &["--node-agent=false"],
             "--drain-timeout has no effect with --node-agent=false",
         ),
         ("grace = 2", &["--drain-timeout", "3"], "(3s) is longer than --grace (2s)"),
-        ("program = ['a']", &["--demo-listen", "127.0.0.1:1"], "--demo-listen says where the demo"),
-        ("listen = [8000]", &[], "--listen is for programs that know no channel"),
-        ("name = 'a'\ncontrol = 'b'", &[], "one of them will do"),
-        ("uid = 3999999999", &[], "say which by --gid"),
-        ("program = ['']", &[], "is it a variable that is not set?"),
-        ("exec-arg = ['app.js']", &[], "say how a program is run: none is given"),
+        (
+            "program = ['a']",
+            &["--demo-listen", "127.0.0.1:1"],
+            "--demo-listen is the address of the demo",
+        ),
+        ("listen = [8000]", &[], "--listen is for programs that do not use the channel"),
+        ("name = 'a'\ncontrol = 'b'", &[], "give one of them"),
+        ("uid = 3999999999", &[], "give one with --gid"),
+        ("program = ['']", &[], "is a shell variable unset?"),
+        ("exec-arg = ['app.js']", &[], "say how to run a program, but no program is given"),
     ] {
         let folder = Folder::new("conflicts");
         let said = check(&written(&folder, text), options);
@@ -405,15 +415,15 @@ fn options_that_do_not_go_together_are_told_wherever_they_stand() {
 #[test]
 fn the_command_line_has_the_same_rules() {
     for (options, wanted) in [
-        (&["-n", "0"][..], "it takes a number from 1 to 10000"),
-        (&["--grace", "10 s"], "it takes a duration: 10 or"),
+        (&["-n", "0"][..], "expected a number from 1 to 10000"),
+        (&["--grace", "10 s"], "expected a duration: 10 or"),
         (&["--policy", "stikcy"], "did you mean sticky?"),
         (&["--uid", "no-such-user"], "there is no user no-such-user on this system"),
-        (&["--max-memory=0"], "it takes a size"),
-        (&["--name", ".."], "it takes a name"),
+        (&["--max-memory=0"], "expected a size"),
+        (&["--name", ".."], "expected a name"),
         (&["--env", "=x"], "a variable needs a name"),
-        (&["--demo-listen", "localhost:80"], "it takes ADDRESS:PORT, such as"),
-        (&["--listen", "web"], "it takes a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME"),
+        (&["--demo-listen", "localhost:80"], "expected ADDRESS:PORT, such as"),
+        (&["--listen", "web"], "expected a port, HOST:PORT, [IPV6]:PORT, unix:PATH or fd:NAME"),
         (&["--listen", "65536"], "a port is a number up to 65535"),
         (&["--http", "web"], "\"web\" is no port (0 to 65535), and no HOST:PORT"),
     ] {

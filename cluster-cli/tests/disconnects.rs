@@ -1,4 +1,4 @@
-//! Workers that disconnect voluntarily are replaced, unless that is not wanted; a cluster that ends for want of
+//! Workers that disconnect voluntarily are replaced, unless that is not wanted; a cluster that ends for lack of
 //! workers says so by its exit status.
 
 #[path = "support/client.rs"]

@@ -13,7 +13,8 @@ fn fetch(address: SocketAddr, path: &str) -> (u16, String) {
     let mut connection = TcpStream::connect(address).expect("it listens");
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let host = address.to_string();
-    write!(connection, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("it is an answer");
@@ -24,7 +25,7 @@ fn started(options: &[&str]) -> (Cluster, SocketAddr, SocketAddr) {
     let mut run = cluster();
     run.args(["run", "-n", "2", "--http", "0", "--demo-listen", "127.0.0.1:0"]).args(options);
     let cluster = Cluster::start(&mut run);
-    let line = cluster.err.wait_for(1, |line| line.contains("shows how all is")).remove(0);
+    let line = cluster.err.wait_for(1, |line| line.contains("status page: ")).remove(0);
     let http = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let http = http.parse().unwrap();
     let address = cluster.listening(2);
@@ -63,13 +64,13 @@ fn the_end_is_announced_before_it_comes() {
     let (mut cluster, address, http) = started(&["--drain-delay", "3s"]);
     eventually("it is ready", || (fetch(http, "/readyz").0 == 200).then_some(()));
     cluster.signal(Signal::TERM);
-    cluster.err.wait_for(1, |line| line.contains("draining: not ready any more"));
+    cluster.err.wait_for(1, |line| line.contains("draining: no longer ready"));
     let (status, why) = fetch(http, "/readyz");
     assert!(status == 503 && why.contains("drain"), "{status} {why}");
     // Who has not heard of it is still served.
     get(address).unwrap();
     assert_eq!(fetch(http, "/healthz").0, 200);
-    cluster.err.wait_for(1, |line| line.contains("ending: waiting"));
+    cluster.err.wait_for(1, |line| line.contains("stopping: waiting"));
     assert_eq!(cluster.wait().code(), Some(0));
 }
 
@@ -83,12 +84,12 @@ fn who_asks_again_does_not_wait_for_the_announcement() {
     for what in [&["scale", "3"][..], &["reload"]] {
         let told = support::cluster().args(what).args(["--name", &name]).output().expect("it runs");
         let said = String::from_utf8_lossy(&told.stderr);
-        assert!(!told.status.success() && said.contains("ending"), "{what:?}: {said}");
+        assert!(!told.status.success() && said.contains("draining"), "{what:?}: {said}");
     }
     // One that comes within a second is the same request.
     eventually("the second request counts", || {
         cluster.signal(Signal::TERM);
-        let ending = cluster.err.all().iter().any(|line| line.contains("ending: waiting"));
+        let ending = cluster.err.all().iter().any(|line| line.contains("stopping: waiting"));
         ending.then_some(())
     });
     assert_eq!(cluster.wait().code(), Some(0));

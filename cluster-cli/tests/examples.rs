@@ -241,7 +241,7 @@ fn chat_messages_reach_all_and_a_client_returns_to_its_worker() {
     drop(ada);
     let (_ada, again) = Guest::enter(&chat, address, "Ada", "127.0.0.1");
     assert_eq!(again, hers);
-    // Those who are there are told, and go.
+    // Connected clients are told, and leave.
     cluster.signal(Signal::TERM);
     bob.heard.wait_for(1, |line| line == "the worker leaves: come again");
     eventually("the guest goes", || bob.child.try_wait().expect("it is our child"));

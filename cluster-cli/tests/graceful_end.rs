@@ -31,7 +31,7 @@ fn end_with_clients_waiting(mut cluster: Cluster, clients: usize) {
         })
         .collect();
     cluster.signal(Signal::TERM);
-    cluster.err.wait_for(1, |l| l.contains("ending: waiting"));
+    cluster.err.wait_for(1, |l| l.contains("stopping: waiting"));
     eventually("new clients are refused", || TcpStream::connect(address).err());
     for &worker in &workers {
         kill(worker, Signal::CONT);

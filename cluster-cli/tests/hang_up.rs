@@ -172,7 +172,7 @@ fn a_persons_kill_reloads_with_a_terminal_and_without() {
     eventually("it ends", || has_ended(pid).then_some(()));
 }
 
-/// … also after the program was executed anew.
+/// … also after the program was executed again.
 #[test]
 fn under_nohup_it_goes_on_and_can_be_reloaded() {
     let script = "sh -c 'echo $$ > pid; exec nohup $CLUSTER > out 2> log'; true";

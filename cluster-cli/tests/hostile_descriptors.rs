@@ -229,7 +229,7 @@ fn no_stranger_can_send_notifications() {
         let user = rustix::process::Uid::from_raw(65533);
         rustix::thread::set_thread_uid(user).expect("root may");
         let socket = UnixDatagram::unbound().expect("a socket");
-        socket.send_to(b"READY=1", address).expect_err("it is another user's").kind()
+        socket.send_to(b"READY=1", address).expect_err("it belongs to another user").kind()
     });
     let refused = stranger.join().expect("no panic");
     assert_eq!(refused, std::io::ErrorKind::PermissionDenied);

@@ -43,7 +43,7 @@ fn errors_of_one_kind_are_logged_fewer_and_fewer() {
     let trial = UnderAttack::start(&[], "acks", &["5000"]);
     trial.cluster.out.wait_for(1, |line| line.ends_with("all is sent"));
     // The 4,096th is the last that is logged.
-    let stray = |line: &str| line.contains("which it was not asked");
+    let stray = |line: &str| line.contains("which was not sent to it");
     let lines = trial.cluster.err.wait_for(17, stray);
     trial.answered(10);
     assert!(lines[8].contains("7 more of this kind before it were not logged"), "{lines:?}");
@@ -166,7 +166,7 @@ fn a_client_is_sent_what_came() {
     }
 }
 
-/// What would have to be converted is an error in its place, for those who wait for messages.
+/// What would have to be converted is an error in its place, for clients that wait for messages.
 #[test]
 fn a_client_is_told_what_is_not_converted() {
     let folder = Folder::new("not-converted");

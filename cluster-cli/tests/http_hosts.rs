@@ -13,7 +13,8 @@ use support::{Cluster, PATIENCE, cluster, file};
 fn ask(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -21,7 +22,7 @@ fn ask(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
 }
 
 fn shown(cluster: &Cluster) -> SocketAddr {
-    let line = cluster.err.wait_for(1, |line| line.contains(" shows how all is")).remove(0);
+    let line = cluster.err.wait_for(1, |line| line.contains("status page: ")).remove(0);
     let at = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let port = at.rsplit(':').next().unwrap().parse().expect("a port");
     SocketAddr::from(([127, 0, 0, 1], port))

@@ -80,7 +80,7 @@ fn with_the_privilege_nothing_is_said() {
     cluster.end();
 }
 
-/// One that has stopped is noticed with the default limits, and no client waits for it for ever.
+/// One that has stopped is noticed with the default limits, and no client waits for it forever.
 #[test]
 fn a_stopped_worker_keeps_no_client_waiting() {
     let cluster = Cluster::start(&mut run(&[]));

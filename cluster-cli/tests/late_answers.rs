@@ -42,7 +42,7 @@ fn hung(line: &str) -> bool {
 }
 
 fn answers_again(line: &str) -> bool {
-    line.contains("worker 1 ") && line.contains("answers again")
+    line.contains("worker 1 ") && line.contains("responds again")
 }
 
 /// The same Node, by a name that does not tell what it is.

@@ -236,7 +236,7 @@ fn only_sigkill_makes_it_a_failure() {
         let request = Request::begin(&cluster, local(cluster.listening(1)), "/never");
         let workers = cluster.worker_pids();
         cluster.signal(Signal::TERM);
-        cluster.err.wait_for(1, |line| line.contains("ending: waiting"));
+        cluster.err.wait_for(1, |line| line.contains("stopping: waiting"));
         let begun = now();
         assert_eq!(cluster.wait().code(), Some(3), "{}", log(&cluster));
         let took = begun.elapsed();

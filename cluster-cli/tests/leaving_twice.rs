@@ -114,7 +114,7 @@ fn ctrl_c_that_is_passed_on_as_well_is_one() {
         lines.wait_for(1, |line| line.contains("request /700"));
 
         ours.write_all(b"\x03").expect("the terminal reads");
-        lines.wait_for(1, |line| line.contains("ending: waiting"));
+        lines.wait_for(1, |line| line.contains("stopping: waiting"));
         kill(primary, Signal::INT);
         request.join().expect("the client does not panic").expect("it is not cut off");
         let status = lines.wait_for(1, |line| line.starts_with("status "));
@@ -139,7 +139,7 @@ fn during_the_drain_delay_a_later_request_ends_the_wait() {
         let request = Request::begin(&cluster, address, "/2500");
         eventually("one of them counts", || {
             cluster.signal(Signal::INT);
-            let ending = |line: &String| line.contains("ending: waiting");
+            let ending = |line: &String| line.contains("stopping: waiting");
             cluster.err.all().iter().any(ending).then_some(())
         });
         assert!(begun.elapsed() >= Duration::from_secs(1), "{}", log(&cluster));

@@ -236,7 +236,7 @@ fn a_script_that_cannot_be_executed_is_advised_about() {
         let said = run(program);
         assert!(
             said.contains("server is not executable, and has no first line (#!)")
-                && said.ends_with("for a script of Node.js say --exec-path node"),
+                && said.ends_with("for a Node.js script use --exec-path node"),
             "{said}"
         );
     }
@@ -244,7 +244,7 @@ fn a_script_that_cannot_be_executed_is_advised_about() {
     assert!(said.contains("chmod +x, or name its interpreter: --exec-path node"), "{said}");
     for program in ["main", "./main"] {
         let said = run(program);
-        assert!(said.contains(&format!("{program}.js is there")), "{said}");
+        assert!(said.contains(&format!("did you mean {program}.js?")), "{said}");
     }
     // What is said is what works.
     if let Some(node) = nodes().first() {

@@ -158,7 +158,7 @@ fn two_workers_serve_from_the_same_socket() {
     assert_eq!(link(one, 4), link(two, 4));
     assert_ne!(link(one, 3), link(one, 4));
 
-    // It is there however few serve from it: who comes meanwhile waits.
+    // It stays open however few workers serve it: clients wait meanwhile.
     for worker in cluster.primary.workers() {
         cluster.primary.kill(worker, Sent::KILL).expect("it is ours");
     }
@@ -277,7 +277,7 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// The worker that such a program has of its own, which is who accepts.
+/// The worker that such a program has of its own, which accepts.
 fn child_of(master: i32) -> i32 {
     eventually("it has a worker", || {
         let list = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"));

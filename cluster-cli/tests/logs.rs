@@ -132,7 +132,7 @@ fn as_json_everything_is_an_object_with_fields() {
     let about = |level: &str, message: &str| json!({"level": level, "message": message, "slot": 0, "worker": 1, "pid": pid});
     assert_eq!(log[0], about("info", &format!("worker 1 (pid {pid}) started")));
     assert_eq!(log.last(), Some(&about("info", "worker 1 left (code 0)")));
-    let ending = "ending: waiting up to 10s for connections to finish";
+    let ending = "stopping: waiting up to 10s for connections to finish";
     assert!(log.contains(&json!({"level": "info", "message": ending})), "{log:?}");
     cluster.out.wait_for(2, |line| line.contains("stream"));
     let wrote = |stream: &str, line: &str| json!({"level": "info", "slot": 0, "worker": 1, "pid": pid, "stream": stream, "line": line});

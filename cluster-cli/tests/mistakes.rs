@@ -78,7 +78,7 @@ fn a_folder_is_no_program() {
 #[test]
 fn a_relative_path_is_told_with_where_it_was_sought() {
     let here = Folder::new("sought");
-    let wanted = format!("; it was sought from {}", here.0.canonicalize().unwrap().display());
+    let wanted = format!("; looked up relative to {}", here.0.canonicalize().unwrap().display());
     for program in ["./gone", "gone.js"] {
         let (status, said) = fail(cluster().args(["run", program]).current_dir(&here.0));
         assert_eq!(status, Some(1));
@@ -89,8 +89,8 @@ fn a_relative_path_is_told_with_where_it_was_sought() {
 #[test]
 fn no_program_where_one_was_meant() {
     for (args, wanted) in [
-        (&["run", ""][..], "the program's name is empty: is it a variable that is not set?"),
-        (&["run", "--exec-arg", "app.js"], "say how a program is run: none is given"),
+        (&["run", ""][..], "the program's name is empty: is a shell variable unset?"),
+        (&["run", "--exec-arg", "app.js"], "say how to run a program, but no program is given"),
     ] {
         let (status, said) = fail(cluster().args(args));
         assert_eq!(status, Some(2));
@@ -98,7 +98,7 @@ fn no_program_where_one_was_meant() {
     }
     let demo = Cluster::start(cluster().args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]));
     demo.err.wait_for(1, |line| {
-        line == "cluster: no program is given: the demo is run, on 127.0.0.1:0"
+        line == "cluster: no program is given: running the demo on 127.0.0.1:0"
     });
     demo.listening(1);
     demo.end();
@@ -115,7 +115,7 @@ fn words_in_the_wrong_place() {
     usage(&["server.js", "-n", "2"], "tip: to run a program: cluster run server.js");
     usage(&["./serve"], "tip: to run a program: cluster run ./serve");
     usage(&["stats"], "a similar subcommand exists: 'status'");
-    usage(&["ctl", "reload"], "tip: it is a command of its own: cluster reload");
+    usage(&["ctl", "reload"], "tip: it is a separate command: cluster reload");
     usage(&["reload", "app"], "tip: --name NAME says which cluster is meant");
     usage(&["scale", "-1"], "tip: no option takes a number below 0");
     usage(&["run", "-n", "-1", "app.js"], "tip: no option takes a number below 0");
@@ -189,7 +189,7 @@ fn a_grace_period_of_nothing_is_said_so() {
     cluster.signal(Signal::TERM);
     cluster.wait();
     let said = cluster.err.all().join("\n");
-    assert!(said.contains("ending: not waiting for connections to finish"), "{said}");
+    assert!(said.contains("stopping: not waiting for connections to finish"), "{said}");
     assert!(!said.contains("0ns"), "{said}");
 }
 
@@ -288,7 +288,7 @@ fn options_behind_the_program_are_hinted_at_where_they_are_not_its_own() {
     };
     for args in [&[script, "-n", "4"][..], &[script, "--workers", "4"], &[shell, "--grace", "5s"]] {
         let said = hint(args);
-        let wanted = format!("stand before it: cluster run {} … {}", args[1], args[0]);
+        let wanted = format!("come before the program: cluster run {} … {}", args[1], args[0]);
         assert!(said.contains(&wanted), "{said}");
     }
     for args in [
@@ -321,7 +321,7 @@ fn a_configuration_file_of_pm2_is_recognized() {
         let (status, said) = fail(cluster().args(["run", "--config"]).arg(&path));
         assert_eq!(status, Some(2), "{said}");
         let wanted =
-            format!("this is {language}, and a configuration file is TOML: docs/from-pm2.md");
+            format!("this is {language}, but a configuration file is TOML: docs/from-pm2.md");
         assert!(said.contains(&wanted), "{said}");
     }
     for name in ["ecosystem.config.js", "process.json"] {
@@ -375,11 +375,14 @@ fn an_interpreter_that_is_not_there() {
     let path = folder.file("dead", "#!/no/such/interpreter\n", 0o755);
     let (status, said) = fail(cluster().arg("run").arg(&path));
     assert_eq!(status, Some(1));
-    assert!(said.contains("first line names, /no/such/interpreter, is not there"), "{said}");
+    assert!(
+        said.contains("interpreter in its first line, /no/such/interpreter, does not exist"),
+        "{said}"
+    );
     let windows = folder.file("windows", "#!/bin/sh\r\n", 0o755);
     let (status, said) = fail(cluster().arg("run").arg(&windows));
     assert_eq!(status, Some(1));
-    assert!(said.contains("the line ends as on Windows"), "{said}");
+    assert!(said.contains("the line ends with CR LF, as on Windows"), "{said}");
     let script = folder.file("app.js", "", 0o644);
     let (status, said) = fail(cluster().env("PATH", "/nowhere").arg("run").arg(&script));
     assert_eq!(status, Some(1));
@@ -439,7 +442,7 @@ fn a_program_that_is_here_but_not_on_the_path() {
     folder.file("here.sh", "#!/bin/sh\n", 0o755);
     let (status, said) = fail(cluster().current_dir(&folder.0).args(["run", "here.sh"]));
     assert_eq!(status, Some(1));
-    assert!(said.contains("say ./here.sh"), "{said}");
+    assert!(said.contains("write ./here.sh"), "{said}");
 }
 
 #[test]
@@ -455,8 +458,8 @@ fn why_workers_died_is_told_by_what_they_have_in_common() {
     for (script, wanted) in [
         ("exec no-such-program-here", "code 127 is how a shell"),
         ("exec /etc/passwd", "code 126 is how a shell"),
-        ("kill -9 $$", "sent all of them SIGKILL"),
-        ("exit 0", "none of them said a word on its channel"),
+        ("kill -9 $$", "all of them were sent SIGKILL"),
+        ("exit 0", "none of them sent anything on its channel"),
     ] {
         let options = ["run", "-n", "1", "--backoff-max", "100ms", "sh", "-c", script];
         let (status, said) = fail(cluster().args(options));
@@ -465,9 +468,9 @@ fn why_workers_died_is_told_by_what_they_have_in_common() {
         assert!(end.starts_with("cluster: hint: ") && end.contains(wanted), "{script}: {said}");
     }
     for (script, wanted) in [
-        ("process.exit(0)", "all of them ended of themselves"),
-        ("process.exit(1)", "what they wrote before they died"),
-        ("not (javascript", "what they wrote before they died"),
+        ("process.exit(0)", "all of them exited by themselves"),
+        ("process.exit(1)", "their output, if any, is above"),
+        ("not (javascript", "their output, if any, is above"),
     ] {
         let Some(node) = support::nodes().into_iter().next() else { return };
         let folder = Folder::new("dies");
@@ -486,7 +489,7 @@ fn a_worker_that_never_speaks_is_told_while_it_lives() {
     let options = ["run", "-n", "1", "--grace", "100ms", "--ready-timeout", "10ms", "sleep", "600"];
     let mut cluster = Cluster::start(cluster().args(options));
     let lines = cluster.err.wait_for(1, |line| line.contains("is not ready after 10ms"));
-    assert!(lines[0].contains("it has not said a word on its channel"), "{lines:?}");
+    assert!(lines[0].contains("it has not sent anything on its channel"), "{lines:?}");
     cluster.signal(Signal::TERM);
     assert_eq!(cluster.wait().code(), Some(0), "the stop signal ends it");
     let said = cluster.err.all();
@@ -503,7 +506,10 @@ fn few_descriptors() {
             format!("ulimit -n {limit} && exec '{program}' run -n 4 --demo-listen 127.0.0.1:0");
         let (status, said) = fail(&mut as_cluster(&["sh", "-c", &command]));
         assert_eq!(status, Some(1));
-        assert!(said.contains(wanted) && said.contains("; this process has as many"), "{said}");
+        assert!(
+            said.contains(wanted) && said.contains("; this process has reached its limit"),
+            "{said}"
+        );
     }
 }
 
@@ -542,22 +548,22 @@ fn places_where_no_control_socket_can_be() {
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
     let long = folder.0.join("x".repeat(300));
     for (control, wanted) in [
-        (folder.0.join("file"), "another file is there, which is no socket: move it away"),
+        (folder.0.join("file"), "the file there is not a socket: move it away"),
         (
             folder.0.join("gone/socket"),
-            "No such file or directory (os error 2); is there such a folder?",
+            "No such file or directory (os error 2); does that folder exist?",
         ),
         (long, "File name too long"),
     ] {
         for verb in ["run", "serve"] {
             let (status, said) = fail(cluster().args([verb, "--control"]).arg(&control));
             assert_eq!(status, Some(1));
-            assert!(said.contains("cannot make the control socket "), "{said}");
+            assert!(said.contains("cannot create the control socket "), "{said}");
             assert!(said.contains(wanted), "{said}");
         }
     }
     for (folder, wanted) in [
-        (&folder.0, "is not a folder of this user's alone (mode 0700); XDG_RUNTIME_DIR says"),
+        (&folder.0, "is not a private folder of this user (mode 0700); XDG_RUNTIME_DIR says"),
         (&folder.0.join("gone"), "No such file or directory (os error 2); XDG_RUNTIME_DIR says"),
     ] {
         let mut command = cluster();
@@ -578,22 +584,22 @@ fn clusters_that_are_not_there() {
     };
     let (status, said) = ctl(&[]);
     assert_eq!(status, Some(1));
-    assert!(said.contains("no cluster is found: "), "{said}");
+    assert!(said.contains("no running cluster was found: "), "{said}");
     let stale = folder.0.join("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
     let (status, said) = ctl(&["--control", stale.to_str().unwrap()]);
     assert_eq!(status, Some(1));
-    assert!(said.contains("; its cluster has gone, and left the file there"), "{said}");
+    assert!(said.contains("; its cluster is gone, and the file was left behind"), "{said}");
     let (status, said) = ctl(&["--control", folder.0.to_str().unwrap()]);
     assert_eq!(status, Some(1));
-    assert!(said.contains("; it is no socket"), "{said}");
+    assert!(said.contains("; not a socket"), "{said}");
     let deaf = folder.0.join("hangs-up.sock");
     let listener = UnixListener::bind(&deaf).unwrap();
     let hangs_up = std::thread::spawn(move || drop(listener.accept()));
     let (status, said) = ctl(&["--control", deaf.to_str().unwrap()]);
     hangs_up.join().unwrap();
     assert_eq!(status, Some(1));
-    assert!(said.contains("hangs-up.sock has hung up: its cluster has ended"), "{said}");
+    assert!(said.contains("hangs-up.sock closed the connection: its cluster has ended"), "{said}");
     let mut here = cluster();
     here.env("XDG_RUNTIME_DIR", &folder.0);
     let here =
@@ -673,7 +679,7 @@ fn what_is_for_clusters_that_keep_their_workers() {
 fn nothing_to_draw_on() {
     let (status, said) = fail(cluster().arg("top"));
     assert_eq!(status, Some(1));
-    assert!(said.contains("is no terminal; cluster status prints once"), "{said}");
+    assert!(said.contains("is not a terminal; cluster status prints the state once"), "{said}");
 }
 
 #[test]
@@ -718,8 +724,8 @@ fn what_takes_privileges() {
     let config = folder.file("cluster.toml", "workers = 1", 0o600);
     let (control, config) = (control.to_str().unwrap(), config.to_str().unwrap());
     for (args, code, wanted) in [
-        (&["run", "--uid", "root", "/bin/true"][..], 1, "that takes root, or CAP_SETGID"),
-        (&["run", "--groups", "root", "/bin/true"], 1, "that takes root, or CAP_SETGID"),
+        (&["run", "--uid", "root", "/bin/true"][..], 1, "this requires root, or CAP_SETGID"),
+        (&["run", "--groups", "root", "/bin/true"], 1, "this requires root, or CAP_SETGID"),
         (&["run", "--control", "/root/x"], 1, "; may this user write in that folder?"),
         (
             &["run", "--listen", "unix:/root/x", "/bin/true"],
@@ -727,7 +733,7 @@ fn what_takes_privileges() {
             "; may this user write in that folder?",
         ),
         (&["run", "--config", config], 2, "cannot read the configuration file"),
-        (&["ctl", "--control", control, "ls"], 1, "; it is another user's"),
+        (&["ctl", "--control", control, "ls"], 1, "; it belongs to another user"),
     ] {
         let (status, said) = fail(&mut unprivileged(args));
         assert_eq!(status, Some(code), "{args:?}: {said}");
@@ -738,7 +744,10 @@ fn what_takes_privileges() {
     if first.is_ok_and(|port| port.trim() == "1024") {
         let (status, said) = fail(&mut unprivileged(&["run", "--http", "1"]));
         assert_eq!(status, Some(1));
-        assert!(said.contains("; ports below 1024 take root, or CAP_NET_BIND_SERVICE"), "{said}");
+        assert!(
+            said.contains("; ports below 1024 require root, or CAP_NET_BIND_SERVICE"),
+            "{said}"
+        );
     }
     drop(served);
 }

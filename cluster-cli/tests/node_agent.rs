@@ -1,4 +1,4 @@
-//! Programs see nothing of the agent: whatever they print of themselves is the same without it. And it is there,
+//! Programs see nothing of the agent: whatever they print is the same without it. And it is there,
 //! however Node.js is started.
 //!
 //! On every Node.js that `CLUSTER_TEST_AGENT_NODES` names, else on those of `CLUSTER_TEST_NODES`.

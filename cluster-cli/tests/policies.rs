@@ -1,4 +1,4 @@
-//! `cluster run --policy`: who gets which client, with real processes.
+//! `cluster run --policy`: which worker gets which client, with real processes.
 
 #[path = "support/programs.rs"]
 mod programs;
@@ -72,7 +72,7 @@ fn least_connections_says_what_it_does_not_know_of_node() {
 fn hold(address: SocketAddr) -> (String, TcpStream) {
     let mut connection = TcpStream::connect(address).expect("it listens");
     connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    write!(connection, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
     let mut answer = String::new();
     let mut buffer = [0; 1024];
     loop {

@@ -1,5 +1,5 @@
 //! As the first process of a container, or a subreaper, it waits for strangers, and leaves workers to
-//! the primary. (One test, alone in its binary: who is whose child is the process's.)
+//! the primary. (One test, alone in its binary: parent and child are a matter of the process.)
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "it is `cluster run`'s")]
@@ -99,7 +99,7 @@ fn strangers_are_waited_for_and_workers_are_not() {
     living.into_iter().for_each(end);
     assert_eq!(reap(&mut init, is_worker), 60);
 
-    // How workers ended is still to be learned by who waits for them.
+    // The exit statuses of workers are still there for the code that waits for them.
     for worker in &mut workers {
         assert_eq!(state(pid(worker)), Some('Z'));
         let status = worker.wait().expect("it was left to us");

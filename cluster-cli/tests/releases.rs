@@ -140,7 +140,7 @@ fn a_worker_that_dies_before_the_reload_is_missed_and_the_log_says_why() {
         deployment.switch(2);
         deployment.remove(1);
         kill(cluster.worker_pids()[0], Signal::KILL);
-        cluster.err.wait_for(1, |line| line.contains("was sought from has been removed"));
+        cluster.err.wait_for(1, |line| line.contains("is relative to has been removed"));
         reload(&cluster, 1);
         assert_eq!(deployment.answer(&cluster, 2), deployment.expected(2));
     });

@@ -52,7 +52,7 @@ fn a_manager_that_does_not_listen_stops_nothing() {
     run.args(["run", "-n", "1", "--demo-listen", "127.0.0.1:0"]);
     let cluster = Cluster::start(&mut run);
     cluster.listening(1);
-    let said = cluster.err.wait_for(1, |line| line.contains("the service manager cannot be told"));
+    let said = cluster.err.wait_for(1, |line| line.contains("cannot notify the service manager"));
     assert!(said[0].contains("/absent: No such file or directory"), "{said:?}");
     cluster.end();
 }
@@ -196,7 +196,7 @@ fn a_configuration_that_cannot_be_read_is_a_failed_reload() {
     // A signal has no answer, so the result has to be visible elsewhere.
     cluster.signal(Signal::HUP);
     let status = told_status(&manager, "the last reload failed");
-    assert!(status.contains("workers takes a number"), "{status}");
+    assert!(status.contains("workers: expected a number"), "{status}");
     let table = support::cluster().args(["status", "--name", &name]).output().unwrap();
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("the last reload failed"), "{table}");

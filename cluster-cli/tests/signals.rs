@@ -43,7 +43,7 @@ fn sigquit_ends_gracefully_as_sigterm_does() {
         let workers = cluster.worker_pids();
         let request = Request::begin(&cluster, address, "/slow");
         cluster.signal(Signal::QUIT);
-        cluster.err.wait_for(1, |line| line.contains("ending: waiting"));
+        cluster.err.wait_for(1, |line| line.contains("stopping: waiting"));
         // The request is answered at this signal: until then it is in progress.
         workers.iter().for_each(|worker| kill(*worker, Signal::USR2));
         request.assert_answered();

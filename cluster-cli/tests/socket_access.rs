@@ -66,7 +66,7 @@ fn the_mode_is_as_it_is_said_whatever_the_program_asks_for() {
         serves(&path);
         cluster.signal(Signal::USR2);
         cluster.err.wait_for(1, |line| line.contains("upgraded to version"));
-        // A program that closed the socket and listens anew gets one of the same mode.
+        // A program that closed the socket and listens again gets one of the same mode.
         cluster.signal(Signal::HUP);
         cluster.err.wait_for(1, |line| line.contains("reload 1 is done"));
         assert_eq!(found(&path), (0o620, uid, gid));
@@ -183,7 +183,7 @@ fn what_stands_at_the_path_is_neither_changed_nor_followed() {
     let output = cluster().args(args).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("what is there is no socket of this user's"), "{said}");
+    assert!(said.contains("the file there is not a socket of this user"), "{said}");
     assert_eq!(found(&precious).0, 0o600);
 }
 
@@ -209,6 +209,6 @@ fn a_user_who_may_not_give_it_away_is_told_so() {
     let output = command.env("XDG_RUNTIME_DIR", &folder.0).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("; to give the socket away (--socket-owner) takes root"), "{said}");
+    assert!(said.contains("; changing its owner (--socket-owner) requires root"), "{said}");
     assert!(!path.exists(), "nothing is left of it");
 }

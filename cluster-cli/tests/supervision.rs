@@ -19,7 +19,8 @@ use support::{
 fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    write!(connection, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
@@ -80,7 +81,7 @@ fn a_program_that_dies_at_once_is_given_up_and_its_port_is_free() {
         run.args(["--backoff-first", "20ms", "--exec-path"]).arg(&node);
         run.args(["--env", &format!("PORT={}", free.port())]).arg(&script);
         let mut cluster = Cluster::start(&mut run);
-        // Between two of them the port is kept: who connects waits, and is not refused.
+        // Between two of them the port is kept: clients wait, and are not refused.
         cluster.err.wait_for(1, |line| line.contains("died (code 7)"));
         let waits = TcpStream::connect(free);
         assert_eq!(cluster.wait().code(), Some(4), "{:#?}", cluster.err.all());
@@ -144,7 +145,7 @@ fn a_worker_that_hangs_is_out_of_rotation_until_it_answers() {
         let slots: std::collections::BTreeSet<_> =
             (0..10).map(|_| ask(address, "/").unwrap()).collect();
         assert_eq!(slots.len(), 1, "{slots:?}");
-        cluster.err.wait_for(1, |line| line.contains("answers again"));
+        cluster.err.wait_for(1, |line| line.contains("responds again"));
         let back = blocked.join().unwrap().unwrap();
         assert!(!slots.contains(&back), "{back} of {slots:?}");
         eventually("both serve", || (ask(address, "/").ok()? == back).then_some(()));
@@ -179,16 +180,16 @@ fn a_cluster_is_scaled_and_a_reload_keeps_that() {
     run.args(["run", "-n", "1", "--name", &name, "--demo-listen", "127.0.0.1:0"]);
     let cluster = Cluster::start(&mut run);
     cluster.listening(1);
-    assert_eq!(command(&["scale", "3"], &name), (true, "workers kept: 3\n".into()));
+    assert_eq!(command(&["scale", "3"], &name), (true, "workers: 3\n".into()));
     cluster.err.wait_for(3, |line| line.contains(" listens on "));
     cluster.signal(Signal::TTOU);
     cluster.err.wait_for(1, |line| line.contains("left (code 0)"));
     cluster.signal(Signal::TTIN);
     cluster.err.wait_for(4, |line| line.contains(" listens on "));
     let (good, said) = command(&["reload"], &name);
-    assert!(good && said == "reload 1 is done: workers replaced: 3\n", "{said}");
+    assert!(good && said == "reload 1 done: workers replaced: 3\n", "{said}");
     let (good, said) = command(&["scale", "0"], &name);
-    assert!(!good && said.contains("it takes a number from 1 to 10000"), "{said}");
+    assert!(!good && said.contains("expected a number from 1 to 10000"), "{said}");
     let (good, said) = command(&["status"], &name);
     assert!(good && said.contains("3"), "{said}");
     let (good, json) = command(&["status", "--json"], &name);
@@ -241,10 +242,10 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
         for count in 1..=2 {
             let (good, said) = command(&["reload"], &name);
             assert!(good, "{said}");
-            let when = "what takes effect when the cluster is started anew: placement, ready";
+            let when = "these changes take effect when the cluster is restarted: placement, ready";
             assert!(said.contains(when), "{said}");
             for option in ["placement", "ready"] {
-                let anew = format!("{option} takes effect when the cluster is started anew");
+                let anew = format!("{option} takes effect when the cluster is restarted");
                 cluster.err.wait_for(count, |line| line.contains(&anew));
             }
         }
@@ -252,7 +253,7 @@ fn a_reload_reads_the_file_anew_and_one_that_fails_changes_nothing() {
         // A file that is wrong is said to be, and nothing happens.
         std::fs::write(&file_, "workers = 'two'\n").unwrap();
         let (good, said) = command(&["reload"], &name);
-        assert!(!good && said.contains("workers takes a number from 1 to 10000"), "{said}");
+        assert!(!good && said.contains("workers: expected a number from 1 to 10000"), "{said}");
 
         // A program that dies at once: the old ones stay, and so does what they were started with.
         let bad = folder.0.join("bad.cjs");

@@ -16,7 +16,8 @@ const SENDS: &str = "
     process.send(text, () => console.log('sent'));
     require('node:http').createServer((req, res) => res.end('ok')).listen(0, '127.0.0.1');";
 
-const WARNING: &str = "sends messages to its primary (process.send), and no program listens there";
+const WARNING: &str =
+    "sends messages to its primary (process.send), but nothing there receives them";
 
 fn warnings(cluster: &Cluster) -> usize {
     cluster.err.all().iter().filter(|line| line.contains(WARNING)).count()

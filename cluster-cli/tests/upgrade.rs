@@ -1,4 +1,4 @@
-//! The primary executes its program anew, again and again, under load, without a lost connection.
+//! The primary executes its program again, repeatedly, under load, without a lost connection.
 //!
 //! A few times each; `cargo xtask soak` has it do a hundred.
 
@@ -145,7 +145,7 @@ fn a_program_that_is_no_good_is_found_out_and_the_old_one_goes_on() {
     for (text, why) in [
         ("#!/bin/sh\necho it is broken\nexit 3\n", "it is broken"),
         ("#!/nowhere/at/all\n", "No such file"),
-        ("not a program", "it is no program for this system"),
+        ("not a program", "not a program for this system"),
     ] {
         let bad = folder.0.join("bad");
         std::fs::write(&bad, text).unwrap();
@@ -207,7 +207,7 @@ fn an_image_that_cannot_go_on_executes_the_one_before_again() {
     replace(&program, &turncoat);
     for _ in 0..2 {
         let (good, said) = command(&["upgrade"], &name);
-        assert!(!good && said.contains("the new program could not go on"), "{said}");
+        assert!(!good && said.contains("the new program could not continue"), "{said}");
         load.more(50);
     }
     let (good, status) = command(&["status", "--json"], &name);
@@ -238,7 +238,7 @@ fn a_program_that_is_another_is_not_gone_over_to() {
         replace(&program, &other);
         let (good, said) = command(&["upgrade"], &name);
         assert!(!good && said.contains(wanted), "{said}");
-        assert!(said.contains("not upgraded, the old program goes on: "), "{said}");
+        assert!(said.contains("not upgraded, the old program continues: "), "{said}");
     }
     std::fs::remove_file(&program).unwrap();
     let (good, said) = command(&["upgrade"], &name);
@@ -265,7 +265,7 @@ fn a_program_that_misbehaves_in_its_trial_is_not_gone_over_to() {
     let own = program.display();
     for (text, wanted) in [
         // A shell would run it.
-        (format!("touch '{touched}'\n{good}\n"), "it is no program for this system"),
+        (format!("touch '{touched}'\n{good}\n"), "not a program for this system"),
         (format!("#!/bin/sh\n'{real}' \"$@\"\n"), "it was started as a child by another program"),
         (
             format!("#!/bin/sh\nsleep 600 >/dev/null 2>&1 &\necho $! >'{left}'\n{good}\n"),
@@ -510,7 +510,7 @@ fn what_else_is_there_goes_on_too() {
         .arg(&script);
     let cluster = Cluster::start(&mut under(&program, &run));
     let address = cluster.listening(1);
-    let http = cluster.err.wait_for(1, |line| line.contains("shows how all is")).remove(0);
+    let http = cluster.err.wait_for(1, |line| line.contains("status page: ")).remove(0);
     let http = http.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let http: std::net::SocketAddr = http.parse().unwrap();
     // A client subscribes to events, before and after.
@@ -532,7 +532,7 @@ fn what_else_is_there_goes_on_too() {
     let mut answer = String::new();
     page.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    // The supervisor goes on: a death is noticed, and told to who followed before.
+    // The supervisor goes on: a death is noticed, and reported to clients that subscribed before.
     support::kill(cluster.worker_pids()[0], Signal::KILL);
     events.wait_for(1, |line| line.contains("exit: signal SIGKILL"));
     cluster.err.wait_for(2, |line| line.contains(" listens on "));

@@ -26,7 +26,7 @@ pub enum ControlCommand {
         /// How long; none for what is set.
         delay: Option<Duration>,
     },
-    /// `upgrade`: execute the program of the primary anew.
+    /// `upgrade`: execute the primary's program again, in its new version.
     Upgrade,
 }
 

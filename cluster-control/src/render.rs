@@ -397,7 +397,7 @@ fn affinity(affinity: &Affinity) -> Value {
     }
 }
 
-/// Who accepts and who is chosen, in one word as Node has it.
+/// Placement and policy in one word, as in Node.
 pub(super) fn policy(settings: &Settings) -> String {
     match (settings.placement, settings.policy) {
         (Placement::Shared, _) => "none".into(),

@@ -161,7 +161,9 @@ fn call(object: &mut Object, id: Option<&Value>) -> Result<Call, Failure> {
         None => Object::new(),
         Some(Value::Object(params)) => params,
         Some(Value::Array(list)) if list.is_empty() => Object::new(),
-        Some(Value::Array(_)) => return Err(Failure::params("parameters go by name: an object")),
+        Some(Value::Array(_)) => {
+            return Err(Failure::params("parameters are passed by name, in an object"));
+        }
         Some(_) => return Err(Failure::request("\"params\" should be an object")),
     };
     params::call(&method, params)

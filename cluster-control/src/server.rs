@@ -133,20 +133,20 @@ impl fmt::Display for ControlError {
         match self {
             Self::InUse { path } => write!(
                 f,
-                "the control socket {} is in use: another primary listens there: end it, or choose \
+                "the control socket {} is in use: another primary listens there: stop it, or choose \
                  another path or name",
                 path.display()
             ),
             Self::Occupied { path } => write!(
                 f,
-                "cannot make the control socket {}: another file is there, which is no socket: move \
-                 it away, or choose another path",
+                "cannot create the control socket {}: the file there is not a socket: move it away, or \
+                 choose another path",
                 path.display()
             ),
             Self::Socket { path, error } => {
-                write!(f, "cannot make the control socket {}: {error}", path.display())?;
+                write!(f, "cannot create the control socket {}: {error}", path.display())?;
                 f.write_str(match error.kind() {
-                    io::ErrorKind::NotFound => "; is there such a folder?",
+                    io::ErrorKind::NotFound => "; does that folder exist?",
                     io::ErrorKind::PermissionDenied => "; may this user write in that folder?",
                     _ => "",
                 })
@@ -383,7 +383,7 @@ impl ControlServer {
         }
     }
 
-    /// How long a loop may wait before it calls [`process`](Self::process); `None` is for ever.
+    /// How long a loop may wait before it calls [`process`](Self::process); `None` means without limit.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let paused = |id: &usize| self.clients.get(id).is_some_and(Session::requests_paused);
         let pending = self.pending.iter().any(|id| !paused(id));
@@ -430,7 +430,7 @@ impl ControlServer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                // Out of descriptors, say. For those who wait now no new edge comes.
+                // Out of descriptors, for example. There is no new edge for clients that wait now.
                 Err(error) => {
                     self.accept_again = true;
                     let before = self.accept_pauses.take().map_or(0, |(count, _)| count);
@@ -520,7 +520,7 @@ impl ControlServer {
     fn perform(&self, primary: &mut Primary, call: Call) -> Result<Outcome, Failure> {
         if let Call::Fork { .. } = call {
             if self.ending || self.stop {
-                return Err(Failure::verb("ERR_ENDING", "the cluster is ending"));
+                return Err(Failure::verb("ERR_ENDING", "the cluster is stopping"));
             }
             if !self.has_program {
                 return Err(Failure::verb(

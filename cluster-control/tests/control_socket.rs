@@ -91,7 +91,7 @@ fn no_worker_can_take_over_what_the_primary_opened_itself() {
         }
         assert!(sockets >= 3, "the control API's, and two servers': {sockets}");
         assert_eq!(cluster.served_by(address), good);
-        // And who connects to the control API speaks with the primary.
+        // And clients of the control API are connected to the primary.
         let answer = answered(&mut control, &mut cluster, ask(&path, None));
         assert!(answer.contains("\"protocol\":1"), "{answer}");
     }

@@ -240,7 +240,7 @@ fn clients_hear_all_that_they_wait_for() {
     driven.control().answer(id, Ok(Value::from("done")));
     let answer = driven.line(&mut one);
     assert!(answer.contains("\"id\":null") && answer.contains("done"), "{answer}");
-    // One who came meanwhile is served, and hears when all have disconnected.
+    // A client that connected meanwhile is served, and is notified when all have disconnected.
     send(&mut late, "{\"jsonrpc\":\"2.0\",\"id\":\"all\",\"method\":\"disconnect\"}\n");
     let answer = driven.line(&mut late);
     assert!(answer.contains("\"id\":\"all\"") && answer.contains("true"), "{answer}");

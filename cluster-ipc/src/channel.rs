@@ -214,7 +214,7 @@ impl<T: Transport> Channel<T> {
         self.sender.flush(&mut self.transport, |_| None)
     }
 
-    /// Queues a message with a `net.Native` that stays with its owner, who lends it to each
+    /// Queues a message with a `net.Native` that stays with its owner, which lends it to each
     /// [`flush_with`](Self::flush_with) under that number: nothing is counted, duplicated or
     /// allocated for it. On the native wire a connection's message (`newconn`, under its `seq`)
     /// shares its frame with up to 252 others, and its handle is not acknowledged. On any wire those
@@ -429,7 +429,7 @@ impl<T: Transport> Channel<T> {
                 allowance.is_used_up = true;
                 return Ok(Recv::WouldBlock);
             }
-            // Taken, not borrowed: who knows what a transport does.
+            // Taken, not borrowed: a transport may do anything.
             let mut buffer = BUFFER.take();
             if buffer.is_empty() {
                 buffer = vec![0; READ].into_boxed_slice();

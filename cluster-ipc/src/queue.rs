@@ -20,7 +20,7 @@ const COALESCED: usize = 64 << 10;
 const KEPT: usize = 4 << 20;
 
 thread_local! {
-    /// Where a large frame was, for the next one of any channel: memory that is taken anew for each
+    /// Where a large frame was, for the next one of any channel: memory that is allocated again for each
     /// costs more than to write it.
     static LARGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

@@ -72,7 +72,7 @@ impl Straddle {
         self.unanswered
     }
 
-    /// Whether what was read as one can be one: a barrier that nothing removes bars for ever.
+    /// Whether what was read as one can be one: a barrier that nothing removes bars forever.
     pub(crate) fn check(&self) -> Result<(), StateError> {
         if self.barrier && self.unanswered == 0 {
             return Err(StateError::Contradiction { what: "a barrier behind nothing" });

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 use crate::received::{Received, ReceivedHandle};
 
-/// Keys that are kept: a peer that names more makes them anew.
+/// Keys that are kept: for a peer that names more they are allocated again.
 const KEYS: usize = 64;
 
 /// The messages of the last batch that have not been received yet.

@@ -66,7 +66,7 @@ pub enum ForkError {
         /// Why.
         error: io::Error,
     },
-    /// This system has not what a setting asks for: Linux has.
+    /// A setting is not supported on this system, only on Linux.
     Unsupported {
         /// The setting.
         setting: &'static str,
@@ -91,26 +91,29 @@ impl fmt::Display for ForkError {
                 let interpreter = interpreter.to_string_lossy();
                 write!(
                     f,
-                    "cannot execute {}: the interpreter that its first line names, {}, is not there",
+                    "cannot execute {}: the interpreter in its first line, {}, does not exist",
                     program.display(),
                     interpreter.trim_end_matches('\r')
                 )?;
                 match interpreter.ends_with('\r') {
-                    true => f.write_str(": the line ends as on Windows, and the system takes the CR for a part of the name"),
+                    true => f.write_str(
+                        ": the line ends with CR LF, as on Windows, and the system takes \
+                         the CR as part of the name",
+                    ),
                     false => Ok(()),
                 }
             }
             Self::DeadInterpreter { program, interpreter: None } => write!(
                 f,
-                "cannot execute {}: the file is there, but not the loader that it was built for (is \
-                 it for another libc, or another machine?)",
+                "cannot execute {}: the file exists, but its dynamic loader does not (was it built for \
+                 another libc or another machine?)",
                 program.display()
             ),
             Self::Script { script, error } => {
                 write!(f, "cannot run the script {}: {error}", script.display())?;
                 match error.kind() {
                     io::ErrorKind::NotFound => f.write_str(&sought(script)),
-                    io::ErrorKind::InvalidInput => f.write_str("; it is no regular file"),
+                    io::ErrorKind::InvalidInput => f.write_str("; not a regular file"),
                     _ => Ok(()),
                 }
             }
@@ -128,9 +131,9 @@ impl fmt::Display for ForkError {
             Self::Setting { setting, value, error } => {
                 write!(f, "cannot start a worker with {setting} {value}: {error}")?;
                 match (*setting, error.raw_os_error()) {
-                    ("uid", Some(EPERM)) => f.write_str("; that takes root, or CAP_SETUID"),
+                    ("uid", Some(EPERM)) => f.write_str("; this requires root, or CAP_SETUID"),
                     ("gid" | "groups", Some(EPERM)) => {
-                        f.write_str("; that takes root, or CAP_SETGID")
+                        f.write_str("; this requires root, or CAP_SETGID")
                     }
                     ("affinity", Some(EINVAL)) => {
                         f.write_str("; each set must name a CPU that this process may use")
@@ -139,10 +142,10 @@ impl fmt::Display for ForkError {
                 }
             }
             Self::Unsupported { setting } => {
-                write!(f, "{setting} is for Linux; this system has not what it takes")
+                write!(f, "{setting} needs Linux, and is not supported on this system")
             }
             Self::Resources { what, error } => {
-                write!(f, "the system gives no {what} for another worker: {error}")?;
+                write!(f, "cannot get a {what} for another worker: {error}")?;
                 f.write_str(exhausted(error))
             }
         }
@@ -159,20 +162,19 @@ fn not_executed(program: &Path, error: &io::Error) -> String {
         }
         ErrorKind::NotFound if bare && program.is_file() => match not_executable(program) {
             Some(advice) => advice,
-            None => format!("; for the one in this directory say ./{}", program.display()),
+            None => format!("; for the one in this directory write ./{}", program.display()),
         },
         ErrorKind::NotFound => match with_extension(program) {
-            Some(script) => format!("; {} is there", script.display()),
+            Some(script) => format!("; did you mean {}?", script.display()),
             None if bare => "; is it installed, and on PATH?".into(),
             None => sought(program),
         },
         ErrorKind::PermissionDenied => not_executable(program).unwrap_or_else(|| {
-            "; is it executable? (chmod +x; and who runs it must be able to enter its folders)"
-                .into()
+            "; is it executable (chmod +x), and may this user enter the folders above it?".into()
         }),
         ErrorKind::IsADirectory => package_main(program),
         ErrorKind::ArgumentListTooLong => {
-            "; arguments and environment are too long together".into()
+            "; the arguments and the environment together are too long".into()
         }
         _ => exhausted(error).into(),
     }
@@ -188,7 +190,7 @@ fn not_executable(program: &Path) -> Option<String> {
     Some(match content(program) {
         Content::Text => format!(
             "; {name} is not executable, and has no first line (#!) that names its interpreter: for a \
-             script of Node.js say --exec-path node"
+             Node.js script use --exec-path node"
         ),
         Content::Script(words) => match interpreter(&words) {
             Some(interpreter) => format!(
@@ -228,10 +230,10 @@ fn package_main(folder: &Path) -> String {
 fn sought(path: &Path) -> String {
     match std::env::current_dir() {
         _ if path.is_absolute() => String::new(),
-        Ok(here) => format!("; it was sought from {}", here.display()),
+        Ok(here) => format!("; looked up relative to {}", here.display()),
         Err(_) => {
-            "; the folder that it was sought from has been removed (a reload looks the folder that \
-                   the cluster was started in up anew)"
+            "; the folder that it is relative to has been removed (a reload looks up the folder in which \
+             the cluster was started again, by its name)"
                 .into()
         }
     }
@@ -241,15 +243,15 @@ fn sought(path: &Path) -> String {
 fn exhausted(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
-            "; this process has as many descriptors open as it may: ulimit -n, or LimitNOFILE= of its \
+            "; this process has reached its limit of open descriptors: ulimit -n, or LimitNOFILE= of its \
              unit"
         }
         Some(Errno::NFILE) => {
-            "; the whole system has as many descriptors open as it may: sysctl fs.file-max"
+            "; the system has reached its limit of open descriptors: sysctl fs.file-max"
         }
         Some(Errno::AGAIN) => {
-            "; as many processes run as may: ulimit -u, TasksMax= of the unit, or the container's \
-             limit of pids"
+            "; the limit of processes is reached: ulimit -u, TasksMax= of the unit, or the container's \
+             pids limit"
         }
         _ => "",
     }
@@ -343,14 +345,14 @@ impl fmt::Display for WorkerError {
         match self {
             Self::Channel { what } => write!(f, "its channel was closed: {what}"),
             Self::Start { what } => write!(f, "it was not started: {what}"),
-            Self::Agent { what } => write!(f, "it goes on without its agent: {what}"),
+            Self::Agent { what } => write!(f, "it continues without its agent: {what}"),
             Self::TooDeep => {
-                f.write_str("a message of its nests deeper than 127 levels, and is lost")
+                f.write_str("a message of it nests deeper than 127 levels, and was dropped")
             }
             Self::StrayAck { ack } => {
                 write!(
                     f,
-                    "it answered message {ack}, which it was not asked or has answered before"
+                    "it answered message {ack}, which was not sent to it, or which it has answered before"
                 )
             }
             Self::BlocksPrimary { call } => write!(
@@ -419,7 +421,7 @@ impl fmt::Display for SendError {
             Self::Closed { worker } => write!(f, "worker {worker} has no open channel"),
             Self::QueueFull { worker, limit } => write!(
                 f,
-                "worker {worker} does not read its messages: over {limit} bytes wait for it"
+                "worker {worker} does not read its messages: over {limit} bytes are queued for it"
             ),
             Self::TooLong { length, limit } => {
                 write!(f, "a message of {length} bytes is over the limit of {limit}")
@@ -482,7 +484,7 @@ impl fmt::Display for KillError {
                 write!(f, "worker {worker} cannot be signalled: {error}")?;
                 match error.raw_os_error() {
                     Some(EPERM) => {
-                        f.write_str("; it runs as another user: that takes root, or CAP_KILL")
+                        f.write_str("; it runs as another user: this requires root, or CAP_KILL")
                     }
                     _ => Ok(()),
                 }

@@ -21,17 +21,16 @@ use crate::signal::Signal;
 use crate::tree::LeftoverProgress;
 use serde::{Deserialize, Serialize};
 
-/// What happened, in the order in which it happened.
+/// What happened to the cluster, in the order in which it happened. The names are those of the events of
+/// `node:cluster`.
 ///
-/// The names are those of the events of `node:cluster`.
-///
-/// More events will come, and those that tell most will tell more: match them with `..`.
+/// Variants and fields will be added: match with `..`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// The settings were set: by [`Primary::setup`](crate::Primary::setup), and by every fork.
+    /// The settings changed: through [`Primary::setup`](crate::Primary::setup), and at every fork.
     Setup {
-        /// The settings in force.
+        /// The new settings.
         settings: Arc<Settings>,
     },
     /// A worker was forked.
@@ -42,12 +41,12 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// A worker's first sign of life.
+    /// A worker sent its first message.
     Online {
         /// The worker.
         worker: WorkerId,
     },
-    /// A server of a worker listens.
+    /// A worker listens on an address.
     #[non_exhaustive]
     Listening {
         /// The worker.
@@ -55,7 +54,7 @@ pub enum Event {
         /// Where.
         address: Address,
     },
-    /// A worker could not listen; it has been told why. (Node's primary says nothing.)
+    /// A worker could not listen, and got the error. (Node has no event for this.)
     #[non_exhaustive]
     ListenFailed {
         /// The worker.
@@ -67,19 +66,19 @@ pub enum Event {
         /// Which limit that is.
         limit: Option<ListenLimit>,
     },
-    /// [`Placement::Kernel`](crate::Placement::Kernel) cannot be had as it was wanted: something
-    /// else is done for that server. All goes on; who cares about the difference should be told.
+    /// [`Placement::Kernel`](crate::Placement::Kernel) is not fully available for a server, and a fallback is
+    /// used for it.
     Fallback {
         /// The server.
         address: Address,
-        /// What is done instead.
+        /// The fallback.
         instead: Fallback,
         /// What the system said.
         reason: String,
     },
-    /// The placement is not [`Placement::Handoff`](crate::Placement::Handoff), but the connections of
-    /// this server are handed over all the same: the worker that opens it cannot serve a socket that
-    /// it is sent.
+    /// The connections of a server are handed off to the workers although the placement is not
+    /// [`Placement::Handoff`](crate::Placement::Handoff): the worker that opened it cannot serve a listening
+    /// socket that it receives.
     HandsOver {
         /// The server.
         address: Address,
@@ -96,8 +95,8 @@ pub enum Event {
         /// The descriptor that came with it.
         handle: Option<EventHandle>,
     },
-    /// A worker asks, and waits for an answer:
-    /// [`Primary::answer`](crate::Primary::answer) or [`refuse`](crate::Primary::refuse).
+    /// A worker sent a request, and waits for an answer: [`Primary::answer`](crate::Primary::answer) or
+    /// [`refuse`](crate::Primary::refuse).
     #[non_exhaustive]
     Request {
         /// The worker.
@@ -109,27 +108,26 @@ pub enum Event {
         /// The descriptor that came with it.
         handle: Option<EventHandle>,
     },
-    /// What became of a [request](crate::Primary::request) to a worker.
+    /// The outcome of a [request](crate::Primary::request) to a worker.
     #[non_exhaustive]
     Answered {
         /// The worker.
         worker: WorkerId,
-        /// Which request.
+        /// The request.
         request: RequestId,
-        /// The answer; [`UserMessage::decode`] makes a type of it. Or why there is none.
+        /// The answer, which [`UserMessage::decode`] converts to a type, or the reason why there is none.
         answer: Result<UserMessage, NoAnswer>,
     },
-    /// A message was written, or will never be: what Node's callback of `worker.send()` tells.
+    /// A message was written, or never will be: what the callback of Node's `worker.send()` reports.
     Sent {
         /// The worker.
         worker: WorkerId,
-        /// Which message, as [`Primary::send_reported`](crate::Primary::send_reported) named it.
+        /// The message, as [`Primary::send_reported`](crate::Primary::send_reported) named it.
         id: SendId,
-        /// Why it was not written, if it was not. One that was written the worker may still leave
-        /// unread.
+        /// Why it was not written. If it was, the worker may still leave it unread.
         error: Option<SendError>,
     },
-    /// All is written that waited for a worker when [`Pressure::High`](crate::Pressure::High) was
+    /// Everything was written that was queued for a worker when [`Pressure::High`](crate::Pressure::High) was
     /// last reported: more can be sent.
     Drained {
         /// The worker.
@@ -141,7 +139,7 @@ pub enum Event {
         worker: WorkerId,
         /// The key that the connections were sent with.
         key: String,
-        /// How many of them are open there.
+        /// How many of them are open in the worker.
         count: u64,
     },
     /// The answer to [`Primary::await_sockets`](crate::Primary::await_sockets): the last of the
@@ -159,54 +157,53 @@ pub enum Event {
         worker: WorkerId,
         /// Which of its descriptors: 1 is standard output, 2 standard error.
         fd: u32,
-        /// The bytes, however they were cut.
+        /// The bytes, in arbitrary pieces.
         data: Vec<u8>,
     },
-    /// Something went wrong with a worker. It is over with its channel if the error says so; the
-    /// other workers go on.
+    /// Something went wrong with a worker. Some errors close its channel, which the error says; other workers
+    /// are not affected.
     Error {
         /// The worker.
         worker: WorkerId,
         /// What went wrong.
         error: WorkerError,
     },
-    /// A worker took a connection that was handed to it: from here on it is the worker's. Said only
-    /// if [`Settings::report_connections`](crate::Settings::report_connections) is set.
+    /// A worker acknowledged a connection, and owns it from here on. Only if
+    /// [`Settings::report_connections`](crate::Settings::report_connections) is set.
     Taken {
         /// The worker.
         worker: WorkerId,
-        /// The client's address; none if it has none, or has gone.
+        /// The client's address, if it has one and is still connected.
         client: Option<std::net::SocketAddr>,
     },
-    /// A worker does not answer ([`Limits::unresponsive_after`](crate::Limits::unresponsive_after)),
-    /// and gets nothing more until it does.
+    /// A worker does not answer ([`Limits::unresponsive_after`](crate::Limits::unresponsive_after)), and gets
+    /// no more connections until it does.
     Unresponsive {
         /// The worker.
         worker: WorkerId,
-        /// How long it has not been heard of.
+        /// How long ago its last sign of life was.
         silent_for: std::time::Duration,
     },
-    /// A worker that was unresponsive has answered.
+    /// An unresponsive worker answers again.
     Responsive {
         /// The worker.
         worker: WorkerId,
     },
-    /// A Node worker starts without its [agent](crate::agent), which the settings want it to have.
+    /// A Node worker starts without its [agent](crate::agent), although the settings ask for one.
     NoAgent {
         /// The worker.
         worker: WorkerId,
         /// Why.
         reason: String,
     },
-    /// A worker that is to leave has come a step further:
+    /// A leaving worker has completed a step: the answer to
     /// [`Primary::take_out_of_rotation`](crate::Primary::take_out_of_rotation),
-    /// [`finish_work`](crate::Primary::finish_work) and
-    /// [`ask_stop`](crate::Primary::ask_stop) are answered by this.
+    /// [`finish_work`](crate::Primary::finish_work) and [`ask_stop`](crate::Primary::ask_stop).
     #[non_exhaustive]
     Leaving {
         /// The worker.
         worker: WorkerId,
-        /// How far it is.
+        /// The step.
         progress: LeaveProgress,
     },
     /// A worker's channel has closed.
@@ -226,32 +223,31 @@ pub enum Event {
         /// Whether it was meant to (`true`), or an accident.
         exited_after_disconnect: bool,
     },
-    /// A worker that has ended left processes behind that end with it
-    /// ([`Settings::end_descendants`](crate::Settings::end_descendants)). Nothing is reported where
-    /// there are none.
+    /// A worker has exited and left processes behind that are ended after it
+    /// ([`Settings::end_descendants`](crate::Settings::end_descendants)). There is no event if it left none.
     Leftovers {
         /// The worker.
         worker: WorkerId,
         /// What was done about them.
         progress: LeftoverProgress,
     },
-    /// What [`Primary::disconnect`](crate::Primary::disconnect) began is complete: every worker has
-    /// disconnected, and every server socket is closed. (The callback of `cluster.disconnect`.)
+    /// A call of [`Primary::disconnect`](crate::Primary::disconnect) is complete: every worker has
+    /// disconnected, and every listening socket is closed. (The callback of `cluster.disconnect`.)
     Disconnected,
 }
 
-/// How far a worker is that leaves step by step, instead of by `disconnect` alone.
+/// A completed step of a worker that leaves step by step, instead of by `disconnect` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaveProgress {
-    /// It gets no more connections, and has answered for those that were on their way to it.
+    /// It gets no more connections, and has answered for those that were in flight to it.
     OutOfRotation,
-    /// The HTTP work that it still has to do, as its [agent](crate::agent) tells: on every change.
-    /// Without an agent none is known, and this says so at once.
+    /// The HTTP requests that it still has to finish, as its [agent](crate::agent) reports them, at every
+    /// change. Without an agent they are unknown, which is reported at once.
     Work(Work),
-    /// How it is to be asked to stop.
+    /// How it can be asked to stop.
     Stop(StopBy),
-    /// Its program has closed all its servers, after having been taken out of rotation; with an agent,
+    /// Its program has closed all its servers after the worker was taken out of rotation; with an agent,
     /// their connections have ended too.
     ServersClosed,
 }
@@ -268,18 +264,18 @@ pub enum StopBy {
     Disconnect,
 }
 
-/// A descriptor that came with a user's message.
+/// A descriptor that came with a user message.
 #[derive(Debug)]
 pub struct EventHandle {
-    /// What it is, as its sender said. What it really is tells [`AnySocket`](crate::AnySocket).
+    /// Its kind, as the sender declared it; [`AnySocket`](crate::AnySocket) determines the real one.
     pub kind: HandleKind,
-    /// The descriptor, close-on-exec, otherwise in the state its sender left it: one of Node's does
-    /// not block.
+    /// The descriptor. It is close-on-exec, and otherwise in the state in which the sender left it: Node's
+    /// are non-blocking.
     pub handle: OwnedFd,
-    /// The key of the sender's server that a connection came from, if the sender counts it.
+    /// The key of the sender's server to which a connection belongs, if the sender counts it.
     pub key: Option<String>,
-    /// Keep it as long as the connection is open: until it is dropped the sender counts the
-    /// connection among its server's. `None` if it is not counted.
+    /// Keep it as long as the connection is open: until it is dropped, the sender counts the connection as
+    /// one of its server. `None` if it is not counted.
     pub counted: Option<Counted>,
 }
 

@@ -1,15 +1,15 @@
 //! The primary of a cluster: `node:cluster`'s primary, in Rust.
 //!
-//! A primary process forks workers; the workers share its server sockets: either the primary
-//! accepts connections and hands them out in turn, or all workers accept from one socket, or the
-//! kernel deals connections out to a socket of each worker's own. Primary
-//! and workers talk over a channel, and the primary sees every worker's life. The wire is Node's
-//! own, so a worker may be an unmodified Node.js program, or a Rust program with the crate
-//! `cluster-worker`.
+//! A primary process forks workers, and the workers share its listening sockets: either the primary
+//! accepts connections and passes them on in turn, or all workers accept from one socket, or each
+//! worker has a socket of its own and the kernel chooses among them. Primary and workers exchange
+//! messages over a channel, and the primary gets an event for each step of a worker's life. The wire
+//! protocol is Node's, so a worker may be an unmodified Node.js program, or a Rust program with the
+//! crate `cluster-worker`.
 //!
 //! ```text
 //!            ┌─────────────── primary ───────────────┐
-//!  client ──►│ listen, accept ─► who is next? ─► send│──► worker 1 (channel: messages,
+//!  client ──►│ listen, accept ─► policy ─► send      │──► worker 1 (channel: messages,
 //!  client ──►│                                       │──► worker 2  connections, sockets)
 //!            │ fork, watch, disconnect, kill         │──► worker 3
 //!            └───────────────────────────────────────┘
@@ -43,36 +43,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is lost, and what is not
-//! A connection that the primary accepted goes to exactly one worker, or is given up with a counted
-//! reason ([`Stats`]). One whose worker dies or refuses before it acknowledged goes to another.
-//! What a worker acknowledged is the worker's.
+//! # Connections
+//! A connection that the primary accepted goes to exactly one worker, or is dropped with a counted
+//! reason ([`Stats`]). If the worker dies or refuses before it has acknowledged the connection, another
+//! worker gets it. An acknowledged connection belongs to the worker.
 //!
-//! # What becomes of a message
-//! A message is taken or refused by [`Primary::send`], in a bound. What was taken is written to the worker in order;
-//! [`Primary::send_reported`] has [`Event::Sent`] say when that is done, or that it will never be, because the
-//! worker has gone. One that was written the worker may have left unread: only a request with an answer can tell that. A
-//! [request](Primary::request) has exactly one outcome, [`Event::Answered`], which comes before the worker's
-//! [`Event::Disconnect`]. What a worker wrote before it died is told ([`Event::Message`]) before its
-//! [`Event::Disconnect`]. A [broadcast](Primary::broadcast) reaches the workers that there are, and no later ones.
+//! # Messages
+//! [`Primary::send`] queues a message, or refuses it if the queue is full. Queued messages are written in
+//! order; for [`Primary::send_reported`], [`Event::Sent`] reports that one was written, or never will be
+//! because the worker is gone. A written message may still be left unread by the worker: only a request
+//! with an answer can tell. A [request](Primary::request) has exactly one outcome, [`Event::Answered`],
+//! which comes before the worker's [`Event::Disconnect`]. So does every message that a worker wrote before
+//! it died ([`Event::Message`]). A [broadcast](Primary::broadcast) goes to the workers that exist at the
+//! time of the call.
 //!
 //! # What a worker can do to the primary
-//! At most lose its own channel: a frame that is garbled, oversized or cut off ends it with
-//! [`Event::Error`]. With [`Placement::Shared`] and [`Placement::Kernel`] workers hold listening
-//! sockets themselves, and are trusted with them. A worker may name a descriptor of the primary's to listen on (`listen({fd})`),
-//! as in Node; only sockets are taken.
+//! It can lose its own channel, and no more: a garbled, oversized or truncated frame closes it with
+//! [`Event::Error`]. With [`Placement::Shared`] and [`Placement::Kernel`] workers hold listening sockets
+//! themselves, and are trusted with them. As in Node, a worker may name a descriptor of the primary to
+//! listen on (`listen({fd})`); only sockets are accepted.
 //!
-//! Nor can it make the primary wait. To close a descriptor, or to read where one is dropped, can block
-//! for as long as its sender likes; to accept from a listener blocks if a worker that holds it wants it
-//! to. Such a call is interrupted after 20 ms, and a worker that goes on loses its channel
-//! ([`WorkerError::BlocksPrimary`], [`Stats::interrupted_calls`]). This is done on Linux, by a signal
+//! It cannot block the primary either. Closing a descriptor that a worker sent, or a read in which the
+//! kernel drops one, can take as long as its sender likes, and so can accepting from a listener that a
+//! worker shares. Such a call is interrupted after 20 ms, and a worker that causes many of them loses its
+//! channel ([`WorkerError::BlocksPrimary`], [`Stats::interrupted_calls`]). This works on Linux, by a signal
 //! to the thread that calls the primary's methods: `SIGURG`, which is ignored by default, or the first
-//! real-time signal that has no handler if the program has one for `SIGURG`. So calls of the program
-//! in that thread may return `EINTR` within 20 ms after a method has returned, once. The signal is
-//! unblocked in that thread; its handler must stay. A descriptor of an event that the program does not
-//! want is best given to [`Primary::refuse_handle`].
+//! real-time signal without a handler if the program handles `SIGURG`. Therefore one system call of the
+//! program in that thread may return `EINTR` within 20 ms after a method has returned. The signal is
+//! unblocked in that thread, and its handler must stay installed. Pass a descriptor of an event that the
+//! program does not want to [`Primary::refuse_handle`].
 //!
-//! # Parts
+//! # Structure
 //! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
 //! simulated and fuzzed by itself.
 

@@ -26,10 +26,11 @@ impl fmt::Display for PlacementError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLinux => f.write_str(
-                "the placement kernel is there on Linux only; everywhere there are handoff and \
-                 shared",
+                "the placement kernel needs Linux; handoff and shared work on every system",
             ),
-            Self::Policy(error) => write!(f, "{error}; the placement handoff knows all policies"),
+            Self::Policy(error) => {
+                write!(f, "{error}; the placement handoff supports all policies")
+            }
             Self::CustomPolicy { placement } => write!(
                 f,
                 "a custom policy cannot place connections under the placement {}, where the primary \
@@ -70,11 +71,11 @@ impl Settings {
 }
 
 /// What is done under [`Placement::Kernel`] where the system does not take the program that was
-/// wanted: for want of the privilege `CAP_BPF` most likely, or before Linux 5.12.
+/// wanted: because of the missing capability `CAP_BPF` most likely, or before Linux 5.12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// A classic program chooses by lot: in the long run, and among many connections, nearly evenly.
+    /// A classic program chooses at random: in the long run, and among many connections, nearly evenly.
     Random,
     /// A classic program chooses by the client's address: a client keeps its worker, though not the
     /// one of [`Placement::Handoff`].

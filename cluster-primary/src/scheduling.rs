@@ -1,9 +1,9 @@
 //! Whom the system lets run first: the thread of a primary, or its workers.
 //!
-//! A thread that sleeps until something comes interrupts, as a rule, who runs where it wakes up. A
+//! A thread that sleeps until something comes interrupts, as a rule, the thread that runs where it wakes up. A
 //! primary of busy workers is then woken for each connection and each answer, does a few
 //! microseconds' work, and sleeps again: most of what it costs are the wakes. If it waits until
-//! those who run have paused, or have used up their time slice (1.4 to 2.8 ms on Linux 6.12 and
+//! the running threads have paused, or have used up their time slice (1.4 to 2.8 ms on Linux 6.12 and
 //! later), it finds more to do at once, and where a CPU is idle it runs at once as before. That is
 //! what Linux has `SCHED_BATCH` for ([sched(7)]).
 //!
@@ -19,7 +19,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{gives_way, wait_for_no_process};
 
-/// From now on the calling thread waits for who runs, if it is scheduled as threads are by default
+/// From now on the calling thread waits for the running threads, if it has the default scheduling policy
 /// (`SCHED_OTHER`) and the system has that; whether it does wait. Workers that it forks do not:
 /// they are scheduled as it was before.
 ///

@@ -1,4 +1,4 @@
-//! How workers are started, and who accepts their connections.
+//! How workers are started, and how they get their connections.
 
 mod state;
 
@@ -21,13 +21,14 @@ use crate::tree::EndDescendants;
 
 pub(crate) use state::SettingsState;
 
-/// Node's `cluster.settings`: what the next fork does. Workers that run already keep theirs.
+/// Node's `cluster.settings`: how the next worker is started. Running workers keep the settings they were
+/// started with.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The program, or the script that [`exec_path`](Self::exec_path) runs. A `.js`, `.mjs`, `.cjs`,
-    /// `.ts`, `.mts` or `.cts` file without an `exec_path` runs under `node`; anything else is executed itself,
-    /// and sought along `PATH` if it holds no `/`. Default: the running executable, so that one
+    /// The program, or the script that [`exec_path`](Self::exec_path) runs. Without an `exec_path`, a `.js`,
+    /// `.mjs`, `.cjs`, `.ts`, `.mts` or `.cts` file runs under `node`; any other file is executed directly,
+    /// and looked up along `PATH` if its name has no `/`. Default: the running executable, so that one
     /// program is both primary and worker.
     pub exec: PathBuf,
     /// The worker's arguments. Default: those of this process.
@@ -36,94 +37,94 @@ pub struct Settings {
     pub exec_path: Option<PathBuf>,
     /// The interpreter's own arguments. Without an interpreter they are not used.
     pub exec_argv: Vec<OsString>,
-    /// Words that go before the worker's command line: a program that does something and then
-    /// executes the rest in its own process, as `nice`, `env` and `setpriv` do. It must not fork: the
-    /// process that is started is the worker, which has the channel. Default: none.
+    /// Words in front of the worker's command line: a program that executes the rest in its own process, as
+    /// `nice`, `env` and `setpriv` do. It must not fork, because the process that is started is the worker,
+    /// which has the channel. Default: none.
     pub launcher: Vec<OsString>,
     /// The worker's working directory. Default: the primary's.
     pub cwd: Option<PathBuf>,
-    /// How messages are written on the channel: [`Serialization::Json`], or
-    /// [`Serialization::Advanced`] for what JSON cannot hold. Default: JSON.
+    /// The encoding of messages on the channel: [`Serialization::Json`], or [`Serialization::Advanced`] for
+    /// values that JSON cannot represent. Default: JSON.
     pub serialization: Serialization,
-    /// Laid over the primary's environment, in this order; `None` removes.
+    /// Changes to the primary's environment for the worker, in this order; `None` removes a variable.
     pub env: Vec<(OsString, Option<OsString>)>,
-    /// Whether the worker's output comes to the primary as
-    /// [`Event::Stdio`](crate::Event::Stdio) instead of going where the primary's goes.
+    /// Whether the worker's output comes to the primary as [`Event::Stdio`](crate::Event::Stdio) instead of
+    /// going to the primary's own output.
     pub silent: bool,
-    /// The worker's descriptors from 0 on, one of them [`Stdio::Ipc`]. Overrides
+    /// The worker's descriptors, from 0 on; exactly one of them is [`Stdio::Ipc`]. Overrides
     /// [`silent`](Self::silent).
     pub stdio: Option<Vec<Stdio>>,
     /// The user that the worker runs as (`setuid(2)`).
     pub uid: Option<u32>,
     /// The group that the worker runs as (`setgid(2)`).
     pub gid: Option<u32>,
-    /// The supplementary groups that the worker is in (`setgroups(2)`). Default: none where a `uid`
-    /// or `gid` is set, if that is permitted, as in Node; else the primary's. On Linux only.
+    /// The worker's supplementary groups (`setgroups(2)`). Default: none if a `uid` or `gid` is set and the
+    /// system permits it, as in Node; otherwise the primary's. Linux only.
     pub groups: Option<Vec<u32>>,
-    /// Whether the worker keeps the primary's ambient and inheritable capabilities, as Node's workers
-    /// do (systemd's `AmbientCapabilities=` sets them). Without, a worker that does not run as root has
-    /// no capability but what the file of its program gives it. On Linux only. Default: yes.
+    /// Whether the worker keeps the primary's ambient and inheritable capabilities, as Node's workers do
+    /// (systemd's `AmbientCapabilities=` sets them). If false, a worker that does not run as root has only
+    /// the capabilities of its program's file. Linux only. Default: true.
     pub keep_capabilities: bool,
-    /// Whether the worker, and whatever it starts, can have no more privileges than it is given
-    /// (`PR_SET_NO_NEW_PRIVS`): executing `sudo`, say, gives it none. On Linux only. Default: no.
+    /// Whether the worker and its descendants are barred from gaining privileges (`PR_SET_NO_NEW_PRIVS`), for
+    /// example by executing `sudo`. Linux only. Default: false.
     pub no_new_privs: bool,
-    /// Which CPUs the worker runs on. Default: those of the primary. On Linux only.
+    /// The CPUs that the worker runs on. Default: those of the primary. Linux only.
     pub affinity: Option<Affinity>,
-    /// Whether the kernel kills the worker (`SIGKILL`) when the primary is gone, however it went.
-    /// Any worker exits when its channel closes; one whose event loop is blocked does not see that.
-    /// On Linux only. Default: no.
+    /// Whether the kernel kills the worker (`SIGKILL`) when the primary ends, for whatever reason. A worker
+    /// exits by itself when its channel closes, but not while its event loop is blocked. Linux only. Default:
+    /// false.
     ///
-    /// It is the *thread* that forked it whose end the kernel takes for the primary's: fork from one
-    /// that lives as long as the primary does. A worker that executes a file with more privileges
-    /// (set-user-ID, file capabilities), or changes its user, is let off; so are its own children.
+    /// For the kernel, the end of the *thread* that forked the worker counts: fork from one that lives as
+    /// long as the primary. It does not apply to a worker that executes a file with more privileges
+    /// (set-user-ID, file capabilities) or changes its user, nor to the worker's own children.
     pub die_with_primary: bool,
-    /// Whether Node workers are started with an [agent](crate::agent), which the program does not
-    /// notice: it ends HTTP work when the worker is to leave, knows whether the program handles a
-    /// signal, and reports loads. Other programs are started as ever. Default: no.
+    /// Whether Node workers are started with an [agent](crate::agent), which is invisible to the program: it
+    /// finishes HTTP work when the worker has to leave, knows whether the program handles a signal, and
+    /// reports load. Other programs are started without one. Default: false.
     pub node_agent: bool,
-    /// How the processes end that a worker has started, once it has ended itself: those of its process
-    /// group, and those that are [proven](crate::tree) to descend from it. `None`: they are left alone,
-    /// as Node leaves them. On Linux only; elsewhere the group gets `SIGTERM`, and no more. Default: none.
+    /// How processes that a worker has started are ended after it has exited: those of its process group, and
+    /// those that [provably](crate::tree) descend from it. `None`: they are left running, as Node leaves
+    /// them. On other systems than Linux only the group gets `SIGTERM`. Default: `None`.
     pub end_descendants: Option<EndDescendants>,
-    /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) or `NODE_OPTIONS` asks for
-    /// inspection (`--inspect` and the like). Default: each worker its own, counted up from the port
-    /// that they name, 9229 if none.
+    /// The port of a worker's inspector, if [`exec_argv`](Self::exec_argv) or `NODE_OPTIONS` enables one
+    /// (`--inspect` and the like). Default: a port of its own for each worker, counted up from the one they
+    /// give, or 9229.
     pub inspect_port: InspectPort,
-    /// Accepted for Node's sake: there is no console window to hide but on Windows.
+    /// Accepted for compatibility with Node, where it hides a console window on Windows. It has no effect.
     pub windows_hide: bool,
-    /// Who accepts connections. Frozen by the first [`setup`](crate::Primary::setup) or fork.
-    /// Default: what `NODE_CLUSTER_SCHED_POLICY` says, else [`Placement::Handoff`].
+    /// Which process accepts connections. Fixed by the first [`setup`](crate::Primary::setup) or fork.
+    /// Default: according to `NODE_CLUSTER_SCHED_POLICY`, otherwise [`Placement::Handoff`].
     pub placement: Placement,
-    /// Who gets a connection that the primary accepted, or that the kernel deals out. Frozen with the placement. Default:
-    /// round-robin.
+    /// Which worker gets a connection that the primary accepted, or that the kernel distributes. Fixed
+    /// together with the placement. Default: round-robin.
     pub policy: PolicyName,
-    /// A policy of the program's own, instead of [`policy`](Self::policy): for [`Placement::Handoff`] only.
-    /// Frozen with the placement. A primary that has one cannot be [handed over](crate::Primary::state). Default: none.
+    /// A policy of the program's own in place of [`policy`](Self::policy), for [`Placement::Handoff`] only.
+    /// Fixed together with the placement. A primary that has one cannot be [handed
+    /// over](crate::Primary::state). Default: none.
     pub custom_policy: Option<CustomPolicy>,
-    /// Whether server sockets stay open while no worker serves them, so that clients wait for the next
-    /// worker instead of being refused, until [`Primary::release_unused`](crate::Primary::release_unused)
-    /// or [`disconnect`](crate::Primary::disconnect). Default: no, as in Node.
+    /// Whether listening sockets stay open while no worker serves them, so that clients wait for the next
+    /// worker instead of being refused, until [`Primary::release_unused`](crate::Primary::release_unused) or
+    /// [`disconnect`](crate::Primary::disconnect). Default: false, as in Node.
     pub keep_listeners: bool,
-    /// Whether each connection that a worker took from the primary is told as
-    /// [`Event::Taken`](crate::Event::Taken): to find one that was lost. Default: no.
+    /// Whether there is an [`Event::Taken`](crate::Event::Taken) for each connection that a worker took from
+    /// the primary, which helps to trace a lost one. Default: false.
     pub report_connections: bool,
-    /// Whether the sockets that a worker asks for are made with the worker's rights where it has another
-    /// `uid`, `gid` or other `groups` than the primary: a child process that has taken them on binds the
-    /// socket and returns it, and removes the file of a Unix-domain socket when its server closes. So a
-    /// worker gets no path and no port that its own user could not have. On Linux only.
+    /// Whether the sockets that a worker asks for are created with the worker's rights if it has another
+    /// `uid`, `gid` or other `groups` than the primary: a child process with these rights binds the socket
+    /// and returns it, and removes the file of a Unix-domain socket when its server closes. A worker then
+    /// gets no path and no port that its own user could not have. Linux only.
     ///
-    /// Default: no, as in Node, where the primary makes them with its own rights: a primary that runs as
-    /// root then creates, changes and removes files of sockets wherever a worker says, and binds any
-    /// port. Set it unless the workers are trusted with that.
+    /// Default: false, as in Node, where the primary creates them with its own rights: a primary that runs as
+    /// root then creates, changes and removes socket files wherever a worker says, and binds any port. Set it
+    /// unless the workers are trusted with that.
     pub listen_as_worker: bool,
-    /// Ports that the primary binds with its own rights for workers that ask for them, although
-    /// [`listen_as_worker`](Self::listen_as_worker) is set: those below 1024 that workers of another
-    /// user need. Default: none.
+    /// Ports below 1024 that the primary binds with its own rights for workers of another user, although
+    /// [`listen_as_worker`](Self::listen_as_worker) is set. Default: none.
     pub privileged_ports: Vec<u16>,
-    /// Whose the files of Unix-domain sockets are that workers listen on, and who may connect to them.
-    /// Sockets that are open already keep theirs. Default: as the system makes them.
+    /// Owner and permissions of the files of Unix-domain sockets on which workers listen. Open sockets keep
+    /// theirs. Default: as the system creates them.
     pub socket_access: SocketAccess,
-    /// What a worker may do to the primary.
+    /// Limits to what a worker may cost the primary.
     pub limits: Limits,
 }
 
@@ -167,7 +168,7 @@ impl Default for Settings {
     }
 }
 
-/// What concerns the machine.
+/// The part of the settings that the machine uses.
 impl From<&Settings> for Config {
     fn from(settings: &Settings) -> Self {
         Self {
@@ -183,7 +184,7 @@ impl From<&Settings> for Config {
 }
 
 impl Settings {
-    /// The default settings for that program, without arguments.
+    /// The default settings for a program without arguments.
     pub fn new(exec: impl Into<PathBuf>) -> Self {
         Self { exec: exec.into(), args: Vec::new(), ..Self::default() }
     }
@@ -195,35 +196,35 @@ impl Settings {
         self
     }
 
-    /// Sets a variable of the worker's environment.
+    /// Sets an environment variable of the worker.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));
         self
     }
 
-    /// Sets who accepts connections.
+    /// Sets which process accepts connections.
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
         self
     }
 
-    /// Sets who gets a connection that the primary accepted.
+    /// Sets the policy that chooses a worker for each connection.
     #[must_use]
     pub fn policy(mut self, policy: PolicyName) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Sets a policy of the program's own, which decides who gets a connection that the primary accepted.
+    /// Sets a policy of the program's own.
     #[must_use]
     pub fn custom_policy(mut self, policy: CustomPolicy) -> Self {
         self.custom_policy = Some(policy);
         self
     }
 
-    /// The name of the policy in force.
+    /// The name of the effective policy.
     pub fn policy_name(&self) -> &str {
         self.custom_policy.as_ref().map_or(self.policy.as_str(), CustomPolicy::name)
     }
@@ -235,7 +236,7 @@ impl Settings {
         self
     }
 
-    /// The interpreter in force: [`exec_path`](Self::exec_path), or `node` for a script of its.
+    /// The effective interpreter: [`exec_path`](Self::exec_path), or `node` for a script.
     pub(crate) fn interpreter(&self) -> Option<&Path> {
         self.exec_path.as_deref().or_else(|| self.is_script().then(|| Path::new("node")))
     }
@@ -245,19 +246,18 @@ impl Settings {
         self.interpreter().unwrap_or(&self.exec)
     }
 
-    /// Whether `node` runs the program, by its name, where there is no
-    /// [`exec_path`](Self::exec_path).
+    /// Whether the file's extension makes `node` run it, as no [`exec_path`](Self::exec_path) is set.
     pub fn runs_under_node(&self) -> bool {
         self.exec_path.is_none() && self.is_script()
     }
 
-    /// Whether the name of the program alone says that `node` runs it.
+    /// Whether the file's extension is one that `node` runs.
     pub(crate) fn is_script(&self) -> bool {
         let extension = self.exec.extension().and_then(|e| e.to_str());
         extension.is_some_and(|extension| SCRIPT_EXTENSIONS.contains(&extension))
     }
 
-    /// The descriptors of a worker under these settings.
+    /// The effective descriptors of a worker.
     pub(crate) fn stdio_in_force(&self) -> Vec<Stdio> {
         match &self.stdio {
             Some(stdio) => stdio.clone(),
@@ -271,18 +271,18 @@ impl Settings {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Stdio {
-    /// The primary's descriptor of the same number. For descriptor 0 it is `/dev/null` instead while that
-    /// is the terminal from which the primary was started: workers are in process groups of their own,
-    /// and one that read from it would be stopped (`SIGTTIN`).
+    /// The primary's descriptor of the same number. If descriptor 0 is the terminal from which the primary
+    /// was started, it is `/dev/null` instead: workers have process groups of their own, and one that read
+    /// from the terminal would be stopped (`SIGTTIN`).
     Inherit,
     /// `/dev/null`.
     Ignore,
-    /// A pipe. What the worker writes comes as [`Event::Stdio`](crate::Event::Stdio); descriptor 0
-    /// is one from which nothing comes until the worker has gone.
+    /// A pipe. The worker's output comes as [`Event::Stdio`](crate::Event::Stdio); nothing can be read from
+    /// descriptor 0, and it ends with the worker.
     Pipe,
-    /// This descriptor: an open file, say.
+    /// The given descriptor, such as an open file.
     Fd(Arc<OwnedFd>),
-    /// A duplicate of what was open here under that number when it was set. The settings tell the
+    /// A duplicate of the primary's descriptor of that number, made when this was set. The settings show the
     /// number, as Node's do.
     Numbered {
         /// The number that was asked for.
@@ -290,22 +290,21 @@ pub enum Stdio {
         /// The duplicate.
         fd: Arc<OwnedFd>,
     },
-    /// The channel. It must stand exactly once.
+    /// The channel. Required exactly once.
     Ipc,
 }
 
-/// Which CPUs workers run on, by their [slots](crate::WorkerState::slot).
+/// The CPUs that workers run on, by their [slots](crate::WorkerState::slot).
 ///
-/// As text, for command lines: `each`, or sets as taskset(1) lists them, separated by slashes:
-/// `0-3,8/4-7`.
+/// As text, for command lines: `each`, or sets as taskset(1) lists them, separated by slashes: `0-3,8/4-7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Affinity {
-    /// Each slot has one, of those that the thread which forks may run on, in their order; around at
-    /// the end.
+    /// One CPU for each slot, in the order of those that the forking thread may use, starting over at the
+    /// end.
     Each,
-    /// Slot 0 has the first of these sets, and so on; around at the end. Of a set's CPUs those
-    /// count that the process may use; there must be one.
+    /// One of these sets for each slot, starting over at the end. CPUs that the process may not use are
+    /// ignored; each set must have one that it may use.
     Sets(Vec<Vec<u32>>),
 }
 
@@ -333,7 +332,7 @@ impl FromStr for Affinity {
     }
 }
 
-/// So many can be named.
+/// The highest CPU number that can be named, plus one.
 const MOST_CPUS: u32 = 1024;
 
 /// `0-3,8`
@@ -350,17 +349,17 @@ fn cpu_list(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
-/// That says not which CPUs.
+/// An invalid CPU affinity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownAffinity {
-    /// What was said.
+    /// The text.
     pub text: String,
 }
 
 impl fmt::Display for UnknownAffinity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} says not which CPUs; say each, or sets such as 0-3,8/4-7", self.text)
+        write!(f, "invalid CPU affinity {:?}; expected each, or sets such as 0-3,8/4-7", self.text)
     }
 }
 
@@ -373,13 +372,14 @@ impl std::error::Error for UnknownAffinity {}
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum InspectPort {
-    /// Each worker its own: worker 1 the port after the one that `exec_argv` or else `NODE_OPTIONS` names,
-    /// on which a Node primary would listen itself, and so on. 9229 if neither names one.
+    /// A port of its own for each worker: for worker 1 the port after the one in `exec_argv` or else in
+    /// `NODE_OPTIONS`, on which a Node primary would listen itself, and so on. If neither has one, it counts
+    /// from 9229.
     #[default]
     Count,
-    /// The same for all: only one of them at a time can be inspected. 0 lets the system choose.
+    /// The same port for all: only one worker at a time can be inspected. With 0 the system chooses.
     Fixed(u16),
-    /// What the function says, at each fork.
+    /// The result of a function, called at each fork.
     With(Arc<dyn Fn() -> u16 + Send + Sync>),
 }
 
@@ -393,26 +393,26 @@ impl fmt::Debug for InspectPort {
     }
 }
 
-/// Who accepts connections.
+/// Which process accepts connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placement {
-    /// The primary accepts, and hands each connection to a worker (Node's `SCHED_RR`).
+    /// The primary accepts, and passes each connection to a worker (Node's `SCHED_RR`).
     #[default]
     Handoff,
-    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it: one
-    /// that shuts it down (`shutdown(2)`) refuses all clients, and one that makes it blocking can block
-    /// the others.
+    /// All workers accept from one socket (Node's `SCHED_NONE`). The workers are trusted with it: one that
+    /// shuts it down (`shutdown(2)`) refuses all clients, and one that makes it blocking can block the
+    /// others.
     Shared,
-    /// Each worker accepts from a socket of its own, and the kernel deals connections out among
-    /// them by the [policy](Settings::policy): exactly in turns, at random, or by the client's
-    /// address. Nothing is handed over, but what waits at a worker that is stuck, dies or leaves.
+    /// Each worker accepts from a socket of its own, and the kernel distributes connections among them by the
+    /// [policy](Settings::policy): exactly in turn, at random, or by the client's address. The primary does
+    /// not pass connections on, except for those that wait at a worker that is stuck, dies or leaves.
     ///
-    /// On Linux only. The program in the kernel needs the privilege `CAP_BPF` and Linux 5.12;
-    /// without, [`Event::Fallback`](crate::Event::Fallback) says what is done instead. The workers
-    /// are trusted with their sockets: one that shuts its own down refuses the clients dealt to it.
-    /// Unix-domain sockets, inherited descriptors (`fd`) and listens
-    /// with `reusePort` are served as under [`Handoff`](Self::Handoff); UDP is shared.
+    /// Linux only. The program in the kernel needs the capability `CAP_BPF` and Linux 5.12; without them,
+    /// [`Event::Fallback`](crate::Event::Fallback) reports what is done instead. The workers are trusted with
+    /// their sockets: one that shuts down its own refuses the clients that are assigned to it. Unix-domain
+    /// sockets, inherited descriptors (`fd`) and listens with `reusePort` are served as under
+    /// [`Handoff`](Self::Handoff); UDP is shared.
     Kernel,
 }
 
@@ -444,111 +444,114 @@ impl FromStr for Placement {
     }
 }
 
-/// There is no such placement.
+/// An unknown placement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownPlacement {
-    /// What was asked for.
+    /// The text.
     pub name: String,
 }
 
 impl fmt::Display for UnknownPlacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown placement {:?}; there are handoff, shared and kernel", self.name)
+        write!(f, "unknown placement {:?}; expected handoff, shared or kernel", self.name)
     }
 }
 
 impl std::error::Error for UnknownPlacement {}
 
-/// What a worker may do to the primary. A worker that goes beyond is told so, or loses its channel.
+/// Limits to what a worker may cost the primary. A worker that exceeds one gets an error, or loses its
+/// channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(default)]
 pub struct Limits {
-    /// The longest message from or to a worker, in bytes. Default 64 MiB, as much as may wait for a
-    /// worker. One that is longer costs the worker its channel. The primary keeps a message as it came;
-    /// when the program [asks for its values](crate::UserMessage::value) they may take some sixty times its
-    /// length of memory (in `advanced` two hundred), if it is made for that: where workers are not trusted,
-    /// and the program asks, set less. Nor is a longer one sent to a worker.
+    /// The longest message from or to a worker, in bytes. Default 64 MiB, which is also what may be queued
+    /// for a worker. A worker that sends a longer one loses its channel; sending a longer one is an error.
+    /// The primary keeps a message in its encoding. If the program [asks for its
+    /// values](crate::UserMessage::value), a message that is made for it can take some sixty times its length
+    /// in memory (two hundred times in `advanced`): set a lower limit if workers are not trusted and the
+    /// program does that.
     pub max_frame: usize,
-    /// Bytes that may wait for a worker before [`Pressure::High`](crate::Pressure::High) is
+    /// The number of queued bytes for a worker above which [`Pressure::High`](crate::Pressure::High) is
     /// reported. Default 128 KiB, as in Node.
     pub high_water: usize,
-    /// Bytes that may wait for a worker at all. Default 64 MiB. Beyond, sending is an error.
+    /// The number of bytes that may be queued for a worker; beyond it, sending is an error. Default 64 MiB.
     pub queue_limit: usize,
-    /// Servers that one worker may have. Default 1,024. Beyond, a listen fails with `EMFILE`.
+    /// The number of servers that one worker may have; beyond it, a listen fails with `EMFILE`. Default
+    /// 1,024.
     pub max_servers: usize,
-    /// Descriptors that a worker may send, in its life, with no message that has one, or with messages
-    /// that are not the program's. They are closed; beyond the limit its channel is too. Default 64.
+    /// The number of descriptors that a worker may send in its life without a message that has one, or with
+    /// messages that are not the program's. They are closed; beyond the limit its channel is closed too.
+    /// Default 64.
     #[serde(skip_serializing_if = "is_default_limit")]
     pub max_unexpected_handles: u64,
-    /// Server sockets that may be open because workers of one slot asked for them, one worker after the
-    /// other: those of workers that are gone count as long as others serve them, or
-    /// [`Settings::keep_listeners`] keeps them open. Default 1,024; no more than an eighth of the
-    /// descriptors that the process may have. Beyond, listeners that wait for a worker of this slot to come
-    /// back are closed, the oldest first; where there are none, a listen fails with `EMFILE`.
+    /// The number of listening sockets that may be open because successive workers of one slot asked for
+    /// them; those of workers that are gone count as long as others serve them, or
+    /// [`Settings::keep_listeners`] keeps them open. Default 1,024, and at most an eighth of the descriptors
+    /// that the process may have. Beyond it, listeners that are kept open for this slot are closed, the
+    /// oldest first; if there are none, a listen fails with `EMFILE`.
     #[serde(skip_serializing_if = "is_default_per_slot")]
     pub max_sockets_per_slot: usize,
-    /// Server sockets that may be open in all. Default 8,192; no more than a quarter of the descriptors that
-    /// the process may have. Beyond, as with [`max_sockets_per_slot`](Self::max_sockets_per_slot).
+    /// The number of listening sockets that may be open in total. Default 8,192, and at most a quarter of the
+    /// descriptors that the process may have. Beyond it, as for
+    /// [`max_sockets_per_slot`](Self::max_sockets_per_slot).
     #[serde(skip_serializing_if = "is_default_in_all")]
     pub max_sockets: usize,
-    /// Connections that may wait for a worker, on one server; beyond, the kernel's queue holds
-    /// them. Default 512.
+    /// The number of accepted connections of one server that may wait for a worker; further ones wait in the
+    /// kernel's queue. Default 512.
     pub max_waiting: usize,
-    /// Connections that may be under way to a worker as long as it answers promptly (within 10 ms);
-    /// a slower one gets fewer, down to one. Its servers share them equally, and each may have one. So
-    /// many are its own by turns: those that it has not shown to keep up with are kept back for it,
-    /// until it has not answered for 10 ms.
-    /// Default 64, or fewer where the process may have few descriptors. With 1 the order is exactly
-    /// Node's.
+    /// The number of connections that may be in flight to a worker that answers promptly (within 10 ms); a
+    /// slower worker gets fewer, down to one. The worker's servers share them equally, and each may have one.
+    /// Up to this many connections are assigned to a worker in turn; those beyond its window are kept back
+    /// for it until it has not answered for 10 ms. Default 64, or fewer if the process may have few
+    /// descriptors. With 1 the order is exactly Node's.
     pub max_window: u32,
-    /// How long accepting rests when the system is out of descriptors or memory. Default 100 ms.
+    /// How long accepting pauses when the system is out of descriptors or memory. Default 100 ms.
     pub accept_pause: Duration,
-    /// How long a worker may take until it executes its program: on a file system that does not answer
-    /// that never happens. Beyond, it is killed, and
-    /// [`WorkerError::Start`](crate::WorkerError::Start) says why. Default 30 s.
+    /// How long a worker's process may take to execute its program, which never happens on a file system that
+    /// does not respond. After that it is killed, and [`WorkerError::Start`](crate::WorkerError::Start)
+    /// reports it. Default 30 s.
     #[serde(skip_serializing_if = "is_usual_start")]
     pub start_timeout: Duration,
-    /// How often the accept queues of [`Placement::Kernel`] are looked at while anything waits
-    /// there; ten times as rarely while nothing does. Default 100 ms.
+    /// How often the accept queues of [`Placement::Kernel`] are inspected while connections wait there; a
+    /// tenth as often otherwise. Default 100 ms.
     pub queue_watch: Duration,
-    /// When a worker under [`Placement::Kernel`] is stuck: connections wait in its queue for so
-    /// long without becoming fewer, and for as long its event loop has not answered. Then what
-    /// waits there is given to others, and it gets nothing more until it answers. One that answers
-    /// but accepts nothing, while others have nothing to do, is given four times as long. The last
-    /// worker of a server is never stuck. Default 1 s.
+    /// How long a worker under [`Placement::Kernel`] may take before it counts as stuck: connections wait in
+    /// its queue without becoming fewer, and its event loop does not answer. Its queued connections then go
+    /// to other workers, and it gets no more until it answers. A worker that answers but accepts nothing,
+    /// while others are idle, has four times as long. The last worker of a server never counts as stuck.
+    /// Default 1 s.
     pub stuck_after: Duration,
-    /// When a worker is unresponsive: it has left a connection that was handed to it, or the question
-    /// whether it is there, unanswered for so long, and has said nothing else. It gets nothing more
-    /// until it answers, unless it is the last of its server;
-    /// [`Event::Unresponsive`](crate::Event::Unresponsive) says so. One whose event loop is busy
-    /// with one thing for so long looks the same: give it longer than its longest piece of work.
-    /// Default: none, no worker is asked.
+    /// How long a worker may leave a connection or a probe unanswered, without any other sign of life, before
+    /// it counts as unresponsive. It gets no more connections until it answers, unless it is the last of its
+    /// server; [`Event::Unresponsive`](crate::Event::Unresponsive) reports it. A worker whose event loop is
+    /// busy with one task for that long looks the same: choose a time longer than its longest task. Default:
+    /// none, and workers are not probed.
     pub unresponsive_after: Option<Duration>,
 }
 
 /// [`Limits::start_timeout`] unless it is set.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is as ever is written down as by earlier versions.
+/// Values that earlier versions did not have are not written while they have their defaults.
 fn is_usual_start(timeout: &Duration) -> bool {
     *timeout == START_TIMEOUT
 }
 
 const MAX_UNEXPECTED_HANDLES: u64 = 64;
 
-/// What an upgrade need not write down.
+/// See [`is_usual_start`].
 fn is_default_limit(limit: &u64) -> bool {
     *limit == MAX_UNEXPECTED_HANDLES
 }
 
-/// As older versions, which did not know of it, have written it.
+/// See [`is_usual_start`].
 fn is_default_per_slot(sockets: &usize) -> bool {
     *sockets == Limits::default().max_sockets_per_slot
 }
 
-/// The same.
+/// See [`is_usual_start`].
 fn is_default_in_all(sockets: &usize) -> bool {
     *sockets == Limits::default().max_sockets
 }
@@ -577,8 +580,8 @@ impl Default for Limits {
 /// The extensions of files that `node` runs. (Those of TypeScript need Node 22.18 or later, or a loader.)
 pub(crate) const SCRIPT_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
-/// The variables by which a worker knows that it is one: a primary that is itself a worker must not
-/// pass its own on.
+/// The variables by which a worker knows that it is one. A primary that is itself a worker must not pass on
+/// its own.
 pub(crate) const WORKER_VARIABLES: [&str; 3] = env::WORKER_VARIABLES;
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ pub struct UnknownSignal {
 
 impl fmt::Display for UnknownSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown signal {:?}; name one as SIGTERM, TERM or 15", self.name)
+        write!(f, "unknown signal {:?}; write it like SIGTERM, TERM or 15", self.name)
     }
 }
 

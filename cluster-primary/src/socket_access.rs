@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The permission bits that a socket's file can have.
 const PERMISSIONS: u32 = 0o777;
 
-/// Whose the files of Unix-domain sockets are, and who may connect to them. What is `None` is as the
+/// Owner and permissions of the files of Unix-domain sockets. What is `None` is as the
 /// system makes it: owned by the primary's user and group, with all permissions that the umask lets
 /// through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl SocketAccess {
             return Ok(());
         }
         let (file, _) = own_socket(folder.as_fd(), name)?;
-        // The mode first: who gives a file away may not change it any more.
+        // The mode first: after the owner has changed, only the new owner may change it.
         if let Some(mode) = self.permissions() {
             file.set_mode(mode)?;
         }
@@ -185,7 +185,7 @@ mod tests {
         let before = mode(&file);
         symlink(&socket, &link).expect("a link");
         for other in [&file, &link, &folder] {
-            access.apply(other).expect_err("it is no socket");
+            access.apply(other).expect_err("not a socket");
         }
         assert_eq!((mode(&file), mode(&socket)), (before, 0o667));
         if rustix::process::geteuid().is_root() {
@@ -193,7 +193,7 @@ mod tests {
             given.apply(&socket).expect("root may");
             let found = std::fs::symlink_metadata(&socket).expect("it is there");
             assert_eq!((found.uid(), found.gid(), mode(&socket)), (65534, 65533, 0o660));
-            access.apply(&socket).expect_err("it is another user's");
+            access.apply(&socket).expect_err("it belongs to another user");
         }
         std::fs::remove_dir_all(&folder).expect("it is ours");
     }

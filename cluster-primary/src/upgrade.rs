@@ -16,7 +16,7 @@
 //!                 │         abandon()s it: it can be done)
 //!                 ▼
 //!               execve(2), descriptors not close-on-exec ──► from_state(text, fds)
-//!                                                              opens a poll, watches all anew,
+//!                                                              opens a poll, watches all again,
 //!   messages half read, half written,                          takes every source for ready,
 //!   connections on their way, deadlines,                       goes on by the same clock
 //!   answers that are awaited ════════════════════════════════► next() …
@@ -134,7 +134,7 @@ pub enum StateError {
         /// What cannot be.
         what: String,
     },
-    /// The system refuses what it takes.
+    /// The system refuses an operation that it requires.
     System {
         /// What was asked for.
         what: &'static str,

@@ -138,7 +138,7 @@ fn what_is_on_its_way_to_one_that_dies_goes_to_others() {
         let served: Vec<_> = scene.cluster.run(move || {
             let mut rest = String::new();
             let mut blocker = blocker;
-            // Reset or at its end: it was taken, and died with who took it.
+            // Reset or at its end: it was taken, and died with the worker that took it.
             let _ = blocker.read_to_string(&mut rest);
             assert_eq!(rest, "");
             clients.into_iter().map(answer).collect()

@@ -28,7 +28,7 @@ fn a_worker_is_told_after_it_answered_for_the_last_connection() {
     assert_eq!(cluster.takes(a), ["conn 1 handed over", "probe 1", "to 1: disconnect"]);
 }
 
-/// The channel closes once the worker serves nothing any more; listening anew must not keep it open.
+/// The channel closes once the worker serves nothing any more; listening again must not keep it open.
 #[test]
 fn a_worker_whose_channel_is_to_close_cannot_listen_anew() {
     let mut cluster = Cluster::new();

@@ -112,7 +112,7 @@ fn an_answer_for_another_workers_connection_does_not_count() {
     assert_eq!(cluster.answers(two, seq, ClusterBody::Accepted(true)), error);
     assert_eq!(cluster.answers(two, seq, ClusterBody::Accepted(false)), error);
     assert!(cluster.machine.worker(two).unwrap().connected, "it costs nothing but the event");
-    // It still is the first one's, who answers, once.
+    // It is still with the first one, which answers, once.
     assert_eq!(cluster.takes(a), ["conn 1 handed over"]);
     assert_eq!(cluster.takes(a), ["event: error 1 ERR_IPC_STRAY_ACK"]);
     assert_eq!(cluster.machine.worker(one).unwrap().connections, 1);

@@ -29,7 +29,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 fn kernel(settings: Settings) -> Settings {
     let mut settings = settings.placement(Placement::Kernel);
-    // Only who is meant to be found stuck is.
+    // Only the worker that should be found stuck is.
     settings.limits.stuck_after = NEVER;
     settings
 }

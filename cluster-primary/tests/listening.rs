@@ -59,7 +59,7 @@ fn the_index_counts_only_where_any_port_will_do() {
     let answer = |seq, index| [format!("to 2: ack {seq} key {}:{index} port 4321", key(0))];
     assert_eq!(cluster.asks(two, tcp_again(0, 0)), answer(1, 0));
     assert_eq!(cluster.asks(two, tcp_again(0, 1)), answer(2, 1));
-    // With a port of one's own it does not: a try after a failure finds the others' server.
+    // With a port of its own it does not: a try after a failure finds the others' server.
     let server = cluster.serves(one, 80);
     assert_eq!(server, ServerId(3));
     let answer = cluster.asks(two, tcp_again(80, 5));

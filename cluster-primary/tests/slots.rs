@@ -1,4 +1,4 @@
-//! Slots without I/O: who is on, when queues are looked at, who is rescued from whom.
+//! Slots without I/O: which are on, when queues are inspected, which connections are rescued.
 
 #[path = "support/machine.rs"]
 mod support;

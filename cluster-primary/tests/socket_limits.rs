@@ -73,7 +73,7 @@ fn what_is_kept_for_a_slot_makes_room_for_its_next_worker() {
         let limit = refusal(&mut cluster, worker, 99);
         assert_eq!((limit.scope, limit.limit), (ListenScope::Slot(1), 4));
         dies(&mut cluster, worker);
-        // They stay for who comes next, and for what clients have begun.
+        // They stay for the next worker, and for what clients have begun.
         assert_eq!(cluster.machine.open_sockets(), 5);
     }
     // A worker that wants the same as the one before gets the same sockets.

@@ -97,7 +97,7 @@ fn descriptors_are_neither_lost_nor_kept() {
             assert_eq!(descriptors(), before, "{placement}: {damaged}");
         }
         assert!(refused > WOUNDS / 3, "{refused}");
-        // The whole one is as good as ever.
+        // The whole one is as good as usual.
         Primary::from_state(&text, fds).expect("it can be made").abandon();
 
         for worker in cluster.primary.all_workers() {

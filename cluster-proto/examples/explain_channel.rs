@@ -88,7 +88,7 @@ fn explain_cluster(message: &ClusterMessage) -> String {
         ClusterBody::QueryServer(query) => format!("wants to listen on {}", place(query)),
         ClusterBody::Listening(query) => format!("listens on {}", place(query)),
         ClusterBody::Close { key } => format!("closed the server {key}"),
-        ClusterBody::ExitedAfterDisconnect => "the worker leaves of its own will".into(),
+        ClusterBody::ExitedAfterDisconnect => "the worker leaves voluntarily".into(),
         ClusterBody::Accepted(true) => "took the connection".into(),
         ClusterBody::Accepted(false) => "refused the connection".into(),
         ClusterBody::ListenReply(reply) => explain_reply(reply),

@@ -116,8 +116,8 @@ impl Deframer {
         if self.start > 0 && (self.start == self.buf.len() || self.start >= self.buf.len() / 2) {
             self.buf.drain(..self.start);
             self.start = 0;
-            // A large message must not hold its memory for ever; but after one comes another, most
-            // likely, and memory that is taken anew costs more than the bytes that it is for.
+            // A large message must not hold its memory forever; but after one comes another, most
+            // likely, and memory that is allocated again costs more than the bytes that it is for.
             let large = core::mem::take(&mut self.large);
             if !large && self.buf.len() < RETAINED && self.buf.capacity() > 2 * RETAINED {
                 self.buf.shrink_to(RETAINED);
@@ -171,7 +171,7 @@ impl Deframer {
         if payload.len() < RETAINED {
             return Ok(Some((Bytes::copy_from_slice(&self.buf[payload]), range)));
         }
-        // The memory goes with it; what follows begins anew.
+        // The memory goes with it; what follows starts over.
         let rest = self.buf[self.start..].to_vec();
         let mut bytes = core::mem::replace(&mut self.buf, rest);
         self.start = 0;

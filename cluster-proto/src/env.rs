@@ -10,14 +10,14 @@ pub const UNIQUE_ID: &str = "NODE_UNIQUE_ID";
 pub const CHANNEL_FD: &str = "NODE_CHANNEL_FD";
 /// `json` (also if absent) or `advanced`.
 pub const SERIALIZATION_MODE: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
-/// The worker's place among the workers, decimal, from 0 upwards: who replaces it has the same one.
+/// The worker's place among the workers, decimal, from 0 upwards: its replacement has the same one.
 /// A Rust primary sets it; Node's does not know of places. It stays in the environment, as it makes
 /// no process a worker, and is there for the program to read: to write to a file of its own, for example.
 pub const SLOT: &str = "CLUSTER_SLOT";
 /// Read by the primary: `rr` or `none`.
 pub const SCHED_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-/// The variables that a worker removes from its environment once they are read, lest its own
+/// The variables that a worker removes from its environment once they are read, so that its own
 /// children be taken for workers.
 pub const WORKER_VARIABLES: [&str; 3] = [UNIQUE_ID, CHANNEL_FD, SERIALIZATION_MODE];
 

@@ -84,7 +84,7 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reserved => f.write_str(
-                "a message whose `cmd` starts with NODE_ is the protocol's own: choose another `cmd`",
+                "a message whose `cmd` starts with NODE_ is reserved for the protocol: choose another `cmd`",
             ),
             Self::Unsupported { encoding, what } => {
                 write!(f, "the message cannot be written as {encoding}: {what}")

@@ -79,7 +79,7 @@ pub enum ClusterBody {
         /// The server's key.
         key: ServerKey,
     },
-    /// Worker: it disconnects of its own will, and wants that acknowledged first.
+    /// Worker: it disconnects voluntarily, and wants that acknowledged first.
     ExitedAfterDisconnect,
     /// Worker: it took the connection of the `newconn` that this answers, or refuses it.
     Accepted(bool),

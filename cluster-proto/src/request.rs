@@ -9,7 +9,7 @@
 //!   ├──────────────────────────────────────────────────────────────────►│
 //!   │ {"cmd":"CLUSTER_RESPONSE","id":1,"body":{"name":"Ada"}}           │
 //!   │◄──────────────────────────────────────────────────────────────────┤
-//!   │                         or, if there is no such thing to be had:  │
+//!   │                         or, if it cannot be made:  │
 //!   │ {"cmd":"CLUSTER_RESPONSE","id":1,"error":"no such user"}          │
 //!   │◄──────────────────────────────────────────────────────────────────┤
 //! ```
@@ -169,7 +169,7 @@ impl<K> Default for Requests<K> {
 
 impl<K: Copy + Eq> Requests<K> {
     /// The id of a new request to that peer, which waits no longer than that. (Beyond the end of time
-    /// it waits for ever.)
+    /// it waits forever.)
     pub fn begin(&mut self, now: Duration, peer: K, timeout: Duration) -> u64 {
         self.last += 1;
         let deadline = now.checked_add(timeout);

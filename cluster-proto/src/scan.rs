@@ -186,7 +186,7 @@ impl Magnitude {
         match (self.scale + exponent).cmp(&(INFINITE.len() as i64)) {
             core::cmp::Ordering::Less => true,
             core::cmp::Ordering::Greater => false,
-            // The last digit of the limit is none of 0: who has fewer digits is below it.
+            // The last digit of the limit is none of 0: a number with fewer digits is below it.
             core::cmp::Ordering::Equal => !self.differs.unwrap_or(self.compared == INFINITE.len()),
         }
     }

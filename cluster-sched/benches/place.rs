@@ -1,5 +1,5 @@
 //! What one connection costs: arrive, assign, accept, with workers free and with many waiting; and what
-//! it costs to make sticky's table anew. In processor time, so that it means something on a machine
+//! it costs to rebuild sticky's table. In processor time, so that it means something on a machine
 //! that has other work.
 
 #[path = "support/cpu_time.rs"]

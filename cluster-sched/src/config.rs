@@ -21,7 +21,7 @@ pub struct Config {
     /// Connections that may wait, parked ones included. Default 512; zero is read as one.
     ///
     /// It bounds *arrivals*. What was in flight and comes back (its worker left or refused) is
-    /// never shed for want of room, so at most this many plus the sum of all windows wait.
+    /// never shed because the queue is full, so at most this many plus the sum of all windows wait.
     /// Node has no limit here.
     pub max_waiting: usize,
     /// How long a connection that all workers refused is parked before it is offered to all of

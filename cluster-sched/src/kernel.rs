@@ -13,7 +13,7 @@
 //! ```
 //!
 //! All three differ only in how they come to an index: what is on and what is off, and what share
-//! each has, is the [`Table`]'s affair, which is written anew whenever that changes while the
+//! each has, is the [`Table`]'s affair, which is written again whenever that changes while the
 //! program runs. A *slot* is a worker's stable number; a *place* is where its socket stands in the
 //! group.
 //!

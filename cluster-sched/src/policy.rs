@@ -100,7 +100,7 @@ pub trait Policy<W, C> {
     }
 
     /// What another of its kind [knew](Self::state). It is new itself, and has been told of all
-    /// workers that are there, in the order in which they joined: who is ready, and how many
+    /// workers that are there, in the order in which they joined: which are ready, and how many
     /// connections each has.
     ///
     /// The state may name workers that are not there, and miss some that are: it is a hint, of which

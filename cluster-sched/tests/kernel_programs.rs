@@ -70,7 +70,7 @@ proptest! {
         let choice = Choice::RoundRobin;
         let program = program(choice, MAPS);
         let mut kernel = kernel(choice, &Table::refusing());
-        // Once in 584 years at a thousand million connections a second the count begins anew.
+        // Once in 584 years at a thousand million connections a second the count starts over.
         kernel.write_counter(counted.min(u64::MAX - 1000));
         for (on, connections) in rounds {
             kernel.write_table(&Table::of(choice, places(&on)).to_bytes(choice));

@@ -5,75 +5,74 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a [`Supervisor`](crate::Supervisor) keeps, and how.
+/// How a [`Supervisor`](crate::Supervisor) keeps its workers running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(default)]
 #[serde(bound = "")]
 pub struct Config<H: Host> {
-    /// How many workers to keep at the start; [`Input::Scale`](crate::Input::Scale) changes it.
-    /// Default 1.
+    /// The number of workers at the start; [`Input::Scale`](crate::Input::Scale) changes it. Default 1.
     pub workers: u32,
-    /// Whether workers are kept at all. If not, workers that others fork are only shut down
-    /// when all ends. Default: they are.
+    /// Whether the supervisor starts and replaces workers. If false, it only shuts down the workers that
+    /// others fork, when the cluster stops. Default true.
     pub keep: bool,
-    /// What makes a worker ready. Default: its first `listening`.
+    /// When a worker counts as ready. Default: when it listens.
     pub ready: Ready,
-    /// How long a successor may take to become ready before it is given up, and its predecessor
-    /// kept. Default 30 s. (A worker that replaces none is waited for without limit.)
+    /// How long a replacement may take to become ready before it is given up, and its predecessor stays.
+    /// Default 30 s. (There is no limit for a worker without a predecessor.)
     pub ready_timeout: Duration,
-    /// How long a successor must have been ready before it takes over, and its predecessor is asked to
-    /// leave. One that dies before that is given up, and its predecessor kept. Default 1 s; 0: it takes
-    /// over as soon as it is ready. (Where there is no predecessor any more, it takes over at once;
-    /// a reload is not done before every new worker has been ready for so long.)
+    /// How long a replacement must have been ready before it takes over and its predecessor is asked to
+    /// leave. If it dies before that, it is given up, and its predecessor stays. Default 1 s; with 0 it takes
+    /// over as soon as it is ready. (If its predecessor is gone already, it takes over at once; but a reload
+    /// is not complete before every new worker has been ready for this long.)
     #[serde(skip_serializing_if = "is_min_ready_time")]
     pub min_ready_time: Duration,
-    /// How many slots change hands at a time. Default 1.
+    /// How many slots a reload replaces at a time. Default 1.
     pub batch: u32,
-    /// The signal that asks a worker to stop, if its program handles it
-    /// ; none: only `disconnect` does, also where the
-    /// program does not listen to its channel. Default `SIGTERM`.
+    /// The signal that asks a worker to stop, if its program handles it. `None`: only `disconnect` asks it,
+    /// even if the program does not listen to its channel. Default `SIGTERM`.
     pub stop_signal: Option<H::Signal>,
-    /// A message that asks a worker to stop, instead of the signal. Default: none.
+    /// A message that asks a worker to stop, in place of the signal. Default: none.
     pub stop_message: Option<H::Message>,
-    /// How long HTTP work in progress may take before a worker is asked to stop all the same; not
-    /// longer than [`grace`](Self::grace). Default: half of that.
+    /// How long HTTP requests in progress may take before a leaving worker is asked to stop regardless; at
+    /// most [`grace`](Self::grace). Default: half of it.
     pub drain_timeout: Option<Duration>,
-    /// How long a worker that is to leave may take in all before it is sent `SIGTERM`. Default 10 s.
+    /// How long a worker may take to leave, in total, before it is sent `SIGTERM`. Default 10 s.
     pub grace: Duration,
-    /// How long after that it is sent `SIGKILL`. Default 5 s.
+    /// How long after `SIGTERM` it is sent `SIGKILL`. Default 5 s.
     #[serde(alias = "term_grace")]
     pub kill_after: Duration,
-    /// The pause after a slot's first failure; it doubles with each that follows, and is up to a
-    /// quarter longer or shorter by lot. Default 100 ms.
+    /// The delay after a slot's first failure. It doubles with each consecutive failure, and differs randomly
+    /// by up to a quarter. Default 100 ms.
     pub backoff_first: Duration,
-    /// The longest pause, before the lot. Default 10 s.
+    /// The longest delay, before the random difference. Default 10 s.
     pub backoff_max: Duration,
-    /// How many failures of one slot are tolerated within [`failure_period`](Self::failure_period)
-    /// while no worker is ready: after one more the supervisor gives up. Once a worker has been ready, it
-    /// does not give up before `failure_period` has passed since the first failure of the outage. 0:
-    /// it never gives up. Default 5.
+    /// How many failures of one slot are tolerated within [`failure_period`](Self::failure_period) while no
+    /// worker is ready: after one more the supervisor gives up. If a worker was ready before, it does not
+    /// give up until `failure_period` has passed since the first failure of the outage. With 0 it never gives
+    /// up. Default 5.
     pub max_failures: u32,
     /// See [`max_failures`](Self::max_failures). Default 60 s.
     pub failure_period: Duration,
-    /// A worker that dies has failed unless it had been ready for so long. Default 5 s.
+    /// A worker that dies has not failed if it had been ready for this long. Default 5 s.
     pub stable_after: Duration,
-    /// Whether a worker that disconnects voluntarily (`worker.disconnect()` or `worker.kill()` in its
-    /// own program), or because the user told it to, is replaced like one that exits with code 0. If
-    /// not, its slot is given up, and the cluster ends with the last one
-    /// ([`Outcome::NoWorkerLeft`](crate::Outcome::NoWorkerLeft)). Default: it is replaced.
+    /// Whether a worker that disconnects voluntarily (`worker.disconnect()` or `worker.kill()` in its own
+    /// program), or because the user asked it to, is replaced like one that exits with code 0. If false, its
+    /// slot stays empty, and the cluster stops with the last worker
+    /// ([`Outcome::NoWorkerLeft`](crate::Outcome::NoWorkerLeft)). Default true.
     #[serde(skip_serializing_if = "is_true")]
     pub replace_disconnected: bool,
     /// Whether a worker that does not answer probes ([`Input::Unresponsive`](crate::Input::Unresponsive)) is
-    /// replaced. Default: no, it is only out of rotation.
+    /// replaced. Default false: it is only taken out of rotation.
     pub replace_unresponsive: bool,
-    /// When workers are replaced though nothing is wrong with them. Default: never.
+    /// When healthy workers are replaced. Default: never.
     pub recycle: Recycle,
-    /// What jitter are drawn by: the same seed, the same jitter.
+    /// The seed of all random differences (jitter).
     pub seed: u64,
 }
 
-/// Fields that are as they were before there were any are not written: so the form stays what it was.
+/// Fields that were added later are not written while they have their defaults, so that the format stays
+/// readable for older versions.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_true(value: &bool) -> bool {
     *value
@@ -113,53 +112,52 @@ impl<H: Host> Default for Config<H> {
 }
 
 impl<H: Host> Config<H> {
-    /// The default, for so many workers.
+    /// The default configuration for a number of workers.
     pub fn new(workers: u32) -> Self {
         Self { workers, ..Self::default() }
     }
 
-    /// [`drain_timeout`](Self::drain_timeout), as it is in force.
+    /// The effective [`drain_timeout`](Self::drain_timeout).
     pub fn drain_timeout(&self) -> Duration {
         self.drain_timeout.unwrap_or(self.grace / 2).min(self.grace)
     }
 }
 
-/// What makes a worker ready to serve.
+/// When a worker counts as ready to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Ready {
-    /// Its first word on the channel.
+    /// It sent its first message.
     Online,
-    /// Its first server listens.
+    /// It listens on its first address.
     Listening,
-    /// It sends the message `"ready"` (`process.send('ready')`).
+    /// It sent the message `"ready"` (`process.send('ready')`).
     Message,
-    /// It sends `READY=1` as systemd's services do (sd_notify(3)), and the owner tells the supervisor
+    /// It sent `READY=1` as a systemd service does (sd_notify(3)), and the owner reported that
     /// ([`Input::Notified`](crate::Input::Notified)).
     Notify,
-    /// It has lived for so long.
+    /// It has run for this long.
     Alive(Duration),
 }
 
-/// When workers are replaced by new ones, one after the other, and without loss.
+/// When healthy workers are replaced, one after the other and without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(default)]
 pub struct Recycle {
-    /// When it has so many bytes of memory resident. If workers exceed the limit soon after they became
-    /// ready (within [`Config::failure_period`]), replacing them does not help:
-    /// [`Notice::OverMemoryLimit`](crate::Notice::OverMemoryLimit) says so, and the pauses between
-    /// replacements grow.
+    /// At this much resident memory, in bytes. If workers exceed the limit soon after they became ready
+    /// (within [`Config::failure_period`]), replacing them does not help: then there is a
+    /// [`Notice::OverMemoryLimit`](crate::Notice::OverMemoryLimit), and the delays between replacements grow.
     pub memory: Option<u64>,
-    /// When it is so old.
+    /// At this age.
     pub age: Option<Duration>,
-    /// When it has taken so many connections from the primary. (Of those that it accepts itself the
-    /// primary does not know.)
+    /// After this many connections from the primary. (Connections that workers accept themselves are unknown
+    /// to the primary.)
     pub connections: Option<u64>,
-    /// Each worker's limits are lower by lot, by up to so many percent, lest all be due at once.
-    /// Default 10, at the most 100.
+    /// By how many percent the limits are randomly lowered for each worker, at most, so that workers do not
+    /// reach them all at once. Default 10, maximum 100.
     pub jitter: u8,
-    /// How often memory and connections are looked at. Default 5 s.
+    /// How often memory and connections are measured. Default 5 s.
     pub every: Duration,
 }
 

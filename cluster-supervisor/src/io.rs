@@ -9,11 +9,11 @@ use core::time::Duration;
 use crate::progress::LeaveProgress;
 use serde::{Deserialize, Serialize};
 
-/// What the supervisor is told.
+/// The inputs of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Input<H: Host> {
-    /// Begin: fork as many workers as are wanted.
+    /// Fork the configured number of workers.
     Start,
     /// The answer to [`Output::Fork`]: a worker was forked for that slot.
     Forked {
@@ -22,26 +22,26 @@ pub enum Input<H: Host> {
         /// The worker.
         worker: H::Worker,
     },
-    /// The answer to [`Output::Fork`]: none could be.
+    /// The answer to [`Output::Fork`]: the fork failed.
     ForkFailed {
         /// The slot.
         slot: u32,
         /// Why.
         reason: String,
     },
-    /// A worker was forked by something else than the supervisor; it has that slot.
+    /// A worker was forked for the slot by something other than the supervisor.
     Adopted {
         /// The slot.
         slot: u32,
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker's first word on its channel.
+    /// A worker sent its first message.
     Online {
         /// The worker.
         worker: H::Worker,
     },
-    /// A server of a worker listens.
+    /// A worker listens on an address.
     Listening {
         /// The worker.
         worker: H::Worker,
@@ -51,30 +51,30 @@ pub enum Input<H: Host> {
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker said `READY=1` ([`Ready::Notify`](crate::Ready::Notify)).
+    /// A worker sent `READY=1` ([`Ready::Notify`](crate::Ready::Notify)).
     Notified {
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker does not answer.
+    /// A worker stopped answering.
     Unresponsive {
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker that did not answer does.
+    /// An unresponsive worker answers again.
     Responsive {
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker that is to leave has come a step further.
+    /// A leaving worker has completed a step.
     Leaving {
         /// The worker.
         worker: H::Worker,
-        /// How far it is.
+        /// The step.
         progress: LeaveProgress,
     },
-    /// The primary closes a worker's channel, because of what it sent or does not read. `Disconnected`
-    /// follows.
+    /// The primary closes a worker's channel, because of what the worker sent or does not read.
+    /// `Disconnected` follows.
     ChannelFailed {
         /// The worker.
         worker: H::Worker,
@@ -92,33 +92,33 @@ pub enum Input<H: Host> {
         worker: H::Worker,
         /// How.
         status: H::Exit,
-        /// Whether it was meant to: it was told to disconnect, or did so of its own will.
+        /// Whether it was meant to: it was told to disconnect, or did so voluntarily.
         meant: bool,
     },
-    /// The answer to [`Output::Measure`], of one worker.
+    /// The answer to [`Output::Measure`] for one worker.
     Usage {
         /// The worker.
         worker: H::Worker,
-        /// Bytes of memory resident, if that is known.
+        /// Its resident memory in bytes, if known.
         memory: Option<u64>,
-        /// Connections that it took.
+        /// The number of connections that it has accepted.
         connections: u64,
     },
-    /// Replace every worker by a new one.
+    /// Replace every worker.
     Reload,
-    /// Keep so many workers from now on.
+    /// Change the number of workers.
     Scale {
-        /// How many; at least one.
+        /// The new number; at least one.
         workers: u32,
     },
-    /// End in a while: say that no more is wanted, and after that time begin to end.
+    /// Report that the cluster is not ready any more, and stop it after a delay.
     Drain {
         /// How long to wait.
         delay: Duration,
     },
-    /// End: have all workers leave.
+    /// Stop gracefully: ask all workers to leave.
     End,
-    /// End at once: kill those that are still there.
+    /// Stop at once: kill the workers that are left.
     EndNow,
 }
 
@@ -127,26 +127,25 @@ pub enum Input<H: Host> {
 #[non_exhaustive]
 #[serde(bound = "")]
 pub enum Output<H: Host> {
-    /// Fork a worker for that slot, and say what became of it by [`Input::Forked`] or
-    /// [`Input::ForkFailed`].
+    /// Fork a worker for the slot, and answer with [`Input::Forked`] or [`Input::ForkFailed`].
     Fork {
         /// The slot.
         slot: u32,
     },
-    /// Take the worker out of rotation, and say when it has answered for everything
+    /// Take the worker out of rotation, and report when it has answered for every connection
     /// ([`LeaveProgress::OutOfRotation`]).
     TakeOutOfRotation {
         /// The worker.
         worker: H::Worker,
     },
-    /// The same with all workers; servers close.
+    /// The same for all workers; listening sockets close.
     TakeAllOutOfRotation,
-    /// Have the worker finish its HTTP work, and say how much is left ([`LeaveProgress::Work`]).
+    /// Have the worker finish its HTTP requests, and report how many are left ([`LeaveProgress::Work`]).
     FinishWork {
         /// The worker.
         worker: H::Worker,
     },
-    /// Find out how the worker is to be asked to stop, and say so ([`LeaveProgress::Stop`]).
+    /// Find out how to ask the worker to stop, and report it ([`LeaveProgress::Stop`]).
     AskStop {
         /// The worker.
         worker: H::Worker,
@@ -174,19 +173,19 @@ pub enum Output<H: Host> {
         /// The signal.
         signal: H::Signal,
     },
-    /// Tell all workers to disconnect, and close every server that is kept open without one.
+    /// Tell all workers to disconnect, and close every listening socket that is kept open without one.
     DisconnectAll,
-    /// Close the servers that no worker serves: all workers are ready.
+    /// Close the listening sockets that no worker uses: all workers are ready.
     ReleaseUnused,
-    /// Say what every worker uses, by an [`Input::Usage`] each.
+    /// Measure every worker, and answer with an [`Input::Usage`] for each.
     Measure,
     /// Notify the owner.
     Tell(Notice<H>),
-    /// All is over: nothing more will come.
+    /// The cluster has stopped: no output follows.
     Over(Outcome),
 }
 
-/// What the supervisor has decided, for the owner's log and events.
+/// The supervisor's decisions, for the owner's log and events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(bound = "")]
@@ -198,16 +197,16 @@ pub enum Notice<H: Host> {
         /// The worker.
         worker: H::Worker,
     },
-    /// A worker is not ready, though it has had time enough. It is waited for all the same.
+    /// A worker is not ready within the usual time. The supervisor goes on waiting for it.
     Slow {
         /// Its slot.
         slot: u32,
         /// The worker.
         worker: H::Worker,
-        /// For how long.
+        /// How long it has had.
         after: Duration,
     },
-    /// A worker died by accident, or could not be forked, and another is started after a pause.
+    /// A worker died unexpectedly or could not be forked, and another is started after a delay.
     Replacing {
         /// What happened.
         death: Death<H>,
@@ -233,9 +232,9 @@ pub enum Notice<H: Host> {
         /// The earliest time at which it gives up, from now; none: it never does.
         gives_up_in: Option<Duration>,
     },
-    /// Too many failed: all ends.
+    /// Too many workers failed: the cluster stops.
     GaveUp {
-        /// The last of them, the oldest first.
+        /// The last failures, the oldest first.
         deaths: Vec<Death<H>>,
     },
     /// A reload begins.
@@ -250,7 +249,7 @@ pub enum Notice<H: Host> {
         /// How many workers were replaced.
         replaced: u32,
     },
-    /// A new worker failed: those that have not been replaced yet are kept.
+    /// A new worker failed: the workers that were not replaced yet stay.
     ReloadAborted {
         /// The reload's number.
         generation: u64,
@@ -267,7 +266,7 @@ pub enum Notice<H: Host> {
         #[serde(default)]
         kept: u32,
     },
-    /// A worker is to be replaced without a request.
+    /// A worker is being replaced because of a limit or a health check.
     Recycling {
         /// Its slot.
         slot: u32,
@@ -292,31 +291,31 @@ pub enum Notice<H: Host> {
         /// The pause.
         pause: Duration,
     },
-    /// Its successor could not be had: it is kept for the time being.
+    /// A replacement failed: its predecessor stays for now.
     NotRecycled {
         /// The slot.
         slot: u32,
         /// Why.
         reason: Failure<H>,
     },
-    /// So many workers are kept from now on.
+    /// The number of workers has changed.
     Scaled {
-        /// How many were.
+        /// The previous number.
         from: u32,
-        /// How many are.
+        /// The new number.
         to: u32,
     },
-    /// All is about to end, after that time.
+    /// The cluster is not ready any more, and stops after the delay.
     Draining {
         /// How long.
         delay: Duration,
     },
-    /// All ends: workers have so long to leave.
+    /// The cluster is stopping: workers have this long to leave.
     Ending {
         /// How long.
         grace: Duration,
     },
-    /// A worker that is to leave has not, and is sent a signal.
+    /// A worker did not leave in time, and is sent a signal.
     Late {
         /// The worker.
         worker: H::Worker,
@@ -324,14 +323,15 @@ pub enum Notice<H: Host> {
         slot: u32,
         /// The signal.
         signal: H::Signal,
-        /// It was given no time: the end was asked for twice.
+        /// It was given no time, because the stop was requested twice.
         at_once: bool,
     },
     /// All workers have disconnected voluntarily, and none is replaced: the cluster ends.
+    #[serde(rename = "NobodyLeft")]
     NoWorkerLeft,
 }
 
-/// The end of a worker by accident, or of the attempt to fork one.
+/// The unexpected end of a worker, or a failed attempt to fork one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Death<H: Host> {
@@ -341,20 +341,20 @@ pub struct Death<H: Host> {
     pub worker: Option<H::Worker>,
     /// What happened.
     pub failure: Failure<H>,
-    /// How long it lived.
+    /// How long it ran.
     pub lived: Duration,
     /// It had been ready.
     pub was_ready: bool,
 }
 
-/// What went wrong with a worker.
+/// Why a worker failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(bound = "")]
 pub enum Failure<H: Host> {
     /// It died.
     Died(H::Exit),
-    /// It disconnected, voluntarily or because the user told it to.
+    /// It disconnected, voluntarily or because the user asked it to.
     Disconnected,
     /// It could not be forked, for that reason.
     NotForked(String),
@@ -363,7 +363,7 @@ pub enum Failure<H: Host> {
     /// It was started by a reload, or to replace another worker, and stopped answering
     /// ([`Input::Unresponsive`]).
     Unresponsive,
-    /// Its channel closed by accident, and its process did not end.
+    /// Its channel closed unexpectedly, and its process did not exit.
     ChannelClosed,
 }
 
@@ -380,32 +380,33 @@ impl<H: Host> fmt::Display for Failure<H> {
     }
 }
 
-/// Why a worker is replaced without a request.
+/// Why a worker is replaced although it did not fail and no reload was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
-    /// It uses so many bytes of memory.
+    /// It uses this many bytes of memory.
     Memory(u64),
-    /// It is so old.
+    /// It is this old.
     Age(Duration),
-    /// It has taken so many connections.
+    /// It has accepted this many connections.
     Connections(u64),
     /// It does not answer.
     Unresponsive,
 }
 
-/// How it all ended.
+/// How the cluster ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// As it was asked to.
+    /// As requested.
     AsAsked,
-    /// As it was asked to, but workers had to be sent `SIGKILL`.
+    /// As requested, but some workers had to be sent `SIGKILL`.
     Killed,
     /// All workers had disconnected voluntarily, and none was replaced.
+    #[serde(rename = "NobodyLeft")]
     NoWorkerLeft,
     /// Too many failed.
     GaveUp,
-    /// The first could not be forked.
+    /// The first worker could not be forked.
     NotStarted,
 }

@@ -1,13 +1,12 @@
 //! Supervision: what Node leaves to the application.
 //!
-//! The [`Supervisor`] keeps so many workers: it forks them, replaces those that die, after pauses
-//! that grow where that is of no use, and gives up where it is hopeless; it replaces all of them by
-//! new ones without loss (a *reload*), or one that has grown too large or too old; it has more or
-//! fewer of them when it is told to; and in the end it sees all of them off. It does no I/O and reads
-//! no clock, and has four methods: [`handle_input`](Supervisor::handle_input),
-//! [`handle_timeout`](Supervisor::handle_timeout), [`poll_output`](Supervisor::poll_output) and
-//! [`poll_timeout`](Supervisor::poll_timeout). With the feature `driver`, `driver::Supervised` is a primary
-//! and a supervisor in one loop.
+//! The [`Supervisor`] keeps a configured number of workers running. It forks them, replaces those that
+//! die (with growing delays if they fail repeatedly) and gives up if none of them ever becomes ready. It
+//! replaces all workers without loss (a *reload*), or one that has grown too large or too old, changes
+//! their number on request, and finally shuts all of them down. It does no I/O and reads no clock. It has
+//! four methods: [`handle_input`](Supervisor::handle_input), [`handle_timeout`](Supervisor::handle_timeout),
+//! [`poll_output`](Supervisor::poll_output) and [`poll_timeout`](Supervisor::poll_timeout). With the feature
+//! `driver`, `driver::Supervised` runs a primary and a supervisor in one loop.
 //!
 //! ```text
 //!  supervisor                     primary                            workers
@@ -30,36 +29,33 @@
 //! ```
 //!
 //! # Leaving
-//! A worker leaves by the same steps whether it is replaced, is one too many, or all ends. A program
-//! that handles the stop signal gets it while its servers and its channel are open, and no request is
-//! in progress; one that does not gets `disconnect` in its place. See
-//! [`Config::stop_signal`], [`Config::stop_message`], [`Config::drain_timeout`], [`Config::grace`] and
-//! [`Config::kill_after`].
+//! A worker leaves by the same steps whether it is replaced, is surplus, or the whole cluster stops. A
+//! program that handles the stop signal gets it while its servers and its channel are open and no request
+//! is in progress; a program that does not gets `disconnect` instead. See [`Config::stop_signal`],
+//! [`Config::stop_message`], [`Config::drain_timeout`], [`Config::grace`] and [`Config::kill_after`].
 //!
 //! # Slots
-//! Workers come and go; *slots* stay: numbers from 0, one for each worker that is wanted. A worker
-//! has the slot of the one that it replaces, and finds its number in its environment
-//! (`CLUSTER_SLOT`).
+//! Workers are replaced; *slots* stay. There is one for each configured worker, numbered from 0. A
+//! replacement has the slot of its predecessor, and finds the number in its environment (`CLUSTER_SLOT`).
 //!
-//! # Successors
-//! A successor takes over, and its predecessor is asked to leave, once it has been ready for
-//! [`Config::min_ready_time`]. Until then both serve; one that dies sooner has failed, and its
-//! predecessor stays. So has one that stops answering, or whose channel closes. While a reload is under
-//! way, such a failure of any worker that it has started aborts it: workers that were not replaced yet
-//! stay. Where one had been replaced, its successor's successor is forked like that of any other worker
-//! that dies.
+//! # Replacements
+//! A replacement takes over, and its predecessor is asked to leave, once it has been ready for
+//! [`Config::min_ready_time`]; until then both serve. If it dies, stops answering or loses its channel
+//! before that, it has failed, and its predecessor stays. During a reload, such a failure of any worker that
+//! the reload has started aborts it: the workers that were not replaced yet stay, and the slots that were
+//! are restarted as after any death.
 //!
 //! # What counts as a failure
 //! A worker that dies before it was ready has failed to start. One that dies within
-//! [`Config::stable_after`] of that has failed as well, but is replaced at once the first time. One
-//! that dies later is replaced at once, and all is forgiven. A slot that fails more than
-//! [`Config::max_failures`] times within [`Config::failure_period`] ends everything, unless another
-//! worker is ready: as long as a worker serves, the cluster goes on. Once a worker has been
-//! ready, an outage must last for [`Config::failure_period`] before the supervisor gives up: a database that
-//! restarts does not end the cluster. A worker that disconnects voluntarily is replaced like one that
+//! [`Config::stable_after`] of becoming ready has failed too, but the first time it is replaced at once. One
+//! that dies later is replaced at once, and its slot's earlier failures are forgotten. If a slot fails more
+//! than [`Config::max_failures`] times within [`Config::failure_period`], the supervisor gives up, unless
+//! another worker is ready: the cluster runs on as long as one worker serves. If a worker was ready before,
+//! an outage must last for [`Config::failure_period`] before the supervisor gives up, so that a restart of
+//! the database does not end the cluster. A worker that disconnects voluntarily is replaced like one that
 //! exits with code 0 ([`Config::replace_disconnected`]), as soon as its channel closes; if its process
-//! does not end within [`Config::grace`], it is terminated. So is one that has used its channel, and
-//! whose channel closes by accident, if its process has not ended a second later.
+//! does not exit within [`Config::grace`], it is terminated. A worker whose channel closes unexpectedly is
+//! terminated if its process has not exited one second later.
 #![no_std]
 // docs.rs shows which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,4 +1,4 @@
-//! One slot: who works there, and what became of those before.
+//! One slot: its workers, and what became of earlier ones.
 
 use crate::host::Host;
 use alloc::collections::VecDeque;

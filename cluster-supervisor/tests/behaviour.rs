@@ -1006,7 +1006,7 @@ fn a_slot_whose_successor_starts_is_not_given_to_another() {
     assert_eq!(world.said(), ["Reloaded { generation: 1, replaced: 1 }", "release"]);
 }
 
-/// A timer for a replacement that is never made would be due for ever, and the driver would spin.
+/// A timer for a replacement that is never made would be due forever, and the driver would spin.
 #[test]
 fn a_worker_beyond_those_that_are_kept_is_not_replaced_and_sets_no_timer() {
     let mut world = World::new(changed!(Config::new(1), replace_unresponsive: true));

@@ -53,7 +53,7 @@ impl fmt::Display for StartError {
                 )
             }
             Self::AlreadyStarted => {
-                f.write_str("this process has started its worker before: clone that one")
+                f.write_str("this process has its worker already: clone that one")
             }
             Self::Io(error) => write!(f, "cannot set up the cluster's channel: {error}"),
         }
@@ -172,7 +172,7 @@ impl fmt::Display for ListenError {
         write!(f, "cannot listen on {}: ", self.address())?;
         match self {
             Self::Address { source, .. } => source.fmt(f),
-            Self::Refused { errno, .. } => write!(f, "{}, says the primary", Named(*errno)),
+            Self::Refused { errno, .. } => write!(f, "{} (reported by the primary)", Named(*errno)),
             Self::Unusable { errno, .. } => Named(*errno).fmt(f),
             Self::Disconnected { .. } => f.write_str("the worker is disconnected"),
             Self::BadReply { .. } => {
@@ -251,7 +251,10 @@ impl fmt::Display for SendError {
                 write!(f, "the message is longer than the limit of {limit} bytes")
             }
             Self::QueueFull { limit } => {
-                write!(f, "the primary does not read its messages: over {limit} bytes wait for it")
+                write!(
+                    f,
+                    "the primary does not read its messages: over {limit} bytes are queued for it"
+                )
             }
             Self::Encode(error) => error.fmt(f),
         }
@@ -273,7 +276,7 @@ impl error::Error for SendError {
     }
 }
 
-/// Why there is no message to be had.
+/// Why no message can be received.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -302,8 +305,8 @@ impl fmt::Display for RecvError {
             Self::Lost { messages } => {
                 write!(
                     f,
-                    "{messages} messages are lost: more came than may wait to be received, or they \
-                     nest deeper than 127 levels"
+                    "{messages} messages were dropped: too many were waiting to be received, or they nest \
+                     deeper than 127 levels"
                 )
             }
             Self::Channel(error) => write!(f, "the channel broke: {error}"),
@@ -398,7 +401,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "cannot listen on 127.0.0.1:80: permission denied (EACCES), says the primary"
+            "cannot listen on 127.0.0.1:80: permission denied (EACCES) (reported by the primary)"
         );
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         let error = io::Error::from(error);

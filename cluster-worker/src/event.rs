@@ -97,7 +97,7 @@ pub enum Event {
         /// The stream; a disconnect waits until it is dropped.
         stream: Tracked<Stream>,
     },
-    /// A server could not accept from a socket that the primary shares, most likely for want of
+    /// A server could not accept from a socket that the primary shares, most likely for lack of
     /// descriptors or memory. It tries again when a connection has ended, another one comes, or
     /// after 100 ms (see [`EventedWorker::timeout`]), and says so again if it still cannot.
     /// Connections that ended before they were accepted are passed over.
@@ -320,7 +320,7 @@ impl EventedWorker {
     }
 
     /// How long the application may wait before it calls [`process`](Self::process) even if nothing
-    /// is ready; `None` for ever, which it is unless [`Options::answer_timeout`] is set, a
+    /// is ready; `None` forever, which it is unless [`Options::answer_timeout`] is set, a
     /// [request](Self::request) waits for its answer, a server [could not accept](Event::AcceptFailed), or the
     /// system would not write to the channel.
     pub fn timeout(&self) -> Option<Duration> {

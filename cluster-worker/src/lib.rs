@@ -13,7 +13,7 @@
 //!   that it was told to track, and closes the channel. When the primary disconnects it the same
 //!   happens: listeners end, and so does `main`. When the primary is gone the process exits.
 //!
-//! It does not start processes, and it does not decide who gets a connection.
+//! It does not start processes, and it does not decide which worker gets a connection.
 //!
 //! [`Worker`] is for programs that wait in threads. [`event::EventedWorker`] is for those with an
 //! event loop on [`mio`]; with the feature `tokio` there is `tokio::Worker`. All are thin around

@@ -55,7 +55,7 @@ impl<S: From<OwnedFd>> Listener<S> {
     ///
     /// # Errors
     /// An [`io::Error`] if no connection could be accepted from a socket that the primary shares,
-    /// most likely for want of descriptors or memory. What waits there waits on, and the next call
+    /// most likely because descriptors or memory ran out. What waits there waits on, and the next call
     /// tries again at once: a loop that goes on after an error should pause first, or it spins.
     /// Connections that ended before they were accepted are no errors, and are passed over.
     pub fn accept(&self) -> io::Result<Option<S>> {

@@ -105,7 +105,7 @@ impl Options {
 
     /// How long the primary may take to acknowledge that this worker goes, before the channel is
     /// closed all the same, with what could not be written to a primary that does not read.
-    /// Default: for ever, as in Node.
+    /// Default: forever, as in Node.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.machine.answer_timeout = Some(timeout);

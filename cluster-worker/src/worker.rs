@@ -61,7 +61,7 @@ impl Worker {
         self.id
     }
 
-    /// The worker's place among the workers, from 0, as `CLUSTER_SLOT` says it: who replaces it has
+    /// The worker's place among the workers, from 0, as in `CLUSTER_SLOT`: its replacement has
     /// the same one. `None` under Node's primary, which gives none.
     pub fn slot(&self) -> Option<u32> {
         self.slot
@@ -366,7 +366,7 @@ impl Worker {
     /// listeners, waits for tracked connections to end, tells the primary and has it acknowledged,
     /// and closes the channel.
     ///
-    /// Calling it while holding a [`Tracked`](crate::Tracked) connection waits for ever.
+    /// Calling it while holding a [`Tracked`](crate::Tracked) connection waits forever.
     ///
     /// # Errors
     /// An [`io::Error`] if the operating system would not wait.

@@ -208,7 +208,7 @@ async fn a_disconnect_waits_for_tracked_connections_and_ends_accept() {
     assert_eq!(worker.exited_after_disconnect(), Some(true));
 }
 
-/// What others accept meanwhile is not waited for for ever.
+/// What others accept meanwhile is not waited for forever.
 #[tokio::test]
 async fn who_was_full_waits_again_for_what_comes() {
     let (primary, worker) = start();
@@ -473,7 +473,7 @@ async fn a_shutdown_does_not_wait_for_ever_for_who_says_nothing() {
     let (_primary, (_client, _)) = meanwhile(primary, |primary| primary.connect("key")).await;
     let _stream = soon(listener.accept()).await.unwrap();
     worker.start_disconnect();
-    // Also of a task that waits anew each time.
+    // Also of a task that waits again each time.
     soon(async {
         while tokio::time::timeout(Duration::from_millis(10), worker.shutdown()).await.is_err() {}
     })

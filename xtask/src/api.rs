@@ -23,7 +23,7 @@ const CRATES: [&str; 7] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the lists anew
+    /// Write the lists again
     #[arg(long)]
     write: bool,
 }
@@ -73,7 +73,7 @@ fn listed(name: &str) -> io::Result<String> {
 }
 
 /// Has rustdoc describe the crates with all their features. Stable's may do that for them alone, by `RUSTC_BOOTSTRAP` in
-/// `.cargo/config.toml`; set here to more, it would have build scripts ask for other things, and everything built anew.
+/// `.cargo/config.toml`; set here to more, it would have build scripts ask for other things, and everything built again.
 fn describe() -> io::Result<()> {
     let mut command = step::cargo(["doc", "--quiet", "--no-deps", "--lib", "--all-features"]);
     command.args(CRATES.iter().flat_map(|name| ["--package", *name]));

@@ -1,6 +1,6 @@
 //! `cargo xtask frameworks`: whether the workers on other frameworks compile (`examples/frameworks`).
 //!
-//! They are a workspace of their own, so that those who build this one do not build what the frameworks depend on.
+//! They are a workspace of their own, so that a build of this one does not build what the frameworks depend on.
 
 use std::io;
 use std::process::ExitCode;

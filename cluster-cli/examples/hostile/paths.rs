@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::asking::Asking;
 use crate::channel::RawChannel;
 
-/// The options: a folder of one's own, one of root's that others may enter, how often to try, and the names
+/// The options: a folder of this user, one of root's that others may enter, how often to try, and the names
 /// of the sockets.
 pub(crate) fn swap(channel: RawChannel, options: &[String]) -> Outcome {
     let [own, target, tries, names @ ..] = options else {

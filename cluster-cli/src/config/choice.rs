@@ -201,9 +201,9 @@ mod tests {
     #[test]
     fn what_is_meant_is_guessed() {
         let error = "stikcy".parse::<One<PolicyName>>().unwrap_err();
-        let wanted = "it takes rr, least-connections, sticky or random; did you mean sticky?";
+        let wanted = "expected rr, least-connections, sticky or random; did you mean sticky?";
         assert_eq!(error, wanted);
         let error = "best".parse::<One<PolicyName>>().unwrap_err();
-        assert_eq!(error, "it takes rr, least-connections, sticky or random");
+        assert_eq!(error, "expected rr, least-connections, sticky or random");
     }
 }

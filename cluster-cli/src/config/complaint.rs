@@ -33,19 +33,19 @@ impl fmt::Display for ConfigError {
         match self {
             Self::OtherLanguage { path, language } => write!(
                 f,
-                "{}: this is {language}, and a configuration file is TOML: docs/from-pm2.md has what \
-                 stands in one beside what stands in an ecosystem.config.js",
+                "{}: this is {language}, but a configuration file is TOML: docs/from-pm2.md shows its \
+                 options beside those of ecosystem.config.js",
                 path.display()
             ),
             Self::Read { path, error } => match error.kind() {
                 io::ErrorKind::IsADirectory => {
-                    write!(f, "{}: a folder is no configuration file", path.display())
+                    write!(f, "{}: this is a folder, not a configuration file", path.display())
                 }
                 _ => write!(f, "cannot read the configuration file {}: {error}", path.display()),
             },
             Self::NotUtf8 { path, line, column } => write!(
                 f,
-                "{}:{line}:{column}: this byte is not UTF-8, which TOML is written in",
+                "{}:{line}:{column}: this byte is not valid UTF-8, which TOML requires",
                 path.display()
             ),
             Self::Wrong { path, complaints } => {

@@ -55,7 +55,7 @@ mod tests {
         assert_eq!("3".parse(), Ok(Count::<1, 3>(3)));
         for text in ["0", "4", "", "-1", "+1", "1.0", "two"] {
             let error = text.parse::<Count<1, 3>>().unwrap_err();
-            assert_eq!(error, "it takes a number from 1 to 3", "{text:?}");
+            assert_eq!(error, "expected a number from 1 to 3", "{text:?}");
         }
     }
 }

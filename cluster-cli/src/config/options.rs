@@ -26,27 +26,26 @@ use super::written;
 
 /// Headings of `cluster run --help`.
 const WORKERS: &str = "Workers";
-const PLACEMENT: &str = "Who accepts and who is chosen";
+const PLACEMENT: &str = "Placement";
 const RESTARTS: &str = "Restarts";
 const RELOAD: &str = "Reload";
 const HEALTH: &str = "Health";
 const LISTENING: &str = "Listening";
-const ENDING: &str = "Ending";
+const STOPPING: &str = "Stopping";
 const PRIVILEGES: &str = "Privileges";
-const SEEING: &str = "Seeing";
+const OUTPUT: &str = "Output and metrics";
 const CONTROL: &str = "Control";
 
-/// The options of `cluster run`, each as far as it is given: on the command line, or in a file under
-/// the same name.
+/// The options of `cluster run`: those given on the command line, or in a file under the same names.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Options {
-    /// How many workers to keep [default: the machine's parallelism]
+    /// The number of workers [default: the number of CPUs that the process may use]
     #[arg(short = 'n', long, value_name = "N", help_heading = WORKERS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) workers: Option<Count<1, 10_000>>,
 
-    /// Run PROGRAM under this interpreter (deno is told to `run -A`, unless --exec-arg says what it may do)
+    /// Run PROGRAM with this interpreter (deno gets `run -A`, unless --exec-arg gives its permissions)
     #[arg(long, value_name = "PATH", help_heading = WORKERS)]
     pub(crate) exec_path: Option<PathBuf>,
 
@@ -59,8 +58,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", help_heading = WORKERS)]
     pub(crate) cwd: Option<PathBuf>,
 
-    /// A variable for the workers, or the NAME alone of one that is to be removed from their environment;
-    /// may be given several times. In a file: a table [env] with NAME = "value", or NAME = false
+    /// Set an environment variable for the workers; NAME without a value removes it. May be given several
+    /// times. In a file: a table [env] with NAME = "value", or NAME = false
     #[arg(
         long,
         value_name = "NAME=VALUE",
@@ -70,30 +69,31 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "variable::read")]
     pub(crate) env: Vec<Variable>,
 
-    /// How messages are written on the workers' channels: json, or advanced (structured clones)
-    /// [default: json]
+    /// The encoding of messages on the workers' channels: json, or advanced (structured clones) [default:
+    /// json]
     #[arg(long, value_name = "KIND", help_heading = WORKERS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) serialization: Option<One<Serialization>>,
 
-    /// Who gets a connection: rr (in turn), least-connections (who has the fewest; with the placement
-    /// handoff only), sticky (for each client's address always the same) or random; with the placements
-    /// handoff and kernel only [default: rr]
+    /// Which worker gets a connection: rr (round-robin), least-connections (the worker with the fewest; only
+    /// with placement handoff), sticky (always the same worker for a client's address) or random; not used
+    /// with placement shared [default: rr]
     #[arg(long, value_name = "POLICY", help_heading = PLACEMENT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) policy: Option<One<PolicyName>>,
 
-    /// Who accepts connections: handoff (the primary, which hands them on), shared (the workers,
-    /// from one socket) or kernel (the workers, each from a socket of its own, among which the
-    /// kernel deals them out; Linux only, and CAP_BPF wanted). shared trusts each worker with the
-    /// socket of all (shutdown(2) of it refuses every client), kernel with its own [default: handoff, or what NODE_CLUSTER_SCHED_POLICY says]
+    /// Which process accepts connections: handoff (the primary, which passes them to workers), shared (all
+    /// workers, from one socket) or kernel (each worker from a socket of its own, and the kernel chooses
+    /// among them; Linux only, needs CAP_BPF for exact round-robin). shared trusts each worker with the
+    /// socket of all (shutdown(2) on it refuses every client), kernel with its own [default: handoff, or as
+    /// NODE_CLUSTER_SCHED_POLICY says]
     #[arg(long, value_name = "PLACEMENT", help_heading = PLACEMENT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) placement: Option<One<Placement>>,
 
-    /// When something comes for the primary while all CPUs are busy, wait until who runs pauses, or
-    /// has used up its time slice, instead of interrupting it (SCHED_BATCH; Linux only): that takes
-    /// far less CPU time for each connection. false has the least delay [default: true]
+    /// When all CPUs are busy, let the running process pause or use up its time slice before the primary
+    /// runs, instead of interrupting it (SCHED_BATCH; Linux only). This takes far less CPU time per
+    /// connection; false gives the lowest latency [default: true]
     #[arg(
         long,
         value_name = "BOOL",
@@ -105,38 +105,38 @@ pub(crate) struct Options {
     )]
     pub(crate) give_way: Option<bool>,
 
-    /// The pause before a worker is started in the place of one that failed; it doubles with each
-    /// failure in a row [default: 100ms]
+    /// The delay before a failed worker is replaced; it doubles with each consecutive failure [default:
+    /// 100ms]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) backoff_first: Option<Period>,
 
-    /// The longest such pause [default: 10s]
+    /// The longest such delay [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) backoff_max: Option<Period>,
 
-    /// How often workers of one slot may fail within the failure period while no worker at all is
-    /// ready, before the cluster gives up; 0 is never to give up. A cluster that has served keeps trying
-    /// for at least the failure period [default: 5]
+    /// How many times workers of one slot may fail within the failure period, while no worker is ready,
+    /// before the cluster gives up; 0 means never. A cluster that was ready before keeps trying for at least
+    /// the failure period [default: 5]
     #[arg(long, value_name = "N", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) max_failures: Option<Count<0, 1_000_000>>,
 
-    /// How long a failure counts, and how long a cluster that has served keeps trying at least while no
-    /// worker is ready [default: 1m]
+    /// How long a failure counts; also how long a cluster that was ready before keeps trying at least while
+    /// no worker is ready [default: 1m]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) failure_period: Option<Period<1>>,
 
-    /// A worker that lived so long after it was ready has not failed when it dies [default: 5s]
+    /// A worker that dies this long after it was ready does not count as a failure [default: 5s]
     #[arg(long, value_name = "DURATION", help_heading = RESTARTS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) stable_after: Option<Period>,
 
-    /// Replace a worker that disconnects voluntarily (cluster.worker.disconnect()), like one that exits
-    /// with 0. With false its slot is given up, and the cluster ends with the last worker, with
-    /// status 5 [default: true]
+    /// Replace a worker that disconnects voluntarily (cluster.worker.disconnect()), like one that exits with
+    /// status 0. With false its slot stays empty, and the cluster ends with the last worker, with exit status
+    /// 5 [default: true]
     #[arg(
         long,
         value_name = "BOOL",
@@ -148,38 +148,37 @@ pub(crate) struct Options {
     )]
     pub(crate) replace_disconnected: Option<bool>,
 
-    /// When a new worker is ready: online (at its first sign of life), listening (when it listens),
-    /// message (when it sends 'ready': process.send('ready') in Node.js), notify (when it says
-    /// READY=1 on the socket that NOTIFY_SOCKET names) or alive (when it has lived for a second)
-    /// [default: listening, or alive with --listen]
+    /// When a new worker counts as ready: online (it has started), listening (it listens), message (it sent
+    /// 'ready': process.send('ready') in Node.js), notify (it sent READY=1 to the socket in NOTIFY_SOCKET) or
+    /// alive (it has run for a second) [default: listening, or alive with --listen]
     #[arg(long, value_name = "SIGN", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready: Option<One<Ready>>,
 
-    /// How long a new worker may take until it is ready; a reload in which one takes longer is
-    /// broken off, and the old workers stay [default: 30s]
+    /// How long a new worker may take to become ready; if one takes longer, a reload is aborted, and the old
+    /// workers stay [default: 30s]
     #[arg(long, value_name = "DURATION", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready_timeout: Option<Period<1>>,
 
-    /// How long a new worker must have been ready before the old one leaves: if it dies sooner, the
-    /// reload is aborted, and the old one stays. 0: the old one leaves at once [default: 1s]
+    /// How long a new worker must have been ready before the old one leaves: if it dies sooner, the reload is
+    /// aborted, and the old one stays. With 0 the old one leaves at once [default: 1s]
     #[arg(long, value_name = "DURATION", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) min_ready_time: Option<Period>,
 
-    /// How many slots are reloaded at a time [default: 1]
+    /// How many slots a reload replaces at a time [default: 1]
     #[arg(long, value_name = "N", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) batch: Option<Count<1, 10_000>>,
 
-    /// A worker that answers neither connections handed to it nor pings for so long hangs: it gets
-    /// no more connections, and that is said; 0 is never [default: 10s]
+    /// A worker that for this long answers neither the connections passed to it nor probes is unresponsive:
+    /// it gets no more connections, and a warning is logged; 0 means never [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = HEALTH)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) hang_after: Option<Period>,
 
-    /// Replace a worker that hangs [default: false]
+    /// Replace an unresponsive worker [default: false]
     #[arg(
         long,
         value_name = "BOOL",
@@ -191,38 +190,37 @@ pub(crate) struct Options {
     )]
     pub(crate) hang_replace: Option<bool>,
 
-    /// Replace a worker, as a reload does, that takes more resident memory than this
-    /// [default: no limit]
+    /// Replace a worker, as a reload does, when its resident memory exceeds this [default: no limit]
     #[arg(long, value_name = "SIZE", help_heading = HEALTH)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) max_memory: Option<Size>,
 
-    /// Replace a worker, as a reload does, that is older than this [default: no limit]
+    /// Replace a worker, as a reload does, when it is older than this [default: no limit]
     #[arg(long, value_name = "DURATION", help_heading = HEALTH)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) max_age: Option<Period<1>>,
 
-    /// Replace a worker, as a reload does, that took so many connections [default: no limit]
+    /// Replace a worker, as a reload does, when it has accepted this many connections [default: no limit]
     #[arg(long, value_name = "N", help_heading = HEALTH)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) max_connections: Option<Count<1, { i64::MAX as u64 }>>,
 
-    /// By how much of their values these three limits differ from worker to worker, at the most, so
-    /// that not all reach them at once; in percent [default: 10]
+    /// The largest random difference, in percent, of these three limits from worker to worker, so that
+    /// workers do not reach them all at once [default: 10]
     #[arg(long, value_name = "PERCENT", help_heading = HEALTH)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) recycle_jitter: Option<Count<0, 100>>,
 
-    /// Open a socket that listens there, and pass it to the workers as systemd does (LISTEN_FDS): for
-    /// programs that know nothing of cluster. A port (on every address), HOST:PORT, unix:PATH, or
-    /// fd:NAME or fd:NUMBER for a socket that cluster was given itself; NAME= before it names the
-    /// socket; may be given several times
+    /// Open a listening socket and pass it to the workers as systemd does (LISTEN_FDS), for programs that
+    /// know nothing of cluster. ADDRESS is a port (on every address), HOST:PORT, unix:PATH, or fd:NAME or
+    /// fd:NUMBER for a socket that was passed to cluster; a prefix NAME= names the socket. May be given
+    /// several times
     #[arg(long, value_name = "ADDRESS", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::list")]
     pub(crate) listen: Vec<ListenAddress>,
 
-    /// Keep sockets open, and connections waiting, while no worker lives that listens on them
-    /// [default: true]
+    /// Keep listening sockets open, with connections waiting in them, while no worker that listens on them is
+    /// running [default: true]
     #[arg(
         long,
         value_name = "BOOL",
@@ -234,20 +232,20 @@ pub(crate) struct Options {
     )]
     pub(crate) keep_listeners: Option<bool>,
 
-    /// The permissions of the files of Unix-domain sockets that the cluster opens, in octal, such as
-    /// 0660; to connect takes the permission to write [default: 0660 if --socket-owner names a group;
-    /// otherwise as the umask says, and what the program asks for (writableAll)]
+    /// The permissions of the files of Unix-domain sockets, in octal, such as 0660; clients need write
+    /// permission to connect [default: 0660 if --socket-owner names a group; otherwise by the umask, and as
+    /// the program asks (writableAll)]
     #[arg(long, value_name = "MODE", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_mode: Option<SocketMode>,
 
-    /// The owner of these files: USER, USER:GROUP or :GROUP, by names or numbers. A group that is named
-    /// may connect, unless --socket-mode says otherwise [default: the primary's user and group]
+    /// The owner of these files: USER, USER:GROUP or :GROUP, by name or number. Members of a given group may
+    /// connect, unless --socket-mode says otherwise [default: the primary's user and group]
     #[arg(long, value_name = "OWNER", help_heading = LISTENING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) socket_owner: Option<SocketOwner>,
 
-    /// Where the demo listens [default: 127.0.0.1:8000]
+    /// The address of the demo server [default: 127.0.0.1:8000]
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -257,10 +255,9 @@ pub(crate) struct Options {
     )]
     pub(crate) demo_listen: Option<SocketAddr>,
 
-    /// Start Node.js workers with an agent: a small script of cluster's own, which the program does not
-    /// notice. It ends kept-alive connections between requests when the worker is to leave, tells
-    /// whether requests are in progress and whether the program handles the stop signal, and reports
-    /// loads [default: true]
+    /// Load cluster's agent, a small script that is invisible to the program, into Node.js workers. When the
+    /// worker is asked to leave, it closes idle kept-alive connections; it reports requests in progress,
+    /// load, and whether the program handles the stop signal [default: true]
     #[arg(
         long,
         value_name = "BOOL",
@@ -268,45 +265,44 @@ pub(crate) struct Options {
         require_equals = true,
         default_missing_value = "true",
         hide_possible_values = true,
-        help_heading = ENDING
+        help_heading = STOPPING
     )]
     pub(crate) node_agent: Option<bool>,
 
-    /// The signal that asks a worker to stop, once its HTTP requests are done. Programs that do not
-    /// handle it are told to disconnect instead, by their channel; of Node.js programs the agent
-    /// tells whether they do. none sends none before the grace period is over [default: SIGTERM]
-    #[arg(long, value_name = "SIGNAL", help_heading = ENDING)]
+    /// The signal that asks a worker to stop, after its HTTP requests have finished. Programs that do not
+    /// handle it are asked to disconnect through their channel instead; for Node.js programs the agent
+    /// reports whether they do. With none no signal is sent before the grace period is over [default:
+    /// SIGTERM]
+    #[arg(long, value_name = "SIGNAL", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) stop_signal: Option<StopSignal>,
 
-    /// A message that asks a worker to stop instead of the signal, as PM2 sends 'shutdown': text, or JSON
-    /// where it begins with {, [ or \". Programs that do not listen for
-    /// messages get the signal [default: none]
-    #[arg(long, value_name = "VALUE", help_heading = ENDING)]
+    /// A message that asks a worker to stop, in place of the signal, such as PM2's 'shutdown': text, or JSON
+    /// if it begins with {, [ or \". Programs that do not listen for messages get the signal [default: none]
+    #[arg(long, value_name = "VALUE", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) stop_message: Option<StopMessage>,
 
-    /// How long a worker that is to leave may take for HTTP requests in progress before it is asked to
-    /// stop all the same (one second where only responses are left whose headers have been sent, such
-    /// as event streams); for Node.js workers with the agent [default: half of --grace]
-    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    /// How long a leaving worker may take to finish HTTP requests in progress before it is asked to stop
+    /// regardless (one second if only responses are left whose headers have been sent, such as event
+    /// streams); for Node.js workers with the agent [default: half of --grace]
+    #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) drain_timeout: Option<Period>,
 
-    /// How long workers may take to leave gracefully, all in all, before they are sent SIGTERM
-    /// [default: 10s]
-    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    /// How long workers may take to leave gracefully, in total, before they are sent SIGTERM [default: 10s]
+    #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) grace: Option<Period>,
 
-    /// How long after that they are sent SIGKILL [default: 5s]
-    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    /// How long after SIGTERM they are sent SIGKILL [default: 5s]
+    #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) kill_after: Option<Period>,
 
-    /// Processes that a worker has started in sessions of their own (setsid, Node's detached: true) do
-    /// not end with it. Others do: those of its process group, and those that are known to descend from
-    /// it, get SIGTERM when the worker has ended, and SIGKILL after --kill-after [default: false]
+    /// Do not stop processes that a worker started in sessions of their own (setsid, Node's detached: true).
+    /// All others, those of its process group and those known to descend from it, get SIGTERM when the worker
+    /// has exited, and SIGKILL after --kill-after [default: false]
     #[arg(
         long,
         value_name = "BOOL",
@@ -314,13 +310,13 @@ pub(crate) struct Options {
         require_equals = true,
         default_missing_value = "true",
         hide_possible_values = true,
-        help_heading = ENDING
+        help_heading = STOPPING
     )]
     pub(crate) keep_detached: Option<bool>,
 
-    /// How long the workers go on when the end is asked for, while /readyz of --http says no more
-    /// that the cluster is ready: for balancers to hear of it [default: 0s]
-    #[arg(long, value_name = "DURATION", help_heading = ENDING)]
+    /// How long workers go on serving after the cluster was asked to stop, while /readyz of --http already
+    /// fails, so that load balancers notice [default: 0s]
+    #[arg(long, value_name = "DURATION", help_heading = STOPPING)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) drain_delay: Option<Period>,
 
@@ -335,20 +331,20 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) gid: Option<Group>,
 
-    /// Further groups that workers belong to, by name or number, with commas between them
-    /// [default: none if --uid or --gid is given, else the primary's]
+    /// The supplementary groups of the workers, by name or number, separated by commas [default: none if
+    /// --uid or --gid is given, else the primary's]
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', help_heading = PRIVILEGES)]
     #[serde(deserialize_with = "written::list")]
     pub(crate) groups: Vec<Group>,
 
-    /// Ports below 1024 that workers of another user (--uid, --gid, --groups) may listen on, with commas
-    /// between them. Their sockets are otherwise made with the rights of that user, on Linux; ports of
-    /// --listen are granted anyway [default: none]
+    /// The ports below 1024 on which workers of another user (--uid, --gid, --groups) may listen, separated
+    /// by commas. On Linux such workers' sockets are otherwise created with that user's rights; ports given
+    /// to --listen are always allowed [default: none]
     #[arg(long, value_name = "PORTS", value_delimiter = ',', help_heading = PRIVILEGES)]
     #[serde(deserialize_with = "written::list")]
     pub(crate) privileged_ports: Vec<Count<1, 65_535>>,
 
-    /// Workers keep the primary's ambient capabilities (AmbientCapabilities= of a unit; Linux only)
+    /// Let workers keep the primary's ambient capabilities (AmbientCapabilities= of a unit; Linux only)
     /// [default: false]
     #[arg(
         long,
@@ -361,8 +357,7 @@ pub(crate) struct Options {
     )]
     pub(crate) keep_capabilities: Option<bool>,
 
-    /// Workers cannot gain privileges by what they execute (no_new_privs; Linux only)
-    /// [default: false]
+    /// Forbid workers to gain privileges by executing programs (no_new_privs; Linux only) [default: false]
     #[arg(
         long,
         value_name = "BOOL",
@@ -374,8 +369,8 @@ pub(crate) struct Options {
     )]
     pub(crate) no_new_privs: Option<bool>,
 
-    /// The CPU that workers run on: slot (each slot its own; Linux only) or false (any)
-    /// [default: false]
+    /// Pin workers to CPUs: slot (each slot to a CPU of its own; Linux only) or false (no pinning) [default:
+    /// false]
     #[arg(
         long,
         value_name = "CPU",
@@ -387,40 +382,37 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "written::one")]
     pub(crate) affinity: Option<One<Affinity>>,
 
-    /// Serve /metrics, /healthz, /readyz and a page there: a port (on 127.0.0.1), or HOST:PORT
-    /// [default: nowhere]
-    #[arg(long, value_name = "ADDRESS", help_heading = SEEING)]
+    /// Serve /metrics, /healthz, /readyz and a status page on a port (of 127.0.0.1) or HOST:PORT [default:
+    /// none]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) http: Option<HttpAddress>,
 
-    /// A host name that clients of --http may use, beside IP addresses, localhost and the name in its
-    /// own address: NAME, *.DOMAIN for every name below it, or * for every name; may be given several
-    /// times. Pages of other sites can read what is served under a name that is allowed and theirs
-    #[arg(long, value_name = "NAME", help_heading = SEEING)]
+    /// A host name under which clients may use --http, besides IP addresses, localhost and the name in its
+    /// own address: NAME, *.DOMAIN for every name below it, or * for every name. May be given several times.
+    /// Pages of other sites can read what is served under a name that is allowed and belongs to them
+    #[arg(long, value_name = "NAME", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::list")]
     pub(crate) http_host: Vec<AllowedHost>,
 
-    /// Where what workers write goes: prefix (to the cluster's own output, each line whole and after
-    /// its worker's slot) or inherit (there too, but as it comes: lines of several workers may mix)
-    /// [default: prefix]
-    #[arg(long, value_name = "HOW", help_heading = SEEING)]
+    /// Where the workers' output goes: prefix (to cluster's own output, in whole lines, each with the slot of
+    /// its worker) or inherit (the same, but unchanged: lines of several workers may mix) [default: prefix]
+    #[arg(long, value_name = "HOW", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) output: Option<One<Output>>,
 
-    /// What a line of the log is: text, or json (an object; what workers write too)
-    /// [default: text]
-    #[arg(long, value_name = "FORMAT", help_heading = SEEING)]
+    /// The format of the log: text, or json (one object per line, the workers' output included) [default:
+    /// text]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) log_format: Option<One<LogFormat>>,
 
-    /// What is logged: this, and all that weighs more: error, warn, info, debug or trace
-    /// [default: info]
-    #[arg(long, value_name = "LEVEL", help_heading = SEEING)]
+    /// The lowest level that is logged: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) log_level: Option<One<LogLevel>>,
 
-    /// Log each connection that a worker took from the primary, by the client's address [default:
-    /// false]
+    /// Log each connection that a worker took from the primary, with the client's address [default: false]
     #[arg(
         long,
         value_name = "BOOL",
@@ -428,12 +420,12 @@ pub(crate) struct Options {
         require_equals = true,
         default_missing_value = "true",
         hide_possible_values = true,
-        help_heading = SEEING
+        help_heading = OUTPUT
     )]
     pub(crate) log_connections: Option<bool>,
 
-    /// Print what happens as JSON, an event a line, instead of a log; the workers' output comes as
-    /// events too. The cluster waits for the reader, so that no event is lost [default: false]
+    /// Print events as JSON, one per line, in place of the log; the workers' output is part of it. The
+    /// cluster waits for the reader, so that no event is lost [default: false]
     #[arg(
         long,
         value_name = "BOOL",
@@ -441,29 +433,30 @@ pub(crate) struct Options {
         require_equals = true,
         default_missing_value = "true",
         hide_possible_values = true,
-        help_heading = SEEING
+        help_heading = OUTPUT
     )]
     pub(crate) json: Option<bool>,
 
-    /// Where programs drive this cluster by the control API (see cluster ctl) [default: a socket in
-    /// the user's own folder, by --name]
+    /// The path of the control socket, through which programs control this cluster (see cluster ctl)
+    /// [default: a socket in the user's own folder, named after --name]
     #[arg(long, value_name = "PATH", conflicts_with = "name", help_heading = CONTROL)]
     pub(crate) control: Option<PathBuf>,
 
-    /// The cluster's name, by which cluster ctl finds it [default: the program's, and the process id]
+    /// The cluster's name, by which cluster ctl finds it [default: the program's name and the process id]
     #[arg(long, value_name = "NAME", help_heading = CONTROL)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) name: Option<Name>,
 
-    /// The program and its arguments. Of a folder (.) Node.js runs the main file
+    /// The program and its arguments. For a folder, such as ., Node.js runs its main file
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     #[serde(deserialize_with = "texts")]
     pub(crate) program: Vec<OsString>,
 }
 
-/// In the words of the other options.
+/// Errors are worded like those of the other options.
 fn demo_address(text: &str) -> Result<SocketAddr, String> {
-    let takes = "it takes ADDRESS:PORT, such as 127.0.0.1:8000 or [::1]:8000, and no names";
+    let takes =
+        "expected ADDRESS:PORT, such as 127.0.0.1:8000 or [::1]:8000; names are not resolved";
     text.parse().map_err(|_| takes.to_owned())
 }
 

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::complaint::{Complaint, place};
 use super::near::nearest;
 use super::options::Options;
-use super::written::IT_TAKES;
+use super::written::EXPECTED;
 
 /// Names that options have elsewhere.
 const ELSEWHERE: [(&str, &str); 13] = [
@@ -88,7 +88,7 @@ pub(super) fn names() -> Vec<String> {
 fn said(text: &str, at: &Range<usize>, name: &str, error: &toml::de::Error) -> String {
     let message = error.message();
     let of_type = message.strip_prefix("invalid type: ").and_then(|m| m.split_once(", expected "));
-    let takes = match (of_type, message.strip_prefix(IT_TAKES)) {
+    let takes = match (of_type, message.strip_prefix(EXPECTED)) {
         (Some((_, wanted)), _) => in_our_words(wanted),
         (_, Some(wanted)) => wanted,
         _ if message == "invalid socket address syntax" => in_our_words("socket address"),
@@ -99,8 +99,8 @@ fn said(text: &str, at: &Range<usize>, name: &str, error: &toml::de::Error) -> S
         None => (takes, String::new()),
     };
     match text.get(at.clone()).filter(|part| part.len() <= SAID_AGAIN && !part.contains('\n')) {
-        Some(part) if !part.is_empty() => format!("{name} takes {takes}, not {part}{hint}"),
-        _ => format!("{name} takes {takes}{hint}"),
+        Some(part) if !part.is_empty() => format!("{name}: expected {takes}, got {part}{hint}"),
+        _ => format!("{name}: expected {takes}{hint}"),
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
             let wrong = format!("{name} = [[[]]]");
             let complaints = read(&wrong).expect_err(name);
             let said = format!("{complaints:?}");
-            assert!(said.contains(&format!("{name} takes ")), "{said}");
+            assert!(said.contains(&format!("{name}: expected ")), "{said}");
         }
         let field = |name| Options::deserialize(toml::Deserializer::parse(name).expect("TOML"));
         let error = field("other = 1").expect_err("there is none");

@@ -256,8 +256,8 @@ impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PolicyOfShared => f.write_str(
-                "--policy says to whom the primary hands connections: with --placement shared it \
-                 hands out none",
+                "--policy has no effect with --placement shared, where the workers accept from one socket \
+                 and the kernel wakes any of them",
             ),
             Self::Placement(error) => error.fmt(f),
             Self::Backoff { first, max } => write!(
@@ -267,15 +267,14 @@ impl fmt::Display for Conflict {
                 Period::<0>(*max)
             ),
             Self::HangReplace => f.write_str(
-                "--hang-replace replaces workers that hang: with --hang-after 0 none is found to",
+                "--hang-replace has no effect with --hang-after 0, by which no worker is found unresponsive",
             ),
             Self::DemoListen => f.write_str(
-                "--demo-listen says where the demo listens: a program is given, which listens \
-                 where it will",
+                "--demo-listen is the address of the demo, but a program is given, which chooses its own",
             ),
             Self::ListenOfDemo => f.write_str(
-                "--listen is for programs that know no channel: none is given, and the demo \
-                 listens at --demo-listen",
+                "--listen is for programs that do not use the channel, but no program is given, and the \
+                 demo listens at --demo-listen",
             ),
             Self::DrainTimeoutWithoutAgent => f.write_str(
                 "--drain-timeout has no effect with --node-agent=false: only the agent knows of requests \
@@ -287,7 +286,7 @@ impl fmt::Display for Conflict {
             ),
             Self::DrainTimeout { drain_timeout, grace } => write!(
                 f,
-                "--drain-timeout ({}) is longer than --grace ({}), which a worker has for all of leaving",
+                "--drain-timeout ({}) is longer than --grace ({}), the total time that a worker has to leave",
                 Period::<0>(*drain_timeout),
                 Period::<0>(*grace)
             ),
@@ -295,22 +294,22 @@ impl fmt::Display for Conflict {
                 "--http-host has no effect without --http: it allows clients of that server a host name",
             ),
             Self::ControlAndName => f.write_str(
-                "--control and --name both say where the control socket is: one of them will do",
+                "--control and --name both set the path of the control socket: give one of them",
             ),
             Self::NoGroup { uid } => write!(
                 f,
-                "--uid {uid}: the system knows no such user, nor its group: say which by --gid"
+                "--uid {uid}: the system has no such user, so its group is unknown: give one with --gid"
             ),
             Self::PrivilegedPorts => f.write_str(
                 "--privileged-ports has no effect without --uid, --gid or --groups: it lets workers of \
                  another user listen on these ports",
             ),
             Self::EmptyProgram => {
-                f.write_str("the program's name is empty: is it a variable that is not set?")
+                f.write_str("the program's name is empty: is a shell variable unset?")
             }
             Self::InterpreterOfDemo => f.write_str(
-                "--exec-path and --exec-arg say how a program is run: none is given (each takes the \
-                 word after it for its own)",
+                "--exec-path and --exec-arg say how to run a program, but no program is given (each \
+                 option takes the next word as its value)",
             ),
         }
     }
@@ -479,7 +478,7 @@ impl Options {
     }
 }
 
-/// Who accepts, and who is chosen.
+/// Placement and policy.
 fn placed(
     placement: Option<Placement>,
     policy: Option<PolicyName>,
@@ -515,15 +514,15 @@ impl Resolved {
             wanted.filter(|wanted| !["", "rr", "none"].iter().any(|n| wanted == n))
         {
             hints.push(format!(
-                "NODE_CLUSTER_SCHED_POLICY says {wanted:?}, which is neither rr nor none: it is passed \
-                 over, as by Node.js"
+                "NODE_CLUSTER_SCHED_POLICY says {wanted:?}, which is neither rr nor none: it is ignored, \
+                 as by Node.js"
             ));
         }
         let least_connections = self.policy == Some(PolicyName::LeastConnections);
         if least_connections && !self.program.is_empty() && !self.leaving.node_agent {
             hints.push(
-                "least-connections goes by the connections that workers report; Node.js workers \
-                 report theirs by the agent, and without it get connections in turns"
+                "least-connections uses the connection counts that workers report; Node.js workers report \
+                 theirs through the agent, and without it get connections in turn"
                     .into(),
             );
         }
@@ -546,8 +545,8 @@ impl Resolved {
         if let Some(word) = self.program.get(1).filter(|word| self.is_misplaced(word)) {
             let word = word.to_string_lossy();
             hints.push(format!(
-                "{word} stands behind the program, and so is the program's; cluster's own options stand \
-                 before it: cluster run {word} … {}",
+                "{word} comes after the program, so the program gets it; options of cluster come before \
+                 the program: cluster run {word} … {}",
                 self.program[0].to_string_lossy()
             ));
         }
@@ -555,8 +554,8 @@ impl Resolved {
         let names = self.env.iter().filter_map(|variable| variable.name.to_str());
         for name in names.filter(|name| options.iter().any(|option| option == name)) {
             hints.push(format!(
-                "{name} is set as a variable of the workers, by --env or in [env]; the option of \
-                 that name stands before [env]"
+                "{name} is set as a variable of the workers, by --env or in [env]; the option of that \
+                 name belongs above [env]"
             ));
         }
         hints

@@ -20,11 +20,11 @@ pub(crate) trait Written: FromStr<Err = String> {
 
 /// Says that something else is wanted.
 pub(super) fn wanted<T: Written>() -> String {
-    format!("{IT_TAKES}{}", T::takes())
+    format!("{EXPECTED}{}", T::takes())
 }
 
 /// How [`wanted`] begins. The caller that knows the option's name puts it in place of the `it`.
-pub(super) const IT_TAKES: &str = "it takes ";
+pub(super) const EXPECTED: &str = "expected ";
 
 /// Reads the value of an option.
 pub(super) fn one<'de, D: Deserializer<'de>, T: Written>(from: D) -> Result<Option<T>, D::Error> {

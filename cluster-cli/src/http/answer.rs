@@ -63,7 +63,7 @@ pub(super) fn asked(method: &Method, path: &str) -> Result<Asked, Answer> {
         _ => {
             return Err(Answer::text(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; there are /, /status, /metrics, /healthz and /readyz",
+                "not found; there are /, /status, /metrics, /healthz and /readyz",
             ));
         }
     };
@@ -114,12 +114,12 @@ impl Answer {
         match stranger {
             Stranger::Unnamed => Self::text(
                 StatusCode::BAD_REQUEST,
-                "the request is to name one host (the header Host)",
+                "the request must name one host (the header Host)",
             ),
             Stranger::Other => Self::text(
                 StatusCode::FORBIDDEN,
-                "this server answers to IP addresses, localhost and the names that it was given, and to no \
-                 other host: cluster run --http-host NAME allows one more",
+                "this server accepts IP addresses, localhost and the names that it was given as host, and \
+                 no others: cluster run --http-host NAME allows one more",
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! `/metrics`: the status in the text format of Prometheus, version 0.0.4.
 //!
 //! What is counted per worker has the label `slot`, and no other (but `le` and `quantile`, which the format
-//! has for histograms and summaries): slots are few and stay, workers come and go. So a counter begins anew with a new worker, as a process's own would, and `rate()` knows
+//! has for histograms and summaries): slots are few and stay, workers come and go. So a counter starts over with a new worker, as a process's own would, and `rate()` knows
 //! how to take that. While a reload has two workers in a slot, counters are those of the one that takes
 //! connections, and gauges are their sums; delays are those of the slower one.
 
@@ -651,7 +651,7 @@ mod tests {
 
     type Labels = Vec<(String, String)>;
 
-    /// A sample's name, labels and value. Read anew here: what wrote it must not be believed.
+    /// A sample's name, labels and value. Read again here: what wrote it must not be believed.
     fn split(line: &str) -> (String, Labels, String) {
         let Some((name, rest)) = line.split_once('{') else {
             let (name, value) = line.split_once(' ').expect(line);

@@ -5,7 +5,7 @@
 //!  client ◄── answer ◄──────── status ◄───────── publish(status)
 //! ```
 //!
-//! The server has a thread of its own and shares nothing with the primary but one cell: who asks
+//! The server has a thread of its own and shares nothing with the primary but one cell: a thread that asks
 //! rings a bell, which is a descriptor in the primary's wait, and the loop answers within its turn
 //! with the JSON that the control API's `status` returns. However slow, many or hostile clients are,
 //! the loop writes one text for all clients that asked meanwhile, and waits for none of them. That it does answer
@@ -84,7 +84,7 @@ impl HttpServer {
         Ok(Self { listener, published, bell, end, ended })
     }
 
-    /// How often accepting clients paused since the last call, for want of descriptors or memory, and the
+    /// How often accepting clients paused since the last call, because descriptors or memory ran out, and the
     /// system's last error.
     pub(crate) fn take_accept_pauses(&self) -> Option<(u64, io::Error)> {
         self.published.take_pauses()

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// something else to do.
 const FRESH: Duration = Duration::from_millis(20);
 
-/// How the cluster is, by who knows.
+/// The cluster's status, as the primary published it.
 pub(super) struct Published {
     asks: Mutex<Asks>,
     answer: watch::Sender<Answer>,
@@ -24,7 +24,7 @@ pub(super) struct Published {
     pauses: Mutex<Option<(u64, io::Error)>>,
 }
 
-/// Who asks and who is answered, by number.
+/// The latest request and the latest answer, by number.
 struct Asks {
     /// The last that asked.
     last: u64,

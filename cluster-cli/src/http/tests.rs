@@ -22,7 +22,7 @@ struct Loop {
     address: SocketAddr,
     status: Arc<Mutex<String>>,
     answers: Arc<AtomicUsize>,
-    /// The loop is busy with something else, for ever.
+    /// The loop is busy with something else, forever.
     busy: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<HttpServer>>,
@@ -143,7 +143,7 @@ fn readiness_turns_when_the_cluster_does() {
     while answer.0 == 200 {
         answer = cluster.get("/readyz");
     }
-    assert_eq!(answer, (503, "draining: workers finish their connections and leave\n".into()));
+    assert_eq!(answer, (503, "draining: serving until the delay is over\n".into()));
     assert_eq!(cluster.get("/healthz").0, 200);
 }
 

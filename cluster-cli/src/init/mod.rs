@@ -2,7 +2,7 @@
 //! wait for them when they end.
 //!
 //! Workers are waited for by the primary, which learns from that how they ended: here they must be
-//! left alone. So nothing is waited for before it is known who it is.
+//! left alone. So a process is not waited for until it is known which one it is.
 
 mod ended;
 
@@ -22,7 +22,7 @@ use cluster_primary::Signal;
 /// would stop workers that are then taken for stuck (`SIGTSTP`), and real-time signals, which no two
 /// programs mean the same by.
 pub(crate) const FORWARDED: [Signal; 4] = [
-    // The program's own, by its name: Node.js opens its inspector; servers open their logs anew.
+    // The program's own, by its name: Node.js opens its inspector; servers open their logs again.
     Signal::from_number(SIGUSR1),
     // Many images name it as the signal that ends the container (STOPSIGNAL); servers leave gracefully.
     Signal::from_number(SIGQUIT),
@@ -64,7 +64,7 @@ impl Init {
     ///
     /// It is to be called when `SIGCHLD` came, and once the primary has taken notice of its workers'
     /// ends: where the system does not list a process's children, a worker that has ended stands
-    /// before who ended after it.
+    /// before those that ended after it.
     pub(crate) fn reap(&mut self, is_worker: impl Fn(u32) -> bool) -> Reaped {
         let mut count = 0;
         while count < WAITED_FOR {

@@ -57,7 +57,7 @@ fn missing_folder(path: &Path) -> String {
     let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
     match folder.filter(|folder| !folder.exists()) {
         Some(folder) => format!("; the folder {} does not exist", folder.display()),
-        None => "; is there such a folder?".into(),
+        None => "; does that folder exist?".into(),
     }
 }
 
@@ -75,34 +75,33 @@ fn general(place: Place<'_>, error: &io::Error) -> &'static str {
              on such a port"
         }
         (Place::WorkerPath(_), ErrorKind::PermissionDenied) => {
-            "; it is made with the rights of the workers' user: may that user write in the folder? (--listen \
+            "; it is created with the rights of the workers' user: may that user write in the folder? (--listen \
              unix:PATH opens a socket with the primary's)"
         }
         (Place::WorkerPath(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
-            "; what is there is no socket of the workers' user, or of --socket-owner: move it away, or \
+            "; the file there is not a socket of the workers' user or of --socket-owner: move it away, or \
              choose another path"
         }
         (Place::Path(path), ErrorKind::AddrInUse) if unix::is_in_the_way(path) => {
-            "; what is there is no socket of this user's: move it away, or choose another path"
+            "; the file there is not a socket of this user: move it away, or choose another path"
         }
         (_, ErrorKind::AddrInUse) => {
             "; another program listens there (ss -lp names it): stop it, or choose another address"
         }
-        (_, ErrorKind::AddrNotAvailable) => "; this machine has not that address",
+        (_, ErrorKind::AddrNotAvailable) => "; this machine does not have that address",
         (Place::Path(_) | Place::WorkerPath(_), _) if errno == Some(Errno::PERM) => {
-            "; to give the socket away (--socket-owner) takes root, or CAP_CHOWN; one's own groups need \
-             neither"
+            "; changing its owner (--socket-owner) requires root or CAP_CHOWN, except to a group of this user"
         }
         (Place::Path(_), ErrorKind::PermissionDenied) => "; may this user write in that folder?",
         (Place::Port(1..1024), ErrorKind::PermissionDenied) => {
-            "; ports below 1024 take root, or CAP_NET_BIND_SERVICE"
+            "; ports below 1024 require root, or CAP_NET_BIND_SERVICE"
         }
         (
             Place::Path(_) | Place::WorkerPath(_) | Place::Abstract,
             ErrorKind::InvalidInput | ErrorKind::InvalidFilename,
-        ) => "; the path of a socket has room for about a hundred bytes",
+        ) => "; the path of a socket may have about 100 bytes",
         (Place::Port(_) | Place::WorkerPort(_), _) if errno == Some(Errno::AFNOSUPPORT) => {
-            "; this system has no addresses of that family (IPv6, perhaps)"
+            "; this system does not support that address family (IPv6, perhaps)"
         }
         _ => exhausted(error),
     }
@@ -112,11 +111,11 @@ fn general(place: Place<'_>, error: &io::Error) -> &'static str {
 pub(crate) fn exhausted(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
-            "; this process has as many descriptors open as it may: ulimit -n, or LimitNOFILE= of its \
+            "; this process has reached its limit of open descriptors: ulimit -n, or LimitNOFILE= of its \
              unit"
         }
         Some(Errno::NFILE) => {
-            "; the whole system has as many descriptors open as it may: sysctl fs.file-max"
+            "; the system has reached its limit of open descriptors: sysctl fs.file-max"
         }
         _ => "",
     }

@@ -121,7 +121,7 @@ impl fmt::Display for OpenError {
             Self::Passed { error } => {
                 write!(
                     f,
-                    "LISTEN_FDS says that sockets were passed to this process, and they cannot be taken: \
+                    "LISTEN_FDS says that sockets were passed to this process, but they cannot be used: \
                      {error}"
                 )
             }
@@ -166,15 +166,18 @@ mod tests {
         let said = fails(&at);
         assert!(said.contains(&at) && said.contains("ss -lp"), "{said}");
         let said = fails("192.0.2.1:0");
-        assert!(said.contains("192.0.2.1:0") && said.contains("has not that address"), "{said}");
+        assert!(
+            said.contains("192.0.2.1:0") && said.contains("does not have that address"),
+            "{said}"
+        );
         let said = fails("host.invalid:80");
         assert!(said.contains("host.invalid:80"), "{said}");
         let said = fails("unix:/nowhere/at/all/socket");
         assert!(said.contains("the folder /nowhere/at/all does not exist"), "{said}");
         let said = fails(&format!("unix:/tmp/{}", "x".repeat(200)));
-        assert!(said.contains("about a hundred bytes"), "{said}");
+        assert!(said.contains("about 100 bytes"), "{said}");
         let said = fails("unix:/etc/passwd");
-        assert!(said.contains("no socket of this user's"), "{said}");
+        assert!(said.contains("not a socket of this user"), "{said}");
         let said = fails("fd:web");
         assert!(said.contains("no socket was passed") && said.contains(".socket unit"), "{said}");
     }

@@ -123,7 +123,7 @@ mod tests {
 
     type Owned = (u8, Vec<u8>, bool);
 
-    /// The lines of writers who write these pieces, and then no more.
+    /// The lines of writers that write these pieces, and nothing after that.
     fn lines(pieces: &[(u8, &[u8])]) -> Vec<Owned> {
         let mut lines = Lines::default();
         let mut seen = Vec::new();

@@ -49,7 +49,7 @@ impl Output {
         }
     }
 
-    /// The lines that workers have begun, for who is to end them.
+    /// The lines that workers have begun, for the part that ends them.
     pub(crate) fn lines(&self) -> State<(u32, u32)> {
         self.lines.borrow().clone().into_state()
     }

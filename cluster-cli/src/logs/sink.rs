@@ -174,7 +174,7 @@ impl Sink {
         if failure_at.is_none_or(|at| at <= now()) {
             *failure_at = Some(now() + AT_MOST_EVERY);
             // It may go to this very place: then it is written with the rest.
-            warn!("cannot write to {}: {error}; it is tried again every second", self.name);
+            warn!("cannot write to {}: {error}; retrying every second", self.name);
         }
         let mut queue = self.lock();
         queue.failure = Some(error);

@@ -71,7 +71,7 @@ impl Causes {
     }
 }
 
-/// What all of these deaths have in common. `online` are those who have said anything on their
+/// What all of these deaths have in common. `online` are those that have sent anything on their
 /// channels; `spoken` is whether they were meant to.
 fn they_died(deaths: &[Death], online: &BTreeSet<WorkerId>, spoken: bool) -> Option<String> {
     let mut statuses = BTreeSet::new();
@@ -87,23 +87,21 @@ fn they_died(deaths: &[Death], online: &BTreeSet<WorkerId>, spoken: bool) -> Opt
     let all = |status: ExitStatus| statuses.len() == 1 && statuses.contains(&status.to_string());
     let mute = |death: &Death| death.worker.is_some_and(|worker| !online.contains(&worker));
     let text = if all(ExitStatus::Code(NOT_FOUND)) {
-        "code 127 is how a shell, env and the like say that there is no such program: their own lines \
-         above name it"
+        "code 127 is how a shell or env reports that a program does not exist: its own message above names it"
     } else if all(ExitStatus::Code(NOT_EXECUTABLE)) {
-        "code 126 is how a shell, env and the like say that a program cannot be executed: their own \
-         lines above name it"
+        "code 126 is how a shell or env reports that a program cannot be executed: its own message above \
+         names it"
     } else if all(ExitStatus::Signal(Signal::KILL)) {
-        "all of them were sent SIGKILL: the kernel does that when memory runs out (its log, dmesg, says \
-         so), and a container's limit of memory is one too"
+        "all of them were sent SIGKILL: the kernel does that when memory, or the container's limit of it, \
+         runs out (see dmesg)"
     } else if spoken && deaths.iter().all(mute) {
-        "none of them said a word on its channel: does the program speak node:cluster's protocol? (One \
-         that knows nothing of it is given its sockets by --listen)"
+        "none of them sent anything on its channel: does the program speak node:cluster's protocol? (For \
+         one that does not, use --listen)"
     } else if all(ExitStatus::Code(0)) {
-        "all of them ended of themselves, as programs do that have nothing more to do: a worker is to \
-         listen, and stay"
+        "all of them exited by themselves, as programs do that have nothing left to do: a worker has to \
+         listen and keep running"
     } else {
-        "what they wrote before they died, if anything, stands above; run one alone, without cluster, to see \
-         more"
+        "their output, if any, is above; run the program without cluster to see more"
     };
     Some(text.into())
 }
@@ -129,13 +127,13 @@ mod tests {
     #[test]
     fn what_they_have_in_common_is_said() {
         let code = ExitStatus::Code;
-        assert!(hint(&[code(127), code(127)], false, true).contains("no such program"));
+        assert!(hint(&[code(127), code(127)], false, true).contains("does not exist"));
         assert!(hint(&[code(126)], false, true).contains("cannot be executed"));
         assert!(hint(&[ExitStatus::Signal(Signal::KILL)], true, true).contains("memory"));
         assert!(hint(&[code(0), code(1)], false, true).contains("node:cluster's protocol"));
-        assert!(hint(&[code(0), code(0)], true, true).contains("listen, and stay"));
-        assert!(hint(&[code(0), code(0)], false, false).contains("listen, and stay"));
-        assert!(hint(&[code(0), code(1)], true, true).contains("stands above;"));
+        assert!(hint(&[code(0), code(0)], true, true).contains("listen and keep running"));
+        assert!(hint(&[code(0), code(0)], false, false).contains("listen and keep running"));
+        assert!(hint(&[code(0), code(1)], true, true).contains("is above;"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Runner {
         requester.into_iter().for_each(|pid| self.cluster.primary_mut().spare_requester(pid));
     }
 
-    /// Reads the options anew, and replaces every worker.
+    /// Reads the options again, and replaces every worker.
     fn reload(&mut self) -> Result<(), Refusal> {
         self.can(&ControlCommand::Reload)?;
         let read = self.kept.as_ref().map(|kept| {
@@ -81,14 +81,17 @@ impl Runner {
         Ok(())
     }
 
-    /// Nothing is changed where no supervisor keeps the workers, nor once the cluster is ending.
+    /// Whether a supervisor keeps the workers, and the cluster is neither draining nor stopping.
     fn can(&self, command: &ControlCommand) -> Result<(), Refusal> {
         if self.kept.is_none() {
             return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(command)));
         }
         match self.cluster.supervisor().state() {
-            State::Draining | State::Stopping | State::GaveUp => {
-                Err(Refusal::new("ERR_ENDING", "the cluster is ending"))
+            State::Draining => {
+                Err(Refusal::new("ERR_ENDING", "the cluster is draining, and stops after that"))
+            }
+            State::Stopping | State::GaveUp => {
+                Err(Refusal::new("ERR_ENDING", "the cluster is stopping"))
             }
             _ => Ok(()),
         }
@@ -102,7 +105,7 @@ impl Runner {
             return;
         }
         for what in &self.reloads.frozen {
-            self.report.warning(&format!("{what} takes effect when the cluster is started anew"));
+            self.report.warning(&format!("{what} takes effect when the cluster is restarted"));
         }
         let settings = kept.settings_of(&options);
         let old = std::mem::replace(&mut kept.options, options);
@@ -117,7 +120,7 @@ impl Runner {
         self.cluster.primary_mut().setup(|set| *set = settings);
     }
 
-    /// Has the settings in force again that the workers have who are there.
+    /// Restores the settings with which the running workers were started.
     pub(super) fn go_back(&mut self) {
         let Some((settings, options)) = self.reloads.before.take() else { return };
         self.cluster.primary_mut().setup(|set| *set = settings);
@@ -186,13 +189,14 @@ fn command_of(asked: Asked) -> Option<ControlCommand> {
 /// Why that is nothing to ask of a primary that others drive.
 pub(super) fn unkept(command: &ControlCommand) -> String {
     match command {
-        ControlCommand::Upgrade => "cluster serve cannot be upgraded in place, which cluster run can: start the \
-                           new version on another --control path, have its clients go there, and stop \
-                           this one"
-            .into(),
+        ControlCommand::Upgrade => {
+            "cluster serve cannot be upgraded in place, as cluster run can: start \
+             the new version on another --control path, point its clients there, and stop this one"
+                .into()
+        }
         command => format!(
-            "cluster serve keeps no workers itself, which cluster run does: who drives it forks them, \
-             and replaces them; there is nothing to {}",
+            "cluster serve does not supervise workers, as cluster run does: its clients fork and replace \
+             them; there is nothing to {}",
             command.name()
         ),
     }

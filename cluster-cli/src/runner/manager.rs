@@ -44,7 +44,7 @@ impl Manager {
         self.status_changed = true;
     }
 
-    /// This program is about to be executed anew.
+    /// This program is about to be executed again.
     pub(super) fn reloading(&mut self) {
         let _ = self.systemd.reloading();
     }
@@ -88,8 +88,8 @@ impl Manager {
         if !self.announced && supervisor.state() == State::Running {
             self.announced = true;
             if let Err(error) = self.systemd.ready() {
-                // It waits for that, and may end the cluster for want of it.
-                let what = "the service manager cannot be told that the cluster is ready";
+                // It waits for that, and may end the cluster otherwise.
+                let what = "cannot notify the service manager that the cluster is ready";
                 report.warning(&format!("{what} (NOTIFY_SOCKET): {error}"));
             }
         }

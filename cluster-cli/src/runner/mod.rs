@@ -47,8 +47,8 @@ const EVENTS_PER_PASS: usize = 256;
 const MAX_WORKERS: u32 = 10_000;
 
 /// What a worker hears that asks.
-const ANSWERS_NO_REQUESTS: &str = "this primary is the program cluster, which answers no requests: \
-    a program can that drives the cluster by its control socket, or a primary of your own";
+const ANSWERS_NO_REQUESTS: &str = "this primary is the program cluster, which does not answer requests; a \
+     client of its control socket can, or a primary of your own";
 
 const NOT_SHOWN: &str = "no client of the control socket was shown this request: it is not JSON, and has more \
     than 16 MiB or 131,072 values, or cannot be decoded";
@@ -218,7 +218,7 @@ impl Runner {
             self.publish();
             if let Some(outcome) = self.cluster.outcome() {
                 self.warn_of_the_rest();
-                // Behind whatever those say who still leave: it is what people see.
+                // After the messages of workers that still leave, so that it is the last line.
                 if let Some(hint) = self.causes.take_last_word() {
                     self.report.hint(&hint);
                 }
@@ -325,10 +325,12 @@ impl Runner {
             Notice::ReloadAborted { slot, reason, was_ready, replaced, kept, .. } => {
                 self.go_back();
                 let reason = format!("{reason}{}", after_ready(was_ready));
-                self.reload_failed(format!("the new worker of slot {slot} failed: {reason}"));
+                self.reload_failed(format!(
+                    "the replacement worker for slot {slot} failed: {reason}"
+                ));
                 let why = format!(
-                    "the reload is not done: the new worker of slot {slot} was no good: {reason}. {}; \
-                     what the new one wrote is in the cluster's log",
+                    "the reload was aborted: the replacement worker for slot {slot} failed: {reason}. {}; \
+                     its output is in the cluster's log",
                     left_by_reload(replaced, kept)
                 );
                 self.answer_reloads(|| Err(Refusal::new("ERR_RELOAD_ABORTED", &why)));
@@ -343,7 +345,7 @@ impl Runner {
                 if let Some((control, _)) = &mut self.control {
                     control.end_forks();
                 }
-                self.answer_reloads(|| Err(Refusal::new("ERR_ENDING", "the cluster is ending")));
+                self.answer_reloads(|| Err(Refusal::new("ERR_ENDING", "the cluster is stopping")));
             }
             _ => {}
         }

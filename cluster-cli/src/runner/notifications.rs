@@ -34,7 +34,9 @@ impl Notifications {
     ) {
         let Some(watch) = self.watch else { return };
         if let Err(error) = notify.start() {
-            report.warning(&format!("cannot read what workers notify (NOTIFY_SOCKET): {error}"));
+            report.warning(&format!(
+                "cannot read the workers' notifications (NOTIFY_SOCKET): {error}"
+            ));
         }
         if cluster.primary_mut().take_ready(watch) || self.more {
             self.take(notify, cluster, report);
@@ -59,7 +61,9 @@ impl Notifications {
                 }
                 Heard::Ignored if !self.ignored => {
                     self.ignored = true;
-                    report.warning("what came to NOTIFY_SOCKET is no notification, and is ignored");
+                    report.warning(
+                        "a datagram to NOTIFY_SOCKET is not a notification, and is ignored",
+                    );
                 }
                 Heard::Told(_) | Heard::Ignored | Heard::Nothing => {}
             }

@@ -13,7 +13,7 @@ pub(super) struct Reloads {
     failure: Option<ReloadFailure>,
     /// Clients that wait for the reload to end.
     waiting: Vec<CommandId>,
-    /// Options that changed, and take effect only when the cluster is started anew.
+    /// Options that changed, and take effect only when the cluster is restarted.
     pub(super) frozen: Vec<&'static str>,
 }
 

@@ -14,7 +14,7 @@ use crate::systemd::reader::NotifyReader;
 
 /// What `cluster run` has beside its workers, and `cluster serve` has not.
 pub(crate) struct SupervisedConfig {
-    /// How options are read anew.
+    /// How options are read again.
     pub(super) args: Run,
     pub(crate) options: Resolved,
     /// Sockets for workers that know no channel.

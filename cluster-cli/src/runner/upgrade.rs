@@ -32,7 +32,7 @@ use crate::upgrade::{
 };
 use crate::warnings::Warnings;
 
-/// How long who reads the log, and who asks over HTTP, is waited for before the program changes.
+/// How long the log's reader and HTTP clients are waited for before the program changes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What an upgrade needs, and where it stands.
@@ -76,7 +76,7 @@ impl Runner {
         match self.cluster.supervisor().state() {
             State::Running | State::Starting => Ok(()),
             State::Reloading => no("a reload is under way; try again when it is over"),
-            _ => no("the cluster is ending"),
+            _ => no("the cluster is stopping"),
         }
     }
 
@@ -131,7 +131,7 @@ impl Runner {
                 match verdict {
                     Verdict::Good(program) => Err(self.hand_over(&program)),
                     Verdict::Bad(why) => {
-                        Err(io::Error::other(format!("the new program is no good: {why}")))
+                        Err(io::Error::other(format!("the new program failed its trial: {why}")))
                     }
                     Verdict::NotExecuted(why) => Err(io::Error::other(why)),
                 }
@@ -143,7 +143,7 @@ impl Runner {
     }
 
     fn not_upgraded(&mut self, why: &str) {
-        let why = format!("not upgraded, the old program goes on: {why}");
+        let why = format!("not upgraded, the old program continues: {why}");
         self.report.failure(&why);
         let waiting = std::mem::take(&mut self.upgrades.asked_by);
         if let Some((control, _)) = &mut self.control {
@@ -188,7 +188,7 @@ impl Runner {
         }
         self.take_all();
         if !matches!(self.cluster.supervisor().state(), State::Running | State::Starting) {
-            return io::Error::other("the cluster is ending, or reloads");
+            return io::Error::other("the cluster is stopping, or a reload is in progress");
         }
         self.manager.reloading();
         let http = self.http.take().map(|(server, watch)| {
@@ -210,7 +210,7 @@ impl Runner {
             match start_http(self.cluster.primary_mut(), names, listener) {
                 Ok(http) => self.http = Some(http),
                 Err(error) => self.report.failure(&format!(
-                    "nothing is shown by HTTP any more (--http): the server does not start again: \
+                    "the HTTP server (--http) is off: it could not be started again: \
                      {error}{}",
                     exhausted(&error)
                 )),
@@ -354,7 +354,7 @@ impl Runner {
     /// Says that this image goes on, or why it is still the old one.
     pub(crate) fn resumed(&mut self, from: &str, failed: Option<&str>) {
         if let Some(why) = failed {
-            self.not_upgraded(&format!("the new program could not go on: {why}"));
+            self.not_upgraded(&format!("the new program could not continue: {why}"));
         } else {
             self.report.upgraded(from, self.upgrades.count);
             let answer = Object::new()

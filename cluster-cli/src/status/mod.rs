@@ -387,7 +387,7 @@ impl Status {
     /// Why no new connections should come here, if so.
     pub(crate) fn unready(&self) -> Option<String> {
         let why = match self.state {
-            State::Draining => "draining: workers finish their connections and leave".into(),
+            State::Draining => "draining: serving until the delay is over".into(),
             State::Stopping => "stopping".into(),
             State::GaveUp => "gave up: workers died too often".into(),
             _ if self.ready => return self.paused(),

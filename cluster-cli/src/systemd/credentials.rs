@@ -10,7 +10,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// Has the kernel tell with each datagram who wrote it.
+/// Has the kernel add the sender's credentials to each datagram.
 #[cfg(target_os = "linux")]
 pub(super) fn ask(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_passcred(socket, true)?)

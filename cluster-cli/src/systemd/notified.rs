@@ -62,7 +62,7 @@ impl NotifySocket {
     /// names.)
     ///
     /// # Errors
-    /// If it cannot be bound, or on a system whose kernel does not tell who writes.
+    /// If it cannot be bound, or on a system whose kernel does not pass on the sender's credentials.
     pub(crate) fn bind(folder: Option<&Path>) -> io::Result<Self> {
         let (socket, address, file) = match folder {
             Some(folder) => {

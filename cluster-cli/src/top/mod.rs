@@ -42,7 +42,7 @@ enum Heard {
 pub(crate) fn top(args: Top) -> ExitCode {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         eprintln!(
-            "cluster top: standard input or output is no terminal; cluster status prints once"
+            "cluster top: standard input or output is not a terminal; cluster status prints the state once"
         );
         return ExitCode::from(FAILED);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::status::{Status, Worker};
 
 /// What happens in a second. What cannot be said of two looks is `None`: something was not counted
-/// then, or began anew in between.
+/// then, or started over in between.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rates {
     /// Connections that workers took, of all.

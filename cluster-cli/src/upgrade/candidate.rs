@@ -34,7 +34,7 @@ impl Candidate {
         let file = File::from(open(path, flags, Mode::empty())?);
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind != FileType::RegularFile {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("not a regular file"));
         }
         // The same file, to be read.
         #[cfg(target_os = "linux")]

@@ -34,7 +34,7 @@ impl Program {
         Ok(Self { path, itself })
     }
 
-    /// Its number, for who may have to go back to it.
+    /// Its number, for a return to it.
     pub(crate) fn number(&self) -> RawFd {
         self.itself.as_raw_fd()
     }

@@ -1,4 +1,4 @@
-//! The primary executes its program anew, in the same process, without interrupting service.
+//! The primary executes its program again, in the same process, without interrupting service.
 //!
 //! ```text
 //!  old image                                  trial (a child)              new image

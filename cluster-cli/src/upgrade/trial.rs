@@ -159,7 +159,7 @@ impl Trial {
             Stage::Running(running) => match running.await_exec() {
                 Exec::Failed(errno) => {
                     let what = match errno {
-                        Errno::NOEXEC => "it is no program for this system".into(),
+                        Errno::NOEXEC => "not a program for this system".into(),
                         errno => io::Error::from(errno).to_string(),
                     };
                     let what = format!("cannot execute {path}: {what}");
@@ -173,7 +173,7 @@ impl Trial {
                 Exec::Done => match running.poll() {
                     Some(verdict) => Progress::Over(verdict),
                     None if is_late => Progress::Over(Verdict::Bad(format!(
-                        "it has not said within {PATIENCE:?} whether it can go on"
+                        "it did not report within {PATIENCE:?} whether it can take over"
                     ))),
                     None => Progress::Pending,
                 },

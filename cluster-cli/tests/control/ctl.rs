@@ -45,7 +45,7 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
     lines.wait_for(1, |l| l == "worker 1 exit: signal SIGKILL");
     running.err.wait_for(1, |l| l.contains("worker 1 died (signal SIGKILL); starting another"));
     assert_eq!(said(&order(&["send", "2", "{\"x\": 1}"])), "sent\n");
-    assert_eq!(said(&order(&["disconnect", "2"])), "told to disconnect\n");
+    assert_eq!(said(&order(&["disconnect", "2"])), "asked to disconnect\n");
     running.err.wait_for(1, |l| l == "cluster: worker 2 left (code 0)");
 
     for (arguments, code, expected) in [
@@ -69,7 +69,7 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
     let why = String::from_utf8_lossy(&nowhere.stderr).into_owned();
     assert!(why.contains("/no/such/socket") && why.contains("is the cluster running?"), "{why}");
 
-    assert_eq!(said(&order(&["stop"])), "ending\n");
+    assert_eq!(said(&order(&["stop"])), "stopping\n");
     assert_eq!(running.wait().code(), Some(0));
     let _ = events.wait();
 }

@@ -241,7 +241,7 @@ pub fn get(address: SocketAddr) -> std::io::Result<String> {
     ask(TcpStream::connect(address)?)
 }
 
-/// As [`get`], from that address of one's own.
+/// As [`get`], from a given local address.
 pub fn get_from(source: Ipv4Addr, address: SocketAddr) -> std::io::Result<String> {
     let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
     net::bind(&socket, &SocketAddr::from((source, 0)))?;
@@ -261,7 +261,9 @@ pub fn ask(connection: TcpStream) -> std::io::Result<String> {
 
 fn ask_for(mut connection: TcpStream, path: &str) -> std::io::Result<String> {
     connection.set_read_timeout(Some(PATIENCE))?;
-    write!(connection, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    // In one piece: a server that answers the first one may have closed the connection before the next.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {

@@ -41,7 +41,7 @@ pub(crate) enum Op {
     HandleLimit(usize),
     /// The transport closes.
     Close,
-    /// Past the channel: a message with two handles to who reads JSON, at the right moment; else it
+    /// Past the channel: a message with two handles to an end that reads JSON, at the right moment; else it
     /// is garbage.
     Stray,
     /// It is taken apart and put together again, or only looked at.

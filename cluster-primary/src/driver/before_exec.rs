@@ -1,6 +1,6 @@
 //! What a worker's process does to itself between fork and exec.
 //!
-//! There other threads' locks are held for ever, the allocator's among them: nothing here allocates
+//! There other threads' locks are held forever, the allocator's among them: nothing here allocates
 //! or locks. It is system calls only, with what was made ready before the fork.
 
 use std::ffi::CString;

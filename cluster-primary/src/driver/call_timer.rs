@@ -387,7 +387,7 @@ mod tests {
         // From the first on it is determined why a call is slow.
         log.time(|| drop(first));
         assert!(!log.longest.is_zero(), "{log:?}");
-        // On a machine with other work a call may be slow for want of a processor, too.
+        // On a machine with other work a call may be slow because it waits for a CPU, too.
         let noticed = (0..20).find_map(|_| {
             let (second, peer) = lingering();
             let ((), interrupted) = log.time(|| drop(second));

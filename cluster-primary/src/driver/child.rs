@@ -326,7 +326,7 @@ impl Primary {
         process.deregister(self.poll.registry());
         let process = child.process.take();
         self.tokens.forget(Source::Process(worker));
-        // A stranger that inherited the channel could hold it open for ever, and write for ever.
+        // A stranger that inherited the channel could hold it open forever, and write forever.
         #[cfg(target_os = "linux")]
         if let Some(channel) = self.children.get_mut(&worker).and_then(|c| c.channel.as_mut()) {
             channel.note_readable(true);

@@ -29,7 +29,7 @@ impl Clock {
         at.saturating_sub(self.now())
     }
 
-    /// Whether that start has been: the system was not started anew since.
+    /// Whether that start has been: the system was not restarted since.
     pub fn has_started(&self) -> bool {
         self.started_at <= monotonic()
     }

@@ -13,7 +13,7 @@ use rustix::process::Pid;
 ///
 /// # Safety
 /// `child` allocates nothing and locks nothing: other threads may hold the locks at the moment of the
-/// fork, for ever as far as the child goes. (System calls, with what was made ready before.)
+/// fork, forever as far as the child goes. (System calls, with what was made ready before.)
 pub(super) unsafe fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     // SAFETY: what the child does the caller has promised.

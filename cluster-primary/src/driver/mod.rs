@@ -125,7 +125,7 @@ const EVENTS: usize = 256;
 /// [`poll_timeout`](Self::poll_timeout), and then takes events by [`try_event`](Self::try_event)
 /// until there is none.
 ///
-/// Dropping it closes all channels and sockets; workers exit at that, as they do when a primary
+/// Dropping it closes all channels and sockets; workers then exit, as they do when a primary
 /// dies. To end gracefully call [`disconnect`](Self::disconnect) and wait for
 /// [`Event::Disconnected`].
 pub struct Primary {
@@ -491,7 +491,7 @@ impl Primary {
         self.machine.listening(id)
     }
 
-    /// Sets who accepts connections and who gets one, before the first
+    /// Sets placement and policy, before the first
     /// [`setup`](Self::setup) or fork; after that it changes nothing (Node's
     /// `cluster.schedulingPolicy`).
     pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
@@ -522,14 +522,14 @@ impl Primary {
         self.accept_error.map(io::Error::from)
     }
 
-    /// Why no connection can be accepted now, for want of descriptors or of memory, if so: clients wait in the
+    /// Why no connection can be accepted now, because descriptors or memory ran out, if so: clients wait in the
     /// kernel's queue.
     pub fn accepting_paused(&self) -> Option<io::Error> {
         self.accept_refused.map(io::Error::from)
     }
 
     /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.
-    /// `false` if there is no such process any more.
+    /// `false` if the process has exited.
     ///
     /// # Errors
     /// [`KillError`] for a signal that does not exist here, or where the system refuses.
@@ -592,7 +592,7 @@ impl Primary {
         self.input(Input::Disconnect { worker });
     }
 
-    /// Closes a worker's channel: Node's `worker.process.disconnect()`. A worker exits at that. It
+    /// Closes a worker's channel: Node's `worker.process.disconnect()`. The worker then exits. It
     /// gets no more connections from here on; what waits for it is written, and what is on its way
     /// to it answered for, before the channel closes.
     pub fn close_channel(&mut self, worker: WorkerId) {
@@ -707,8 +707,8 @@ impl Primary {
         Disconnects { over, told: self.disconnects_told, pending }
     }
 
-    /// How long a loop of one's own may wait at the most before it calls
-    /// [`try_event`](Self::try_event); `None` is for ever.
+    /// How long the program's own loop may wait at most before it calls
+    /// [`try_event`](Self::try_event); `None` means without limit.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let unwritten = !self.unflushed.is_empty();
         let untold = self.machine.has_output() || !self.events.is_empty();

@@ -87,7 +87,7 @@ fn readable(script: &Path) -> io::Result<()> {
     File::open(script).map(drop)
 }
 
-/// Whether the worker's program will be found, and who is to run it.
+/// Whether the worker's program will be found, and by which user it is run.
 fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> {
     let program = settings.program();
     let file = find(settings, env, program)
@@ -251,7 +251,9 @@ mod tests {
         let dead = folder.file("dead", "#! /no/such/interpreter -x\n", 0o755);
         let said = wrong(&Settings::new(&dead));
         assert!(
-            said.contains("its first line names, /no/such/interpreter, is not there"),
+            said.contains(
+                "the interpreter in its first line, /no/such/interpreter, does not exist"
+            ),
             "{said}"
         );
         let windows = folder.file("windows", "#!/bin/sh\r\necho\r\n", 0o755);
@@ -278,7 +280,7 @@ mod tests {
         assert!(said.contains("chmod +x") && !said.contains("--exec-path"), "{said}");
         folder.file("main.js", "", 0o644);
         let said = wrong(&Settings::new(folder.0.join("main")));
-        assert!(said.contains("main.js is there"), "{said}");
+        assert!(said.contains("main.js?"), "{said}");
         folder.file("package.json", r#"{"main": "lib/start.js"}"#, 0o644);
         let said = wrong(&Settings::new(&folder.0));
         assert!(said.contains("lib/start.js"), "{said}");

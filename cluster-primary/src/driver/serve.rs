@@ -88,7 +88,7 @@ impl Primary {
                     self.take(now, server, connection, client);
                 }
                 Err(Errno::WOULDBLOCK) => return self.still_refused(now, server),
-                // It blocked. Whether a connection waits is asked anew.
+                // It blocked. Whether a connection waits is asked again.
                 Err(Errno::INTR) => return true,
                 Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
@@ -423,7 +423,7 @@ fn failed_before(errno: Errno) -> bool {
     )
 }
 
-/// Whether a connection waits that cannot be accepted for want of a descriptor or of memory.
+/// Whether a connection waits that cannot be accepted because there is no descriptor or memory.
 fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }

@@ -2,7 +2,7 @@
 //!
 //! A process that is not root may have only so many descriptors in flight between Unix sockets, counted over all
 //! processes of its user (`ETOOMANYREFS`). Writing is then tried again at growing intervals, and not whenever the
-//! socket says that it is writable: each attempt makes it say so anew.
+//! socket says that it is writable: each attempt makes it say so again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::machine::Input;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// No more often is it looked up who has descriptors in flight, as that takes a while.
+/// The least time between two searches for descriptors in flight, which are slow.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
 /// Descriptors that are looked at for that, of each worker.
 const LOOKED_AT: usize = 1024;

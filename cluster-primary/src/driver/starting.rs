@@ -166,7 +166,7 @@ impl Primary {
             self.read_start(worker);
             let Some(start) = self.take_start(worker) else { continue };
             if let Some(process) = self.children.get(&worker).and_then(|c| c.process.as_ref()) {
-                // Its end is reported as ever.
+                // Its end is reported as usual.
                 let _ = process.signal(worker, Signal::KILL);
             }
             let patience = self.settings.limits.start_timeout;
@@ -174,8 +174,8 @@ impl Primary {
             self.not_started(
                 worker,
                 format!(
-                    "{program} was not executed within {patience:?}, and its process was killed: either \
-                     a file system does not answer, or a process of the worker's user stops it"
+                    "{program} was not executed within {patience:?}, and its process was killed: either a \
+                     file system does not respond, or a process of the worker's user stopped it"
                 ),
             );
         }

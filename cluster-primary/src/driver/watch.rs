@@ -16,7 +16,7 @@ use crate::event::Event;
 pub struct WatchId(pub(super) u32);
 
 /// For programs that wait for the primary and for a few descriptors more: one wait for all costs
-/// less than a wait for the primary's descriptor in a wait of one's own.
+/// less than a wait for the primary's descriptor in the program's own wait.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

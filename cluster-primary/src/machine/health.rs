@@ -178,7 +178,7 @@ impl Machine {
     }
 }
 
-/// Whether it matters that the worker answers: one that is to go has its time set by who told it.
+/// Whether it matters that the worker answers: for a leaving worker other time limits apply.
 fn is_asked(worker: &Worker) -> bool {
     worker.connected && worker.status.is_none() && worker.disconnect == Disconnect::No
 }

@@ -53,7 +53,7 @@ impl Machine {
         self.send_disconnect(now, id);
     }
 
-    /// A worker's channel is to close: it gets nothing more, and may not listen anew.
+    /// A worker's channel is to close: it gets nothing more, and may not listen again.
     pub(super) fn close_channel(&mut self, now: Mono, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.channel_closes = true;

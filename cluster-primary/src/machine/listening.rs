@@ -1,4 +1,4 @@
-//! Servers: who serves them, and when their sockets are made and closed.
+//! Servers: which workers serve them, and when their sockets are created and closed.
 
 use cluster_proto::{
     AddressType, ClusterBody, Field, ListenQuery, ListenReply, ServerKey, StructuredClone, Value,
@@ -136,7 +136,7 @@ impl Machine {
             return;
         }
         let Some(asking) = self.workers.get_mut(&worker) else { return };
-        // From now on, lest a worker ask for any number of them in one breath.
+        // From now on, so that a worker cannot ask for any number of them in one breath.
         asking.servers.insert(id, key);
         let Some(server) = self.servers.get_mut(&id) else { return };
         if !server.data.is_truthy() {

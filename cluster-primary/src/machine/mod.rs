@@ -1,10 +1,10 @@
-//! The primary without I/O: workers, servers, and who is told what.
+//! The primary without I/O: workers, servers, and what is sent to each.
 //!
 //! The machine sees ids only; the [driver](crate::Primary) owns processes, sockets and the clock.
 //! Inputs may follow each other without outputs being drained in between; what comes out is the
 //! same.
 //!
-//! It is public for simulations, fuzzing and drivers of one's own. Its inputs and outputs grow with
+//! It is public for simulations, fuzzing and custom drivers. Its inputs and outputs grow with
 //! what the primary can do: code that uses this module directly may have to follow with any
 //! release.
 

@@ -3,7 +3,7 @@
 //! Who closes a server with slots closes sockets of which workers have copies, and as long as one
 //! is open the address is in use. Node knows no such thing: under its hand-off the port is free when
 //! the primary has closed it, and a worker that takes over from the one before counts on that. So
-//! who asks for an address that is only just being left waits until it is.
+//! a listen on an address that is just being released waits until it is.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const AT_MOST: Duration = Duration::from_secs(5);
 /// So many addresses are remembered, the latest ones: a worker may open and close without end.
 const MOST: usize = 256;
 
-/// A port whose server is closed, and who had sockets of it.
+/// A port whose server is closed, and the workers that had sockets of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PortReuse {
     port: i32,

@@ -145,7 +145,7 @@ impl Slots {
 }
 
 /// Whether that listen is one that slots can serve: of a TCP address of our own. (A path has one
-/// socket only; one that was inherited is what it is; and who asks to share the port with strangers
+/// socket only; one that was inherited is what it is; and a worker that asks to share the port with other programs
 /// must not have their connections chosen by us.)
 pub(super) fn has_slots(query: &ListenQuery) -> bool {
     let tcp = matches!(query.address_type.value(), Some(AddressType::Tcp4 | AddressType::Tcp6));

@@ -42,6 +42,7 @@ pub struct MachineState {
     keys: Vec<(ServerKey, ServerId)>,
     watched: VecDeque<(Mono, WorkerId, u64)>,
     settling: Vec<((WorkerId, ServerId), (u32, Mono))>,
+    #[serde(rename = "vacating")]
     port_reuse: Vec<PortReuse>,
     #[serde(default)]
     look_after: Option<Mono>,

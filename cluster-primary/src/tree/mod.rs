@@ -105,7 +105,7 @@ pub enum Input {
         /// [is not known](ProcessTrees::knows_leftovers) to have other descendants.
         processes: Option<Vec<ProcessStat>>,
     },
-    /// [`Output::List`] cannot be answered now, for want of descriptors: it is asked again.
+    /// [`Output::List`] cannot be answered now, because there are no descriptors: it is asked again.
     NotListed {
         /// The worker.
         worker: WorkerId,

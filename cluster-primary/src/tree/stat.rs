@@ -16,7 +16,7 @@ pub struct ProcessId {
 pub struct ProcessStat {
     /// Which process.
     pub id: ProcessId,
-    /// The pid of its parent: who started it, or adopted it since.
+    /// The pid of its parent: the process that started it, or has adopted it since.
     pub parent: u32,
     /// Its process group.
     pub group: u32,

@@ -373,7 +373,7 @@ impl World {
                 Output::Bind { server, query, .. } => self.binds(server, &query, false),
                 Output::OpenSlot { server, slot } => self.opening.push((server, slot)),
                 Output::Slot { server, slot, position, on } => {
-                    self.switch(server, slot, position, on)
+                    self.switch(server, slot, position, on);
                 }
                 Output::Look { server } => self.looks.push_back(server),
                 Output::Probe { worker } => self.probes.push_back(worker),

@@ -188,7 +188,7 @@ impl Drop for Cluster {
         for worker in self.primary.all_workers() {
             let _ = self.primary.kill(worker, Signal::KILL);
         }
-        // They are waited for, lest a test that counts processes or descriptors finds them.
+        // They are waited for, so that tests that count processes or descriptors do not find them.
         for _ in 0..500 {
             if self.primary.all_workers().is_empty() {
                 break;

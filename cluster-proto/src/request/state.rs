@@ -28,7 +28,7 @@ pub struct OpenRequest<K> {
     pub peer: K,
     /// How long it was to wait.
     pub timeout: Duration,
-    /// Until when that is; none for ever.
+    /// Until when that is; none forever.
     pub deadline: Option<Duration>,
 }
 

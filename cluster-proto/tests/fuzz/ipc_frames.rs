@@ -11,7 +11,7 @@ use cluster_proto::native::{
 };
 use cluster_proto::{Codec, DEFAULT_MAX_FRAME, Deframer, FrameError, Framing, Json, Postcard};
 
-/// The deframer finds what a reader finds who sees the stream as a whole; and each frame that is a
+/// The deframer finds what a reader of the whole stream finds; and each frame that is a
 /// message goes out as it came in.
 pub(crate) fn run(data: &[u8]) {
     let (plan, stream) = Plan::new(data);

@@ -50,7 +50,7 @@ impl<S: Copy + Ord> Lane<S> {
     }
 
     /// What each of its servers may have in flight, and what it may assign. All have the same share of
-    /// the window, and each at least one, lest a server wait for another's connections. `limit` is
+    /// the window, and each at least one, so that no server waits for another's connections. `limit` is
     /// that of the window.
     pub(super) fn shares(&self, limit: u32) -> (u32, u32) {
         let share = |window: u32| (window / self.present.max(1)).max(1);

@@ -55,7 +55,7 @@ pub struct NotInKernel {
 
 impl fmt::Display for NotInKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the kernel cannot place connections by the policy {}; it can by", self.policy)?;
+        write!(f, "the placement kernel does not support the policy {}; it supports", self.policy)?;
         for (i, known) in Choice::ALL.iter().enumerate() {
             write!(f, "{} {known}", if i == 0 { "" } else { "," })?;
         }

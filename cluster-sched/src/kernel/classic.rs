@@ -65,7 +65,7 @@ const PLACE: u32 = 2;
 
 /// The program for a group of sockets whose places are in the order in which they began to listen:
 /// at random among the slots that are on (each with its place, in any order), or by the client's
-/// address. Without any slot everything goes to the [`ROOM`]. It is attached anew when that changes.
+/// address. Without any slot everything goes to the [`ROOM`]. It is attached again when that changes.
 #[must_use]
 pub fn classic(choice: Choice, on: impl IntoIterator<Item = (u32, u32)>) -> Vec<ClassicInsn> {
     let mut on: Vec<(u32, u32)> = on.into_iter().collect();

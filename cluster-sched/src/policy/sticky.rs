@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 /// Of two workers at one slot the one that joined last has the clients; while it refuses one, or if
 /// there are more than [`SIZE`] slots, workers that have no clients of their own are asked in turns.
 ///
-/// O(1) to look a client up, O(log n) to see how the worker stands to it. The table is made anew at
+/// O(1) to look a client up, O(log n) to see how the worker stands to it. The table is rebuilt at
 /// the first choice after a worker joined or left.
 #[derive(Clone, Debug)]
 pub struct Sticky<W> {

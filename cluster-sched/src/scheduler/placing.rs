@@ -297,7 +297,7 @@ impl<W: Copy + Ord, C: Copy + Ord + Hash, P: Policy<W, C>> Scheduler<W, C, P> {
         called_back
     }
 
-    /// Decides anew about those that were called back, which keep their tickets.
+    /// Decides again about those that were called back, which keep their tickets.
     pub(super) fn place_again(&mut self, now: Mono, called_back: Vec<At>) {
         for at in called_back {
             if self.refused_by_all(at) {

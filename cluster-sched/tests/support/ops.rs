@@ -361,7 +361,7 @@ impl<P: Policy<Worker, Conn>> Run<P> {
         self.end_rounds();
     }
 
-    /// Who waits and has been refused by all who are present has lost a round, and pauses.
+    /// A connection that was refused by all present workers has lost a round, and pauses.
     fn end_rounds(&mut self) {
         let Self { members, held, config, now, closed, .. } = self;
         let present = members.iter().filter(|(_, member)| !member.retired);

@@ -8,7 +8,7 @@ use crate::progress::{LeaveProgress, StopBy, Work};
 
 impl Input {
     /// What an event of the primary means to the supervisor, if anything. (For [`Event::Fork`] that
-    /// depends on who forked.)
+    /// depends on what forked.)
     pub(super) fn of(event: &Event) -> Option<Self> {
         Some(match *event {
             Event::Online { worker } => Self::Online { worker },

@@ -179,8 +179,8 @@ impl Supervised {
         self.primary.wait(patience)
     }
 
-    /// How long a loop of one's own may wait at the most for the primary's descriptor to become readable, before it calls
-    /// [`wait`](Self::wait) without waiting, and [`ready`](Self::ready); `None` is for ever.
+    /// How long the program's own loop may wait at most for the primary's descriptor to become readable, before it calls
+    /// [`wait`](Self::wait) without waiting, and [`ready`](Self::ready); `None` means without limit.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let due = self.supervisor.poll_timeout().map(|at| self.clock.until(at));
         let told = (!self.notices.is_empty()).then_some(Duration::ZERO);

@@ -42,7 +42,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// A worker's own limits, each a little lower by lot.
+    /// A worker's own limits, each a little lower at random.
     fn draw_limits(&mut self) -> Limits {
         let Recycle { memory, age, connections, jitter, .. } = self.config.recycle;
         let mut less = |limit: u64| {

@@ -136,7 +136,7 @@ impl<H: Host> Supervisor<H> {
         match self.phase {
             Phase::New => true,
             Phase::Draining(_) => true,
-            // One that survives SIGKILL may do so for ever.
+            // One that survives SIGKILL may do so forever.
             Phase::Ending { outcome, .. } => outcome != Outcome::Killed,
             Phase::Over(_) => false,
             Phase::Running if self.reload.is_some() => true,

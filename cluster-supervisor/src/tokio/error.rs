@@ -44,7 +44,7 @@ impl fmt::Display for ReloadError {
         match self {
             Self::Aborted { generation, slot, reason, replaced, kept } => write!(
                 f,
-                "reload {generation} was aborted: the new worker of slot {slot} failed: {reason} \
+                "reload {generation} was aborted: the replacement worker for slot {slot} failed: {reason} \
                  ({replaced} replaced, {kept} kept)"
             ),
             Self::Ended => Ended.fmt(f),

@@ -284,7 +284,7 @@ impl Core {
     /// Nothing can be written any more: reads what there is, and closes.
     fn read_out(&mut self) {
         self.link.note_event(true);
-        // A peer that writes for ever and never reads has had its chance.
+        // A peer that writes forever and never reads has had its chance.
         self.read(1 << 16, u64::MAX);
         self.close_channel(None);
     }

@@ -61,7 +61,7 @@ pub(crate) struct Poller {
     pub(crate) events: Events,
 }
 
-/// What has changed for those who wait.
+/// What has changed, for the waiting threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changed {
     /// Anything.

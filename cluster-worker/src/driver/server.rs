@@ -37,7 +37,7 @@ pub(crate) struct Server {
     pub(crate) file: Option<OwnFile>,
     /// Whether the lent socket may have a connection: it reports that once only.
     pub(crate) acceptable: bool,
-    /// The last accept failed, for want of descriptors most likely: when to try again. For the
+    /// The last accept failed, because there are no descriptors most likely: when to try again. For the
     /// evented front-end only.
     pub(crate) retry: Option<Mono>,
     /// Connections that the machine holds.

@@ -19,7 +19,7 @@ pub(crate) enum Lent {
     Udp(Arc<UdpSocket>),
 }
 
-/// What the runtime waits with. When the last of those goes who hold it the socket is closed.
+/// What the runtime waits with. When the last holder drops it, the socket is closed.
 #[cfg(feature = "tokio")]
 pub(crate) type Waited = tokio::io::unix::AsyncFd<OwnedFd>;
 

@@ -24,7 +24,7 @@ pub(super) struct Tasks {
     came: Arc<Notify>,
     /// Who waits for the worker to go: as many as there are connections, maybe.
     went: Notify,
-    /// Connections on which nothing was said yet, and who waits until there is none.
+    /// Connections on which nothing was read yet, and the tasks that wait until there is none.
     unbegun: AtomicUsize,
     begun: Notify,
     /// Until when that is waited for, once a task has begun to.
@@ -78,7 +78,7 @@ impl Tasks {
     }
 }
 
-/// A place among those who wait, for what is polled.
+/// A place among the waiting tasks, for a polled future.
 pub(crate) type Waiting = Option<Pin<Box<OwnedNotified>>>;
 
 impl Shared {

@@ -117,7 +117,7 @@ fn nothing_counts_as_written_while_a_frame_is_held() {
     assert_eq!(core.link.flushes(), before);
 }
 
-/// A worker that has sent a descriptor and a message behind it, and its primary, who has not
+/// A worker that has sent a descriptor and a message behind it, and its primary, which has not
 /// acknowledged the descriptor.
 fn with_a_message_behind_a_descriptor(options: &Options) -> (Primary, Core, u64) {
     let (mut primary, mut core) = core(options);

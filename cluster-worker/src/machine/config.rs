@@ -13,8 +13,8 @@ pub struct Config {
     /// gives them to another worker. Default: 1024. (A Node primary never sends a second one
     /// before the first is answered.)
     pub queue_limit: usize,
-    /// How long the primary may take to acknowledge that this worker exits of its own will, before
-    /// the channel is closed all the same. Default: for ever, as in Node.
+    /// How long the primary may take to acknowledge that this worker exits voluntarily, before
+    /// the channel is closed all the same. Default: forever, as in Node.
     pub answer_timeout: Option<Mono>,
 }
 

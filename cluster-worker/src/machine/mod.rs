@@ -53,7 +53,7 @@ pub enum State {
     Listening,
     /// It closes its servers, and then its channel.
     Disconnecting,
-    /// It is about to exit of its own will.
+    /// It is about to exit voluntarily.
     Destroying,
     /// Its channel is closed.
     Disconnected,

@@ -1,6 +1,6 @@
 //! `axum::serve` takes these listeners (feature `axum`).
 //!
-//! Give it `with_graceful_shutdown(shutdown())`: without it serves for ever, also when nothing comes any
+//! Give it `with_graceful_shutdown(shutdown())`: without it serves forever, also when nothing comes any
 //! more. Where handlers want the client's address, `listener.tap_io(|_| {})` is what
 //! `into_make_service_with_connect_info::<SocketAddr>()` takes: axum implements `Connected` for its own listeners and for
 //! those, and the implementation for another type would have to be in axum.

@@ -52,7 +52,7 @@ struct Shares {
 /// What a task that waits for a connection learns.
 enum News {
     Accepted(io::Result<Option<OwnedFd>>),
-    /// It is to look anew what it waits for.
+    /// It is to look again what it waits for.
     Changed,
 }
 

@@ -7,7 +7,7 @@ use crate::driver::Lent;
 use crate::error::ListenError;
 
 /// A [`tokio::net::UdpSocket`] that all workers receive from: each datagram goes to one of them.
-/// Dropping it closes it in this worker. A disconnect does not, and who waits for datagrams is not told:
+/// Dropping it closes it in this worker. A disconnect does not, and a task that waits for datagrams is not notified:
 /// wait for [`shutdown`](super::shutdown) too, and drop it then, lest it take what is for the successor.
 #[derive(Debug)]
 pub struct UdpSocket {

@@ -264,14 +264,14 @@ impl Worker {
     /// waits until it is done: closes all listeners, whose [`accept`](Listener::accept) ends, waits for
     /// tracked connections to end, tells the primary and has it acknowledged, and closes the channel.
     ///
-    /// Awaiting it while holding a [`Tracked`](crate::Tracked) connection waits for ever. If the
+    /// Awaiting it while holding a [`Tracked`](crate::Tracked) connection waits forever. If the
     /// future is dropped, the disconnect goes on.
     pub async fn disconnect(&self) {
         self.start_disconnect();
         self.disconnected().await;
     }
 
-    /// Ends the process with 0 (`worker.kill()`), having told the primary that it goes of its own will.
+    /// Ends the process with 0 (`worker.kill()`), having told the primary that it goes voluntarily.
     /// Connections are not waited for.
     pub async fn kill(&self) -> ! {
         self.shared.with(|core| {

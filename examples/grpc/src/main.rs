@@ -6,8 +6,8 @@
 //! target/release/example-grpc client 127.0.0.1:8000 Ada        # in another terminal
 //! ```
 //!
-//! gRPC keeps its connections, and calls go where the connection is: who has one client with many
-//! calls wants it to connect several times. When a worker leaves, clients are told to connect anew (HTTP/2's
+//! gRPC keeps its connections, and calls go where the connection is: a program that has one client with many
+//! calls wants it to connect several times. When a worker leaves, clients are told to connect again (HTTP/2's
 //! GOAWAY), and calls that are under way are finished. A call that a client had not sent yet may fail there, by `CANCELLED`:
 //! tonic's does not repeat it by itself, as other servers' ends would show too.
 

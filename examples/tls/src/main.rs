@@ -9,7 +9,7 @@
 //! target/release/example-tls client 127.0.0.1:8443 cert.pem    # in another terminal
 //! ```
 //!
-//! The key is as old as the listener is in the primary: who wants a new one now and then (for forward
+//! The key is as old as the listener is in the primary: for a new one now and then (for forward
 //! secrecy, and before some 2^32 tickets were made, as their nonces are random) has the primary send it, and
 //! keeps the last one for tickets that are about.
 

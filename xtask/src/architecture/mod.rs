@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Lower the exceptions to what is still found
     #[arg(long)]
     tighten: bool,
-    /// Write a crate's exceptions anew, after files were moved or renamed; refused if any kind has more of them than before
+    /// Write a crate's exceptions again, after files were moved or renamed; refused if any kind has more of them than before
     #[arg(long, value_name = "CRATE")]
     rebase: Option<String>,
     /// Print the layers that a crate's modules are in now, in the form of architecture.toml

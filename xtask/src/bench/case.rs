@@ -1,4 +1,4 @@
-//! What is compared: who is the primary, who are the workers, and who accepts.
+//! What is compared: the primary, the workers, and the placement.
 
 use std::io;
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ pub(crate) struct Effort {
     pub(crate) warm_up: u32,
     /// Connections that are measured.
     pub(crate) connections: u32,
-    /// Connections one after the other, of which it is seen who gets them.
+    /// Connections one after the other, for which the bench records the worker.
     pub(crate) sequential: u32,
     /// How long messages go one way, in one measurement.
     pub(crate) talk: Duration,

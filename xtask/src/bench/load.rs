@@ -224,7 +224,7 @@ struct Client {
 }
 
 impl Client {
-    /// Goes on as far as it can; who answered, if that was to the end.
+    /// Continues as far as it can; returns the worker that answered, if it came to the end.
     fn advance(&mut self) -> io::Result<Option<u32>> {
         if !self.asked {
             match self.stream.write(REQUEST) {

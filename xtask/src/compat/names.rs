@@ -23,7 +23,7 @@ impl Names {
         Self { folder, host: host.to_string(), met: BTreeMap::new() }
     }
 
-    /// The numbers of that kind are met anew.
+    /// The numbers of that kind are met again.
     pub(super) fn forget(&mut self, kind: &str) {
         self.met.remove(kind);
     }

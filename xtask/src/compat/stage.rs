@@ -138,7 +138,7 @@ impl<'a> Stage<'a> {
         self.play.host().to_string()
     }
 
-    /// Ports that were met are met anew: another address may have the same.
+    /// Ports that were met are met again: another address may have the same.
     pub(super) fn forget_ports(&mut self) {
         self.names.forget("port");
     }
@@ -170,7 +170,7 @@ impl<'a> Stage<'a> {
         Ok(n)
     }
 
-    /// Waits for the answer to what was begun; for none of who has gone.
+    /// Waits for the answer to what was begun, but not of a process that is gone.
     pub(super) fn answer(&mut self, n: u64) -> Played<Value> {
         let what = match self.open.get(&n) {
             Some((party, order)) => format!("an answer of {party} to {order}"),

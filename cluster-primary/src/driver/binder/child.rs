@@ -227,7 +227,7 @@ fn remove(path: &CStr, known: Identity) -> bool {
 /// All that the child does; its exit status.
 pub(super) fn run(recipe: &Recipe, credentials: &Credentials, answer: &OwnedFd) -> i32 {
     let Some(answer) = keep_only(answer) else { return 1 };
-    // Its memory is the primary's: no process of the worker's user may read it. The system sets that anew
+    // Its memory is the primary's: no process of the worker's user may read it. The system sets that again
     // when the user changes (fs.suid_dumpable).
     let conceal = || set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if conceal().is_err() {

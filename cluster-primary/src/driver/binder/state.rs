@@ -71,7 +71,7 @@ impl Binder {
         registry: &Registry,
         tokens: &mut Tokens,
     ) -> Result<Self, StateError> {
-        // From a version that did not know who had asked.
+        // From a version that did not record which worker had asked.
         let workers = state.queue_workers.into_iter().chain(std::iter::repeat(None));
         let queue = state.queue.into_iter().zip(workers);
         let queue = queue.map(|((purpose, rights), worker)| Task { purpose, rights, worker });

@@ -14,7 +14,7 @@ use crate::upgrade::{Arriving, Leaving, StateError};
 pub(super) enum Chooser {
     /// The kernel keeps the program as long as the group; what it reads is written here.
     Program { choice: Choice, maps: Maps<Map> },
-    /// Attached anew whenever a slot goes on or off.
+    /// Attached again whenever a slot goes on or off.
     Classic { choice: Choice },
 }
 
@@ -30,9 +30,9 @@ impl Chooser {
         };
         let wanted = Maps::of(choice);
         let maps = Maps {
-            table: Map::new(wanted.table).map_err(no("cannot make a map"))?,
-            counter: Map::new(wanted.counter).map_err(no("cannot make a map"))?,
-            sockets: Map::new(wanted.sockets).map_err(no("cannot make a map of sockets"))?,
+            table: Map::new(wanted.table).map_err(no("cannot create a map"))?,
+            counter: Map::new(wanted.counter).map_err(no("cannot create a map"))?,
+            sockets: Map::new(wanted.sockets).map_err(no("cannot create a map of sockets"))?,
         };
         let numbers = Maps {
             table: maps.table.number(),

@@ -170,7 +170,7 @@ impl Group {
         })
     }
 
-    /// The group as it is in the kernel: its program goes on choosing, and nothing is attached anew.
+    /// The group as it is in the kernel: its program goes on choosing, and nothing is attached again.
     pub(in super::super) fn from_state(
         state: GroupState,
         arriving: &mut Arriving,

@@ -150,7 +150,7 @@ impl Primary {
     }
 
     /// Neither that process nor its ancestors are ended because of a worker that they descend from,
-    /// until all workers are told to leave. It is for who asks for a reload, say: a script that a
+    /// until all workers are told to leave. It is for a process that requests a reload, for example: a script that a
     /// worker has started must not be ended by what it asked for.
     pub fn spare_requester(&mut self, pid: u32) {
         self.tree_input(Input::Spare { processes: proc::ancestry(pid) });

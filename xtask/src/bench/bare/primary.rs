@@ -49,7 +49,7 @@ fn share_socket(args: &Args) -> io::Result<ExitCode> {
 }
 
 fn share_port(args: &Args) -> io::Result<ExitCode> {
-    // Holds the port, so that the workers can have it; who does not listen gets no connection.
+    // Holds the port, so that the workers can have it; a socket that does not listen gets no connection.
     let held = reuse_port(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
     let port = TcpListener::from(held.try_clone()?).local_addr()?.port().to_string();
     let child = || {

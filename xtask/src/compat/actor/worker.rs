@@ -155,7 +155,7 @@ impl Actor {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves in the background: a client is told who serves it, and hung up on.
+    /// Serves in the background: a client is told which worker serves it, and the connection is closed.
     fn serve<S>(
         &mut self,
         order: &Value,

@@ -75,7 +75,7 @@ fn listener(stage: &mut Stage<'_>, way: Way) -> Played {
     leave(stage)
 }
 
-/// A worker that serves what it was sent would serve it for ever.
+/// A worker that serves what it was sent would serve it forever.
 fn leave(stage: &mut Stage<'_>) -> Played {
     stage.worker(1, json!({ "do": "exit", "code": 0 }))?;
     gone(stage, 1)

@@ -1,4 +1,4 @@
-//! Ways to listen, who gets the connections, and what goes wrong.
+//! Ways to listen, the workers that get the connections, and what goes wrong.
 
 use std::net::{TcpListener, TcpStream};
 
@@ -127,7 +127,7 @@ fn every_host(stage: &mut Stage<'_>) -> Played {
 fn one_listens_for_long(stage: &mut Stage<'_>) -> Played {
     cluster(stage, 2)?;
     let port = share(stage, &[1, 2])?;
-    // Who came later stays when the first has gone, and who comes then shares with it.
+    // A later worker stays when the first is gone, and one that comes after that shares with it.
     stage.primary(json!({ "do": "kill", "worker": 1, "signal": "SIGKILL" }))?;
     gone(stage, 1)?;
     client(stage, &port)?;

@@ -28,7 +28,7 @@ pub(super) fn fork(stage: &mut Stage<'_>) -> Played<u32> {
     let forked = stage.primary(json!({ "do": "fork" }))?;
     let worker = forked["worker"].as_u64().unwrap_or_default() as u32;
     stage.sees(worker, "online")?;
-    // Only who has come to his feet can be told what to do.
+    // Only a worker that has started can be given a command.
     stage.worker(worker, json!({ "do": "state" }))?;
     Ok(worker)
 }
