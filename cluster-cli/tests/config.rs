@@ -126,7 +126,7 @@ cluster: error: FILE:1:2: there is no option placing
         "after-env",
         "[env]\nNODE_ENV = 'production'\nworkers = 2\n",
         "\
-cluster: error: FILE:3:11: env takes a value in quotes, or false to remove the variable, not 2
+cluster: error: FILE:3:11: env: expected a value in quotes, or false to remove the variable, got 2
   |
 3 | workers = 2
   |           ^
@@ -245,7 +245,7 @@ FILE:5:9: grace: expected a duration: 10 or \"10s\", \"500ms\", \"5m\", \"1h\", 
 FILE:6:7: uid: there is no user no-such-user on this system
   |
 6 | uid = 'no-such-user'
-  |       ^^^^^^^^^^^^^^^^^^^^^
+  |       ^^^^^^^^^^^^^^
 
 FILE:7:15: stop-signal: expected none, or a signal that can be handled: \"SIGTERM\", \"SIGQUIT\", 15, got 'SIGKILL'
   |

@@ -6,24 +6,23 @@ use std::time::Duration;
 use cluster_proto::Value;
 use serde::{Deserialize, Serialize};
 
-/// A call that the primary alone cannot carry out. The owner of the
-/// [`ControlServer`](super::ControlServer) takes it by
-/// [`next_command`](super::ControlServer::next_command), and answers it, now or later.
+/// A call that the primary alone cannot execute. The owner of the [`ControlServer`](super::ControlServer)
+/// takes it with [`next_command`](super::ControlServer::next_command), and answers it, now or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ControlCommand {
-    /// `status`: how all is; [`status_object`](super::status_object) makes the answer.
+    /// `status`: the state of the cluster; [`status_object`](super::status_object) makes the answer.
     Status,
-    /// `reload`: replace every worker. To be answered when all are, or when it was aborted.
+    /// `reload`: replace every worker. Answered when all are replaced, or the reload was aborted.
     Reload,
-    /// `scale`: keep so many workers.
+    /// `scale`: change the number of workers.
     Scale {
-        /// How many.
+        /// The new number.
         workers: u32,
     },
-    /// `drain`: say that no more is wanted, and end after that time.
+    /// `drain`: report that the cluster is not ready, and stop it after a delay.
     Drain {
-        /// How long; none for what is set.
+        /// The delay; `None` for the configured one.
         delay: Option<Duration>,
     },
     /// `upgrade`: execute the primary's program again, in its new version.
@@ -31,7 +30,7 @@ pub enum ControlCommand {
 }
 
 impl ControlCommand {
-    /// Whether workers that run may have to leave because of it, while the cluster goes on.
+    /// Whether running workers may have to leave because of it, although the cluster continues.
     pub(super) const fn replaces_workers(&self) -> bool {
         matches!(self, Self::Reload | Self::Scale { .. })
     }
@@ -48,24 +47,24 @@ impl ControlCommand {
     }
 }
 
-/// By what a command is answered. It has serde's traits, so that the owner of an open answer can hand that
-/// on to the next image of the process ([`upgrade`](cluster_primary::upgrade)).
+/// The id with which a command is answered. It has serde's traits, so that the owner of an unanswered command
+/// can pass the id on to the next image of the process ([`upgrade`](cluster_primary::upgrade)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CommandId(pub(super) u64);
 
 impl CommandId {
-    /// Its number, which an image of a program that is replaced tells the next.
+    /// Its number, to be passed on to the next image of the process.
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// The order of that number.
+    /// The command with that number.
     pub fn of_number(number: u64) -> Self {
         Self(number)
     }
 }
 
-/// Why a command is not carried out.
+/// Why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// `data.code` of the answer: `ERR_RELOAD_ABORTED`, say.

@@ -1,5 +1,5 @@
-//! The control API: a primary, driven by programs of any language, by JSON-RPC 2.0 on a
-//! Unix-domain socket.
+//! The control API: programs in any language control a primary by JSON-RPC 2.0 over a Unix-domain
+//! socket.
 //!
 //! ```text
 //! client                                            ControlServer            Primary
@@ -14,7 +14,7 @@
 //!   │ {…,"method":"event","params":{"type":"fork",…}}    │ Event::Fork          │
 //!   │◄───────────────────────────────────────────────────┤◄─────────────────────┤
 //! ```
-//! One message a line. The methods and events have the names of `node:cluster`; `docs/control.md`
+//! There is one message per line. The methods and events have the names of `node:cluster`; `docs/control.md`
 //! in the repository lists them, with a client in JavaScript and one in Python.
 //!
 //! [`ControlServer`] has no thread: the loop that owns the [`Primary`](cluster_primary::Primary) calls it.
@@ -42,17 +42,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # A hostile client
-//! A client that may connect may run programs as this user: the socket's mode is 0600, and a peer of
-//! another user (but root) is hung up on. Beyond that a client that talks nonsense gets an error,
-//! one that does not read is cut off, and the primary goes on. Events that clients have not read yet
-//! wait in memory, up to 256 MiB in total; workers never wait for clients. Of lines that clients have begun
-//! and not ended 72 MiB are kept in total; beyond that, the longest one is an error.
+//! # Hostile clients
+//! A client that may connect may run programs as this user. Therefore the socket has mode 0600, and
+//! connections of other users, except root, are closed. Apart from that, invalid input gets an error, a
+//! client that does not read is disconnected, and the primary is not affected. Unread events are queued in
+//! memory, up to 256 MiB in total; workers never wait for clients. Unfinished lines of all clients may take
+//! 72 MiB in total; beyond that, the longest one is an error.
 //!
-//! # A hostile worker
-//! A message that came as JSON is passed on in the words in which it came, and takes no more memory for
-//! that. One that came otherwise is converted if it has up to 16 MiB and 131,072 values; else an `error`
-//! event comes in its place.
+//! # Hostile workers
+//! A message that came as JSON is passed on byte by byte, and needs no further memory. Any other message is
+//! converted if it has at most 16 MiB and 131,072 values; otherwise an `error` event takes its place.
 
 mod backlog;
 mod calls;

@@ -17,13 +17,13 @@ use cluster_primary::{
 };
 use cluster_supervisor::driver::{Cause, Death, Notice};
 
-/// An event as the control API tells it: a `type`, and what goes with it. None for those that it has
-/// no name for.
+/// An event as the control API sends it: an object with a `type` and the event's fields. `None` for events
+/// that the control API does not have.
 ///
-/// A message that is too large to be converted is told as an `error`.
+/// A message that is too large to be converted becomes an `error`.
 ///
-/// With `tagged` what JSON cannot say of a message is written as
-/// [`Value::to_tagged`] does: for messages of an `advanced` channel.
+/// With `tagged`, values that JSON cannot represent are written as [`Value::to_tagged`] does: for messages of
+/// an `advanced` channel.
 pub fn event(event: &Event, tagged: bool) -> Option<Object> {
     let typed = |name: &str| Object::new().with("type", name);
     let about = |name: &str, worker: &WorkerId| typed(name).with("worker", worker.0);
@@ -93,8 +93,8 @@ pub fn event(event: &Event, tagged: bool) -> Option<Object> {
     })
 }
 
-/// As [`event`], as JSON. What came as JSON is passed on in the words in which it came, and is not copied if
-/// it is long.
+/// As [`event`], as JSON text. A message that came as JSON is passed on byte by byte, and not copied if it is
+/// long.
 pub fn event_text(event: &Event, tagged: bool) -> Option<Text> {
     shown(event, tagged).map(|(text, _)| text)
 }

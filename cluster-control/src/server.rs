@@ -105,7 +105,7 @@ struct Waiter {
     round: u64,
 }
 
-/// Why there is no control API.
+/// Why the control socket could not be opened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -114,12 +114,12 @@ pub enum ControlError {
         /// Where.
         path: PathBuf,
     },
-    /// A file is there that is no socket.
+    /// A file that is not a socket is at this path.
     Occupied {
         /// Where.
         path: PathBuf,
     },
-    /// The socket could not be made.
+    /// The socket could not be created.
     Socket {
         /// Where.
         path: PathBuf,
@@ -165,10 +165,9 @@ impl std::error::Error for ControlError {
 }
 
 impl ControlServer {
-    /// Listens at that path, in mode 0600. The file of a primary that was killed is replaced.
+    /// Listens at the path, with mode 0600. A file that a killed primary left behind is replaced.
     ///
-    /// # Errors
-    /// [`ControlError`] names the path.
+    /// # Errors [`ControlError`], which has the path.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, ControlError> {
         let path = path.as_ref();
         let socket = PrivateSocket::bind(path).map_err(|error| match error.kind() {
@@ -211,27 +210,27 @@ impl ControlServer {
         })
     }
 
-    /// The settings name no program yet: until a client has set `exec` to fork is an error that says
-    /// so.
+    /// The settings have no program yet: until a client sets `exec`, `fork` is an error that says so.
     #[must_use]
     pub fn without_program(mut self) -> Self {
         self.has_program = false;
         self
     }
 
-    /// The caller takes [commands](Self::next_command); without this, `status`, `reload` and the like are errors.
+    /// The caller executes [commands](Self::next_command); otherwise `status`, `reload` and the like are
+    /// errors.
     #[must_use]
     pub fn accepting_commands(mut self) -> Self {
         self.accepts_commands = true;
         self
     }
 
-    /// The next command that a client gave. Each is to be [answered](Self::answer) once.
+    /// The next command of a client. Each has to be [answered](Self::answer) once.
     pub fn next_command(&mut self) -> Option<(CommandId, ControlCommand)> {
         self.commands.pop_front()
     }
 
-    /// Answers a command, if its client is still there.
+    /// Answers a command, if its client is still connected.
     pub fn answer(&mut self, command: CommandId, answer: Result<Value, Refusal>) {
         let Some((client, to)) = self.unanswered.remove(&command) else { return };
         let Some(client) = self.clients.get_mut(&client) else { return };
@@ -241,11 +240,9 @@ impl ControlServer {
         self.flush();
     }
 
-    /// Takes what clients have to say, a bounded amount of it, carries it out, and writes what waits
-    /// for them.
+    /// Reads from clients, a bounded amount, executes their calls, and writes what is queued for them.
     ///
-    /// # Errors
-    /// If the system's poll fails.
+    /// # Errors If the system's poll fails.
     pub fn process(&mut self, primary: &mut Primary) -> io::Result<()> {
         let _bounded = bounded_calls();
         match self.poll.poll(&mut self.ready, Some(Duration::ZERO)) {
@@ -308,10 +305,10 @@ impl ControlServer {
         furthest.map(|client| client.cut_off(CutOff::TooFarBehind { limit })).is_some()
     }
 
-    /// Tells the clients of an event. The primary's owner hands on every event that it takes, in
-    /// their order. False if it is a message or a request which no client was shown, because none has
-    /// subscribed to messages, or because it is too large or cannot be decoded: then no client will answer
-    /// a request.
+    /// Sends an event to the clients that subscribed to it. The primary's owner passes on every event that it
+    /// takes, in their order. Returns false for a message or a request that no client was sent, because none
+    /// has subscribed to messages, or because it is too large or cannot be decoded: then no client will
+    /// answer a request.
     #[must_use = "a request that no client was shown is to be refused"]
     pub fn event(&mut self, primary: &Primary, event: &Event) -> bool {
         self.answer_disconnects(primary, event);
@@ -332,7 +329,7 @@ impl ControlServer {
         true
     }
 
-    /// Tells those clients that have asked for it by name what the supervisor has decided.
+    /// Sends a decision of the supervisor to the clients that subscribed to it by name.
     pub fn notice(&mut self, notice: &Notice) {
         if self.is_listened_to()
             && let Some(object) = render::notice(notice)
@@ -341,7 +338,7 @@ impl ControlServer {
         }
     }
 
-    /// Whether a client hears what workers say, and so what they ask: it may answer then.
+    /// Whether a client has subscribed to messages, and so may answer requests.
     pub fn hears_messages(&self) -> bool {
         self.clients.values().any(|client| client.wants("message"))
     }
@@ -396,8 +393,8 @@ impl ControlServer {
         [accept, deadline.map(|at| self.clock.until(at))].into_iter().flatten().min()
     }
 
-    /// How often accepting clients paused since the last call, because the system was out of descriptors
-    /// or memory, and its last error; none if it did not. Those clients wait.
+    /// How often accepting clients paused since the last call, because the system was out of descriptors or
+    /// memory, and the last error; `None` if it did not. The clients wait in the kernel's queue.
     pub fn take_accept_pauses(&mut self) -> Option<(u64, io::Error)> {
         self.accept_pauses.take()
     }
@@ -407,13 +404,13 @@ impl ControlServer {
         self.stop
     }
 
-    /// The cluster is about to end: from here on nothing can be forked.
+    /// The cluster is about to stop: from now on `fork` is refused.
     pub fn end_forks(&mut self) {
         self.ending = true;
     }
 
-    /// Whether the first client that ever connected has gone. A client that only asks whether a primary listens
-    /// here does not connect.
+    /// Whether the first client that connected has disconnected. (A check whether a primary listens here does
+    /// not count as a connection.)
     pub fn first_client_is_gone(&self) -> bool {
         self.first_is_gone
     }
@@ -577,8 +574,8 @@ impl AsRawFd for ControlServer {
 }
 
 impl ControlServer {
-    /// Sends clients what is queued for them, and closes their connections: for the end of the program. This
-    /// blocks until they have read it, for a second at most, and for as long as they read 8 MiB a second.
+    /// Writes what is queued for clients, and closes their connections, when the program ends. Blocks until
+    /// they have read it, for at most a second, and longer while they read 8 MiB per second.
     pub fn finish(mut self) {
         let _bounded = bounded_calls();
         let clock = Clock::start();

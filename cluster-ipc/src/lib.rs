@@ -1,19 +1,19 @@
-//! A channel of messages over a Unix stream socket, some with a file descriptor beside them.
+//! A message channel over a Unix stream socket, which also carries file descriptors.
 //!
-//! It is what `child_process.fork()` gives a Node.js parent and its child, and `node:cluster` a
-//! primary and its workers, in Rust, and it understands itself with either:
+//! It is the channel between a Node.js parent and a child of `child_process.fork()`, and between a primary
+//! and its workers in `node:cluster`, in Rust, and compatible with both:
 //!
-//! - [`Channel`]: messages in and out, without waiting. Descriptors travel by `SCM_RIGHTS`, find
-//!   the message that they came with in whatever pieces it arrives, and are acknowledged;
-//! - [`ChannelConfig`]: limits on everything that a peer could make grow;
-//! - [`Socket`], the transport, with mio's `event::Source` on the channel; [`memory`], one without
-//!   an operating system, for tests and simulation;
-//! - [`Pairing`]: which descriptor belongs to which frame, as a pure machine;
-//! - [`proto`]: the messages themselves, which is the crate `cluster-proto`.
+//! - [`Channel`] sends and receives messages without blocking. Descriptors travel by `SCM_RIGHTS`, are
+//!   matched with their messages however the stream is split, and are acknowledged;
+//! - [`ChannelConfig`] limits everything that a peer can make grow;
+//! - [`Socket`] is the transport, with mio's `event::Source`; [`memory`] is one without an operating system,
+//!   for tests and simulation;
+//! - [`Pairing`] is the pure state machine that matches descriptors with frames;
+//! - [`proto`] is the crate `cluster-proto`, with the messages themselves.
 //!
-//! It does not start processes, does not know what a worker is (`cluster-primary`,
-//! `cluster-worker` do), does not wait, and starts no thread. A descriptor that was inherited by
-//! number the caller turns into an `OwnedFd`.
+//! It does not start processes or threads, does not wait, and does not know what a worker is (see
+//! `cluster-primary` and `cluster-worker`). The caller turns an inherited descriptor number into an
+//! `OwnedFd`.
 //!
 //! # How a descriptor travels
 //! ```text
@@ -29,9 +29,9 @@
 //!   │ m2                                                         │
 //!   ├───────────────────────────────────────────────────────────►│
 //! ```
-//! A descriptor that gets lost is answered `NODE_HANDLE_NACK`, and its message is not delivered:
-//! [`Channel::poll_answer`] tells the sender. With a
-//! [`gate_window`](ChannelConfig::gate_window) above one several are under way at once.
+//! A descriptor that does not arrive is answered with `NODE_HANDLE_NACK`, and its message is not delivered;
+//! the sender learns it from [`Channel::poll_answer`]. With a [`gate_window`](ChannelConfig::gate_window)
+//! above one, several descriptors can be in flight at once.
 //!
 //! # Example
 //! ```
@@ -60,22 +60,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The loop around it
-//! After `READABLE`: [`recv`](Channel::recv) until it says `WouldBlock` or `Closed`. Then, and after
-//! any [`send`](Channel::send), once: [`flush`](Channel::flush). Only if that says
-//! [`Blocked`](Flush::Blocked), wait for `WRITABLE` too, and flush again then. The channel is a mio
+//! # The event loop
+//! After `READABLE`, call [`recv`](Channel::recv) until it returns `WouldBlock` or `Closed`. Then, and after
+//! any [`send`](Channel::send), call [`flush`](Channel::flush) once. If it returns
+//! [`Blocked`](Flush::Blocked), wait for `WRITABLE` too, and flush again. The channel is a mio
 //! `event::Source`; on tokio, with the feature of that name, it is awaited (`tokio::AsyncChannel`). `examples/pass_descriptor.rs` is
 //! the whole of it.
 //!
-//! # Taken apart
-//! A process that is replaced by another program (`execve(2)`) hands its channels over, whatever
-//! they are in the middle of: [`Channel::state`] says what a channel knows and which handles belong to it,
-//! [`Channel::into_parts`] takes it apart, and [`Channel::from_parts`] puts it together again, to do
-//! what the first would have done. A peer notices nothing. A state that cannot be is a [`StateError`],
-//! and everything that was given comes back with it.
+//! # Handing a channel over
+//! A process that executes another program (`execve(2)`) can hand its channels over, even in the middle of a
+//! frame: [`Channel::state`] returns the state of a channel and its handles,
+//! [`Channel::into_parts`] takes it apart, and [`Channel::from_parts`] puts it together again. The peer does
+//! not notice. An inconsistent state is a [`StateError`], which gives back everything that was passed in.
 //!
-//! # A hostile peer
-//! Any bytes and any descriptors at any time cost at most this channel: a [`RecvError`] ends it.
+//! # Hostile peers
+//! Whatever bytes and descriptors a peer sends, it can at most cause a [`RecvError`], which ends this channel.
 //! Frames, the queue, descriptors that wait and answers that wait have limits; received descriptors
 //! are close-on-exec; those that belong to no message are closed and
 //! [counted](Channel::stats). What the peer says that a descriptor is, is not checked.

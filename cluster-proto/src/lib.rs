@@ -1,19 +1,20 @@
 //! The wire protocol of `node:cluster`, without I/O.
 //!
-//! A primary process and its workers talk over a Unix stream socket: frames of JSON (or another
-//! encoding), some with a descriptor beside them. This crate is all of that which needs no socket:
+//! A primary process and its workers exchange messages over a Unix stream socket: frames of JSON (or
+//! another encoding), some of them with a descriptor. This crate contains everything about them that needs
+//! no socket:
 //!
-//! - [`Message`] and its parts: everything that a Node.js cluster says, typed;
-//! - [`Codec`]: messages to bytes and back, as [`Json`] (what Node speaks) or [`Postcard`];
-//! - [`Deframer`]: bytes in any split to frames, with limits;
-//! - [`FrameReader`], [`UserMessage`]: users' messages of a peer that may be hostile, as they came;
-//! - [`Gate`]: what may be sent while a descriptor is un-ACKed;
+//! - [`Message`] and its parts: every message of a Node.js cluster, typed;
+//! - [`Codec`]: messages to bytes and back, as [`Json`] (Node's encoding) or [`Postcard`];
+//! - [`Deframer`]: splits a byte stream into frames, within limits;
+//! - [`FrameReader`], [`UserMessage`]: user messages of a peer that may be hostile, kept in their encoding;
+//! - [`Gate`]: decides what may be sent while a descriptor is not acknowledged;
 //! - [`Value::encode`], [`IntoMessage`]: messages of the application's own types (feature `serde`);
 //! - [`Exchange`], [`Requests`]: requests with answers, on top of messages;
-//! - [`ServerKey`]: the name of a server; [`mod@env`]: how a worker learns what it is.
+//! - [`ServerKey`]: the name of a server; [`mod@env`]: the environment variables of a worker.
 //!
-//! It opens nothing, reads no clock, has no unsafe code, and is `no_std`. The crate `cluster-ipc`
-//! carries it over a socket; `cluster-primary` and `cluster-worker` make a cluster of it.
+//! It does no I/O, reads no clock, has no unsafe code, and is `no_std`. The crate `cluster-ipc` carries the
+//! messages over a socket; `cluster-primary` and `cluster-worker` build a cluster from them.
 //!
 //! # A worker's life on the wire
 //! ```text
@@ -63,11 +64,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Taken elsewhere
-//! What is between two messages can be taken to another process, and go on there: [`Deframer`], [`Gate`]
-//! and [`Requests`] have a `state()`, plain data, and are made from it again by `from_state()`, which finds
-//! out what cannot be. With the feature `serde` such states can be written and read (in text, bytes are
-//! hexadecimal digits: [`hex`]); fields that a version does not know are passed over.
+//! # Moving to another process
+//! [`Deframer`], [`Gate`] and [`Requests`] can continue in another process: `state()` returns their state as
+//! plain data, and `from_state()` restores it and rejects inconsistent data. With the feature `serde` states
+//! can be serialized (in text, bytes are hexadecimal digits: [`hex`]); unknown fields are ignored.
 //!
 //! # Features
 //! | feature | brings | default |

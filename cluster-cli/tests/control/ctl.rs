@@ -49,7 +49,7 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
     running.err.wait_for(1, |l| l == "cluster: worker 2 left (code 0)");
 
     for (arguments, code, expected) in [
-        (&["kill", "3", "SIGFOO"][..], 1, "unknown signal \"SIGFOO\"; name one as SIGTERM"),
+        (&["kill", "3", "SIGFOO"][..], 1, "unknown signal \"SIGFOO\"; write it like SIGTERM"),
         (&["send", "99", "1"], 1, "there is no worker 99 (ERR_IPC_CHANNEL_CLOSED)"),
         (&["disconnect", "99"], 1, "there is no worker 99 (ERR_WORKER_NOT_FOUND)"),
         (&["send", "3", "hello"], 2, "--text"),
