@@ -33,9 +33,9 @@ fn output(client: &mut Command) -> String {
 
 fn reload(cluster: &Cluster) {
     cluster.signal(Signal::HUP);
-    let done = |line: &str| line.contains("reload 1 is");
+    let done = |line: &str| line.contains("reload 1 done") || line.contains("reload 1 was aborted");
     let lines = cluster.err.wait_for(1, done);
-    assert!(lines[0].contains("is done"), "{lines:?}");
+    assert!(lines[0].contains(" done: "), "{lines:?}");
 }
 
 /// What is said is read while it is written: neither end's buffers hold it all.

@@ -163,10 +163,10 @@ fn a_persons_kill_reloads_with_a_terminal_and_without() {
     use std::io::Write;
     let mut ours = &session.terminal.as_ref().unwrap().ours;
     ours.write_all(b"\n").unwrap();
-    session.wait_for(1, "reload 1 is done");
+    session.wait_for(1, "reload 1 done");
     // From elsewhere, as a service manager does it.
     kill(pid, Signal::HUP);
-    session.wait_for(1, "reload 2 is done");
+    session.wait_for(1, "reload 2 done");
     get(address).expect("it serves");
     kill(pid, Signal::TERM);
     eventually("it ends", || has_ended(pid).then_some(()));
@@ -189,7 +189,7 @@ fn under_nohup_it_goes_on_and_can_be_reloaded() {
             kill(pid, Signal::HUP);
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        session.log().contains("reload 1 is done").then_some(())
+        session.log().contains("reload 1 done").then_some(())
     });
     get(address).expect("it serves");
     assert!(!session.log().contains("the terminal was closed"), "{}", session.log());

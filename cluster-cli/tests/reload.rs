@@ -39,7 +39,7 @@ fn reload_under_load(mut run: Command, target: impl FnOnce(&Cluster) -> Target) 
     let begun = now();
     for number in 1..=reloads() {
         cluster.signal(Signal::HUP);
-        let done = |line: &str| line.contains(&format!("reload {number} is done"));
+        let done = |line: &str| line.contains(&format!("reload {number} done"));
         cluster.err.wait_for(1, |line| done(line) || line.contains("reload 1 is not"));
         load.more(50);
         // As many connections between any two as between the others.
@@ -141,7 +141,7 @@ fn slow_clients_of_axum_servers_are_heard() {
             .collect();
         for number in 1..=reloads() {
             cluster.signal(Signal::HUP);
-            cluster.err.wait_for(1, |line| line.contains(&format!("reload {number} is done")));
+            cluster.err.wait_for(1, |line| line.contains(&format!("reload {number} done")));
         }
         over.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().expect("none is lost"));

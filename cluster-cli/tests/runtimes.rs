@@ -101,7 +101,7 @@ fn two_reloads_under_load_lose_nothing() {
         load.more(200);
         for number in 1..=2 {
             cluster.signal(Signal::HUP);
-            let done = format!("reload {number} is done");
+            let done = format!("reload {number} done");
             cluster.err.wait_for(1, |line| line.contains(&done));
             load.more(100);
         }

@@ -26,7 +26,7 @@ fn other_masters_signals_do_not_reach_workers() {
         cluster.signal(Signal::CONT);
         // It was taken before the reload, whose workers are not the same.
         cluster.signal(Signal::HUP);
-        cluster.err.wait_for(1, |line| line.contains("reload 1 is done"));
+        cluster.err.wait_for(1, |line| line.contains("reload 1 done"));
         get(address).expect("it serves");
         assert_eq!(printed(&cluster, "got SIG"), 0, "{:#?}", cluster.out.all());
         let harmed = |line: &String| line.contains("Debugger listening") || line.contains(" died ");

@@ -68,7 +68,7 @@ fn the_mode_is_as_it_is_said_whatever_the_program_asks_for() {
         cluster.err.wait_for(1, |line| line.contains("upgraded to version"));
         // A program that closed the socket and listens again gets one of the same mode.
         cluster.signal(Signal::HUP);
-        cluster.err.wait_for(1, |line| line.contains("reload 1 is done"));
+        cluster.err.wait_for(1, |line| line.contains("reload 1 done"));
         assert_eq!(found(&path), (0o620, uid, gid));
         cluster.end();
     }

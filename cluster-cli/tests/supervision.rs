@@ -315,7 +315,7 @@ fn a_program_that_knows_nothing_of_clusters_is_reloaded_and_scaled_without_loss(
         load.more(50);
         for number in 1..=3 {
             let (good, said) = command(&["reload"], &name);
-            assert!(good && said.contains(&format!("reload {number} is done")), "{said}");
+            assert!(good && said.contains(&format!("reload {number} done")), "{said}");
             load.more(20);
         }
         assert!(command(&["scale", "3"], &name).0);

@@ -45,7 +45,7 @@ fn it_is_said_once_for_each_program() {
     cluster.signal(Signal::USR2);
     cluster.err.wait_for(1, |line| line.contains("upgraded to version"));
     cluster.signal(Signal::HUP);
-    cluster.err.wait_for(1, |line| line.contains("reload 1 is done"));
+    cluster.err.wait_for(1, |line| line.contains("reload 1 done"));
     cluster.out.wait_for(5, |line| line.ends_with("sent"));
     assert_eq!(warnings(&cluster), 1, "{:#?}", cluster.err.all());
     cluster.end();
@@ -57,7 +57,7 @@ fn a_message_that_something_waits_for_is_no_reason_to_warn() {
     let Some(cluster) = start(&folder, &["--ready", "message"], &["ready"]) else { return };
     cluster.out.wait_for(2, |line| line.ends_with("sent"));
     cluster.signal(Signal::HUP);
-    cluster.err.wait_for(1, |line| line.contains("reload 1 is done"));
+    cluster.err.wait_for(1, |line| line.contains("reload 1 done"));
     assert_eq!(warnings(&cluster), 0, "{:#?}", cluster.err.all());
     cluster.end();
 }

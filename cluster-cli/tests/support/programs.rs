@@ -74,7 +74,7 @@ fn seen(cluster: &Cluster, path: &str) -> usize {
 pub fn reload(cluster: &Cluster, number: u32) {
     let old = cluster.worker_pids();
     cluster.signal(Signal::HUP);
-    cluster.err.wait_for(1, |line| line.contains(&format!("reload {number} is done")));
+    cluster.err.wait_for(1, |line| line.contains(&format!("reload {number} done")));
     assert_gone(&old);
 }
 
