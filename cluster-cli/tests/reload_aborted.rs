@@ -93,7 +93,8 @@ fn a_version_that_dies_shortly_after_it_listens_replaces_no_worker() {
             let reload = stand.run(&["reload"]);
             let said = all_of(&reload);
             assert_eq!(reload.status.code(), Some(1), "{said}");
-            let why = "the replacement worker for slot 0 failed: it died (code 9) after it was ready.";
+            let why =
+                "the replacement worker for slot 0 failed: it died (code 9) after it was ready.";
             assert!(said.contains(why) && said.contains("ERR_RELOAD_ABORTED"), "{said}");
             let stays = if workers == 1 { "1 old worker stays" } else { "2 old workers stay" };
             assert!(said.contains(&format!("{stays}; 0 workers replaced before that")), "{said}");
@@ -186,7 +187,8 @@ fn a_version_that_hangs_or_loses_its_channel_replaces_no_worker() {
             let reload = stand.run(&["reload"]);
             let said = all_of(&reload);
             assert_eq!(reload.status.code(), Some(1), "{said}");
-            let why = format!("the replacement worker for slot 0 failed: {reason} after it was ready.");
+            let why =
+                format!("the replacement worker for slot 0 failed: {reason} after it was ready.");
             assert!(said.contains(&why), "{said}");
             assert!(said.contains("2 old workers stay; 0 workers replaced before that"), "{said}");
             let new = *stand.cluster.worker_pids().last().unwrap();
