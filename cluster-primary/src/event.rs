@@ -12,7 +12,7 @@ use cluster_proto::{
 use crate::agent::Work;
 use crate::error::{SendError, WorkerError};
 use crate::id::{SendId, WorkerId};
-use crate::machine::ListenLimit;
+use crate::listen_limit::ListenLimit;
 use crate::placement::Fallback;
 use crate::printable::one_line;
 use crate::request::{Request, RequestId};

@@ -87,6 +87,7 @@ pub mod embed;
 mod error;
 mod event;
 mod id;
+mod listen_limit;
 pub mod machine;
 mod placement;
 pub mod printable;
@@ -116,7 +117,8 @@ pub use driver::{
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};
 pub use id::{ConnId, HandleId, SendId, ServerId, WorkerId};
-pub use machine::{AckLatency, ListenLimit, ListenScope, WorkerState};
+pub use listen_limit::{ListenLimit, ListenScope};
+pub use machine::{AckLatency, WorkerState};
 pub use placement::{Fallback, PlacementError};
 pub use request::{Request, RequestId};
 pub use settings::{

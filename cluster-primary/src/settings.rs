@@ -15,7 +15,6 @@ use cluster_sched::PolicyName;
 use serde::{Deserialize, Serialize};
 
 use crate::custom_policy::CustomPolicy;
-use crate::machine::Config;
 use crate::socket_access::SocketAccess;
 use crate::tree::EndDescendants;
 
@@ -164,21 +163,6 @@ impl Default for Settings {
             privileged_ports: Vec::new(),
             socket_access: SocketAccess::default(),
             limits: Limits::default(),
-        }
-    }
-}
-
-/// The part of the settings that the machine uses.
-impl From<&Settings> for Config {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            placement: settings.placement,
-            policy: settings.policy,
-            custom_policy: settings.custom_policy.clone(),
-            serialization: settings.serialization,
-            keep_listeners: settings.keep_listeners,
-            report_connections: settings.report_connections,
-            limits: settings.limits,
         }
     }
 }

@@ -1,28 +1,39 @@
 //! What people and programs ask of a cluster that runs, by signals and by the control API.
 
 use cluster_control::{CommandId, ControlCommand, Refusal};
-use cluster_primary::{Object, Value};
+use cluster_primary::Object;
 use cluster_supervisor::driver::State;
 
-use super::{MAX_WORKERS, Runner};
+use super::base::{Runner, unkept};
 use crate::config::Resolved;
 use crate::signals::{Asked, explanation};
 use crate::wrapper::{self, Complaint};
 
-impl Runner {
-    pub(super) fn answer_reloads(&mut self, answer: impl Fn() -> Result<Value, Refusal>) {
-        let waiting = self.reloads.take_waiting();
-        if let Some((control, _)) = &mut self.control {
-            waiting.into_iter().for_each(|command| control.answer(command, answer()));
-        }
+/// The command that a signal is.
+fn command_of(asked: Asked) -> Option<ControlCommand> {
+    match asked {
+        Asked::Reload { .. } => Some(ControlCommand::Reload),
+        Asked::More | Asked::Fewer { .. } => Some(ControlCommand::Scale { workers: 1 }),
+        Asked::Upgrade => Some(ControlCommand::Upgrade),
+        Asked::End
+        | Asked::HangUp
+        | Asked::Reap
+        | Asked::Stopped(_)
+        | Asked::Forward(_)
+        | Asked::Explain(_) => None,
     }
+}
 
+/// The most workers that signals can ask for.
+pub(super) const MAX_WORKERS: u32 = 10_000;
+
+impl Runner {
     pub(super) fn asked(&mut self, asked: Asked) {
-        let wanted = self.cluster.supervisor().wanted();
+        let wanted = self.supervisor().wanted();
         if let Some(command) = command_of(asked)
             && let Err(refusal) = self.can(&command)
         {
-            self.report.warning(&format!("{}: {}", command.name(), refusal.message));
+            self.warning(&format!("{}: {}", command.name(), refusal.message));
             return;
         }
         match asked {
@@ -41,11 +52,11 @@ impl Runner {
             Asked::Reap => self.reap(),
             Asked::HangUp => self.hung_up(),
             Asked::Stopped(stopped) => self.mention_stopped(stopped),
-            Asked::Explain(signal) => self.report.warning(&explanation(signal)),
+            Asked::Explain(signal) => self.warning(&explanation(signal)),
             Asked::Forward(signal) => {
-                for worker in self.cluster.primary().all_workers() {
+                for worker in self.primary().all_workers() {
                     // One that has just ended needs no signal.
-                    let _ = self.cluster.primary_mut().kill(worker, signal);
+                    let _ = self.primary_mut().kill(worker, signal);
                 }
             }
         }
@@ -54,13 +65,13 @@ impl Runner {
     /// A script that a worker has started may be what asks: it is not ended by what it asked for. (One that
     /// is known by its pid alone may have ended already; `cluster reload` waits for its answer.)
     fn spare(&mut self, requester: Option<u32>) {
-        requester.into_iter().for_each(|pid| self.cluster.primary_mut().spare_requester(pid));
+        requester.into_iter().for_each(|pid| self.primary_mut().spare_requester(pid));
     }
 
     /// Reads the options again, and replaces every worker.
     fn reload(&mut self) -> Result<(), Refusal> {
         self.can(&ControlCommand::Reload)?;
-        let read = self.kept.as_ref().map(|kept| {
+        let read = self.config().map(|kept| {
             let options = kept.args.read().map_err(|error| error.to_string())?;
             match wrapper::complaint(&options) {
                 Some(Complaint::Error(error)) => Err(error.to_string()),
@@ -72,7 +83,7 @@ impl Runner {
             None => {}
             Some(Err(error)) => {
                 let what = format!("nothing is reloaded: {error}");
-                self.report.failure(&what);
+                self.failure(&what);
                 self.reload_failed(error);
                 return Err(Refusal::new("ERR_CONFIG", what));
             }
@@ -83,10 +94,10 @@ impl Runner {
 
     /// Whether a supervisor keeps the workers, and the cluster is neither draining nor stopping.
     fn can(&self, command: &ControlCommand) -> Result<(), Refusal> {
-        if self.kept.is_none() {
+        if !self.is_supervised() {
             return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(command)));
         }
-        match self.cluster.supervisor().state() {
+        match self.supervisor_state() {
             State::Draining => {
                 Err(Refusal::new("ERR_ENDING", "the cluster is draining, and stops after that"))
             }
@@ -115,23 +126,9 @@ impl Runner {
         if options.workers != old.workers {
             self.cluster.scale(options.workers);
         }
-        let before = self.cluster.primary().settings().clone();
+        let before = self.primary().settings().clone();
         self.reloads.before.get_or_insert((before, old));
-        self.cluster.primary_mut().setup(|set| *set = settings);
-    }
-
-    /// Restores the settings with which the running workers were started.
-    pub(super) fn go_back(&mut self) {
-        let Some((settings, options)) = self.reloads.before.take() else { return };
-        self.cluster.primary_mut().setup(|set| *set = settings);
-        crate::settings::schedule(&options);
-        self.cluster.supervisor_mut().configure(crate::settings::config(&options));
-        if let Some(kept) = &mut self.kept {
-            kept.options = options;
-            if let Some(notify) = &kept.notify {
-                notify.admit(kept.options.privileges.uid.as_ref().map(|user| user.id));
-            }
-        }
+        self.primary_mut().setup(|set| *set = settings);
     }
 
     pub(super) fn execute(&mut self, id: CommandId, command: ControlCommand) {
@@ -144,15 +141,15 @@ impl Runner {
                 }
                 Err(refusal) => Err(refusal),
             },
-            command if self.kept.is_none() => {
+            command if !self.is_supervised() => {
                 Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&command)))
             }
             ControlCommand::Scale { workers } => self.can(&command).map(|()| {
                 self.cluster.scale(workers);
-                Object::new().with("workers", self.cluster.supervisor().wanted()).into()
+                Object::new().with("workers", self.supervisor().wanted()).into()
             }),
             ControlCommand::Drain { delay } => {
-                let set = self.kept.as_ref().map(|kept| kept.options.leaving.drain_delay);
+                let set = self.config().map(|kept| kept.options.leaving.drain_delay);
                 self.cluster.drain(delay.or(set).unwrap_or_default());
                 Ok(true.into())
             }
@@ -165,39 +162,8 @@ impl Runner {
                 format_args!("this cluster cannot {}", command.name()),
             )),
         };
-        if let Some((control, _)) = &mut self.control {
+        if let Some(control) = self.control_mut() {
             control.answer(id, answer);
         }
-    }
-}
-
-/// The command that a signal is.
-fn command_of(asked: Asked) -> Option<ControlCommand> {
-    match asked {
-        Asked::Reload { .. } => Some(ControlCommand::Reload),
-        Asked::More | Asked::Fewer { .. } => Some(ControlCommand::Scale { workers: 1 }),
-        Asked::Upgrade => Some(ControlCommand::Upgrade),
-        Asked::End
-        | Asked::HangUp
-        | Asked::Reap
-        | Asked::Stopped(_)
-        | Asked::Forward(_)
-        | Asked::Explain(_) => None,
-    }
-}
-
-/// Why that is nothing to ask of a primary that others drive.
-pub(super) fn unkept(command: &ControlCommand) -> String {
-    match command {
-        ControlCommand::Upgrade => {
-            "cluster serve cannot be upgraded in place, as cluster run can: start \
-             the new version on another --control path, point its clients there, and stop this one"
-                .into()
-        }
-        command => format!(
-            "cluster serve does not supervise workers, as cluster run does: its clients fork and replace \
-             them; there is nothing to {}",
-            command.name()
-        ),
     }
 }

@@ -3,7 +3,7 @@
 use cluster_proto::env::Serialization;
 
 use crate::custom_policy::CustomPolicy;
-use crate::settings::{Limits, Placement};
+use crate::settings::{Limits, Placement, Settings};
 use cluster_sched::PolicyName;
 
 /// What the machine has to know of the settings: no descriptors, and nothing about processes.
@@ -30,5 +30,20 @@ impl Config {
     /// Whether the policy goes by the number of connections that workers hold.
     pub(super) fn counts_connections(&self) -> bool {
         self.custom_policy.is_some() || self.policy == PolicyName::LeastConnections
+    }
+}
+
+/// The part of the settings that the machine uses.
+impl From<&Settings> for Config {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            placement: settings.placement,
+            policy: settings.policy,
+            custom_policy: settings.custom_policy.clone(),
+            serialization: settings.serialization,
+            keep_listeners: settings.keep_listeners,
+            report_connections: settings.report_connections,
+            limits: settings.limits,
+        }
     }
 }

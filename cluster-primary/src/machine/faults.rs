@@ -1,8 +1,6 @@
 //! What a worker may do wrong on its channel, and how often, before it is closed.
 
-use serde::{Deserialize, Serialize};
-
-use super::Machine;
+use super::base::Machine;
 use super::io::Output;
 use crate::error::WorkerError;
 use crate::event::Event;
@@ -10,39 +8,17 @@ use crate::id::WorkerId;
 
 /// So often a worker may make a call of the primary block.
 const MAX_BLOCKED: u32 = 16;
-
 /// Why a worker loses its channel that answers for what it cannot have.
 const TOO_SOON: &str = "it answered for a connection before it had received it";
-
-/// What a worker has done wrong so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Faults {
-    /// Descriptors in its messages that nothing uses.
-    unwanted: u64,
-    /// Calls of the primary that it made block.
-    blocked: u32,
-}
-
-impl Faults {
-    pub(super) fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 impl Machine {
     /// Something is so wrong with a worker's channel that it is closed.
     pub(super) fn fail_channel(&mut self, id: WorkerId, error: WorkerError) {
-        let Some(worker) = self.workers.get_mut(&id).filter(|w| w.connected) else { return };
+        let Some(worker) = self.known_mut(id).filter(|w| w.connected) else { return };
         if !std::mem::replace(&mut worker.failed, true) {
             self.event(Event::Error { worker: id, error });
-            self.output.push_back(Output::AbortChannel { worker: id });
+            self.put(Output::AbortChannel { worker: id });
         }
-    }
-
-    /// Whether what comes on a worker's channel is heard: it has one that has not failed.
-    pub(crate) fn hears(&self, id: WorkerId) -> bool {
-        self.workers.get(&id).is_some_and(|worker| worker.connected && !worker.failed)
     }
 
     /// Whether an answer to that hand-off cannot be one, as the hand-off has not `arrived` at the worker.
@@ -58,24 +34,17 @@ impl Machine {
     /// A worker sent a descriptor that nothing uses.
     pub(super) fn unwanted(&mut self, id: WorkerId) {
         let limit = self.config.limits.max_unexpected_handles;
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.faults.unwanted = worker.faults.unwanted.saturating_add(1);
-        if worker.faults.unwanted > limit {
+        let Some(worker) = self.known_mut(id) else { return };
+        if worker.faults.add_unwanted() > limit {
             let what = format!("it sent more than {limit} descriptors that nothing here uses");
             self.fail_channel(id, WorkerError::Channel { what });
         }
     }
 
-    /// Whether a worker has made a call of the primary block.
-    pub(crate) fn has_blocked(&self, id: WorkerId) -> bool {
-        self.workers.get(&id).is_some_and(|worker| worker.faults.blocked > 0)
-    }
-
     /// A worker made a call of the primary block. The first time it is only told.
     pub(super) fn blocked(&mut self, id: WorkerId, call: &'static str) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.faults.blocked = worker.faults.blocked.saturating_add(1);
-        let blocked = worker.faults.blocked;
+        let Some(worker) = self.known_mut(id) else { return };
+        let blocked = worker.faults.add_blocked();
         if blocked == 1 {
             self.event(Event::Error { worker: id, error: WorkerError::BlocksPrimary { call } });
         }

@@ -1,23 +1,22 @@
 //! Workers that go: told to, of their own will, or by accident.
 
-use cluster_proto::ClusterBody;
 use cluster_sched::{DispatchInput as Place, Mono};
 
-use super::Machine;
+use super::base::Machine;
 use super::server::{Phase, Server};
-use super::worker::{self, Worker};
+use super::worker::Disconnect;
 use crate::event::{Event, ExitStatus, LeaveProgress};
 use crate::id::{ServerId, WorkerId};
 
 impl Machine {
     /// A worker is to disconnect; if it was taken out of rotation before, that is the last step.
     pub(super) fn disconnect(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         worker.listed = false;
         worker.retire_only = false;
         match worker.disconnect {
-            worker::Disconnect::No => self.begin_to_leave(now, id),
-            worker::Disconnect::Retired if worker.connected => self.tell_disconnect(id),
+            Disconnect::No => self.begin_to_leave(now, id),
+            Disconnect::Retired if worker.connected => self.tell_disconnect(id),
             _ => {}
         }
     }
@@ -27,14 +26,13 @@ impl Machine {
     pub(super) fn take_out_of_rotation(&mut self, now: Mono, id: WorkerId) {
         // From here on it makes a difference.
         self.check_agent(id);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         match worker.disconnect {
-            worker::Disconnect::No if worker.connected => {
+            Disconnect::No if worker.connected => {
                 worker.retire_only = true;
                 self.begin_to_leave(now, id);
             }
-            worker::Disconnect::WhenAnswered | worker::Disconnect::Probing
-                if worker.retire_only => {} // It is about to be.
+            Disconnect::WhenAnswered | Disconnect::Probing if worker.retire_only => {} // It is about to be.
             _ => {
                 worker.exited_after_disconnect = Some(true);
                 self.progress(id, LeaveProgress::OutOfRotation);
@@ -43,19 +41,19 @@ impl Machine {
     }
 
     fn begin_to_leave(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         worker.exited_after_disconnect = Some(true);
         if !worker.connected {
             return;
         }
-        worker.disconnect = worker::Disconnect::WhenAnswered;
+        worker.disconnect = Disconnect::WhenAnswered;
         self.leave_rotation(now, id);
         self.send_disconnect(now, id);
     }
 
     /// A worker's channel is to close: it gets nothing more, and may not listen again.
     pub(super) fn close_channel(&mut self, now: Mono, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
+        if let Some(worker) = self.known_mut(id) {
             worker.channel_closes = true;
         }
         self.leave_rotation(now, id);
@@ -63,7 +61,7 @@ impl Machine {
 
     /// A worker gets nothing more, unless it is the last one of a server.
     pub(super) fn leave_rotation(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.known(id) else { return };
         for server in worker.servers.keys().copied().collect::<Vec<_>>() {
             self.leave_server(now, server, id);
         }
@@ -73,62 +71,17 @@ impl Machine {
     /// one: then it serves what has come so far.
     fn leave_server(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
         let alone = |s: &Server| s.workers.len() == 1 && s.workers.contains(&worker);
-        if self.servers.get(&id).is_some_and(alone) && !self.keeps_servers() {
+        if self.server(id).is_some_and(alone) && !self.keeps_servers() {
             self.drain(now, id);
         }
         let draining = |s: &Server| matches!(s.phase, Phase::Draining { .. });
-        if self.servers.get(&id).is_some_and(draining) {
+        if self.server(id).is_some_and(draining) {
             return;
         }
-        if let Some(leaving) = self.workers.get_mut(&worker) {
+        if let Some(leaving) = self.known_mut(worker) {
             leaving.servers.remove(&id);
         }
         self.retire(now, id, worker);
-    }
-
-    /// Goes on with a worker that leaves, once it has answered for all that is on its way to it: a
-    /// connection that it accepts after it was told to disconnect could be lost.
-    pub(super) fn send_disconnect(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        let waits = worker.connected && worker.disconnect == worker::Disconnect::WhenAnswered;
-        if !waits || self.is_serving(id) || self.is_settling(id) {
-            return;
-        }
-        let may_hold_unread = worker.connections > 0 || worker.had_slot;
-        if may_hold_unread && self.probe(now, id, worker::Probe::Leaving) {
-            if let Some(worker) = self.workers.get_mut(&id) {
-                worker.disconnect = worker::Disconnect::Probing;
-            }
-        } else {
-            self.has_answered(id);
-        }
-    }
-
-    /// Nothing is on its way any more to a worker that leaves.
-    fn has_answered(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.retire_only {
-            worker.disconnect = worker::Disconnect::Retired;
-            self.progress(id, LeaveProgress::OutOfRotation);
-        } else {
-            self.tell_disconnect(id);
-        }
-    }
-
-    /// Every connection that the worker took before it answered has been read from once: a server
-    /// of Node's that closes drops those from which it has heard nothing.
-    pub(super) fn has_heard(&mut self, id: WorkerId) {
-        let probing = |w: &Worker| w.connected && w.disconnect == worker::Disconnect::Probing;
-        if self.workers.get(&id).is_some_and(probing) {
-            self.has_answered(id);
-        }
-    }
-
-    fn tell_disconnect(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.disconnect = worker::Disconnect::Told;
-            self.send_internal(id, None, ClusterBody::Disconnect);
-        }
     }
 
     pub(super) fn disconnect_all(&mut self, now: Mono) {
@@ -162,21 +115,6 @@ impl Machine {
         self.release_unused(now);
     }
 
-    /// How often all workers have disconnected because they were all told to.
-    pub(crate) fn disconnects(&self) -> u64 {
-        self.disconnects
-    }
-
-    /// Whether all workers were told to disconnect, and some have not.
-    pub(crate) fn is_disconnecting(&self) -> bool {
-        self.disconnecting
-    }
-
-    /// Whether all workers have disconnected because they were all told to, and none was forked since.
-    pub(crate) fn is_disconnected(&self) -> bool {
-        self.disconnected
-    }
-
     pub(super) fn finish_disconnecting(&mut self) {
         if !self.disconnecting {
             return;
@@ -191,18 +129,15 @@ impl Machine {
     }
 
     pub(super) fn channel_closed(&mut self, now: Mono, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         if !std::mem::replace(&mut worker.connected, false) {
             return;
         }
         self.end_sends_to(id);
         self.end_requests_of(id);
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         worker.phase = "disconnected";
-        let answering = matches!(
-            worker.disconnect,
-            worker::Disconnect::WhenAnswered | worker::Disconnect::Probing
-        );
+        let answering = matches!(worker.disconnect, Disconnect::WhenAnswered | Disconnect::Probing);
         let waits = worker.retire_only && answering;
         let meant = *worker.exited_after_disconnect.get_or_insert(false);
         let dead = worker.status.is_some();
@@ -217,7 +152,7 @@ impl Machine {
     }
 
     pub(super) fn exited(&mut self, now: Mono, id: WorkerId, status: ExitStatus) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.known_mut(id) else { return };
         if worker.status.replace(status).is_some() {
             return;
         }
@@ -236,7 +171,7 @@ impl Machine {
         let known: Vec<_> = self.servers.keys().copied().collect();
         self.dispatch(now, Place::Leave { worker: id });
         for server in known {
-            if let Some(left) = self.servers.get_mut(&server) {
+            if let Some(left) = self.server_mut(server) {
                 if let Phase::Binding { waiting } = &mut left.phase {
                     waiting.retain(|(worker, _)| *worker != id);
                 }

@@ -1,21 +1,18 @@
-//! Servers: which workers serve them, and when their sockets are created and closed.
+//! Servers: how workers ask for them, and join those that exist.
 
 use cluster_proto::{
     AddressType, ClusterBody, Field, ListenQuery, ListenReply, ServerKey, StructuredClone, Value,
 };
 use cluster_sched::{BoxedPolicy, Config, Mono};
 
-use super::Machine;
+use super::base::Machine;
 use super::io::{Bound, Output, SendHandle};
-use super::server::{Phase, Server};
-use super::slots::Slots;
-use super::socket_limits::{ListenLimit, ListenScope};
+use super::server::{Phase, Server, Slots};
 use crate::event::{Address, Event};
 use crate::id::{ConnId, ServerId, WorkerId};
+use crate::listen_limit::{ListenLimit, ListenScope};
 use crate::settings::Placement;
 
-/// `EMFILE`, by libuv's sign.
-const TOO_MANY: i32 = -24;
 /// `ENOTSUP`, by libuv's sign.
 const NOT_SUPPORTED: i32 = -95;
 /// `ENAMETOOLONG`, by libuv's sign.
@@ -80,10 +77,6 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
     }
 }
 
-/// Negated, as libuv has them; the numbers are the same on every Unix.
-const ENOENT: i32 = -2;
-const EACCES: i32 = -13;
-
 impl Machine {
     pub(super) fn query_server(
         &mut self,
@@ -96,7 +89,7 @@ impl Machine {
         if let Some(name) = query.abstract_name() {
             query.address = Field::Is(format!("\0{name}"));
         }
-        let Some(asking) = self.workers.get(&worker) else { return };
+        let Some(asking) = self.known(worker) else { return };
         if !asking.may_listen() {
             return;
         }
@@ -135,10 +128,10 @@ impl Machine {
             self.reply_failure(worker, seq, key, Address::of(&query), NOT_SUPPORTED);
             return;
         }
-        let Some(asking) = self.workers.get_mut(&worker) else { return };
+        let Some(asking) = self.known_mut(worker) else { return };
         // From now on, so that a worker cannot ask for any number of them in one breath.
         asking.servers.insert(id, key);
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some(server) = self.server_mut(id) else { return };
         if !server.data.is_truthy() {
             server.data = query.data;
         }
@@ -154,12 +147,12 @@ impl Machine {
     }
 
     fn has_worker(&self, id: ServerId, worker: WorkerId) -> bool {
-        self.servers.get(&id).is_some_and(|s| s.has(worker))
+        self.server(id).is_some_and(|s| s.has(worker))
     }
 
     /// A worker's runtime cannot listen on a socket that it is sent.
     pub(super) fn cannot_listen(&mut self, worker: WorkerId, runtime: String) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
+        if let Some(worker) = self.known_mut(worker) {
             worker.cannot_listen = Some(runtime);
         }
     }
@@ -167,19 +160,19 @@ impl Machine {
     /// Whether the worker could serve that server only by a socket that it cannot listen on: others
     /// have opened it.
     fn must_be_sent_socket(&self, worker: WorkerId, id: ServerId) -> bool {
-        let cannot = self.workers.get(&worker).is_some_and(|w| w.cannot_listen.is_some());
+        let cannot = self.known(worker).is_some_and(|w| w.cannot_listen.is_some());
         let sent = |server: &Server| {
             let udp = server.address.address_type.is_some_and(AddressType::is_udp);
             server.slots.is_some() || (server.shared && !udp)
         };
-        cannot && self.servers.get(&id).is_some_and(sent)
+        cannot && self.server(id).is_some_and(sent)
     }
 
     fn open_server(&mut self, worker: WorkerId, key: &ServerKey, query: &ListenQuery) -> ServerId {
         self.last_server += 1;
         let id = ServerId(self.last_server);
         let udp = query.address_type.value().is_some_and(AddressType::is_udp);
-        let runtime = self.workers.get(&worker).and_then(|worker| worker.cannot_listen.clone());
+        let runtime = self.known(worker).and_then(|worker| worker.cannot_listen.clone());
         let placement = self.config.placement;
         let shared = udp || (placement == Placement::Shared && runtime.is_none());
         let choice = self.choice_for(query).filter(|_| runtime.is_none());
@@ -218,7 +211,7 @@ impl Machine {
         if result.as_ref().is_err_and(|&errno| self.tries_again(now, id, errno)) {
             return;
         }
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some(server) = self.server_mut(id) else { return };
         let Phase::Binding { waiting } = &mut server.phase else { return };
         let waiting = std::mem::take(waiting);
         let key = server.key.clone();
@@ -249,57 +242,13 @@ impl Machine {
                     self.keys.remove(&key);
                 }
                 for (worker, seq) in waiting {
-                    if let Some(asking) = self.workers.get_mut(&worker) {
+                    if let Some(asking) = self.known_mut(worker) {
                         asking.servers.remove(&id);
                     }
                     self.reply_failure(worker, seq, key.clone(), address.clone(), errno);
                 }
             }
         }
-    }
-
-    pub(super) fn reply_failure(
-        &mut self,
-        worker: WorkerId,
-        seq: u64,
-        key: ServerKey,
-        address: Address,
-        errno: i32,
-    ) {
-        self.refuse_listen(worker, seq, key, address, errno, None);
-    }
-
-    /// The worker has as many servers, or its slot or the cluster as many sockets, as there may be.
-    pub(super) fn reply_limit(
-        &mut self,
-        worker: WorkerId,
-        seq: u64,
-        key: ServerKey,
-        address: Address,
-        limit: ListenLimit,
-    ) {
-        self.refuse_listen(worker, seq, key, address, TOO_MANY, Some(limit));
-    }
-
-    fn refuse_listen(
-        &mut self,
-        worker: WorkerId,
-        seq: u64,
-        key: ServerKey,
-        address: Address,
-        errno: i32,
-        limit: Option<ListenLimit>,
-    ) {
-        if self.workers.get(&worker).is_none_or(|w| !w.may_listen()) {
-            return;
-        }
-        let data = Default::default();
-        // Node reports a missing folder as `EACCES` to the program. The event has the true reason.
-        let told = if errno == ENOENT { EACCES } else { errno };
-        let reply = ListenReply { errno: Some(told), key, data, sockname: None };
-        self.send_internal(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)));
-        let error = std::io::Error::from_raw_os_error(errno.wrapping_neg());
-        self.event(Event::ListenFailed { worker, address, error, limit });
     }
 
     /// A worker serves a server that is open.
@@ -332,11 +281,16 @@ impl Machine {
         let (key, data) = (server.key.clone(), server.data.clone());
         server.workers.insert(worker);
         let shared = server.shared;
-        if let Some(listening) = self.workers.get_mut(&worker) {
+        if let Some(listening) = self.known_mut(worker) {
             listening.listens.insert(key.clone());
         }
         let reply = ListenReply { errno, key, data, sockname };
-        self.say_with(worker, Some(seq), ClusterBody::ListenReply(Box::new(reply)), handle);
+        self.send_internal_with(
+            worker,
+            Some(seq),
+            ClusterBody::ListenReply(Box::new(reply)),
+            handle,
+        );
         if !shared {
             self.dispatch_to(now, id, worker, slot);
             self.eject_silent(now, id);
@@ -370,100 +324,5 @@ impl Machine {
         // It may have been the last that it was still to serve.
         self.send_disconnect(now, worker);
         self.check_servers_closed(worker);
-    }
-
-    /// The worker gets nothing more of that server; what is on its way to it is still answered.
-    pub(super) fn retire(&mut self, now: Mono, id: ServerId, worker: WorkerId) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        server.workers.remove(&worker);
-        if server.slots.is_some() {
-            self.leave_slot(now, id, worker);
-        } else if !server.shared {
-            self.place_no_more(now, id, worker);
-        }
-        self.finish_draining(now, id);
-        self.close_if_unused(now, id);
-    }
-
-    pub(super) fn close_if_unused(&mut self, now: Mono, id: ServerId) {
-        if !self.keeps_servers() {
-            self.close_unused(now, id);
-        }
-    }
-
-    /// Whether a server stays open when no worker serves it.
-    pub(super) fn keeps_servers(&self) -> bool {
-        self.config.keep_listeners && !self.disconnecting
-    }
-
-    /// Closes every server that no worker serves.
-    pub(super) fn release_unused(&mut self, now: Mono) {
-        for id in self.servers.keys().copied().collect::<Vec<_>>() {
-            self.close_unused(now, id);
-        }
-    }
-
-    pub(super) fn close_unused(&mut self, now: Mono, id: ServerId) {
-        if !self.servers.get(&id).is_some_and(|s| s.is_open() && s.workers.is_empty()) {
-            return;
-        }
-        self.vacate(id);
-        if let Some(server) = self.servers.get_mut(&id) {
-            server.phase = Phase::Closing;
-        }
-        self.close_socket(id, false);
-        self.release_sockets(id);
-        self.close_placement(now, id);
-    }
-
-    /// Another server may take the address from here on.
-    fn close_socket(&mut self, id: ServerId, accept_rest: bool) {
-        if let Some(server) = self.servers.get(&id)
-            && self.keys.get(&server.key) == Some(&id)
-        {
-            self.keys.remove(&server.key);
-        }
-        self.output.push_back(Output::CloseServer { server: id, accept_rest });
-    }
-
-    /// The workers serve what has come so far, and nothing more comes.
-    pub(super) fn drain(&mut self, now: Mono, id: ServerId) {
-        let drains = |s: &Server| s.is_open() && !s.shared && !s.workers.is_empty();
-        if self.servers.get(&id).is_some_and(drains) {
-            self.readmit_all(now, id);
-            self.vacate(id);
-            if let Some(server) = self.servers.get_mut(&id) {
-                server.phase = Phase::Draining { closed: false };
-            }
-            self.close_socket(id, true);
-            self.settle_all(now, id);
-        }
-    }
-
-    pub(super) fn closed(&mut self, now: Mono, id: ServerId) {
-        if let Some(server) = self.servers.get_mut(&id)
-            && let Phase::Draining { closed } = &mut server.phase
-        {
-            *closed = true;
-            self.release_sockets(id);
-            self.settle_server(now, id);
-        }
-    }
-
-    /// Lets the workers of a drained server go.
-    pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
-        self.enlist_for_drain(now, id);
-        let (waiting, placed) = (self.dispatcher.waiting(id), self.dispatcher.workers(id));
-        let drained = |server: &&mut Server| server.is_drained(waiting, placed);
-        let Some(server) = self.servers.get_mut(&id).filter(drained) else { return };
-        server.phase = Phase::Closing;
-        let workers = std::mem::take(&mut server.workers);
-        self.close_placement(now, id);
-        for worker in workers {
-            if let Some(leaving) = self.workers.get_mut(&worker) {
-                leaving.servers.remove(&id);
-            }
-            self.send_disconnect(now, worker);
-        }
     }
 }

@@ -5,22 +5,17 @@
 //! the primary has closed it, and a worker that takes over from the one before counts on that. So
 //! a listen on an address that is just being released waits until it is.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_proto::{ListenQuery, Value};
 use cluster_sched::Mono;
-use cluster_sched::kernel::Choice;
 
-use super::Machine;
+use super::base::Machine;
 use super::io::Output;
-use super::server::Phase;
-use crate::id::{ServerId, WorkerId};
-use serde::{Deserialize, Serialize};
+use super::server::{Attempt, Phase, PortReuse};
+use crate::id::ServerId;
 
 /// `EADDRINUSE`, by libuv's sign.
 const IN_USE: i32 = -98;
-
 /// How long to wait until the next attempt.
 const AGAIN: Duration = Duration::from_millis(10);
 /// How long a worker that asks waits at most. (Another worker may keep its socket on purpose.)
@@ -28,42 +23,10 @@ const AT_MOST: Duration = Duration::from_secs(5);
 /// So many addresses are remembered, the latest ones: a worker may open and close without end.
 const MOST: usize = 256;
 
-/// A port whose server is closed, and the workers that had sockets of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PortReuse {
-    port: i32,
-    workers: BTreeSet<WorkerId>,
-}
-
-/// What it takes to bind a server with slots once more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Attempt {
-    query: Box<ListenQuery>,
-    #[serde(with = "crate::upgrade::text::choice")]
-    choice: Choice,
-    at: Option<Mono>,
-    until: Option<Mono>,
-    /// Who asked first; the version before did not write it down.
-    #[serde(default = "unknown")]
-    worker: WorkerId,
-}
-
-fn unknown() -> WorkerId {
-    WorkerId(0)
-}
-
-impl Attempt {
-    pub(super) fn first(mut query: Box<ListenQuery>, choice: Choice, worker: WorkerId) -> Self {
-        // It is the server's; a socket needs none.
-        query.data = Value::Null;
-        Self { query, choice, at: None, until: None, worker }
-    }
-}
-
 impl Machine {
     /// The sockets of that server are about to be closed.
     pub(super) fn vacate(&mut self, id: ServerId) {
-        let Some(server) = self.servers.get(&id) else { return };
+        let Some(server) = self.server(id) else { return };
         let (Some(slots), Some(port)) = (&server.slots, server.bound_address().port) else {
             return;
         };

@@ -6,7 +6,7 @@
 use cluster_proto::{Exchange, NoAnswer, UserMessage};
 use cluster_sched::Mono;
 
-use super::Machine;
+use super::base::Machine;
 use super::event::Event;
 use super::io::Handle;
 use crate::id::WorkerId;

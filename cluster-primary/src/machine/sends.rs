@@ -1,34 +1,15 @@
 //! Users' messages to workers: whether they are sent, and what is reported of them.
 
-use std::collections::BTreeSet;
-
 use cluster_proto::{Exchange, Message};
 use cluster_sched::Mono;
-use serde::{Deserialize, Serialize};
 
-use super::Machine;
+use super::base::Machine;
 use super::io::{Origin, Output, Sending};
 use super::worker::Worker;
 use crate::error::SendError;
 use crate::event::Event;
 use crate::id::{SendId, WorkerId};
 use crate::request::RequestId;
-
-/// What is to be reported of the messages to one worker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sends {
-    /// Messages that are not written yet, or whose descriptors are not answered for.
-    open: BTreeSet<SendId>,
-    /// The user waits for [`Event::Drained`]: the driver has marked the end of what waits.
-    draining: bool,
-}
-
-impl Sends {
-    /// Whether nothing is to be reported.
-    pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty() && !self.draining
-    }
-}
 
 impl Machine {
     /// The user sends something. To a worker without an open channel nothing is sent.
@@ -40,7 +21,7 @@ impl Machine {
             Sending::Reported(message) => {
                 self.last_send += 1;
                 let id = SendId(self.last_send);
-                to.sends.open.insert(id);
+                to.sends.begin(id);
                 (message, Origin::Reported(id))
             }
             Sending::Request { body, timeout } => {
@@ -53,7 +34,7 @@ impl Machine {
                 (Message::User(Exchange::Response { id, answer }.into_message()), origin)
             }
         };
-        self.output.push_back(Output::Submit { worker, message, handle, origin });
+        self.put(Output::Submit { worker, message, handle, origin });
     }
 
     /// The channel did not take a message: the user has the error, and nothing is reported of it any more.
@@ -67,8 +48,8 @@ impl Machine {
         match origin {
             Origin::Message => {}
             Origin::Reported(id) => {
-                if let Some(to) = self.workers.get_mut(&worker) {
-                    to.sends.open.remove(&id);
+                if let Some(to) = self.known_mut(worker) {
+                    to.sends.end(id);
                 }
             }
             Origin::Request(id) => {
@@ -86,24 +67,24 @@ impl Machine {
 
     /// More waits for a worker than the high-water mark: the user is told when all of it is written.
     pub(super) fn high_water(&mut self, worker: WorkerId) {
-        let Some(to) = self.workers.get_mut(&worker) else { return };
-        if !std::mem::replace(&mut to.sends.draining, true) {
-            self.output.push_back(Output::MarkDrained { worker });
+        let Some(to) = self.known_mut(worker) else { return };
+        if to.sends.await_drained() {
+            self.put(Output::MarkDrained { worker });
         }
     }
 
     /// All is written that waited for a worker when that was last marked.
     pub(super) fn drained(&mut self, worker: WorkerId) {
-        let Some(to) = self.workers.get_mut(&worker) else { return };
-        if std::mem::take(&mut to.sends.draining) {
+        let Some(to) = self.known_mut(worker) else { return };
+        if to.sends.take_drained() {
             self.event(Event::Drained { worker });
         }
     }
 
     /// A message is written, or the worker has answered for its descriptor.
     pub(super) fn sent(&mut self, worker: WorkerId, id: SendId, delivered: bool) {
-        let Some(to) = self.workers.get_mut(&worker) else { return };
-        if to.sends.open.remove(&id) {
+        let Some(to) = self.known_mut(worker) else { return };
+        if to.sends.end(id) {
             let error = (!delivered).then_some(SendError::Undelivered { worker });
             self.event(Event::Sent { worker, id, error });
         }
@@ -111,8 +92,8 @@ impl Machine {
 
     /// The channel of a worker is closed: nothing more is written to it.
     pub(super) fn end_sends_to(&mut self, worker: WorkerId) {
-        let Some(to) = self.workers.get_mut(&worker) else { return };
-        for id in std::mem::take(&mut to.sends).open {
+        let Some(to) = self.known_mut(worker) else { return };
+        for id in to.sends.end_all() {
             let error = Some(SendError::Closed { worker });
             self.event(Event::Sent { worker, id, error });
         }

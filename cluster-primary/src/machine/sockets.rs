@@ -2,7 +2,7 @@
 
 use cluster_proto::{HandleKind, Message, SocketList};
 
-use super::Machine;
+use super::base::Machine;
 use super::io::{Handle, Output};
 use crate::event::Event;
 use crate::id::WorkerId;
@@ -14,7 +14,7 @@ impl Machine {
     /// Counts a connection that a worker sent from a server of its own.
     pub(super) fn count_socket(&mut self, worker: WorkerId, handle: Handle) -> Handle {
         let Handle { id, kind, key } = handle;
-        let held = self.workers.get_mut(&worker).map(|w| &mut w.sockets.held);
+        let held = self.known_mut(worker).map(|w| &mut w.sockets.held);
         let counts = |key: &String| {
             kind == HandleKind::NetSocket && held.is_some_and(|held| held.opened(key))
         };
@@ -23,7 +23,7 @@ impl Machine {
     }
 
     pub(super) fn socket_closed(&mut self, worker: WorkerId, key: &str) {
-        let connected = self.workers.get_mut(&worker).filter(|w| w.connected);
+        let connected = self.known_mut(worker).filter(|w| w.connected);
         let Some(counting) = connected else { return };
         if let Some(news) = counting.sockets.held.closed(key) {
             self.tell_sockets(worker, news);
@@ -31,7 +31,7 @@ impl Machine {
     }
 
     pub(super) fn ask_sockets(&mut self, worker: WorkerId, key: String, when_closed: bool) {
-        let connected = self.workers.get_mut(&worker).filter(|w| w.connected);
+        let connected = self.known_mut(worker).filter(|w| w.connected);
         let Some(asked) = connected else { return };
         let (keys, question) = if when_closed {
             (&mut asked.sockets.closing, SocketList::NotifyClose { key: key.clone() })
@@ -46,7 +46,7 @@ impl Machine {
 
     /// Answers a worker's question, and takes its answers to questions that were asked.
     pub(super) fn socket_list(&mut self, worker: WorkerId, message: SocketList) {
-        let Some(asking) = self.workers.get_mut(&worker) else { return };
+        let Some(asking) = self.known_mut(worker) else { return };
         if let Some(answer) = asking.sockets.held.asked(&message) {
             self.tell_sockets(worker, answer);
             return;
@@ -64,6 +64,6 @@ impl Machine {
 
     pub(super) fn tell_sockets(&mut self, worker: WorkerId, news: SocketList) {
         let message = Message::SocketList(news);
-        self.output.push_back(Output::Send { worker, message, handle: None });
+        self.put(Output::Send { worker, message, handle: None });
     }
 }

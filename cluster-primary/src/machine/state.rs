@@ -7,13 +7,10 @@ use cluster_proto::{Requests, RequestsState, ServerKey, Value};
 use cluster_sched::{Dispatcher, DispatcherState, Mono, SchedulerState};
 use serde::{Deserialize, Serialize};
 
-use super::Machine;
+use super::base::Machine;
 use super::config::Config;
-use super::port_reuse::PortReuse;
-use super::sends::Sends;
-use super::server::{Phase, Server};
-use super::slots::Slots;
-use super::worker::Worker;
+use super::server::{Phase, PortReuse, Server, Slots};
+use super::worker::{Sends, Worker};
 use crate::event::Address;
 use crate::id::{ConnId, ServerId, WorkerId};
 use crate::stats::Stats;
@@ -350,27 +347,5 @@ impl MachineState {
     /// The workers.
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.workers.keys().copied()
-    }
-}
-
-/// Node's names of a worker's states.
-pub(super) mod phase {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    const NAMES: [&str; 5] = ["none", "online", "listening", "disconnected", "dead"];
-
-    pub(in super::super) fn serialize<S: Serializer>(
-        name: &&'static str,
-        s: S,
-    ) -> Result<S::Ok, S::Error> {
-        s.serialize_str(name)
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        d: D,
-    ) -> Result<&'static str, D::Error> {
-        let name = String::deserialize(d)?;
-        let known = NAMES.into_iter().find(|known| *known == name);
-        known.ok_or_else(|| serde::de::Error::custom(format_args!("no state {name:?} of a worker")))
     }
 }

@@ -1,14 +1,19 @@
 //! What the machine knows of one server.
 
+mod port_reuse;
+mod slots;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::io::Bound;
-use super::slots::Slots;
 use crate::event::Address;
 use crate::id::WorkerId;
 use cluster_proto::{ServerKey, Value};
 use serde::{Deserialize, Serialize};
+
+pub(super) use port_reuse::{Attempt, PortReuse};
+pub(super) use slots::{Slot, SlotState, Slots};
 
 /// A server socket and the workers that serve it.
 pub(super) struct Server {

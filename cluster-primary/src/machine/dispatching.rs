@@ -1,13 +1,13 @@
-//! Connections on their way to workers.
+//! Connections on their way to workers, and servers that are drained.
 
 use cluster_proto::ClusterBody;
 use cluster_sched::{
     DispatchError, DispatchInput as Place, DispatchOutput as Placed, Mono, ShedReason,
 };
 
+use super::base::{LAST_CONNECTIONS, Machine};
 use super::io::{ConnOutcome, Output, SendHandle};
-use super::server::Phase;
-use super::{LAST_CONNECTIONS, Machine};
+use super::server::{Phase, Server, Slot, SlotState};
 use crate::error::WorkerError;
 use crate::event::Event;
 use crate::id::{ConnId, ServerId, WorkerId};
@@ -95,7 +95,7 @@ impl Machine {
                     server
                 }
                 Placed::Answered { worker, after, accepted } => {
-                    if let Some(answering) = self.workers.get_mut(&worker) {
+                    if let Some(answering) = self.known_mut(worker) {
                         answering.latency.record(after);
                     }
                     self.stats.refused += u64::from(!accepted);
@@ -103,7 +103,7 @@ impl Machine {
                 }
                 Placed::Done { server, worker, conn } => {
                     self.stats.handed_over += 1;
-                    if let Some(taker) = self.workers.get_mut(&worker) {
+                    if let Some(taker) = self.known_mut(worker) {
                         taker.connections += 1;
                     }
                     self.drop_conn(conn, ConnOutcome::HandedOver { worker });
@@ -127,7 +127,7 @@ impl Machine {
 
     /// A server whose connections were placed may be drained, or gone.
     pub(super) fn settle_server(&mut self, now: Mono, id: ServerId) {
-        let Some(server) = self.servers.get(&id) else { return };
+        let Some(server) = self.server(id) else { return };
         match server.phase {
             Phase::Closing if self.dispatcher.is_idle(id) => self.forget_server(id),
             Phase::Draining { .. } => self.finish_draining(now, id),
@@ -141,10 +141,10 @@ impl Machine {
     }
 
     fn hand_off(&mut self, id: ServerId, worker: WorkerId, conn: ConnId) {
-        let Some(server) = self.servers.get(&id) else { return };
+        let Some(server) = self.server(id) else { return };
         let key = server.key.clone();
         let handle = Some(SendHandle::Conn { conn });
-        let seq = self.say_with(worker, None, ClusterBody::NewConn { key }, handle);
+        let seq = self.send_internal_with(worker, None, ClusterBody::NewConn { key }, handle);
         self.dispatcher.set_number(id, conn, seq);
     }
 
@@ -156,6 +156,45 @@ impl Machine {
             }
             ConnOutcome::HandedOver { .. } => {}
         }
-        self.output.push_back(Output::DropConn { conn, why });
+        self.put(Output::DropConn { conn, why });
+    }
+
+    /// Lets the workers of a drained server go.
+    pub(super) fn finish_draining(&mut self, now: Mono, id: ServerId) {
+        self.enlist_for_drain(now, id);
+        let (waiting, placed) = (self.dispatcher.waiting(id), self.dispatcher.workers(id));
+        let drained = |server: &&mut Server| server.is_drained(waiting, placed);
+        let Some(server) = self.server_mut(id).filter(drained) else { return };
+        server.phase = Phase::Closing;
+        let workers = std::mem::take(&mut server.workers);
+        self.close_placement(now, id);
+        for worker in workers {
+            if let Some(leaving) = self.known_mut(worker) {
+                leaving.servers.remove(&id);
+            }
+            self.send_disconnect(now, worker);
+        }
+    }
+
+    /// A server is drained, and none of those that serve what is left is on: the others are asked,
+    /// those that rest, and those that have not said yet that they listen.
+    pub(super) fn enlist_for_drain(&mut self, now: Mono, id: ServerId) {
+        let Some(server) = self.server(id) else { return };
+        let Some(slots) = &server.slots else { return };
+        if !matches!(server.phase, Phase::Draining { .. }) || self.dispatcher.workers(id) > 0 {
+            return;
+        }
+        let has_socket = |slot: &Slot| !matches!(slot.state, SlotState::Asked { .. });
+        let able: Vec<_> = slots
+            .slots
+            .iter()
+            .filter(|(_, slot)| has_socket(slot))
+            .filter_map(|(&number, slot)| Some((number, slot.worker?)))
+            .filter(|(_, worker)| server.workers.contains(worker))
+            .filter(|(_, worker)| self.workers.get(worker).is_some_and(|w| w.connected))
+            .collect();
+        for (slot, worker) in able {
+            self.dispatch_to(now, id, worker, slot);
+        }
     }
 }

@@ -1,22 +1,30 @@
 //! What the machine knows of one worker.
 
+mod agent;
+mod faults;
+mod health;
+mod phase;
+mod probing;
+mod sends;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cluster_proto::env::Serialization;
 use cluster_proto::{ServerKey, SocketCounts};
 use cluster_sched::{LaneState, Mono};
 
-use super::agent::Agent;
-use super::faults::Faults;
-use super::health::Health;
 use super::latency::AckLatency;
-use super::probing::Probing;
-use super::sends::Sends;
 use crate::agent::AgentReport;
 use crate::event::ExitStatus;
 use crate::id::{ConnId, ServerId};
 use crate::upgrade::text;
 use serde::{Deserialize, Serialize};
+
+pub(super) use agent::{Agent, Question};
+pub(super) use faults::Faults;
+pub(super) use health::Health;
+pub(super) use probing::Probing;
+pub(crate) use sends::Sends;
 
 /// One of Node's names of a worker's states.
 pub(super) type PhaseName = &'static str;
@@ -31,7 +39,7 @@ pub(super) struct Worker {
     /// one of its own. While a slot changes hands two workers have the slot, and each its seat.
     pub(super) seat: u32,
     /// Node's `worker.state`.
-    #[serde(with = "super::state::phase")]
+    #[serde(with = "phase")]
     pub(super) phase: PhaseName,
     pub(super) connected: bool,
     /// It speaks the native wire.
@@ -195,8 +203,8 @@ impl Worker {
             connections: self.connections,
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             held,
-            responsive: !self.health.silent,
-            agent: self.agent.report,
+            responsive: !self.health.is_silent(),
+            agent: self.agent.report(),
             ack_latency: self.latency,
         }
     }
