@@ -144,9 +144,15 @@ fn as_json_everything_is_an_object_with_fields() {
 fn a_level_is_the_least_that_is_said() {
     let folder = Folder::new("level");
     let worker = worker(&folder, "echo told");
-    let options = ["-n", "1", "--log-level", "warn"];
+    let name = format!("level-{}", std::process::id());
+    let options = ["-n", "1", "--log-level", "warn", "--name", &name];
     let mut cluster = Cluster::start(&mut run(&options, &worker));
     cluster.out.wait_for(1, |line| line == "[0] told");
+    // A worker that is asked to leave before it listens fails to, and exits with 1: that is a warning.
+    eventually("the worker listens", || {
+        let status = support::cluster().args(["status", "--name", &name]).output().expect("it runs");
+        String::from_utf8_lossy(&status.stdout).contains("listening").then_some(())
+    });
     cluster.signal(Signal::TERM);
     cluster.wait();
     let log: Vec<_> =

@@ -170,9 +170,9 @@ fn words_of_other_programs_are_told_what_stands_for_them() {
 #[test]
 fn a_flags_value_that_is_taken_for_the_program() {
     for (args, wanted) in [
-        (&["run", "--node-agent", "false", "app.js"][..], "follows an =: --node-agent=false"),
-        (&["run", "-n", "1", "--hang-replace", "true", "app.js"], "=: --hang-replace=true"),
-        (&["run", "--affinity", "slot", "app.js"], "follows an =: --affinity=slot"),
+        (&["run", "--node-agent", "false", "app.js"][..], "after an equals sign: --node-agent=false"),
+        (&["run", "-n", "1", "--hang-replace", "true", "app.js"], "equals sign: --hang-replace=true"),
+        (&["run", "--affinity", "slot", "app.js"], "after an equals sign: --affinity=slot"),
     ] {
         let (status, said) = fail(cluster().args(args));
         assert_eq!(status, Some(2), "{said}");
@@ -347,10 +347,10 @@ fn a_configuration_file_of_pm2_is_recognized() {
 fn a_variable_that_is_to_be_removed_and_is_not_there() {
     let (status, said) = fail(cluster().args(["run", "--env", "production", "app.js"]));
     assert_eq!(status, Some(2), "{said}");
-    assert!(said.contains("--env NAME=VALUE sets one: --env NODE_ENV=production"), "{said}");
+    assert!(said.contains("To set one, use --env NAME=VALUE: --env NODE_ENV=production"), "{said}");
     let (status, said) = fail(cluster().args(["run", "--check", "--env", "NOT_THERE", "sh"]));
     assert_eq!(status, Some(2), "{said}");
-    assert!(said.contains("--env NAME=VALUE sets one: --env NOT_THERE=VALUE"), "{said}");
+    assert!(said.contains("To set one, use --env NAME=VALUE: --env NOT_THERE=VALUE"), "{said}");
     let mut there = cluster();
     there.env("IS_THERE", "1").args(["run", "--check", "--env", "IS_THERE", "sh"]);
     let checked = there.output().expect("it runs");
@@ -395,7 +395,7 @@ fn a_policy_that_the_kernel_cannot_follow() {
     let args = ["run", "--placement", "kernel", "--policy", "least-connections"];
     let (status, said) = fail(cluster().args(args));
     assert_eq!(status, Some(2));
-    assert!(said.contains("it can by rr, random, sticky"), "{said}");
+    assert!(said.contains("it supports rr, random, sticky"), "{said}");
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn a_worker_that_never_speaks_is_told_while_it_lives() {
 #[test]
 #[cfg(target_os = "linux")]
 fn few_descriptors() {
-    for (limit, wanted) in [(6, "cannot start: Too many open files"), (10, "the system gives no ")]
+    for (limit, wanted) in [(6, "cannot start: Too many open files"), (10, "cannot get a ")]
     {
         let program = env!("CARGO_BIN_EXE_cluster");
         let command =
@@ -563,8 +563,8 @@ fn places_where_no_control_socket_can_be() {
         }
     }
     for (folder, wanted) in [
-        (&folder.0, "is not a private folder of this user (mode 0700); XDG_RUNTIME_DIR says"),
-        (&folder.0.join("gone"), "No such file or directory (os error 2); XDG_RUNTIME_DIR says"),
+        (&folder.0, "is not a private folder of this user (mode 0700); set XDG_RUNTIME_DIR"),
+        (&folder.0.join("gone"), "No such file or directory (os error 2); set XDG_RUNTIME_DIR"),
     ] {
         let mut command = cluster();
         command.env("XDG_RUNTIME_DIR", folder);
@@ -660,8 +660,8 @@ fn what_is_for_clusters_that_keep_their_workers() {
     }
     for (signal, wanted) in [
         (Signal::USR2, "upgrade: cluster serve cannot be upgraded in place"),
-        (Signal::TTIN, "scale: cluster serve keeps no workers itself"),
-        (Signal::TTOU, "scale: cluster serve keeps no workers itself"),
+        (Signal::TTIN, "scale: cluster serve does not supervise workers"),
+        (Signal::TTOU, "scale: cluster serve does not supervise workers"),
     ] {
         let before = served.err.all().len();
         served.signal(signal);

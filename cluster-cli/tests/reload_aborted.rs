@@ -99,7 +99,7 @@ fn a_version_that_dies_shortly_after_it_listens_replaces_no_worker() {
             let stays = if workers == 1 { "1 old worker stays" } else { "2 old workers stay" };
             assert!(said.contains(&format!("{stays}; 0 workers replaced before that")), "{said}");
             stand.cluster.err.wait_for(1, |line| {
-                line.contains("reload 1 is not done") && line.contains(why) && line.contains(stays)
+                line.contains("reload 1 was aborted") && line.contains(why) && line.contains(stays)
             });
 
             let status = stand.status();

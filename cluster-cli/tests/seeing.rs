@@ -274,7 +274,7 @@ fn where_no_cluster_is_that_is_said() {
     // And `top` wants a terminal.
     let mut piped = Cluster::start(cluster().arg("top").arg("--control").arg(&path));
     assert_eq!(piped.wait().code(), Some(1));
-    piped.err.wait_for(1, |line| line.contains("no terminal"));
+    piped.err.wait_for(1, |line| line.contains("not a terminal"));
 }
 
 const COLUMNS: NonZero<u16> = NonZero::new(110).unwrap();

@@ -148,14 +148,14 @@ fn a_reload_that_fails_is_seen_everywhere_until_one_succeeds() {
     let bad = folder.file("bad", "", 0o644);
     let reload = of(&["reload"]);
     assert_eq!(reload.status.code(), Some(1), "{reload:?}");
-    let why = "the last reload failed: the new worker of slot 0 failed: it died (code 9)";
+    let why = "the last reload failed: the replacement worker for slot 0 failed: it died (code 9)";
     told_status(&manager, &format!("running; 2 workers wanted; {why}\n"));
-    cluster.err.wait_for(1, |line| line.starts_with("cluster: error: reload 2 is not done: "));
+    cluster.err.wait_for(1, |line| line.starts_with("cluster: error: reload 2 was aborted: "));
     let status = json();
     assert_eq!(status["generation"], 1, "the workers that run are of the first reload: {status}");
     assert!(status["workers"].as_array().unwrap().iter().all(|worker| worker["generation"] == 1));
     let failure = &status["reloadFailure"];
-    assert_eq!(failure["reason"], "the new worker of slot 0 failed: it died (code 9)");
+    assert_eq!(failure["reason"], "the replacement worker for slot 0 failed: it died (code 9)");
     assert!(failure["agoMs"].is_u64(), "{status}");
     let table = String::from_utf8(of(&["status"]).stdout).unwrap();
     assert!(table.contains("generation 1"), "{table}");

@@ -161,7 +161,7 @@ fn one_that_hangs_is_replaced_if_so_wanted() {
         let cluster = supervised(&node, &options);
         let address = at(&cluster, 2);
         let blocked = std::thread::spawn(move || ask(address, "/block/60000"));
-        cluster.err.wait_for(1, |line| line.contains("is replaced: it does not answer"));
+        cluster.err.wait_for(1, |line| line.contains("is replaced: it does not respond"));
         cluster.err.wait_for(3, |line| line.contains(" listens on "));
         // It is made to exit, and with it the processes that waited for it.
         assert!(blocked.join().unwrap().is_err());

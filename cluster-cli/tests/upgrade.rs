@@ -400,7 +400,7 @@ fn a_program_that_stops_in_its_trial_is_given_up() {
         serves(address, 1);
     }
     let (upgraded, said) = upgrade.join().unwrap();
-    assert!(!upgraded && said.contains("it has not said within 20s"), "{said}");
+    assert!(!upgraded && said.contains("it did not report within 20s"), "{said}");
     let pids = std::fs::read_to_string(&pids).unwrap();
     for pid in pids.split_whitespace().map(|pid| pid.parse().unwrap()) {
         eventually("what was tried has ended", || {

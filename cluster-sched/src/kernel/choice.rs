@@ -78,7 +78,7 @@ mod tests {
                 Err(error) => {
                     assert_eq!(policy, PolicyName::LeastConnections);
                     let error = error.to_string();
-                    assert!(error.ends_with("it can by rr, random, sticky"), "{error}");
+                    assert!(error.ends_with("it supports rr, random, sticky"), "{error}");
                 }
             }
         }
