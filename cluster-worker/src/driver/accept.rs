@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::base::Core;
 use super::front::Front;
 use super::server::Taken;
+use super::socket;
 use super::socket::Lent;
-use super::{Core, socket};
-use crate::machine::{HandleId, Input, ServerId};
+use crate::machine::{Input, ServerId};
 
 /// Connections whose acceptance an event loop's worker writes at once. What it has not yielded of
 /// them when it dies is lost, and each write costs it, and the primary, a system call.
@@ -72,7 +73,7 @@ impl Core {
     /// Whether that server has as many connections as it may have.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_full(&self, id: ServerId) -> bool {
-        let most = self.servers.get(&id).and_then(|server| server.max_connections);
+        let most = self.server(id).and_then(|server| server.max_connections);
         most.is_some_and(|most| self.machine.tracked_by(id) >= most)
     }
 
@@ -80,7 +81,7 @@ impl Core {
     /// one itself.
     #[cfg(feature = "tokio")]
     pub(crate) fn wait_by_runtime(&mut self, id: ServerId) -> io::Result<()> {
-        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        let Some(server) = self.server_mut(id) else { return Ok(()) };
         server.lent = match server.lent.take() {
             Some(Lent::Listener(listener)) => {
                 Some(Lent::Waited(std::sync::Arc::new(socket::waited_for(listener)?)))
@@ -93,20 +94,10 @@ impl Core {
     /// What the runtime waits with for what comes to that server's listener; none once it is closed.
     #[cfg(feature = "tokio")]
     pub(crate) fn waited(&self, id: ServerId) -> Option<&std::sync::Arc<socket::Waited>> {
-        match self.servers.get(&id)?.lent.as_ref()? {
+        match self.server(id)?.lent.as_ref()? {
             Lent::Waited(listener) => Some(listener),
             _ => None,
         }
-    }
-
-    pub(super) fn connection(&mut self, id: ServerId, handle: HandleId, tracked: bool) {
-        let fd = self.handles.remove(&handle);
-        let (Some(fd), Some(server)) = (fd, self.servers.get_mut(&id)) else { return };
-        server.ready -= 1;
-        // If it fails the application will see the same with its first call.
-        let _ = socket::set_mode(&fd, self.front.blocks());
-        let flush = self.link.next_flush();
-        server.taken.push_back(Taken { fd, tracked, flush });
     }
 
     /// How many connections may be accepted now, all servers of an event loop being taken together.
@@ -125,7 +116,7 @@ impl Core {
     /// A connection whose acceptance is written.
     fn written(&mut self, id: ServerId) -> Option<Taken> {
         let flushes = self.link.flushes();
-        let taken = &mut self.servers.get_mut(&id)?.taken;
+        let taken = &mut self.server_mut(id)?.taken;
         if taken.front()?.flush <= flushes { taken.pop_front() } else { None }
     }
 
@@ -146,7 +137,7 @@ impl Core {
             self.changed = true;
         }
         // One that was full may accept again.
-        self.changed |= self.servers.get(&id).is_some_and(|s| s.max_connections.is_some());
+        self.changed |= self.server(id).is_some_and(|s| s.max_connections.is_some());
         self.input(Input::Ended(id));
         // A loop looks again by itself. A thread that waits may do so for long, and the primary
         // would take this worker for a busier one than it is.

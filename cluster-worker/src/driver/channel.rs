@@ -1,17 +1,13 @@
-//! The channel, and what waits on either side of it.
+//! Reads and writes the channel.
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use cluster_ipc::{Channel, Flush, Outgoing, Pressure, Received, Recv, RecvError};
+use cluster_ipc::{Channel, Flush, Received, Recv, RecvError};
 use cluster_proto::Message;
 
-use super::Core;
+use super::base::Core;
 use super::front::News;
-use crate::error::SendError;
-use crate::machine::{Handle, HandleId, Input, Mono};
+use crate::machine::{Handle, HandleId, Input};
 
 /// What may be gathered of an evented worker's messages before it is written, in bytes.
 const GATHERED: usize = 16 << 10;
@@ -19,142 +15,11 @@ const GATHERED: usize = 16 << 10;
 /// How long writing rests when the system refuses.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
-/// The channel while it is open.
-#[derive(Debug)]
-pub(super) struct Link {
-    channel: Option<Channel>,
-    /// Frames of the protocol's own that found the channel's queue full of the user's.
-    held: VecDeque<Message>,
-    /// It is to be closed when all is written.
-    closing: bool,
-    /// Or when it cannot be, for the time is over.
-    given_up: bool,
-    /// It may have something to read: it reports that once only.
-    readable: bool,
-    /// How often everything was written.
-    flushes: u64,
-    /// The last time it could not be.
-    blocked: bool,
-    /// The system refused to write; when that is tried again.
-    again_at: Option<Mono>,
-    /// How often the system is to refuse, for a test.
-    #[cfg(test)]
-    pub(super) refusals: u32,
-    /// What the channel had counted when it was closed.
-    unexpected_handles: u64,
-}
-
-impl Link {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self {
-            channel: Some(channel),
-            held: VecDeque::new(),
-            closing: false,
-            given_up: false,
-            readable: true,
-            flushes: 0,
-            blocked: false,
-            again_at: None,
-            #[cfg(test)]
-            refusals: 0,
-            unexpected_handles: 0,
-        }
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.channel.is_none()
-    }
-
-    pub(super) fn is_readable(&self) -> bool {
-        self.readable && self.channel.is_some()
-    }
-
-    /// The channel may have something to read, or the primary has closed it.
-    pub(super) fn note_event(&mut self, closed: bool) {
-        self.readable = true;
-        if let Some(channel) = &mut self.channel {
-            channel.note_readable(closed);
-        }
-    }
-
-    /// When writing is tried again.
-    pub(super) fn again_at(&self) -> Option<Mono> {
-        self.again_at
-    }
-
-    fn flush(&mut self) -> Option<io::Result<Flush>> {
-        let channel = self.channel.as_mut()?;
-        #[cfg(test)]
-        if self.refusals > 0 {
-            self.refusals -= 1;
-            return Some(Err(rustix::io::Errno::NOBUFS.into()));
-        }
-        Some(channel.flush())
-    }
-
-    pub(super) fn flushes(&self) -> u64 {
-        self.flushes
-    }
-
-    /// What [`flushes`](Self::flushes) will be when what is queued now has been written.
-    pub(super) fn next_flush(&self) -> u64 {
-        self.flushes + 1
-    }
-
-    pub(super) fn close(&mut self) {
-        self.closing = true;
-    }
-
-    /// What cannot be written at once need not be, if it is to be closed.
-    pub(super) fn give_up(&mut self) {
-        self.given_up = self.closing;
-    }
-
-    /// Descriptors that came with no message that has one.
-    pub(super) fn unexpected_handles(&self) -> u64 {
-        let channel = self.channel.as_ref();
-        channel.map_or(self.unexpected_handles, |channel| channel.stats().unexpected_handles)
-    }
-
-    pub(super) fn send_user(
-        &mut self,
-        message: &Message,
-        handle: Option<Outgoing<OwnedFd>>,
-    ) -> Result<Pressure, SendError> {
-        let Some(channel) = &mut self.channel else { return Err(SendError::Disconnected) };
-        if !self.held.is_empty() {
-            return Err(SendError::QueueFull { limit: channel.queued_bytes() });
-        }
-        channel.send(message, handle).map_err(|error| match error {
-            cluster_ipc::SendError::Encode(error) => SendError::Encode(error),
-            cluster_ipc::SendError::TooLong { limit, .. } => SendError::TooLong { limit },
-            cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { limit },
-            _ => SendError::Disconnected,
-        })
-    }
-
-    /// Sends what must not get lost for a user's messages.
-    pub(super) fn send_own(&mut self, message: Message) {
-        self.held.push_back(message);
-        self.refill();
-    }
-
-    fn refill(&mut self) {
-        let Some(channel) = &mut self.channel else { return };
-        while let Some(message) = self.held.front() {
-            if let Err(cluster_ipc::SendError::QueueFull { .. }) = channel.send(message, None) {
-                return;
-            }
-            self.held.pop_front();
-        }
-    }
-}
-
 impl Core {
     /// Writes what waits, as far as that goes without blocking, and closes a channel that is done.
     pub(crate) fn flush(&mut self) {
         loop {
-            if self.link.again_at.is_some_and(|at| self.clock.mono() < at) && !self.link.given_up {
+            if self.link.again_at.is_some_and(|at| self.now() < at) && !self.link.given_up {
                 return;
             }
             self.link.again_at = None;
@@ -172,7 +37,7 @@ impl Core {
                     self.link.blocked = true;
                     self.link.again_at = self.clock.deadline(FLUSH_PAUSE);
                     // The wait for events ends no later than that.
-                    self.changed = true;
+                    self.note_change();
                     return;
                 }
             }
@@ -255,7 +120,7 @@ impl Core {
                 }
                 Err(RecvError::TooDeep) => {
                     self.lost += 1;
-                    self.changed = true;
+                    self.note_change();
                 }
                 Err(error) => {
                     self.close_channel(Some(error));
@@ -310,6 +175,6 @@ impl Core {
         for server in unwritten {
             self.input(Input::Ended(server));
         }
-        self.changed = true;
+        self.note_change();
     }
 }

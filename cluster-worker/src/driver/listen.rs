@@ -1,20 +1,29 @@
 //! From a call of `listen` to a socket, and to its end.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use cluster_proto::{Field, ListenQuery, SockName};
+use cluster_proto::{Field, ListenQuery};
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
 use rustix::io::Errno;
 
+use super::base::Core;
 use super::front::News;
 use super::own::{self, Own, bind};
 use super::server::{Kind, Server, Stage};
 use super::socket::Lent;
-use super::{Core, FIRST_SERVER};
 use crate::error::ListenError;
-use crate::machine::{HandleId, Input, ListenFailure, ServerId, State};
+use crate::machine::{Input, ListenFailure, ServerId, State};
+
+/// What a user would call the address.
+fn name(query: &ListenQuery) -> String {
+    match (query.primary_fd(), &query.address, query.port) {
+        (Some(fd), ..) => format!("the primary's descriptor {fd}"),
+        (None, Field::Is(path), Field::Is(..=-1)) => path.clone(),
+        (None, Field::Is(ip), Field::Is(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
+        (None, Field::Is(ip), Field::Is(port)) => format!("{ip}:{port}"),
+        (None, _, port) => format!("*:{port}"),
+    }
+}
 
 impl Core {
     /// Listens by way of the primary, or, exclusively, on a socket of the worker's own.
@@ -79,7 +88,7 @@ impl Core {
             self.watch(id, &lent, udp)?;
             Ok((lent, local, file))
         });
-        match (opened, self.servers.get_mut(&id)) {
+        match (opened, self.server_mut(id)) {
             (Ok((lent, local, file)), Some(server)) => {
                 server.lent = Some(lent);
                 server.local = local;
@@ -99,7 +108,7 @@ impl Core {
 
     /// How it went with a server that was asked for, once that is known.
     pub(crate) fn opened(&mut self, id: ServerId) -> Option<Result<(), ListenError>> {
-        match self.servers.get(&id).map(|server| &server.stage) {
+        match self.server(id).map(|server| &server.stage) {
             Some(Stage::Asking) => None,
             Some(Stage::Failed(failure)) => {
                 let failure = *failure;
@@ -110,64 +119,10 @@ impl Core {
         }
     }
 
-    pub(super) fn open(
-        &mut self,
-        id: ServerId,
-        handle: HandleId,
-        port: Option<u16>,
-        backlog: i32,
-        udp: bool,
-    ) {
-        let Some(fd) = self.handles.remove(&handle) else { return };
-        if !self.servers.contains_key(&id) {
-            return;
-        }
-        let opened = Lent::prepare(fd, port, backlog, udp).and_then(|(lent, local)| {
-            if let Some(server) = self.servers.get(&id) {
-                own::open_to_all(&server.name, server.access)?;
-            }
-            self.watch(id, &lent, udp)?;
-            Ok((lent, local))
-        });
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        let input = match opened {
-            Ok((lent, local)) => {
-                server.lent = Some(lent);
-                server.local = local;
-                server.acceptable = !udp;
-                Input::Opened { server: id, port: local.map(|local| local.port()) }
-            }
-            Err(errno) => Input::OpenFailed { server: id, errno: errno.raw_os_error() },
-        };
-        self.machine.handle_input(self.clock.mono(), input);
-    }
-
-    /// Waits for what comes to a socket that is accepted from here.
-    fn watch(&self, id: ServerId, lent: &Lent, udp: bool) -> Result<(), Errno> {
-        if self.front.waits_itself(udp) {
-            return Ok(());
-        }
-        let token = Token((id.0 - 1) as usize + FIRST_SERVER);
-        let raw = lent.as_fd().as_raw_fd();
-        let registered = self.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
-        registered.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    }
-
-    pub(super) fn listening(&mut self, id: ServerId, sockname: Option<SockName>) {
-        if let Some(server) = self.servers.get_mut(&id) {
-            server.stage = Stage::Open;
-            if let Some(name) = sockname {
-                let ip = name.address.parse().ok();
-                server.local = ip.map(|ip| SocketAddr::new(ip, name.port));
-            }
-        }
-        self.notify(News::Listening(id));
-    }
-
     pub(crate) fn close(&mut self, id: ServerId) {
-        if let Some(server) = self.servers.get_mut(&id) {
+        if let Some(server) = self.server_mut(id) {
             server.closed_here = true;
-            self.changed = true;
+            self.note_change();
         }
         self.input(Input::CloseServer(id));
     }
@@ -177,7 +132,7 @@ impl Core {
     /// # Errors
     /// If the primary accepts for this server, and the worker has no socket.
     pub(crate) fn give_away(&mut self, id: ServerId) -> std::io::Result<OwnedFd> {
-        let lent = self.servers.get_mut(&id).and_then(|server| server.lent.take());
+        let lent = self.server_mut(id).and_then(|server| server.lent.take());
         let Some(lent) = lent else {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::Unsupported,
@@ -198,7 +153,7 @@ impl Core {
     /// process would go while connections are open, or under the primary's acknowledgement, and a
     /// Node primary dies if it cannot write it.
     pub(crate) fn has_ended(&self, id: ServerId) -> bool {
-        let Some(server) = self.servers.get(&id) else { return true };
+        let Some(server) = self.server(id) else { return true };
         let over = matches!(server.stage, Stage::Closed | Stage::Failed(_));
         let told = server.closed_here || self.machine.state() == State::Disconnected;
         over && told && server.taken.is_empty()
@@ -213,29 +168,5 @@ impl Core {
                 self.input(Input::Ended(id));
             }
         }
-    }
-
-    pub(super) fn unlist(&mut self, id: ServerId, stage: Stage) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        server.stage = stage;
-        server.ready = 0;
-        server.acceptable = false;
-        server.retry = None;
-        server.file = None;
-        if let Some(lent) = server.lent.take() {
-            // Others hold the same socket: closed but not deregistered it would go on to report.
-            let _ = self.registry.deregister(&mut SourceFd(&lent.as_fd().as_raw_fd()));
-        }
-    }
-}
-
-/// What a user would call the address.
-fn name(query: &ListenQuery) -> String {
-    match (query.primary_fd(), &query.address, query.port) {
-        (Some(fd), ..) => format!("the primary's descriptor {fd}"),
-        (None, Field::Is(path), Field::Is(..=-1)) => path.clone(),
-        (None, Field::Is(ip), Field::Is(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
-        (None, Field::Is(ip), Field::Is(port)) => format!("{ip}:{port}"),
-        (None, _, port) => format!("*:{port}"),
     }
 }

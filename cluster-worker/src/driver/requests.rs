@@ -1,51 +1,50 @@
-//! Requests to the primary, and the primary's.
+//! Messages and requests to the primary, and its requests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use cluster_ipc::Pressure;
-use cluster_proto::{Exchange, NoAnswer, Requests, Value};
+use cluster_ipc::{Outgoing, Pressure};
+use cluster_proto::{EncodeError, Exchange, Message, NoAnswer, Value, is_internal};
 
-use super::Core;
+use super::asking::Told;
+use super::base::Core;
 use crate::error::SendError;
 use crate::machine::Mono;
 
 /// Why a request of the primary's is refused that finds the inbox full.
 const TOO_MANY: &str = "more messages wait for the worker than it takes";
 
-/// What was asked.
-#[derive(Debug, Default)]
-pub(super) struct Asking {
-    requests: Requests,
-    /// Answers that have not been taken yet. The caller takes its answer, or gives the request up.
-    answers: BTreeMap<u64, Result<Value, NoAnswer>>,
-    /// For an event loop: in their order, and behind how many messages.
-    told: VecDeque<Told>,
-}
-
-#[derive(Debug)]
-struct Told {
-    behind: u64,
-    id: u64,
-    answer: Result<Value, NoAnswer>,
-}
-
-impl Asking {
-    pub(super) fn poll_timeout(&self) -> Option<Mono> {
-        self.requests.poll_timeout()
-    }
-}
-
 impl Core {
+    pub(crate) fn send(
+        &mut self,
+        value: Value,
+        handle: Option<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
+        if !self.machine.is_connected() || self.link.is_closed() {
+            return Err(SendError::Disconnected);
+        }
+        if is_internal(&value) {
+            return Err(SendError::Encode(EncodeError::Reserved));
+        }
+        // No report was asked for.
+        let handle = handle.map(|mut handle| {
+            handle.token = None;
+            handle
+        });
+        let sent = self.link.send_user(&Message::User(value), handle);
+        self.draining |= sent == Ok(Pressure::High);
+        sent
+    }
+
     /// Asks the primary.
     pub(crate) fn request(&mut self, body: Value, timeout: Duration) -> Result<u64, SendError> {
-        let id = self.asking.requests.begin(self.clock.mono(), (), timeout);
+        let id = self.asking.requests.begin(self.now(), (), timeout);
         if let Err(error) = self.send(Exchange::Request { id, body }.into_message(), None) {
             self.asking.requests.end(id, ());
             return Err(error);
         }
         // The wait for events has to end no later than that.
-        self.changed = true;
+        self.note_change();
         Ok(id)
     }
 
@@ -122,6 +121,6 @@ impl Core {
         } else {
             self.asking.answers.insert(id, answer);
         }
-        self.changed = true;
+        self.note_change();
     }
 }

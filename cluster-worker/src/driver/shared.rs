@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::base::{Changed, Core, Poller};
 use super::front::Front;
-use super::{Changed, Core, Poller};
 use crate::error::SendError;
 use crate::machine::Mono;
 

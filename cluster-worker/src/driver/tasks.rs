@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
+use super::base::{Changed, Core};
 use super::shared::Shared;
-use super::{Changed, Core};
 use crate::machine::State;
 
 /// The tasks to wake. Each waits by a future that is forgotten when it is dropped.

@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use cluster_ipc::Pressure;
-use cluster_proto::{ClusterBody, EncodeError, Value};
+use cluster_proto::{ClusterBody, EncodeError, Message, Value};
 
 use super::*;
 use crate::ListenOptions;
 use crate::error::SendError;
+use crate::machine::{Input, State};
 use primary::{LIMIT, Primary};
 
 #[path = "../../tests/support/primary.rs"]
