@@ -150,7 +150,8 @@ fn a_level_is_the_least_that_is_said() {
     cluster.out.wait_for(1, |line| line == "[0] told");
     // A worker that is asked to leave before it listens fails to, and exits with 1: that is a warning.
     eventually("the worker listens", || {
-        let status = support::cluster().args(["status", "--name", &name]).output().expect("it runs");
+        let status =
+            support::cluster().args(["status", "--name", &name]).output().expect("it runs");
         String::from_utf8_lossy(&status.stdout).contains("listening").then_some(())
     });
     cluster.signal(Signal::TERM);

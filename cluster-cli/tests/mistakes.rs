@@ -170,8 +170,14 @@ fn words_of_other_programs_are_told_what_stands_for_them() {
 #[test]
 fn a_flags_value_that_is_taken_for_the_program() {
     for (args, wanted) in [
-        (&["run", "--node-agent", "false", "app.js"][..], "after an equals sign: --node-agent=false"),
-        (&["run", "-n", "1", "--hang-replace", "true", "app.js"], "equals sign: --hang-replace=true"),
+        (
+            &["run", "--node-agent", "false", "app.js"][..],
+            "after an equals sign: --node-agent=false",
+        ),
+        (
+            &["run", "-n", "1", "--hang-replace", "true", "app.js"],
+            "equals sign: --hang-replace=true",
+        ),
         (&["run", "--affinity", "slot", "app.js"], "after an equals sign: --affinity=slot"),
     ] {
         let (status, said) = fail(cluster().args(args));
@@ -499,8 +505,7 @@ fn a_worker_that_never_speaks_is_told_while_it_lives() {
 #[test]
 #[cfg(target_os = "linux")]
 fn few_descriptors() {
-    for (limit, wanted) in [(6, "cannot start: Too many open files"), (10, "cannot get a ")]
-    {
+    for (limit, wanted) in [(6, "cannot start: Too many open files"), (10, "cannot get a ")] {
         let program = env!("CARGO_BIN_EXE_cluster");
         let command =
             format!("ulimit -n {limit} && exec '{program}' run -n 4 --demo-listen 127.0.0.1:0");
