@@ -8,6 +8,7 @@ mod base64;
 mod bench;
 mod ci;
 mod compat;
+mod deny;
 mod frameworks;
 mod fuzz;
 mod golden;

@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 
 use crate::tally::Tally;
-use crate::{agent, api, apps, architecture, bench, compat, fuzz, msrv, package, portable, step};
+use crate::{agent, api, apps, architecture, bench, compat, deny, fuzz, msrv, package, portable, step};
 
 /// A check that does not depend on any other.
 pub(super) struct Stage {
@@ -16,6 +16,7 @@ pub(super) struct Stage {
 /// Those that compile, one after the other: two cargos would wait for each other's lock.
 pub(super) const COMPILING: &[Stage] = &[
     Stage { name: "architecture", run: || checked(architecture::kept) },
+    Stage { name: "deny", run: || checked(dependencies) },
     Stage { name: "clippy", run: || checked(linted) },
     Stage { name: "doc", run: || checked(documented) },
     Stage { name: "doctests", run: doctests },
@@ -97,6 +98,14 @@ fn fuzz_smoke() -> io::Result<()> {
     }
     step::run(step::cargo(["clippy"]).args(FUZZ_MANIFEST).args(DENY))?;
     fuzz::run(&fuzz::Args::smoke(SMOKE_SECONDS)).map(drop)
+}
+
+/// The dependencies, by deny.toml, as far as that can be checked here.
+fn dependencies() -> io::Result<()> {
+    if let Some(lack) = deny::check()? {
+        println!("{lack}");
+    }
+    Ok(())
 }
 
 /// The crates with the Rust version that they declare. Where that cannot be had, Clippy's `incompatible_msrv` is
