@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// More memory than this no attack may cost the primary.
 pub const MAX_RSS_KIB: u64 = 200 << 10;
 
-/// The program whose worker of slot 1 is hostile (`cluster-cli/examples/hostile`).
+/// The program whose worker of slot 1 is hostile (`cluster-cli/tests/fixtures/hostile`).
 pub fn program() -> PathBuf {
     example("cluster-cli", "hostile")
 }

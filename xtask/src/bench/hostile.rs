@@ -29,7 +29,7 @@ pub(crate) fn columns() -> Vec<Column> {
     [(PROBES, 0), (MEDIAN, 2), (WORST, 1)].map(|(name, digits)| Column::plain(name, digits)).into()
 }
 
-/// A cluster of two workers, one of which attacks (`cluster-cli/examples/hostile`).
+/// A cluster of two workers, one of which attacks (`cluster-cli/tests/fixtures/hostile`).
 pub(crate) struct Hostile {
     attack: &'static str,
     arguments: &'static [&'static str],

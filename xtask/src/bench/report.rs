@@ -79,7 +79,7 @@ impl Report<'_> {
             (
                 format!(
                     "A well-behaved worker that is probed every 20 ms for {:.1} s, beside one that attacks \
-                     the primary (the attacks are those of `cluster-cli/examples/hostile`).",
+                     the primary (the attacks are those of `cluster-cli/tests/fixtures/hostile`).",
                     effort.hostile.as_secs_f64()
                 ),
                 of_part(&self.samples, Part::Hostile, "attack", &hostile::columns()),

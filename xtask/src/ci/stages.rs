@@ -4,7 +4,9 @@ use std::env;
 use std::io;
 
 use crate::tally::Tally;
-use crate::{agent, api, apps, architecture, bench, compat, deny, fuzz, msrv, package, portable, step};
+use crate::{
+    agent, api, apps, architecture, bench, compat, deny, fuzz, msrv, package, portable, step,
+};
 
 /// A check that does not depend on any other.
 pub(super) struct Stage {
