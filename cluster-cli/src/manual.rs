@@ -23,14 +23,14 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 const SIGNALS: &[(&str, &str)] = &[
-    ("SIGINT, SIGTERM, SIGQUIT", "end gracefully; a second one at once"),
+    ("SIGINT, SIGTERM, SIGQUIT", "stop gracefully; the second one at once"),
     (
         "SIGHUP",
-        "reload: replace every worker, and lose no request; when the terminal is closed: end gracefully \
+        "reload: replace every worker without losing a request; when the terminal is closed: stop gracefully \
          (under nohup: nothing)",
     ),
-    ("SIGUSR2", "upgrade: execute the program cluster anew, and go on"),
-    ("SIGTTIN, SIGTTOU", "keep one worker more, or one fewer"),
+    ("SIGUSR2", "upgrade: continue with the new version of the program cluster"),
+    ("SIGTTIN, SIGTTOU", "add or remove one worker"),
     (
         "SIGUSR1, SIGWINCH",
         "ignored, with a line in the log; process 1 of a container forwards these, SIGQUIT and SIGCONT to \
@@ -43,11 +43,17 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES",
         "sockets that a service manager passes (sd_listen_fds(3)), for run --listen",
     ),
-    ("NOTIFY_SOCKET, WATCHDOG_USEC", "where readiness, status and signs of life go (sd_notify(3))"),
-    ("NODE_UNIQUE_ID, NODE_CHANNEL_FD", "set for workers: they find by them that they are workers"),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC",
+        "where readiness, status and watchdog messages go (sd_notify(3))",
+    ),
+    (
+        "NODE_UNIQUE_ID, NODE_CHANNEL_FD",
+        "set for workers, which recognize by them that they are workers",
+    ),
     (
         "CLUSTER_SLOT",
-        "set for workers: the place among them, which a successor has after its predecessor",
+        "set for workers: the number of the slot, which a replacement has after its predecessor",
     ),
 ];
 
@@ -55,12 +61,12 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 const WHOLE: &str = "\
 Examples:
   cluster run server.js          one worker per core
-  cluster status                 how it is
+  cluster status                 its state
   cluster reload                 replaces every worker without losing a request
 
 Exit status:
   0  done
-  1  not done; it is said why
+  1  not done; the reason was printed
   2  wrong usage
   cluster-run(1) has more";
 

@@ -18,7 +18,7 @@ pub(crate) fn read_args() -> Args {
 
 /// Commands of PM2 and others.
 const COMMANDS: &[(&[&str], &str)] = &[
-    (&["start"], "to run a program: cluster run PROGRAM (options stand before it)"),
+    (&["start"], "to run a program: cluster run PROGRAM (options come before it)"),
     (
         &["stop", "delete", "del", "kill", "shutdown", "quit"],
         "Ctrl-C, SIGTERM, or the service manager ends a cluster; cluster drain does so by command",
@@ -40,7 +40,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (&["update"], "cluster upgrade puts a new version of cluster in the place of the old one"),
     (&["trigger", "sendSignal", "send", "fork", "events"], "see cluster ctl --help"),
-    (&["init", "ecosystem"], "docs/from-pm2.md has the configuration file beside PM2's"),
+    (&["init", "ecosystem"], "docs/from-pm2.md shows the configuration file beside PM2's"),
 ];
 
 /// Options of other programs, without the hyphens.
@@ -70,7 +70,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["p", "port", "host", "H", "hostname"],
-        "a program says itself what it listens on: its own options stand behind it",
+        "a program chooses what it listens on: its own options come after it",
     ),
     (
         &["b", "bind", "fd", "socket"],
@@ -98,23 +98,23 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "max-old-space-size",
             "enable-source-maps",
         ],
-        "an option of node's follows --exec-arg: --exec-arg=--inspect",
+        "pass options of node with --exec-arg: --exec-arg=--inspect",
     ),
     (
         &["kill-timeout", "graceful-timeout", "shutdown-timeout", "stop-timeout"],
-        "--grace is what a worker has for leaving",
+        "--grace is how long a worker may take to leave",
     ),
     (
         &["timeout", "t", "worker-timeout"],
         "--hang-after is how long a worker may leave everything unanswered (with --hang-replace it is \
-         replaced then); --grace is what it has for leaving",
+         replaced then); --grace is how long it may take to leave",
     ),
     (&["wait-ready"], "--ready message waits until a new worker sends 'ready'"),
-    (&["listen-timeout"], "--ready-timeout is what a new worker has for getting ready"),
+    (&["listen-timeout"], "--ready-timeout is how long a new worker may take to become ready"),
     (
         &["min-ready-seconds", "min-healthy-time", "update-monitor", "monitor", "min-uptime"],
         "--min-ready-time is how long a new worker must have been ready before the old one leaves; \
-         --stable-after, how long before its death counts as no failure",
+         --stable-after, how long after that its death does not count as a failure",
     ),
     (&["user", "u"], "--uid is the user of the workers"),
     (&["group", "g"], "--gid is the group of the workers"),

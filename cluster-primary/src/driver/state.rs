@@ -322,7 +322,7 @@ impl PrimaryState {
     fn check(&self) -> Result<(), StateError> {
         let no = |what: &str| Err(StateError::contradiction(what));
         if !self.clock.has_started() {
-            return no("it was written after now: the system has been started anew");
+            return no("it was written after now: the system was restarted");
         }
         if !self.machine.workers().eq(self.children.keys().copied()) {
             return no("the machine's workers are not those that there are");
