@@ -111,8 +111,10 @@ fn call(command: &CtlCommand) -> Result<(&str, Object), ClientError> {
             let message = match Json::value(message.as_bytes()) {
                 Ok(message) if !text => message,
                 Err(error) if !text => {
+                    let error = error.to_string();
+                    let why = error.strip_prefix("the frame is not JSON: ").unwrap_or(&error);
                     return Err(ClientError::Usage(format!(
-                        "the message is not JSON ({error}); to send it as text use --text"
+                        "the message is not JSON ({why}); to send it as text use --text"
                     )));
                 }
                 _ => Value::from(message.as_str()),
@@ -157,7 +159,9 @@ fn describe(command: &CtlCommand, result: &Value) -> String {
             "sent; but many messages are queued for it: wait before sending more".into()
         }
         CtlCommand::Kill { .. } if yes => "signalled".into(),
-        CtlCommand::Kill { .. } => "the process has exited".into(),
+        CtlCommand::Kill { worker, .. } => {
+            format!("there is no worker {worker}, or its process has exited")
+        }
         CtlCommand::Disconnect { worker: None } => "all workers have disconnected".into(),
         CtlCommand::Disconnect { .. } => "asked to disconnect".into(),
         CtlCommand::CloseChannel { .. } => "closed".into(),

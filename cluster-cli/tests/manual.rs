@@ -88,10 +88,11 @@ fn where_the_manual_cannot_be_written_that_is_said() {
 /// What bash offers for these words.
 fn offered(completions: &str, words: &[&str]) -> Vec<String> {
     let script = format!(
-        "{completions}\nCOMP_WORDS=({}); COMP_CWORD={}; _cluster cluster '{}' ''; echo \"${{COMPREPLY[@]}}\"",
+        "{completions}\nCOMP_WORDS=({}); COMP_CWORD={}; _cluster cluster {} {}; echo \"${{COMPREPLY[@]}}\"",
         words.join(" "),
         words.len() - 1,
         words[words.len() - 1],
+        words[words.len() - 2],
     );
     let said = text(Command::new("bash").args(["--norc", "-c", &script]));
     said.split_whitespace().map(str::to_owned).collect()
@@ -104,6 +105,8 @@ fn bash_completes_commands_options_and_values() {
     let some = offered(&completions, &["cluster", "run", "--max-"]);
     assert!(some.iter().any(|option| option == "--max-failures"), "{some:?}");
     assert!(offered(&completions, &["cluster", "listen-"]).is_empty());
+    let policies = offered(&completions, &["cluster", "run", "--policy", "''"]);
+    assert_eq!(policies, ["rr", "least-connections", "sticky", "random"]);
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Values that are one of a few names.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory};
 use cluster_primary::{Placement, PolicyName, Serialization};
 
 use super::near::nearest;
 use super::written::{Written, wanted};
 
 /// One of a few things, each of which has a name.
-pub(crate) trait Choice: Copy + PartialEq + fmt::Debug + 'static {
+pub(crate) trait Choice: Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// All of them, the default first.
     const ALL: &'static [(Self, &'static str)];
     /// Those that are written without quotes in a file as well.
@@ -46,6 +49,36 @@ impl<T: Choice> FromStr for One<T> {
             Some(near) => Err(format!("{}; did you mean {near}?", wanted::<Self>())),
             None => Err(wanted::<Self>()),
         }
+    }
+}
+
+impl<T: Choice> ValueParserFactory for One<T> {
+    type Parser = OneParser<T>;
+
+    fn value_parser() -> OneParser<T> {
+        OneParser(PhantomData)
+    }
+}
+
+/// Reads a choice on the command line. Shells are told the names, for completions.
+#[derive(Clone, Debug)]
+pub(crate) struct OneParser<T>(PhantomData<T>);
+
+impl<T: Choice> TypedValueParser for OneParser<T> {
+    type Value = One<T>;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<One<T>, clap::Error> {
+        let parser = StringValueParser::new().try_map(|text| text.parse::<One<T>>());
+        parser.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(T::ALL.iter().map(|(_, name)| PossibleValue::new(*name))))
     }
 }
 

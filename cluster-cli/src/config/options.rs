@@ -71,14 +71,14 @@ pub(crate) struct Options {
 
     /// The encoding of messages on the workers' channels: json, or advanced (structured clones) [default:
     /// json]
-    #[arg(long, value_name = "KIND", help_heading = WORKERS)]
+    #[arg(long, hide_possible_values = true, value_name = "KIND", help_heading = WORKERS)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) serialization: Option<One<Serialization>>,
 
     /// Which worker gets a connection: rr (round-robin), least-connections (the worker with the fewest; only
     /// with placement handoff), sticky (always the same worker for a client's address) or random; not used
     /// with placement shared [default: rr]
-    #[arg(long, value_name = "POLICY", help_heading = PLACEMENT)]
+    #[arg(long, hide_possible_values = true, value_name = "POLICY", help_heading = PLACEMENT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) policy: Option<One<PolicyName>>,
 
@@ -87,7 +87,7 @@ pub(crate) struct Options {
     /// among them; Linux only, needs CAP_BPF for exact round-robin). shared trusts each worker with the
     /// socket of all (shutdown(2) on it refuses every client), kernel with its own [default: handoff, or as
     /// NODE_CLUSTER_SCHED_POLICY says]
-    #[arg(long, value_name = "PLACEMENT", help_heading = PLACEMENT)]
+    #[arg(long, hide_possible_values = true, value_name = "PLACEMENT", help_heading = PLACEMENT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) placement: Option<One<Placement>>,
 
@@ -151,7 +151,7 @@ pub(crate) struct Options {
     /// When a new worker counts as ready: online (it has started), listening (it listens), message (it sent
     /// 'ready': process.send('ready') in Node.js), notify (it sent READY=1 to the socket in NOTIFY_SOCKET) or
     /// alive (it has run for a second) [default: listening, or alive with --listen]
-    #[arg(long, value_name = "SIGN", help_heading = RELOAD)]
+    #[arg(long, hide_possible_values = true, value_name = "SIGN", help_heading = RELOAD)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) ready: Option<One<Ready>>,
 
@@ -372,6 +372,7 @@ pub(crate) struct Options {
     /// Pin workers to CPUs: slot (each slot to a CPU of its own; Linux only) or false (no pinning) [default:
     /// false]
     #[arg(
+        hide_possible_values = true,
         long,
         value_name = "CPU",
         num_args = 0..=1,
@@ -397,18 +398,18 @@ pub(crate) struct Options {
 
     /// Where the workers' output goes: prefix (to cluster's own output, in whole lines, each with the slot of
     /// its worker) or inherit (the same, but unchanged: lines of several workers may mix) [default: prefix]
-    #[arg(long, value_name = "HOW", help_heading = OUTPUT)]
+    #[arg(long, hide_possible_values = true, value_name = "HOW", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) output: Option<One<Output>>,
 
     /// The format of the log: text, or json (one object per line, the workers' output included) [default:
     /// text]
-    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
+    #[arg(long, hide_possible_values = true, value_name = "FORMAT", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) log_format: Option<One<LogFormat>>,
 
     /// The lowest level that is logged: error, warn, info, debug or trace [default: info]
-    #[arg(long, value_name = "LEVEL", help_heading = OUTPUT)]
+    #[arg(long, hide_possible_values = true, value_name = "LEVEL", help_heading = OUTPUT)]
     #[serde(deserialize_with = "written::one")]
     pub(crate) log_level: Option<One<LogLevel>>,
 
