@@ -107,6 +107,12 @@ pub fn replay(
     outputs
 }
 
+/// Runs the bytes, and checks that how often outputs are taken changes nothing.
+pub fn run_and_replay(bytes: &[u8]) {
+    let report = run(bytes);
+    assert_eq!(replay(&report, || false, |_, dispatcher| dispatcher), report.outputs);
+}
+
 struct Run {
     dispatcher: Machine,
     now: Mono,
