@@ -117,17 +117,15 @@ const MAX_HANDLES: usize = 16;
 /// Readiness that one wake can bring.
 const EVENTS: usize = 256;
 
-/// A primary: forks workers, shares its server sockets among them, and sees their lives.
+/// A primary: forks workers, shares its listening sockets among them, and reports their lives.
 ///
-/// Nothing happens but in its methods: its owner calls [`next_event`](Self::next_event) in a
-/// loop, and acts on what it says. Other threads act by a [`Remote`]. A program with a loop of its
-/// own waits for its descriptor ([`AsFd`](std::os::fd::AsFd)) to become readable, or for
-/// [`poll_timeout`](Self::poll_timeout), and then takes events by [`try_event`](Self::try_event)
-/// until there is none.
+/// It works only inside its methods: its owner calls [`next_event`](Self::next_event) in a loop and reacts to
+/// the events. Other threads use a [`Remote`]. A program with an event loop of its own waits for its
+/// descriptor ([`AsFd`](std::os::fd::AsFd)) to become readable, or for [`poll_timeout`](Self::poll_timeout),
+/// and then calls [`try_event`](Self::try_event) until it returns `None`.
 ///
-/// Dropping it closes all channels and sockets; workers then exit, as they do when a primary
-/// dies. To end gracefully call [`disconnect`](Self::disconnect) and wait for
-/// [`Event::Disconnected`].
+/// Dropping it closes all channels and sockets; the workers then exit, as they do when a primary dies. To
+/// stop gracefully, call [`disconnect`](Self::disconnect) and wait for [`Event::Disconnected`].
 pub struct Primary {
     machine: Machine,
     /// Those in force; placement and policy as the machine has them.
@@ -206,7 +204,7 @@ pub struct Primary {
     blocking: Blocking,
 }
 
-/// How far [`Primary::disconnect`] is.
+/// The progress of [`Primary::disconnect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disconnects {
@@ -219,8 +217,8 @@ pub struct Disconnects {
 }
 
 impl Disconnects {
-    /// Whether all workers were told to disconnect, and the [`Event::Disconnected`] that says that they
-    /// have was not taken yet.
+    /// Whether all workers were told to disconnect, and the [`Event::Disconnected`] for that was not taken
+    /// yet.
     pub fn under_way(&self) -> bool {
         self.pending || self.over > self.told
     }
@@ -246,11 +244,10 @@ fn channel_config(settings: &Settings) -> ChannelConfig {
 }
 
 impl Primary {
-    /// A primary without workers. Raises this process's soft limit of descriptors to the hard one;
-    /// workers get it as it was.
+    /// A primary without workers. Raises this process's soft limit of descriptors to the hard one; workers
+    /// get the original limit.
     ///
-    /// # Errors
-    /// If the system gives no poll.
+    /// # Errors If the system cannot create a poll (epoll or kqueue).
     pub fn new(settings: Settings) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut tokens = Tokens::default();
@@ -313,13 +310,13 @@ impl Primary {
         })
     }
 
-    /// The settings in force: Node's `cluster.settings`.
+    /// The current settings: Node's `cluster.settings`.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Changes the settings for future forks: Node's `cluster.setupPrimary()`. What `change` does
-    /// not touch stays; placement and policy are frozen by the first call and by the first fork.
+    /// Changes the settings for future forks: Node's `cluster.setupPrimary()`. Settings that `change` does
+    /// not touch stay; placement and policy are fixed by the first call and by the first fork.
     pub fn setup(&mut self, change: impl FnOnce(&mut Settings)) {
         change(Arc::make_mut(&mut self.settings));
         let config = Config::from(&*self.settings);
@@ -328,18 +325,16 @@ impl Primary {
 
     /// Forks a worker: Node's `cluster.fork()`.
     ///
-    /// # Errors
-    /// [`ForkError`] says what could not be executed, and why. (Node returns a worker that then
-    /// emits `'error'`; here there is none.)
+    /// # Errors [`ForkError`] says what could not be executed, and why. (Node returns a worker that then
+    /// emits `'error'`; here there is no worker.)
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
         self.fork_with(std::iter::empty::<(OsString, Option<OsString>)>())
     }
 
-    /// Forks a worker with variables laid over the environment of the settings: `cluster.fork(env)`.
-    /// `None` removes one.
+    /// Forks a worker with changes to the environment of the settings: `cluster.fork(env)`. `None` removes a
+    /// variable.
     ///
-    /// # Errors
-    /// As [`fork`](Self::fork).
+    /// # Errors As [`fork`](Self::fork).
     pub fn fork_with<N, V>(
         &mut self,
         env: impl IntoIterator<Item = (N, Option<V>)>,
@@ -352,11 +347,10 @@ impl Primary {
         self.spawn(None, env)
     }
 
-    /// Forks a worker for that [slot](WorkerState::slot), also where one is that it is to succeed.
-    /// Otherwise as [`fork`](Self::fork).
+    /// Forks a worker for a [slot](WorkerState::slot), even if the slot has a worker, which the new one then
+    /// succeeds. Otherwise as [`fork`](Self::fork).
     ///
-    /// # Errors
-    /// As [`fork`](Self::fork).
+    /// # Errors As [`fork`](Self::fork).
     pub fn fork_in(&mut self, slot: u32) -> Result<WorkerId, ForkError> {
         self.spawn(Some(slot), Vec::new())
     }
@@ -462,31 +456,30 @@ impl Primary {
         self.machine.workers().collect()
     }
 
-    /// All workers whose process or channel is there: also those that were told to disconnect,
-    /// which [`workers`](Self::workers), as Node's `cluster.workers`, does not hold any more.
+    /// All workers whose process or channel still exists, including those that were told to disconnect, which
+    /// [`workers`](Self::workers), like Node's `cluster.workers`, no longer contains.
     pub fn all_workers(&self) -> Vec<WorkerId> {
         self.machine.all_workers().collect()
     }
 
-    /// A worker, as long as its process or its channel is there.
+    /// A worker, as long as its process or its channel exists.
     pub fn worker(&mut self, id: WorkerId) -> Option<Worker<'_>> {
         self.machine.worker(id).map(|state| Worker::new(self, id, state))
     }
 
-    /// What is known of a worker, as long as its process or its channel is there.
+    /// The state of a worker, as long as its process or its channel exists.
     pub fn worker_state(&self, id: WorkerId) -> Option<WorkerState> {
         self.machine.worker(id)
     }
 
-    /// How messages are written on a worker's channel, as long as its process or its channel is
-    /// there, or events of its wait to be taken: the [settings](Settings::serialization) at its
-    /// fork.
+    /// The encoding of messages on a worker's channel, as long as its process or its channel exists, or
+    /// events of it wait to be taken: the [setting](Settings::serialization) at its fork.
     pub fn serialization(&self, id: WorkerId) -> Option<Serialization> {
         let child = self.children.get(&id).map(|child| child.serialization);
         child.or_else(|| self.departed.get(&id).copied())
     }
 
-    /// Where a worker listens by way of this primary, with the ports that are bound.
+    /// The addresses on which a worker listens through this primary, with the ports that are bound.
     pub fn listening(&self, id: WorkerId) -> Vec<Address> {
         self.machine.listening(id)
     }
@@ -499,7 +492,7 @@ impl Primary {
         self.adopt(self.machine.config());
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     pub fn stats(&self) -> Stats {
         let open = self.children.values().map(Child::unexpected_handles).sum::<u64>();
         let closing = self.closer.state();
@@ -516,23 +509,22 @@ impl Primary {
         }
     }
 
-    /// Why accepting paused last ([`Stats::accept_pauses`]): the system's error; none if it never did
-    /// since this process began to execute its program.
+    /// The system's error when accepting last paused ([`Stats::accept_pauses`]); `None` if it never did since
+    /// this process began to execute its program.
     pub fn accept_error(&self) -> Option<io::Error> {
         self.accept_error.map(io::Error::from)
     }
 
-    /// Why no connection can be accepted now, because descriptors or memory ran out, if so: clients wait in the
+    /// Why no connection can be accepted at present, if descriptors or memory ran out. Clients wait in the
     /// kernel's queue.
     pub fn accepting_paused(&self) -> Option<io::Error> {
         self.accept_refused.map(io::Error::from)
     }
 
-    /// Sends a signal: Node's `worker.kill()`, which on the primary's side does nothing else.
-    /// `false` if the process has exited.
+    /// Sends a signal: Node's `worker.kill()`, which does nothing else in the primary. Returns `false` if the
+    /// process has exited.
     ///
-    /// # Errors
-    /// [`KillError`] for a signal that does not exist here, or where the system refuses.
+    /// # Errors [`KillError`] for a signal that does not exist on this system, or if the system refuses.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) -> Result<bool, KillError> {
         self.trace_tree(worker);
         match self.children.get(&worker).and_then(|c| c.process.as_ref()) {
@@ -541,28 +533,27 @@ impl Primary {
         }
     }
 
-    /// Takes a worker out of rotation: it gets no more connections, and is not told to disconnect. It
-    /// is the first step of leaving, for programs that do more in the end than `disconnect` has them
-    /// do; [`LeaveProgress::OutOfRotation`](crate::LeaveProgress::OutOfRotation) says when the worker
-    /// has answered for all connections that were on their way to it.
-    /// [`disconnect_worker`](Self::disconnect_worker) is the last. A worker that is the only one of a
-    /// server serves what has come so far, and the server closes
-    /// ([`Settings::keep_listeners`] keeps it).
+    /// Takes a worker out of rotation: it gets no more connections, but is not told to disconnect. This is
+    /// the first step for workers whose programs do more at their end than `disconnect` makes them do;
+    /// [`LeaveProgress::OutOfRotation`](crate::LeaveProgress::OutOfRotation) reports that the worker has
+    /// answered for all connections in flight to it. [`disconnect_worker`](Self::disconnect_worker) is the
+    /// last step. The last worker of a server serves the connections that have come so far, and the server
+    /// closes (unless [`Settings::keep_listeners`] keeps it).
     pub fn take_out_of_rotation(&mut self, worker: WorkerId) {
         self.input(Input::TakeOutOfRotation { worker });
     }
 
-    /// Takes all workers out of rotation, as [`take_out_of_rotation`](Self::take_out_of_rotation), and
-    /// closes every server once what has come so far is served. When all workers have disconnected,
-    /// [`Event::Disconnected`] follows.
+    /// Takes all workers out of rotation, as [`take_out_of_rotation`](Self::take_out_of_rotation) does, and
+    /// closes every server after the connections that have come so far are served. When all workers have
+    /// disconnected, [`Event::Disconnected`] follows.
     pub fn take_all_out_of_rotation(&mut self) {
         self.input(Input::TakeAllOutOfRotation);
         self.end_all_trees();
     }
 
-    /// Has a worker finish its HTTP work: from here on its responses carry `Connection: close`, idle
-    /// connections close, and HTTP/2 sessions end. [`LeaveProgress::Work`](crate::LeaveProgress::Work)
-    /// tells how much is left; of a worker without an [agent](crate::agent) that is none.
+    /// Asks a worker to finish its HTTP work: its responses now carry `Connection: close`, idle connections
+    /// are closed, and HTTP/2 sessions end. [`LeaveProgress::Work`](crate::LeaveProgress::Work) reports what
+    /// is left; for a worker without an [agent](crate::agent) that is nothing.
     pub fn finish_work(&mut self, worker: WorkerId) {
         self.input(Input::FinishWork { worker });
     }
@@ -584,17 +575,17 @@ impl Primary {
         self.input(Input::AskStop { worker, signal, message, catches, serves_aside });
     }
 
-    /// Tells a worker to close its servers, wait for its connections to end, and leave: Node's
-    /// `worker.disconnect()`. It gets no more connections from here on, and is told once it has
-    /// answered for those on their way to it.
+    /// Tells a worker to close its servers, wait for its connections to end, and exit: Node's
+    /// `worker.disconnect()`. It gets no more connections, and is told once it has answered for those in
+    /// flight to it.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
         self.trace_tree(worker);
         self.input(Input::Disconnect { worker });
     }
 
-    /// Closes a worker's channel: Node's `worker.process.disconnect()`. The worker then exits. It
-    /// gets no more connections from here on; what waits for it is written, and what is on its way
-    /// to it answered for, before the channel closes.
+    /// Closes a worker's channel: Node's `worker.process.disconnect()`. The worker then exits. It gets no
+    /// more connections; before the channel closes, queued messages are written, and connections in flight
+    /// are answered for.
     pub fn close_channel(&mut self, worker: WorkerId) {
         if let Some(child) = self.children.get_mut(&worker) {
             child.closing = true;
@@ -603,29 +594,29 @@ impl Primary {
         self.input(Input::CloseChannel { worker });
     }
 
-    /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows
-    /// when all have, and every server socket is closed. Until then, and after that as long as no worker is forked,
-    /// another call does nothing.
+    /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows when all have
+    /// disconnected and every listening socket is closed. Until then, and after that until a worker is
+    /// forked, another call does nothing.
     pub fn disconnect(&mut self) {
         if !self.machine.is_disconnected() {
             self.disconnect_anew();
         }
     }
 
-    /// As [`disconnect`](Self::disconnect), but that [`Event::Disconnected`] follows also if nothing is left to do: Node
-    /// calls the callback of every `cluster.disconnect()`.
+    /// As [`disconnect`](Self::disconnect), but [`Event::Disconnected`] follows even if nothing is left to
+    /// do: Node calls the callback of every `cluster.disconnect()`.
     pub fn disconnect_anew(&mut self) {
         self.input(Input::DisconnectAll);
         self.end_all_trees();
     }
 
-    /// Lends a socket of this program's to the workers, which listen on it by the number that is
-    /// returned: Node's `listen({fd})`. It stays open until it is [taken back](Self::take_back), or
-    /// the primary is dropped.
+    /// Lends a socket of this program to the workers, which listen on it by the number that is returned:
+    /// Node's `listen({fd})`. It stays open until it is [taken back](Self::take_back), or the primary is
+    /// dropped.
     ///
-    /// Without that they may name what this process has inherited, from a service manager say. Of what
-    /// it opened itself a worker could ask for what is not meant for it, the control API's socket
-    /// say: a number of those is `EINVAL`. (What is close-on-exec was opened here.)
+    /// Without this call, workers may name only descriptors that this process has inherited, for example from
+    /// a service manager. A number of any other descriptor, such as the control socket's, is `EINVAL`.
+    /// (Close-on-exec descriptors count as opened here.)
     pub fn lend(&mut self, socket: impl Into<OwnedFd>) -> RawFd {
         let socket = socket.into();
         let number = socket.as_raw_fd();
@@ -633,28 +624,27 @@ impl Primary {
         number
     }
 
-    /// Takes a socket back that was [lent](Self::lend): later listens do not get it. Servers that
-    /// were made of it go on.
+    /// Takes back a socket that was [lent](Self::lend): later listens do not get it. Servers that use it
+    /// already continue.
     pub fn take_back(&mut self, number: RawFd) -> Option<OwnedFd> {
         self.lent.remove(&number)
     }
 
-    /// Closes server sockets that no worker serves: those that
-    /// [`Settings::keep_listeners`] has kept open for workers to come.
+    /// Closes listening sockets that no worker serves, and that [`Settings::keep_listeners`] has kept open
+    /// for future workers.
     pub fn release_unused(&mut self) {
         self.input(Input::ReleaseUnused);
     }
 
-    /// A handle by which other threads call this primary.
+    /// A handle with which other threads call this primary.
     pub fn remote(&self) -> Remote {
         self.calls.remote()
     }
 
-    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no
-    /// [`Remote`] that could fork one.
+    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no [`Remote`]
+    /// that could fork one.
     ///
-    /// # Errors
-    /// If the system's poll fails.
+    /// # Errors If the system's poll fails.
     pub fn next_event(&mut self) -> io::Result<Option<Event>> {
         loop {
             if let Some(event) = self.take_event() {
@@ -667,14 +657,13 @@ impl Primary {
         }
     }
 
-    /// The next event if there is one, without waiting, and with a bounded amount of work.
+    /// The next event, if there is one, without waiting, and with a bounded amount of work.
     ///
-    /// For a program with a loop of its own: call it until it returns `None`, but no more often
-    /// than you would let the rest of your loop wait (a worker may talk without end); then wait
-    /// for the descriptor, but no longer than [`poll_timeout`](Self::poll_timeout) says.
+    /// A program with its own event loop calls it until it returns `None`, but no more often than the rest of
+    /// the loop may wait (a worker may send messages without end). Then it waits for the descriptor, for no
+    /// longer than [`poll_timeout`](Self::poll_timeout).
     ///
-    /// # Errors
-    /// If the system's poll fails.
+    /// # Errors If the system's poll fails.
     pub fn try_event(&mut self) -> io::Result<Option<Event>> {
         if let Some(event) = self.take_event() {
             return Ok(Some(event));
@@ -701,14 +690,14 @@ impl Primary {
         event
     }
 
-    /// How far [`disconnect`](Self::disconnect) is.
+    /// The progress of [`disconnect`](Self::disconnect).
     pub fn disconnects(&self) -> Disconnects {
         let (over, pending) = (self.machine.disconnects(), self.machine.is_disconnecting());
         Disconnects { over, told: self.disconnects_told, pending }
     }
 
-    /// How long the program's own loop may wait at most before it calls
-    /// [`try_event`](Self::try_event); `None` means without limit.
+    /// How long a program's own loop may wait at most before it calls [`try_event`](Self::try_event); `None`
+    /// means without limit.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let unwritten = !self.unflushed.is_empty();
         let untold = self.machine.has_output() || !self.events.is_empty();
