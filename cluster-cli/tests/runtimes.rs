@@ -86,7 +86,7 @@ fn connections_go_to_all_workers_in_turn() {
         } else {
             assert_eq!(counts.len(), 2, "{runtime:?}, {placement}: {answers:?}");
         }
-        let handed = |line: &String| line.contains("Deno cannot serve a socket that it is sent");
+        let handed = |line: &String| line.contains("Deno cannot serve a socket that it receives");
         let told = cluster.err.all().iter().any(handed);
         assert_eq!(told, runtime == Runtime::Deno && placement != "handoff", "{placement}");
         cluster.end();
