@@ -43,7 +43,7 @@ struct Parts {
     limited: RefCell<BTreeSet<WorkerId>>,
     /// Errors of which a worker can cause any number.
     repeats: RefCell<Repeats>,
-    /// What workers write, if it comes by way of us.
+    /// What workers write, if it comes through us.
     output: Option<Output>,
     /// The last to go: whatever was said is to be written.
     logs: Logs,
@@ -247,7 +247,7 @@ impl Report {
             }
             Event::NoAgent { worker: id, reason } => {
                 let (slot, worker, pid) = self.about(*id);
-                // It is the same for each worker, as a rule.
+                // It is the same for each worker, usually.
                 if !self.0.no_agent.borrow_mut().insert(reason.clone()) {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Descriptors that block the process that closes them (`SO_LINGER` and unsent data) cost a worker at the most its
+//! Descriptors that block the process that closes them (`SO_LINGER` and unsent data) cost a worker at most its
 //! channel, whichever way they get to the primary; the worker beside it is served all the while.
 
 #[path = "support/hostile.rs"]

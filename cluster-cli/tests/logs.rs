@@ -260,7 +260,7 @@ fn output_is_written_again_once_there_is_space() {
         cluster.err.all().iter().any(|line| warns(line)).then_some(())
     });
     let before = text(&out);
-    // The last of them is there in part, at the most.
+    // The last of them is there in part, at most.
     File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
     more(&folder);
     let last = format!("[0] line {} of this worker\n", written + 1);

@@ -103,7 +103,8 @@ fn a_version_that_dies_shortly_after_it_listens_replaces_no_worker() {
             });
 
             let status = stand.status();
-            let failure = "the replacement worker for slot 0 failed: it died (code 9) after it was ready";
+            let failure =
+                "the replacement worker for slot 0 failed: it died (code 9) after it was ready";
             assert_eq!(status["reloadFailure"]["reason"], failure, "{status}");
             assert_eq!((&status["generation"], &status["state"]), (&0.into(), &"running".into()));
             let http = stand.cluster.err.wait_for(1, |line| line.contains("http://")).remove(0);

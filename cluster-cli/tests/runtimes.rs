@@ -79,7 +79,7 @@ fn connections_go_to_all_workers_in_turn() {
             *answers.entry(get(address).expect("an answer")).or_default() += 1;
         }
         let counts: Vec<u32> = answers.values().copied().collect();
-        // Of a shared socket any worker accepts, and without CAP_BPF the kernel draws lots.
+        // Of a shared socket any worker accepts, and without CAP_BPF the kernel chooses at random.
         let lots = cluster.err.all().iter().any(|line| line.contains("CAP_BPF"));
         if placement == "handoff" || runtime == Runtime::Deno || (placement == "kernel" && !lots) {
             assert_eq!(counts, [200, 200], "{runtime:?}, {placement}");

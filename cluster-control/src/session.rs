@@ -71,7 +71,7 @@ pub(super) struct Session {
     /// Descriptors that it sent: no call has one. They are closed with it.
     unwanted: Vec<OwnedFd>,
     /// What came. Lines that were taken stay at its front until there is no whole one left, so
-    /// that each byte is moved once at the most however short they are.
+    /// that each byte is moved once at most however short they are.
     input: Vec<u8>,
     /// How much of it was taken.
     taken: usize,

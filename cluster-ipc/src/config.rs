@@ -75,7 +75,7 @@ pub struct ChannelConfig {
     /// Node's order exactly.
     pub gate_window: usize,
     /// How many received handles may wait for the rest of their frame. Default: 253, which is what
-    /// one frame of the native wire has at the most.
+    /// one frame of the native wire has at most.
     pub max_handles: usize,
     /// Whether a peer may change its direction to the native wire, by the
     /// [marker](cluster_proto::native::marker); this end then does the same. Default: false, and

@@ -28,7 +28,7 @@ pub struct Outgoing<H> {
     /// The handle itself.
     pub handle: Arc<H>,
     /// Node's option `keepOpen`. Default: false; a `net.Socket` or `net.BoundSocket` sent so is
-    /// sent again, three times at the most, when the peer says that it did not arrive.
+    /// sent again, three times at most, when the peer says that it did not arrive.
     pub keep_open: bool,
     /// The name under which [`Channel::poll_answer`](crate::Channel::poll_answer) reports what
     /// the peer answered. Default: none, and no report.

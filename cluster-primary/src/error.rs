@@ -317,7 +317,7 @@ pub enum WorkerError {
     /// It does not read the descriptors that are sent to it; its channel is closed for that. Those of one
     /// worker must not use up what all may have in flight.
     LeavesUnread {
-        /// How many it has not read, at the most.
+        /// How many it has not read, at most.
         handles: u64,
         /// It has answered for some of these all the same. Else it has read nothing for ten seconds.
         answered: bool,

@@ -1,6 +1,6 @@
 //! Whom the system lets run first: the thread of a primary, or its workers.
 //!
-//! A thread that sleeps until something comes interrupts, as a rule, the thread that runs where it wakes up. A
+//! A thread that sleeps until something comes interrupts, usually, the thread that runs where it wakes up. A
 //! primary of busy workers is then woken for each connection and each answer, does a few
 //! microseconds' work, and sleeps again: most of what it costs are the wakes. If it waits until
 //! the running threads have paused, or have used up their time slice (1.4 to 2.8 ms on Linux 6.12 and

@@ -40,7 +40,7 @@ pub struct Stats {
     /// How long the longest such call took.
     #[serde(skip_serializing_if = "Duration::is_zero")]
     pub longest_blocked_call: Duration,
-    /// How long the primary worked, at the most, between two waits for something to do.
+    /// How long the primary worked, at most, between two waits for something to do.
     #[serde(skip_serializing_if = "Duration::is_zero")]
     pub longest_wake: Duration,
     /// How often the system began to refuse to pass connections on to workers: too many descriptors of this

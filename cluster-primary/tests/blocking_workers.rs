@@ -19,7 +19,7 @@ use support::{Cluster, Folder, LIMIT, example, serve_from_any_worker};
 
 /// How long the primary waits before it is looked at again.
 const TURN: Duration = Duration::from_millis(20);
-/// At the most under way to a worker.
+/// At most under way to a worker.
 const WINDOW: u32 = 16;
 /// Clients that come while one blocks.
 const CLIENTS: usize = 300;

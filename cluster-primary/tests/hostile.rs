@@ -1,4 +1,4 @@
-//! Workers that misbehave on their channel: each costs itself that channel at the most, with an
+//! Workers that misbehave on their channel: each costs itself that channel at most, with an
 //! error that says why, and the others are served as before. (One test, alone in its binary: it
 //! counts the process's descriptors.)
 

@@ -92,7 +92,7 @@ fn runtimes_that_catch_a_signal_only_when_asked_to_are_known_to_handle_it() {
             let mut arguments: Vec<OsString> = runtime.arguments.iter().map(Into::into).collect();
             arguments.push(file.into());
             let by = asked(Path::new(&runtime.program), arguments, true);
-            // What a Bun or Deno program serves that has never listened by way of its channel would not
+            // What a Bun or Deno program serves that has never listened through its channel would not
             // be closed by `disconnect`.
             let expected = if handles || runtime.name != "Python" {
                 StopBy::Signal

@@ -1,7 +1,7 @@
 //! What a dispatcher costs per connection when 512 connections arrive at once and no worker has been given any before.
 //!
 //! *reserve*: connections are dealt evenly at once and kept back for their workers (the default).
-//! *one*: each worker has one connection at a time, and the others wait in the common queue. The bar: *reserve* costs at the most
+//! *one*: each worker has one connection at a time, and the others wait in the common queue. The bar: *reserve* costs at most
 //! 1.3 times as much as *one*. The ratio is printed at the end, of bursts that alternate between the two.
 //! (`cluster-primary/benches/burst.rs` measures the same with the messages to and from the workers.)
 

@@ -629,7 +629,7 @@ where
                 }
             });
         }
-        // One answer at the most comes with each input.
+        // One answer at most comes with each input.
         if let Some(worker) = accepted {
             self.holds_one_more(server, worker);
         }

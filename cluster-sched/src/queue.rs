@@ -15,7 +15,7 @@ pub(crate) const PLACE: usize = 0;
 /// All hand-offs whose worker may become slow, the oldest first.
 pub(crate) const WATCH: usize = 1;
 
-/// A linked list of connections. A connection is in one queue of each `KIND` at the most.
+/// A linked list of connections. A connection is in one queue of each `KIND` at most.
 ///
 /// The links are in the connections' own records, so that it takes no memory, and a connection
 /// in the middle is removed in O(1): a worker that has refused the first takes a later one.

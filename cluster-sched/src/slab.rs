@@ -11,7 +11,7 @@ pub(crate) const NONE: At = At::MAX;
 
 /// Records of `V`, each with a name.
 ///
-/// A record is found by its name through a hash table: open addressing, at the most half full, the
+/// A record is found by its name through a hash table: open addressing, at most half full, the
 /// next free cell where two want the same. The hash function is fixed, and the table's
 /// order is never visible, so that a scheduler's behaviour depends on its inputs alone. (The driver chooses
 /// the names: an attacker cannot choose ones that collide.)

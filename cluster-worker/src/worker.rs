@@ -257,7 +257,7 @@ impl Worker {
         Ok(answered.ok().flatten().flatten())
     }
 
-    /// Asks the primary, and waits for its answer, for so long at the most. Other threads may ask
+    /// Asks the primary, and waits for its answer, for so long at most. Other threads may ask
     /// meanwhile; answers come in any order.
     ///
     /// A primary of `cluster_primary`'s gets an `Event::Request`. One of Node's gets the message

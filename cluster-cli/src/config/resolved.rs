@@ -426,7 +426,7 @@ impl Options {
         let privileges = Privileges {
             gid: match (given.gid, &given.uid) {
                 (None, Some(User { group: Some(group), .. })) => Some(Group::of(*group)),
-                // To keep the primary's would be to keep root's, as a rule.
+                // To keep the primary's would be to keep root's, usually.
                 (None, Some(User { id, .. })) => return Err(Conflict::NoGroup { uid: *id }),
                 (gid, _) => gid,
             },

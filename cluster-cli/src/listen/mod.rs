@@ -82,7 +82,7 @@ impl Sockets {
         self.0.iter()
     }
 
-    /// Has every worker that is forked from here on find them, by way of that program, which has the
+    /// Has every worker that is forked from here on find them, through that program, which has the
     /// verb of the [shim]: this one, that is. The channel comes after them.
     pub(crate) fn give(&self, settings: &mut Settings, program: &Path) {
         if self.0.is_empty() {

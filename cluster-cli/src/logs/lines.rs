@@ -102,7 +102,7 @@ fn split<'a>(mut bytes: &'a [u8], each: &mut impl FnMut(Line<'_>)) -> &'a [u8] {
 
 /// Where to cut, at the end or a little before it, so that no character is cut in two.
 fn between_characters(bytes: &[u8]) -> usize {
-    // Three bytes back at the most: a character has four.
+    // Three bytes back at most: a character has four.
     let lead = bytes.iter().rev().take(4).position(|byte| byte & 0b1100_0000 != 0b1000_0000);
     let Some(back) = lead else { return bytes.len() };
     let start = bytes.len() - 1 - back;

@@ -25,7 +25,7 @@ const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// ten messages on many systems) had no room.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Messages that wait for such a manager at the most; beyond, the oldest are dropped.
+/// Messages that wait for such a manager at most; beyond, the oldest are dropped.
 const MAX_UNSENT: usize = 32;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";

@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What it says if it can: a program that knows nothing of this may leave with code 0 as well.
 const GOOD: &str = "cluster: this program can go on";
 /// Reads at once, before others have their turn, and how much each reads. Together they read what a pipe
-/// holds at the most.
+/// holds at most.
 const READS: usize = 16;
 const READ: usize = 64 << 10;
 /// What it says is not listened to without end.

@@ -1,7 +1,7 @@
 //! The body of the fuzz target `upgrade_state`: what an image of the program hands to the next one, as any
 //! bytes, or as a good state (the golden files) in which parts were changed. It is refused with an error, or
 //! a machine comes of it that goes on: it can be written down again, and time, the loss of all its workers
-//! and the end bring no panic. Reading takes memory in proportion to the text at the most, and leaves no
+//! and the end bring no panic. Reading takes memory in proportion to the text at most, and leaves no
 //! descriptor open.
 //!
 //! Nothing of what is read is carried out: process ids and paths in it are any.

@@ -33,7 +33,7 @@ pub(crate) enum Op {
     Flush,
     /// At most so many messages.
     Recv(usize),
-    /// How much of what this end writes is under way at the most.
+    /// How much of what this end writes is under way at most.
     Capacity(usize),
     /// How its writes and its reads are cut.
     Cut(Chunks, Chunks),

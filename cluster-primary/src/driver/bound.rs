@@ -28,7 +28,7 @@ const LAST_CLOSES: Duration = Duration::from_secs(1);
 #[serde(default)]
 pub(super) struct Blocking {
     pub(super) calls: CallLog,
-    /// How long the loop worked between two waits, at the most.
+    /// How long the loop worked between two waits, at most.
     pub(super) longest_wake: Duration,
     /// Calls of `accept` among the interrupted ones.
     accepts: u64,

@@ -35,7 +35,7 @@ pub(super) use state::ChildState;
 const MESSAGES_PER_WAKE: usize = 256;
 const BYTES_PER_WAKE: usize = 256 << 10;
 
-/// Messages that are taken at the most from a worker that has ended.
+/// Messages that are taken at most from a worker that has ended.
 const LAST_MESSAGES: usize = 65_536;
 
 /// Bytes that are taken from one pipe before others have their turn.

@@ -563,7 +563,7 @@ impl Primary {
     /// - by `signal`, if its program handles it, or if it has never said anything on its channel, or
     ///   has closed it. A Node program with an [agent](crate::agent) handles a signal if `process` has
     ///   a listener for it; of Python and Bun the system tells. Of others it is not known.
-    ///   A Bun or Deno program that has never listened by way of its channel gets the signal too: what
+    ///   A Bun or Deno program that has never listened through its channel gets the signal too: what
     ///   it serves (`Bun.serve`, `Deno.serve`) `disconnect` would not close;
     /// - by a message of the user's, if `message` says that there is one;
     /// - else by `disconnect`.

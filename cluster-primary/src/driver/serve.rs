@@ -37,14 +37,14 @@ const ACCEPTS_PER_WAKE: usize = 64;
 const ASKED_PER_WAKE: usize = 8;
 
 /// How long a server that closes waits for descriptors to accept what clients believe to be
-/// connected, at the most, and until it tries again.
+/// connected, at most, and until it tries again.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A server whose socket is about to be closed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closing {
-    /// How many connections are accepted before, at the most.
+    /// How many connections are accepted before, at most.
     most: usize,
     /// When that is tried again.
     pub(super) again: Mono,

@@ -1,6 +1,6 @@
 //! Workers that have been forked and do not execute their programs yet.
 //!
-//! That takes a millisecond as a rule, and is waited for. Where a file system does not answer, or a process of
+//! That usually takes a millisecond, and is waited for. Where a file system does not answer, or a process of
 //! the worker's user stops it on its way, the loop goes on without it.
 
 use std::io;

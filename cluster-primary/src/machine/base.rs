@@ -16,7 +16,7 @@ use crate::event::LeaveProgress;
 use crate::id::{ConnId, ServerId, WorkerId};
 use crate::stats::Stats;
 
-/// Connections at the most that a driver may report of a server that it closes. (The longest queue
+/// Connections at most that a driver may report of a server that it closes. (The longest queue
 /// that Linux allows by default.)
 pub const LAST_CONNECTIONS: usize = 4096;
 
@@ -59,7 +59,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A primary without workers. `seed` is for policies that draw lots.
+    /// A primary without workers. `seed` is for policies that choose at random.
     pub fn new(config: Config, seed: u64) -> Self {
         let limits = dispatch_limits(&config, DispatchLimits::default());
         Self {

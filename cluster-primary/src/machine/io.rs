@@ -499,7 +499,7 @@ pub enum Output {
         server: ServerId,
         /// The slot; none for the waiting room.
         slot: Option<u32>,
-        /// How many at the most.
+        /// How many at most.
         most: usize,
     },
     /// Close the socket, and say so by [`Input::Closed`].

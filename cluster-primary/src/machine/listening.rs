@@ -129,7 +129,7 @@ impl Machine {
             return;
         }
         let Some(asking) = self.known_mut(worker) else { return };
-        // From now on, so that a worker cannot ask for any number of them in one breath.
+        // From now on, so that a worker cannot ask for any number of them at once.
         asking.servers.insert(id, key);
         let Some(server) = self.server_mut(id) else { return };
         if !server.data.is_truthy() {

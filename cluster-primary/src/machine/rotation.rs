@@ -137,7 +137,7 @@ impl Machine {
         if was_on && open {
             self.put(Output::Slot { server: id, slot: number, position, on: false });
         }
-        // One that was not on may have been drafted; of a stranger it changes nothing.
+        // One that was not on may have been enlisted; of a stranger it changes nothing.
         self.place_no_more(now, id, worker);
         self.look_now(now, id);
     }

@@ -36,7 +36,7 @@ use crate::signal::Signal;
 /// How often the descendants of running workers are recorded.
 const TRACE_EVERY: Duration = Duration::from_secs(1);
 
-/// Recording may take this part of the time at the most: workers with thousands of processes are looked at
+/// Recording may take this part of the time at most: workers with thousands of processes are looked at
 /// less often.
 const TRACE_SHARE: u32 = 100;
 

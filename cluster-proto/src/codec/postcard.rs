@@ -106,7 +106,7 @@ mod text {
 
     /// `Plain`, `User`, and then a value that is a `String`.
     const HEAD: [u8; 3] = [0, 5, 5];
-    /// Up to here a length has two bytes of seven bits at the most.
+    /// Up to here a length has two bytes of seven bits at most.
     const LONGEST: usize = (1 << 14) - 1;
 
     pub(super) fn encode(text: &str, out: &mut Vec<u8>) -> bool {

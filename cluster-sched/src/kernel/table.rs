@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 /// slot is on.
 pub const ROOM: u32 = 0;
 
-/// How many places a group has at the most, the waiting room included.
+/// How many places a group has at most, the waiting room included.
 pub const MAX_PLACES: u32 = 4096;
 
 /// Which place gets which share of the connections.
@@ -69,7 +69,7 @@ impl Table {
     }
 }
 
-/// How many entries a table has at the most.
+/// How many entries a table has at most.
 pub(super) const fn capacity(choice: Choice) -> u32 {
     match choice {
         Choice::RoundRobin | Choice::Random => MAX_PLACES,

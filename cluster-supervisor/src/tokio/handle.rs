@@ -55,7 +55,7 @@ impl Handle {
         self.ask(Task::ready).await?
     }
 
-    /// Asks a worker, and waits for its answer, for so long at the most. See
+    /// Asks a worker, and waits for its answer, for so long at most. See
     /// [`Primary::request`](cluster_primary::Primary::request); an answer to this request is no
     /// [event](cluster_primary::Event::Answered).
     ///

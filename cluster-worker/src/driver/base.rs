@@ -137,7 +137,7 @@ impl Core {
         self.clock.mono() >= self.absorbed_at + OVERDUE
     }
 
-    /// How long may be waited for events at the most.
+    /// How long may be waited for events at most.
     pub(crate) fn patience(&self, deadline: Option<Mono>) -> Option<Duration> {
         if self.link.is_readable() {
             return Some(Duration::ZERO);

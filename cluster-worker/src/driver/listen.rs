@@ -26,7 +26,7 @@ fn name(query: &ListenQuery) -> String {
 }
 
 impl Core {
-    /// Listens by way of the primary, or, exclusively, on a socket of the worker's own.
+    /// Listens through the primary, or, exclusively, on a socket of the worker's own.
     pub(crate) fn serve(
         &mut self,
         query: ListenQuery,

@@ -51,7 +51,7 @@ pub(crate) const BACKLOG: i32 = 511;
 
 /// Events of one wake.
 const EVENTS: usize = 128;
-/// Messages that are read in one wake, and how many bytes of them at the most, but for the last.
+/// Messages that are read in one wake, and how many bytes of them at most, but for the last.
 const MESSAGES: usize = 256;
 const BYTES: u64 = 1 << 20;
 

@@ -28,7 +28,7 @@
 //!
 //! A server that is shut down gracefully (hyper's is) finishes requests, and may close connections on which
 //! none has begun. Clients that have connected, and whose request is on its way, are waited for by
-//! [`shutdown`], for a second at the most.
+//! [`shutdown`], for a second at most.
 //!
 //! A server that accepts by itself from a [`std::net::TcpListener`] (actix-web's) takes [`TcpListener::into_std`].
 //!

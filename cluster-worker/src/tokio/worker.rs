@@ -158,7 +158,7 @@ impl Worker {
         self.shared.with(|core| core.send(message, Some(handle)))
     }
 
-    /// Asks the primary, and waits for its answer, for so long at the most; see
+    /// Asks the primary, and waits for its answer, for so long at most; see
     /// [`cluster_worker::Worker::request`](crate::Worker::request). If the future is dropped, an answer that
     /// comes later is passed over.
     ///
@@ -248,8 +248,8 @@ impl Worker {
     /// primary is gone. It is the future that a graceful shutdown waits for.
     ///
     /// A server that is shut down closes connections on which it has read nothing, though a request may be on
-    /// its way. So this goes on to wait, for a second at the most ([`Options::first_word`]), until something was read and written on every
-    /// connection that was accepted: meanwhile accept as before (there is nothing more to come as a rule). It counts what goes through the connection's
+    /// its way. So this goes on to wait, for a second at most ([`Options::first_word`]), until something was read and written on every
+    /// connection that was accepted: meanwhile accept as before (there is nothing more to come usually). It counts what goes through the connection's
     /// own [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), and not what goes through the stream in it.
     pub async fn shutdown(&self) {
         let going = |core: &mut Core| {

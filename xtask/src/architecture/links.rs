@@ -17,7 +17,7 @@ pub(super) struct Links {
     pub(super) unresolved: Vec<Unresolved>,
 }
 
-/// An item that is imported by way of a module that only imports it itself.
+/// An item that is imported through a module that only imports it itself.
 pub(super) struct Upward {
     pub(super) file: FileId,
     pub(super) line: usize,

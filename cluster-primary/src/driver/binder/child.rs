@@ -29,7 +29,7 @@ use super::super::listen::{Addresses, abstract_socket, make_socket, tcp, udp, wa
 use super::super::socket_file::{Identity, SocketFile, is_dead};
 use crate::socket_access::SocketAccess;
 
-/// Descriptors that the child returns at the most.
+/// Descriptors that the child returns at most.
 pub(super) const MOST_RETURNED: usize = 2;
 
 /// The number under which the child has its end of the socket pair; the standard ones stay.

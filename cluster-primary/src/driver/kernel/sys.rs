@@ -205,7 +205,7 @@ pub(super) fn queue_length(socket: impl AsFd) -> io::Result<u32> {
     const BEFORE: usize = 24;
     let mut info = [0_u8; BEFORE + 4];
     let mut length = info.len() as libc::socklen_t;
-    // SAFETY: the kernel writes `length` bytes at the most, and there are as many.
+    // SAFETY: the kernel writes `length` bytes at most, and there are as many.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
