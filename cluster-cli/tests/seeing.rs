@@ -277,6 +277,23 @@ fn where_no_cluster_is_that_is_said() {
     piped.err.wait_for(1, |line| line.contains("not a terminal"));
 }
 
+/// Workers that are passed their sockets do not say where they listen.
+#[test]
+fn the_status_names_sockets_that_workers_are_passed() {
+    let name = format!("passed-{}", std::process::id());
+    let mut run = cluster();
+    run.args(["run", "-n", "1", "--ready", "alive", "--name", &name, "--listen", "127.0.0.1:0"]);
+    let cluster = Cluster::start(run.args(["sleep", "600"]));
+    let line = cluster.err.wait_for(1, |line| line.contains("listening on 127.0.0.1:")).remove(0);
+    let at = line.split("listening on ").nth(1).and_then(|at| at.split(',').next()).unwrap();
+    eventually("the status has it", || {
+        let status = support::cluster().args(["status", "--name", &name]).output().unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        status.contains(&format!("listening on {at}")).then_some(())
+    });
+    cluster.end();
+}
+
 const COLUMNS: NonZero<u16> = NonZero::new(110).unwrap();
 const ROWS: NonZero<u16> = NonZero::new(30).unwrap();
 

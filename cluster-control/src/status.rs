@@ -22,6 +22,8 @@ pub struct Status {
     pub upgrades: u64,
     /// Workers are kept: without that there is nothing to be wanted or vacant.
     pub supervised: bool,
+    /// The addresses of listening sockets that workers are passed (`cluster run --listen`).
+    pub sockets: Vec<String>,
     /// The last reload failed.
     pub reload_failure: Option<ReloadFailure>,
 }
@@ -65,6 +67,7 @@ pub fn status_object(primary: &Primary, supervisor: &Supervisor, status: &Status
         .with("workers", Value::Array(workers.map(Value::from).collect()))
         .with("vacant", Value::Array(vacant.map(Value::from).collect()))
         .with("totals", totals(primary, supervisor, status))
+        .with("sockets", status.sockets.iter().map(|at| at.as_str().into()).collect::<Vec<_>>())
         .with("primary", own())
 }
 

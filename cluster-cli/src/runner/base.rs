@@ -210,6 +210,8 @@ impl Runner {
         status.uptime = self.cluster.now();
         status.supervised = self.kept.is_some();
         status.upgrades = self.upgrades.count;
+        let sockets = self.kept.iter().flat_map(|kept| kept.sockets.iter());
+        status.sockets = sockets.map(|socket| socket.at.clone()).collect();
         status.reload_failure = self.reloads.failure().cloned();
         status_object(self.cluster.primary(), self.cluster.supervisor(), &status)
     }

@@ -57,6 +57,9 @@ pub(crate) struct Status {
     pub(crate) workers: Vec<Worker>,
     #[serde(deserialize_with = "known")]
     pub(crate) vacant: Vec<Vacant>,
+    /// The addresses of sockets that workers are passed.
+    #[serde(deserialize_with = "known")]
+    pub(crate) sockets: Vec<String>,
     #[serde(deserialize_with = "known")]
     pub(crate) totals: Totals,
     #[serde(deserialize_with = "known")]
@@ -404,10 +407,11 @@ impl Status {
         Some(format!("{what} is paused: {}", one_line(why)))
     }
 
-    /// Where its workers listen.
+    /// Where its workers listen, and where sockets that they are passed do.
     pub(crate) fn listening(&self) -> Vec<String> {
         let all: BTreeSet<_> = self.workers.iter().flat_map(|worker| &worker.listening).collect();
-        all.into_iter().map(Address::to_string).collect()
+        let passed = self.sockets.iter().map(|at| one_line(at).into_owned());
+        all.into_iter().map(Address::to_string).chain(passed).collect()
     }
 
     /// What kind of placement it is, in a few words.
