@@ -34,6 +34,12 @@ pub(crate) fn trouble(what: impl Into<String>) -> ClientError {
 
 /// The socket that is meant.
 fn find(whose: &Whose) -> Result<PathBuf, ClientError> {
+    // clap sees a conflict only where both stand on the same side of a subcommand of `ctl`.
+    if whose.control.is_some() && whose.name.is_some() {
+        return Err(ClientError::Usage(
+            "--control and --name both select the cluster: give one of them".into(),
+        ));
+    }
     if let Some(path) = &whose.control {
         return Ok(path.clone());
     }

@@ -23,7 +23,7 @@ pub(super) fn wanted<T: Written>() -> String {
     format!("{EXPECTED}{}", T::takes())
 }
 
-/// How [`wanted`] begins. The caller that knows the option's name puts it in place of the `it`.
+/// How [`wanted`] begins. The caller that knows the option's name puts it before this.
 pub(super) const EXPECTED: &str = "expected ";
 
 /// Reads the value of an option.

@@ -86,7 +86,7 @@ pub(crate) struct Runner {
     pub(super) end_asked_at: Option<Mono>,
 }
 
-/// Why that is nothing to ask of a primary that others drive.
+/// Why a primary without a supervisor refuses a command.
 pub(super) fn unkept(command: &ControlCommand) -> String {
     match command {
         ControlCommand::Upgrade => {

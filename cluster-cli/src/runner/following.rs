@@ -7,11 +7,11 @@ use cluster_supervisor::driver::{ClusterEvent, Notice, Ready};
 use super::base::Runner;
 use crate::report::{after_ready, left_by_reload};
 
-/// What a worker hears that asks.
-pub(super) const ANSWERS_NO_REQUESTS: &str = "this primary is the program cluster, which does not answer requests; a \
+/// The refusal of a request, as nothing here answers requests.
+const ANSWERS_NO_REQUESTS: &str = "this primary is the program cluster, which does not answer requests; a \
      client of its control socket can, or a primary of your own";
 
-pub(super) const NOT_SHOWN: &str = "no client of the control socket was shown this request: it is not JSON, and has more \
+const NOT_SHOWN: &str = "no client of the control socket was shown this request: it is not JSON, and has more \
     than 16 MiB or 131,072 values, or cannot be decoded";
 
 impl Runner {

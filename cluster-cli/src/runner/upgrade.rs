@@ -1,4 +1,4 @@
-//! The loop hands all over to the program's next image, and takes it up from the one before.
+//! Begins an in-place upgrade: tries the new program. [`hand_over`](super::hand_over) does the rest.
 
 use std::io;
 use std::os::fd::AsRawFd;

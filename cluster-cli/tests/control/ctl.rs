@@ -65,6 +65,13 @@ fn ctl_looks_at_a_cluster_that_runs_and_drives_it() {
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(why.contains(expected), "{arguments:?}: {why}");
     }
+    // Options may come before the command and after it, but select one cluster.
+    let both = ctl(&["--control", "/no/such/socket", "ls", "--name", "another"]);
+    let why = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert!(both.status.code() == Some(2) && why.contains("give one of them"), "{why}");
+    let behind = ctl(&["ls", "--json", "--control", "/no/such/socket"]);
+    let why = String::from_utf8_lossy(&behind.stderr).into_owned();
+    assert!(why.contains("/no/such/socket") && why.contains("is the cluster running?"), "{why}");
     let nowhere = ctl(&["--control", "/no/such/socket", "ls"]);
     let why = String::from_utf8_lossy(&nowhere.stderr).into_owned();
     assert!(why.contains("/no/such/socket") && why.contains("is the cluster running?"), "{why}");

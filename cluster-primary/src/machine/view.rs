@@ -1,4 +1,4 @@
-//! What can be asked of the machine.
+//! What can be asked of the machine, and the limits that depend on the system.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ impl Machine {
         self.known(id).map(|worker| worker.state(in_flight, held))
     }
 
-    /// The worker that has the socket of that slot under [`Placement::Kernel`].
+    /// The worker that has the socket of that slot under [`Placement::Kernel`](crate::Placement::Kernel).
     pub(crate) fn worker_at(&self, slot: u32) -> Option<WorkerId> {
         self.workers.iter().find(|(_, worker)| worker.seat == slot).map(|(id, _)| *id)
     }

@@ -78,7 +78,7 @@ pub(crate) struct Core {
 }
 
 /// How long a thread that need not wait goes on without looking whether anything has come.
-pub(super) const OVERDUE: Duration = Duration::from_millis(10);
+const OVERDUE: Duration = Duration::from_millis(10);
 
 pub(super) const FIRST_SERVER: usize = 2;
 
