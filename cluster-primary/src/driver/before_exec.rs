@@ -13,6 +13,7 @@ use rustix::process::{Rlimit, chdir, setpgid};
 
 #[cfg(target_os = "linux")]
 use super::privileges::Privileges;
+use super::step::Step;
 use super::{inherited, limits};
 
 /// All that is to be done.
@@ -105,72 +106,4 @@ fn forget_signals() {
     }
     // (It cannot fail with a set that is one.)
     let _ = SigSet::empty().thread_set_mask();
-}
-
-/// What can fail of it, and the exec itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Exec = 0,
-    Descriptors,
-    Script,
-    Cwd,
-    Group,
-    Affinity,
-    Groups,
-    Gid,
-    Uid,
-    Capabilities,
-    NoNewPrivs,
-    DieWithPrimary,
-}
-
-const STEPS: [Step; 12] = [
-    Step::Exec,
-    Step::Descriptors,
-    Step::Script,
-    Step::Cwd,
-    Step::Group,
-    Step::Affinity,
-    Step::Groups,
-    Step::Gid,
-    Step::Uid,
-    Step::Capabilities,
-    Step::NoNewPrivs,
-    Step::DieWithPrimary,
-];
-
-/// How a child says what failed.
-pub(super) const REPORT: usize = 8;
-
-impl Step {
-    /// As it goes through the pipe.
-    pub(super) fn report(self, errno: Errno) -> [u8; REPORT] {
-        let mut report = [0; REPORT];
-        report[..4].copy_from_slice(&(self as i32).to_ne_bytes());
-        report[4..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
-        report
-    }
-
-    /// What failed, and why; `None` if that is no report.
-    pub(super) fn read(report: [u8; REPORT]) -> Option<(Self, Errno)> {
-        let [a, b, c, d, e, f, g, h] = report;
-        let number = i32::from_ne_bytes([a, b, c, d]);
-        let step = STEPS.into_iter().find(|step| *step as i32 == number)?;
-        Some((step, Errno::from_raw_os_error(i32::from_ne_bytes([e, f, g, h]))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_failed_comes_back_with_why() {
-        for step in STEPS {
-            for errno in [Errno::PERM, Errno::INVAL, Errno::from_raw_os_error(4095)] {
-                assert_eq!(Step::read(step.report(errno)), Some((step, errno)));
-            }
-        }
-        assert_eq!(Step::read([0xff; REPORT]), None);
-    }
 }

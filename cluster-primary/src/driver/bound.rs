@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::call_timer::CallLog;
 use super::child::Child;
 use super::closer::{self, ClosingState, PausedClosing};
+use super::handles::Handles;
 use super::{Primary, Write, listen};
 use crate::error::WorkerError;
 use crate::event::EventHandle;
@@ -97,7 +98,7 @@ impl Primary {
     /// Closes a descriptor that came with a message of a worker's and has no use; too many of them cost
     /// the worker its channel.
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
-        self.unexpected_handles += 1;
+        self.handles.note_unexpected(1);
         self.closer.close_from(worker, handle);
         self.check_stuck_closes(worker);
         self.machine.handle_input(self.clock.now(), Input::Unwanted { worker });
@@ -186,8 +187,8 @@ impl Primary {
         }
         let rest = (
             std::mem::take(&mut self.conns),
-            std::mem::take(&mut self.received),
-            std::mem::take(&mut self.events),
+            std::mem::replace(&mut self.handles, Handles::after(0, 0)),
+            std::mem::take(&mut self.told),
         );
         if !(rest.0.is_empty() && rest.1.is_empty() && rest.2.is_empty()) {
             self.closer.discard(rest);

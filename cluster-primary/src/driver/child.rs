@@ -17,15 +17,15 @@ use mio::unix::SourceFd;
 
 use super::agent::AgentPipes;
 use super::bound::Call;
+use super::frame_tokens;
 use super::process::Process;
 use super::rights::Rights;
-use super::send::tokens;
 use super::starting::Start;
 use super::tokens::Source;
 use super::untaken::Untaken;
 use super::{Primary, runtime, unread};
 use crate::error::WorkerError;
-use crate::id::{HandleId, WorkerId};
+use crate::id::WorkerId;
 use crate::machine::{Handle, Input};
 
 pub(super) use state::ChildState;
@@ -209,8 +209,7 @@ impl Primary {
             let Some(child) = self.children.get_mut(&worker) else { return false };
             let Some(channel) = &mut child.channel else { return false };
             // The program takes these first; of a worker that has ended everything is read now.
-            if bytes != u64::MAX && self.handles_waiting + self.received.len() >= self.most_handles
-            {
+            if bytes != u64::MAX && self.handles.is_full() {
                 return true;
             }
             let received = channel.received_bytes();
@@ -218,24 +217,24 @@ impl Primary {
                 return true;
             }
             // Reading may have something to answer, or free what was held back.
-            self.unflushed.insert(worker);
+            self.writes.add(worker);
             let (received, interrupted) = self.blocking.calls.time(|| channel.recv());
             for handle in channel.take_unexpected() {
                 self.closer.close_from(worker, handle);
             }
             while let Some(answer) = channel.poll_answer() {
-                match tokens::of(answer.token) {
-                    tokens::Token::Probe => {
+                match frame_tokens::of(answer.token) {
+                    frame_tokens::Token::Probe => {
                         self.machine.handle_input(now, Input::Probed { worker });
                     }
-                    tokens::Token::User(id) => {
+                    frame_tokens::Token::User(id) => {
                         let delivered = answer.delivered;
                         self.machine.handle_input(now, Input::Sent { worker, id, delivered });
                     }
-                    tokens::Token::HandOff(seq) if !answer.delivered => {
+                    frame_tokens::Token::HandOff(seq) if !answer.delivered => {
                         self.machine.handle_input(now, Input::Undelivered { worker, seq });
                     }
-                    tokens::Token::HandOff(_) => {}
+                    frame_tokens::Token::HandOff(_) => {}
                 }
             }
             let can_send = channel.can_send();
@@ -262,9 +261,7 @@ impl Primary {
                 Ok(Recv::WouldBlock) => return false,
                 Ok(Recv::Message(received)) => {
                     let handle = received.handle.map(|h| {
-                        self.last_handle += 1;
-                        let id = HandleId(self.last_handle);
-                        self.received.insert(id, (worker, h.handle));
+                        let id = self.handles.receive(worker, h.handle);
                         Handle { id, kind: h.kind, key: h.key }
                     });
                     let message = received.message;
@@ -302,7 +299,7 @@ impl Primary {
         let _ = self.poll.registry().deregister(&mut channel);
         self.tokens.forget(Source::Channel(worker));
         self.stalled.forget(worker);
-        self.unexpected_handles += channel.stats().unexpected_handles;
+        self.handles.note_unexpected(channel.stats().unexpected_handles);
         // Its peer sees the end at once, and what is still in it may take long to close.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
         self.closer.discard_from(worker, channel);
@@ -353,9 +350,9 @@ impl Primary {
     fn forget_if_over(&mut self, worker: WorkerId) {
         if self.children.get(&worker).is_some_and(|c| c.channel.is_none() && c.process.is_none()) {
             if let Some(child) = self.children.remove(&worker) {
-                self.departed.insert(worker, child.serialization);
+                self.told.note_departed(worker, child.serialization);
             }
-            self.unflushed.remove(&worker);
+            self.writes.forget(worker);
             self.stalled.forget(worker);
             self.without_agent.remove(&worker);
         }
@@ -423,8 +420,7 @@ impl Primary {
 
     /// Writes what waits for workers.
     pub(super) fn flush(&mut self) {
-        self.gathering_since = None;
-        let workers = self.unflushed.take();
+        let workers = self.writes.take();
         for &worker in &workers {
             if self.stalled.has(worker) || self.holds_back(worker) {
                 continue;
@@ -432,15 +428,13 @@ impl Primary {
             let Some(child) = self.children.get_mut(&worker) else { continue };
             let Some(channel) = &mut child.channel else { continue };
             let (machine, conns) = (&self.machine, &self.conns);
-            let lend = |seq| conns.get(&machine.handed(worker, seq)?);
+            let lend = |seq| conns.get(machine.handed(worker, seq)?);
             let mut flushed = channel.flush_with(lend);
             while channel.waits_to_be_read() && flushed.is_ok() {
                 if unread::is_all_read(&*channel) == Some(false) {
-                    self.refused.insert(worker);
                     let unread = Unread::again(child.unread, self.clock.now());
                     child.unread = Some(unread);
-                    let at = unread.at;
-                    self.flush_again = Some(self.flush_again.map_or(at, |other| other.min(at)));
+                    self.writes.hold(worker, unread.at);
                     break;
                 }
                 child.unread = None;
@@ -450,9 +444,11 @@ impl Primary {
             child.untaken.note(channel.written());
             while let Some(mark) = channel.poll_mark() {
                 let input = match mark {
-                    tokens::DRAINED => Input::Drained { worker },
-                    mark => match tokens::of(mark) {
-                        tokens::Token::User(id) => Input::Sent { worker, id, delivered: true },
+                    frame_tokens::DRAINED => Input::Drained { worker },
+                    mark => match frame_tokens::of(mark) {
+                        frame_tokens::Token::User(id) => {
+                            Input::Sent { worker, id, delivered: true }
+                        }
                         // Nothing else is marked.
                         _ => continue,
                     },
@@ -480,7 +476,7 @@ impl Primary {
                 Err(error) => self.stall(worker, &error),
             }
         }
-        self.unflushed.give_back(workers);
+        self.writes.give_back(workers);
     }
 
     /// It is looked again later whether a worker has read what it has.
@@ -489,8 +485,7 @@ impl Primary {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let next = Unread::again(child.look_again, now);
         child.look_again = Some(next);
-        self.refused.insert(worker);
-        self.flush_again = Some(self.flush_again.map_or(next.at, |other| other.min(next.at)));
+        self.writes.hold(worker, next.at);
     }
 }
 

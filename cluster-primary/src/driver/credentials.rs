@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::before_exec::Step;
 use super::rights::Rights;
+use super::step::Step;
 
 /// Made ready before the fork.
 pub(super) struct Credentials {

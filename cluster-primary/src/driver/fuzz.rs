@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::Channel;
-use cluster_proto::{AddressType, Field, ListenQuery};
 use mio::Interest;
 
 use super::Primary;
@@ -46,14 +45,5 @@ impl Primary {
     #[doc(hidden)]
     pub fn fuzz_exit(&mut self, worker: WorkerId) {
         self.pending.insert(Source::Process(worker));
-    }
-}
-
-/// Whether nothing outside this process can notice the socket: a fuzzer's worker asks for any.
-pub(super) fn is_private(query: &ListenQuery) -> bool {
-    let Field::Is(address) = &query.address else { return query.primary_fd().is_some() };
-    match query.address_type {
-        Field::Is(AddressType::Pipe) => address.starts_with("\0cluster-fuzz"),
-        _ => address.starts_with("127.") && query.port == Field::Is(0),
     }
 }

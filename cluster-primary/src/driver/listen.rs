@@ -39,7 +39,7 @@ pub(super) fn bind(
     lent: &BTreeMap<RawFd, OwnedFd>,
     access: &SocketAccess,
 ) -> Result<Bind, i32> {
-    if cfg!(fuzzing) && !super::fuzz::is_private(query) {
+    if cfg!(fuzzing) && !is_private(query) {
         return Err(-Errno::ACCESS.raw_os_error());
     }
     let bound = match (query.primary_fd(), query.address_type) {
@@ -55,6 +55,15 @@ pub(super) fn bind(
         (None, _) => bind_tcp(query, shared),
     };
     bound.map_err(|errno| -errno.raw_os_error())
+}
+
+/// Whether nothing outside this process can notice the socket: a fuzzer's worker asks for any.
+fn is_private(query: &ListenQuery) -> bool {
+    let Field::Is(address) = &query.address else { return query.primary_fd().is_some() };
+    match query.address_type {
+        Field::Is(AddressType::Pipe) => address.starts_with("\0cluster-fuzz"),
+        _ => address.starts_with("127.") && query.port == Field::Is(0),
+    }
 }
 
 fn bind_tcp(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {

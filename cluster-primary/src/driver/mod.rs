@@ -12,15 +12,19 @@ mod binder;
 mod binder;
 mod bound;
 mod call_timer;
+mod calls;
 mod child;
 mod clock;
 mod closer;
+mod conns;
 #[cfg(target_os = "linux")]
 mod credentials;
 mod descriptor;
 mod exec;
 mod fork;
+mod frame_tokens;
 mod fuzz;
+mod handles;
 mod inherited;
 mod inspect;
 mod kernel;
@@ -39,6 +43,7 @@ mod rights;
 mod runtime;
 mod send;
 mod serve;
+mod shortage;
 mod signals;
 mod socket_file;
 mod sorted;
@@ -46,16 +51,20 @@ mod spawn;
 mod stalled;
 mod starting;
 mod state;
+mod step;
 mod thread;
 mod tokens;
+mod told;
 mod tree;
 mod unread;
 mod untaken;
 pub mod usage;
 mod view;
 mod watch;
+mod watches;
+mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -65,7 +74,6 @@ use std::time::Duration;
 use cluster_ipc::{Channel, ChannelConfig, Outgoing, Wire};
 use cluster_proto::env::Serialization;
 use mio::{Events, Poll};
-use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit};
 
 pub use call_timer::{Bounded, bounded_calls};
@@ -81,11 +89,11 @@ pub use stalled::HandOffsPaused;
 pub use state::PrimaryState;
 pub use thread::spawn_without_signals;
 pub use view::Worker;
-pub use watch::WatchId;
+pub use watches::WatchId;
 
 use crate::error::{ForkError, KillError, SendError};
 use crate::event::{Address, Event};
-use crate::id::{ConnId, HandleId, ServerId, WorkerId};
+use crate::id::{ServerId, WorkerId};
 use crate::machine::{Config, Input, Machine, WorkerState};
 use crate::settings::{Placement, Settings};
 use crate::signal::Signal;
@@ -93,18 +101,24 @@ use crate::stats::Stats;
 use agent::{AgentFolder, Prepared};
 use binder::Binder;
 use bound::Blocking;
+use calls::Calls;
 use child::Child;
 use cluster_sched::{Mono, PolicyName};
+use conns::Conns;
+use handles::Handles;
 use kernel::Group;
 use process::Process;
-use remote::Calls;
 use rights::Rights;
 use send::Submitted;
 use serve::{Closing, Listener};
+use shortage::Shortage;
 use sorted::Sorted;
 use stalled::Stalled;
 use tokens::{Source, Tokens};
+use told::Told;
 use tree::Trees;
+use watches::Watches;
+use writes::Writes;
 
 /// A duplicate of this process's descriptor of that number, close-on-exec; `None` if it is not open.
 pub fn duplicate(number: RawFd) -> Option<OwnedFd> {
@@ -134,7 +148,7 @@ pub struct Primary {
     ready: Events,
     tokens: Tokens,
     clock: Clock,
-    calls: Arc<Calls>,
+    calls: Arc<Calls<Self>>,
     children: BTreeMap<WorkerId, Child>,
     listeners: BTreeMap<ServerId, Listener>,
     /// Sockets that workers may name by their number.
@@ -151,54 +165,27 @@ pub struct Primary {
     closing: BTreeMap<ServerId, Closing>,
     /// Children that make sockets with workers' rights.
     binder: Binder,
-    conns: HashMap<ConnId, OwnedFd>,
-    last_conn: u64,
-    received: HashMap<HandleId, (WorkerId, OwnedFd)>,
-    last_handle: u64,
+    conns: Conns,
+    handles: Handles,
     /// The descriptor that is to be sent with the user's message, until the machine has had that sent.
     outgoing: Option<Outgoing<OwnedFd>>,
     /// What became of the user's message, until the user is told.
     submitted: Option<Result<Submitted, SendError>>,
-    /// What the machine has told, until it is taken.
-    events: VecDeque<Event>,
-    /// How messages of workers were written that are gone, as long as events of theirs may wait.
-    departed: BTreeMap<WorkerId, Serialization>,
-    /// The `Disconnected` events that were taken.
-    disconnects_told: u64,
+    told: Told,
     /// What workers have started.
     trees: Trees,
-    /// Descriptors of others, and those of them that became readable.
-    watched: BTreeMap<WatchId, RawFd>,
-    readable: Sorted<WatchId>,
-    last_watch: u32,
+    /// Descriptors of others.
+    watches: Watches,
     /// Sources that may have more than was taken of them: no new edge comes for it.
     pending: Sorted<Source>,
-    /// Workers for whom something waits to be written.
-    unflushed: Sorted<WorkerId>,
-    /// When the first message was sent that is not written yet, but for what no channel takes.
-    gathering_since: Option<Mono>,
-    /// Workers to whom the user has sent something since the last turn, so that what follows may
-    /// wait for more of it.
-    sent_to: Sorted<WorkerId>,
+    writes: Writes,
     /// Workers to whom the system refuses to pass anything on.
     stalled: Stalled,
     hand_off_pauses: u64,
-    /// Workers to whom nothing is written before they have read what they have, and when that is looked at again.
-    refused: Sorted<WorkerId>,
-    flush_again: Option<Mono>,
     /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
     full_wake: bool,
     descriptor_limit: Rlimit,
-    accept_pauses: u64,
-    /// Why accepting paused last.
-    accept_error: Option<Errno>,
-    /// Why nothing can be accepted now.
-    accept_refused: Option<Errno>,
-    /// Descriptors in events that were not taken, and how many there may be before workers are not read.
-    handles_waiting: usize,
-    most_handles: usize,
-    /// Of channels that are closed by now, and of messages that have no use for one.
-    unexpected_handles: u64,
+    shortage: Shortage,
     /// Closes unwanted descriptors that others have made.
     closer: Closer,
     blocking: Blocking,
@@ -276,35 +263,20 @@ impl Primary {
             groups: BTreeMap::new(),
             closing: BTreeMap::new(),
             binder: Binder::default(),
-            conns: HashMap::new(),
-            last_conn: 0,
-            received: HashMap::new(),
-            last_handle: 0,
+            conns: Conns::default(),
+            handles: Handles::after(0, 0),
             outgoing: None,
             submitted: None,
-            events: VecDeque::new(),
-            departed: BTreeMap::new(),
-            disconnects_told: 0,
+            told: Told::default(),
             trees: Trees::default(),
-            watched: BTreeMap::new(),
-            readable: Sorted::default(),
-            last_watch: 0,
+            watches: Watches::default(),
             pending: Sorted::default(),
-            unflushed: Sorted::default(),
-            gathering_since: None,
-            sent_to: Sorted::default(),
+            writes: Writes::default(),
             stalled: Stalled::default(),
             hand_off_pauses: 0,
-            refused: Sorted::default(),
-            flush_again: None,
             full_wake: false,
             descriptor_limit,
-            accept_pauses: 0,
-            accept_error: None,
-            accept_refused: None,
-            handles_waiting: 0,
-            most_handles: limits::for_messages(),
-            unexpected_handles: 0,
+            shortage: Shortage::default(),
             closer: Closer::default(),
             blocking: Blocking::default(),
         })
@@ -476,7 +448,7 @@ impl Primary {
     /// events of it wait to be taken: the [setting](Settings::serialization) at its fork.
     pub fn serialization(&self, id: WorkerId) -> Option<Serialization> {
         let child = self.children.get(&id).map(|child| child.serialization);
-        child.or_else(|| self.departed.get(&id).copied())
+        child.or_else(|| self.told.serialization(id))
     }
 
     /// The addresses on which a worker listens through this primary, with the ports that are bound.
@@ -499,9 +471,9 @@ impl Primary {
         Stats {
             stuck_closes: self.blocking.stuck_closes() + closing.stuck,
             closing: closing.waiting,
-            accept_pauses: self.accept_pauses,
+            accept_pauses: self.shortage.pauses(),
             hand_off_pauses: self.hand_off_pauses,
-            unexpected_handles: self.unexpected_handles + open,
+            unexpected_handles: self.handles.unexpected() + open,
             interrupted_calls: self.blocking.calls.interrupted,
             longest_blocked_call: self.blocking.calls.longest,
             longest_wake: self.blocking.longest_wake,
@@ -512,13 +484,13 @@ impl Primary {
     /// The system's error when accepting last paused ([`Stats::accept_pauses`]); `None` if it never did since
     /// this process began to execute its program.
     pub fn accept_error(&self) -> Option<io::Error> {
-        self.accept_error.map(io::Error::from)
+        self.shortage.last().map(io::Error::from)
     }
 
     /// Why no connection can be accepted at present, if descriptors or memory ran out. Clients wait in the
     /// kernel's queue.
     pub fn accepting_paused(&self) -> Option<io::Error> {
-        self.accept_refused.map(io::Error::from)
+        self.shortage.now().map(io::Error::from)
     }
 
     /// Sends a signal: Node's `worker.kill()`, which does nothing else in the primary. Returns `false` if the
@@ -589,7 +561,7 @@ impl Primary {
     pub fn close_channel(&mut self, worker: WorkerId) {
         if let Some(child) = self.children.get_mut(&worker) {
             child.closing = true;
-            self.unflushed.insert(worker);
+            self.writes.add(worker);
         }
         self.input(Input::CloseChannel { worker });
     }
@@ -638,7 +610,7 @@ impl Primary {
 
     /// A handle with which other threads call this primary.
     pub fn remote(&self) -> Remote {
-        self.calls.remote()
+        Remote::new(Arc::clone(&self.calls))
     }
 
     /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no [`Remote`]
@@ -676,31 +648,27 @@ impl Primary {
         let _bounded = call_timer::bounded();
         // Answers to events are written together, unless that takes long.
         self.settle(Write::Gathered);
-        let event = self.events.pop_front();
-        if event.is_none() {
-            self.departed.clear();
-        }
+        let event = self.told.take();
         if let Some(
             Event::Message { handle: Some(_), .. } | Event::Request { handle: Some(_), .. },
         ) = event
         {
-            self.handles_waiting -= 1;
+            self.handles.note_event_taken();
         }
-        self.disconnects_told += u64::from(matches!(event, Some(Event::Disconnected)));
         event
     }
 
     /// The progress of [`disconnect`](Self::disconnect).
     pub fn disconnects(&self) -> Disconnects {
         let (over, pending) = (self.machine.disconnects(), self.machine.is_disconnecting());
-        Disconnects { over, told: self.disconnects_told, pending }
+        Disconnects { over, told: self.told.disconnects(), pending }
     }
 
     /// How long a program's own loop may wait at most before it calls [`try_event`](Self::try_event); `None`
     /// means without limit.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let unwritten = !self.unflushed.is_empty();
-        let untold = self.machine.has_output() || !self.events.is_empty();
+        let unwritten = !self.writes.is_empty();
+        let untold = self.machine.has_output() || !self.told.is_empty();
         if self.full_wake || self.has_pending() || unwritten || untold {
             return Some(Duration::ZERO);
         }
@@ -708,7 +676,7 @@ impl Primary {
         let closing = self.closing.values().map(|closing| closing.again).min();
         let trees = self.trees.poll_timeout();
         let (binder, starts) = (self.binder.poll_timeout(), self.starts_due());
-        let due = [self.machine.poll_timeout(), paused, closing, self.flush_again, trees];
+        let due = [self.machine.poll_timeout(), paused, closing, self.writes.look_again(), trees];
         let due = due.into_iter().chain([self.stalled.again(), binder, starts]);
         let at = due.flatten().min()?;
         Some(self.clock.until(at))
@@ -723,7 +691,7 @@ impl Primary {
 
     /// One wake: waits, then does a bounded amount of work.
     fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        self.sent_to.clear();
+        self.writes.begin_turn();
         let timeout = [patience, self.poll_timeout()].into_iter().flatten().min();
         match self.poll.poll(&mut self.ready, timeout) {
             Ok(()) => {}
@@ -737,7 +705,7 @@ impl Primary {
                 if let Source::Channel(worker) = source {
                     // To be refused makes it writable, too.
                     if event.is_writable() && !self.stalled.has(worker) {
-                        self.unflushed.insert(worker);
+                        self.writes.add(worker);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         let closed = event.is_read_closed() || event.is_error();
@@ -749,10 +717,7 @@ impl Primary {
             }
         }
         let now = self.clock.now();
-        if self.flush_again.is_some_and(|at| at <= now) {
-            self.flush_again = None;
-            self.unflushed.append(&mut self.refused);
-        }
+        self.writes.end_holds(now);
         let sources = self.pending.take();
         for source in &sources {
             self.service(now, *source);
@@ -810,7 +775,7 @@ impl Primary {
                 false
             }
             Source::Watched(id) => {
-                self.readable.insert(id);
+                self.watches.note_readable(id);
                 false
             }
         };
@@ -833,7 +798,12 @@ impl Primary {
             while let Some(output) = self.machine.poll_output() {
                 self.apply(output);
             }
-            if self.unflushed.is_empty() || !self.is_due(write) {
+            // What fails at once is an input.
+            self.begin_delegated();
+            if self.machine.has_output() {
+                continue;
+            }
+            if self.writes.is_empty() || !self.is_due(write) {
                 return;
             }
             // A channel that closes once it is flushed, or what is said to be written, may have the machine say more.
@@ -845,7 +815,9 @@ impl Primary {
         let due = |since| self.clock.now() >= since + send::GATHER_TIME;
         match write {
             Write::Now => true,
-            Write::Gathered => self.events.is_empty() || self.gathering_since.is_some_and(due),
+            Write::Gathered => {
+                self.told.is_empty() || self.writes.gathering_since().is_some_and(due)
+            }
             Write::Later => false,
         }
     }

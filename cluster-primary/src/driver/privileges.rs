@@ -9,9 +9,9 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::affinity;
-use super::before_exec::Step;
 use super::credentials::Credentials;
 use super::rights::Rights;
+use super::step::Step;
 use crate::error::ForkError;
 use crate::scheduling;
 use crate::settings::Settings;
@@ -30,7 +30,7 @@ pub(super) struct Privileges {
 impl Privileges {
     pub(super) fn new(settings: &Settings, slot: u32) -> Result<Self, ForkError> {
         let cpus = settings.affinity.as_ref().map(|affinity| affinity::cpus(affinity, slot));
-        let no = |errno| super::spawn::failure(settings, Step::Affinity, settings.program(), errno);
+        let no = |errno| super::step::failure(settings, Step::Affinity, settings.program(), errno);
         Ok(Self {
             cpus: cpus.transpose().map_err(no)?,
             waits: scheduling::gives_way(),

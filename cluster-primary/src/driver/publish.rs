@@ -31,7 +31,7 @@ impl Primary {
         if let Event::Listening { worker, .. } = event {
             self.look_for_node(worker);
         }
-        self.events.push_back(event);
+        self.told.add(event);
     }
 
     /// Placement and policy are the machine's: they may be frozen.
@@ -48,14 +48,13 @@ impl Primary {
     /// The descriptor that came with a message; it counts among those that wait until the event is taken.
     fn take_received(&mut self, worker: WorkerId, handle: Option<Handle>) -> Option<EventHandle> {
         let Handle { id, kind, key } = handle?;
-        let (_, handle) = self.received.remove(&id)?;
-        self.handles_waiting += 1;
+        let handle = self.handles.move_into_event(id)?;
         let counted = key.clone().map(|key| self.counted(worker, key));
         Some(EventHandle { kind, handle, key, counted })
     }
 
     fn client(&self, conn: ConnId) -> Option<std::net::SocketAddr> {
-        let client = rustix::net::getpeername(self.conns.get(&conn)?).ok().flatten()?;
+        let client = rustix::net::getpeername(self.conns.get(conn)?).ok().flatten()?;
         client.try_into().ok()
     }
 }

@@ -8,41 +8,12 @@ use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{EncodeError, IntoMessage, Message, Value};
 
 use super::child::Child;
+use super::frame_tokens;
 use super::{Primary, Write};
 use crate::error::SendError;
 use crate::id::{SendId, WorkerId};
 use crate::machine::{Input, Origin, Sending};
 use cluster_ipc::Counted;
-
-/// The names under which a channel reports what became of descriptors and marks.
-pub(super) mod tokens {
-    use crate::id::SendId;
-
-    /// A probe, among hand-offs and users' descriptors.
-    pub(in crate::driver) const PROBE: u64 = u64::MAX;
-    /// The mark behind what waits when the pressure is high.
-    pub(in crate::driver) const DRAINED: u64 = u64::MAX;
-    /// A user's; hand-offs have the `seq` of their message, which counts from 0.
-    const USER: u64 = 1 << 63;
-
-    pub(in crate::driver) enum Token {
-        Probe,
-        User(SendId),
-        HandOff(u64),
-    }
-
-    pub(super) fn user(id: SendId) -> u64 {
-        USER | id.0
-    }
-
-    pub(in crate::driver) fn of(token: u64) -> Token {
-        match token {
-            PROBE => Token::Probe,
-            token if token & USER != 0 => Token::User(SendId(token & !USER)),
-            seq => Token::HandOff(seq),
-        }
-    }
-}
 
 /// What may be gathered of a user's messages before it is written, in bytes.
 const GATHERED: usize = 16 << 10;
@@ -177,10 +148,10 @@ impl Primary {
         let Some(child) = self.children.get_mut(&worker) else { return };
         let blocked = child.blocked;
         let gathered = child.channel().map_or(0, |channel| channel.queued_bytes());
-        if self.sent_to.insert(worker) || (gathered >= GATHERED && !blocked) {
+        if self.writes.note_sent(worker) || (gathered >= GATHERED && !blocked) {
             self.settle(Write::Now);
-        } else if self.gathering_since.is_none() {
-            self.gathering_since = Some(self.clock.now());
+        } else {
+            self.writes.gather(self.clock.now());
         }
     }
 
@@ -218,7 +189,7 @@ impl Primary {
             return Err(closed);
         };
         let report = match origin {
-            Origin::Reported(id) => Some(tokens::user(id)),
+            Origin::Reported(id) => Some(frame_tokens::user(id)),
             _ => None,
         };
         let answered = outgoing.is_some();
@@ -236,15 +207,15 @@ impl Primary {
         if let Some(report) = report.filter(|_| !answered) {
             channel.mark(report);
         }
-        self.unflushed.insert(worker);
+        self.writes.add(worker);
         Ok(pressure)
     }
 
     /// Has the channel say when all is written that waits for a worker.
     pub(super) fn mark_drained(&mut self, worker: WorkerId) {
         if let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) {
-            channel.mark(tokens::DRAINED);
-            self.unflushed.insert(worker);
+            channel.mark(frame_tokens::DRAINED);
+            self.writes.add(worker);
         }
     }
 
@@ -301,9 +272,11 @@ impl Primary {
     pub(super) fn counted(&self, worker: WorkerId, key: String) -> Counted {
         let calls = Arc::clone(&self.calls);
         Counted::new(move || {
-            calls.push(Box::new(move |primary| {
+            let call = move |primary: &mut Primary| {
                 primary.input(Input::SocketClosed { worker, key });
-            }));
+            };
+            // A primary that cannot be woken sees it when it next wakes.
+            let _ = calls.push(Box::new(call));
         })
     }
 }

@@ -21,9 +21,9 @@ use super::listen::Bind;
 use super::rights::Rights;
 use super::socket_file::SocketFile;
 use super::tokens::Source;
-use super::{Primary, listen, send::tokens, unread};
+use super::{Primary, frame_tokens, listen, unread};
 use crate::error::WorkerError;
-use crate::id::{ConnId, ServerId, WorkerId};
+use crate::id::{ServerId, WorkerId};
 use crate::machine::{ConnOutcome, Input, LAST_CONNECTIONS, Output, SendHandle};
 
 pub(super) use state::ListenerState;
@@ -84,7 +84,7 @@ impl Primary {
             }
             match self.accept_one(&fd) {
                 Ok((connection, client)) => {
-                    self.accept_refused = None;
+                    self.shortage.set_now(None);
                     self.take(now, server, connection, client);
                 }
                 Err(Errno::WOULDBLOCK) => return self.still_refused(now, server),
@@ -93,9 +93,8 @@ impl Primary {
                 Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
                 Err(errno) => {
-                    self.accept_pauses += 1;
-                    self.accept_error = Some(errno);
-                    self.accept_refused = Some(errno).filter(|errno| is_shortage(*errno));
+                    self.shortage.note_pause(errno);
+                    self.shortage.set_now(Some(errno).filter(|errno| is_shortage(*errno)));
                     self.rest(now, server);
                     return true;
                 }
@@ -113,15 +112,15 @@ impl Primary {
 
     /// No client waits. If the last one could not be accepted: whether the next could not be, either.
     fn still_refused(&mut self, now: Mono, server: ServerId) -> bool {
-        if self.accept_refused.is_none() {
+        if self.shortage.now().is_none() {
             return false;
         }
         let Some(listener) = self.listeners.get(&server) else { return false };
-        self.accept_refused = rustix::io::fcntl_dupfd_cloexec(&listener.fd, 0).err();
-        if self.accept_refused.is_some() {
+        self.shortage.set_now(rustix::io::fcntl_dupfd_cloexec(&listener.fd, 0).err());
+        if self.shortage.now().is_some() {
             self.rest(now, server);
         }
-        self.accept_refused.is_some()
+        self.shortage.now().is_some()
     }
 
     /// Does what the machine wants.
@@ -160,7 +159,7 @@ impl Primary {
                 self.go_on_closing(now, server);
             }
             Output::DropConn { conn, why } => {
-                let conn = self.conns.remove(&conn);
+                let conn = self.conns.remove(conn);
                 let worker = match why {
                     ConnOutcome::HandedOver { worker } => Some(worker),
                     ConnOutcome::Shed(_) => None,
@@ -170,7 +169,7 @@ impl Primary {
                 }
             }
             Output::CloseHandle { handle } => {
-                if let Some((worker, handle)) = self.received.remove(&handle) {
+                if let Some((worker, handle)) = self.handles.remove(handle) {
                     self.discard_handle(worker, handle);
                 }
             }
@@ -208,7 +207,7 @@ impl Primary {
         };
         match sent {
             Ok(_) => {
-                self.unflushed.insert(worker);
+                self.writes.add(worker);
             }
             Err(cluster_ipc::SendError::Closed) => {}
             // It leaves megabytes unread, and without this message it would never get on.
@@ -222,7 +221,7 @@ impl Primary {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
         match channel.map(|channel| channel.negotiate(offered)) {
             Some(Ok(())) => {
-                self.unflushed.insert(worker);
+                self.writes.add(worker);
             }
             Some(Err(cluster_ipc::SendError::Closed)) | None => {}
             Some(Err(error)) => {
@@ -233,9 +232,9 @@ impl Primary {
 
     fn probe(&mut self, worker: WorkerId) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
-        match channel.map(|c| c.probe(tokens::PROBE)) {
+        match channel.map(|c| c.probe(frame_tokens::PROBE)) {
             Some(Ok(_)) => {
-                self.unflushed.insert(worker);
+                self.writes.add(worker);
             }
             // The machine hears of a channel that is closed in another way.
             Some(Err(cluster_ipc::SendError::Closed)) | None => {}
@@ -262,7 +261,7 @@ impl Primary {
     fn abandon_probe(&mut self, worker: WorkerId) {
         let channel = self.children.get_mut(&worker).and_then(Child::channel);
         if channel.is_some_and(Channel::abandon_probe) {
-            self.unflushed.insert(worker);
+            self.writes.add(worker);
         }
     }
 
@@ -363,8 +362,7 @@ impl Primary {
                 Err(errno) => {
                     let shortage = is_shortage(errno);
                     if shortage {
-                        self.accept_pauses += 1;
-                        self.accept_error = Some(errno);
+                        self.shortage.note_pause(errno);
                     }
                     return (accepted, shortage);
                 }
@@ -380,9 +378,7 @@ impl Primary {
         connection: OwnedFd,
         client: Option<u32>,
     ) {
-        self.last_conn += 1;
-        let conn = ConnId(self.last_conn);
-        self.conns.insert(conn, connection);
+        let conn = self.conns.add(connection);
         self.machine.handle_input(now, Input::Accepted { server, conn, client });
     }
 
@@ -393,7 +389,7 @@ impl Primary {
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
             // It may be the one that could not accept; where others cannot either, they say so themselves.
-            self.accept_refused = None;
+            self.shortage.set_now(None);
         }
         match (listener.file, listener.rights) {
             (Some(file), Some(rights)) => {

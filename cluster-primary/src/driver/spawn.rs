@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cluster_proto::env::WorkerEnv;
-use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit};
 
 use crate::agent::is_node;
@@ -19,9 +18,10 @@ use crate::id::WorkerId;
 use crate::settings::{Settings, Stdio, WORKER_VARIABLES};
 
 use super::agent::Prepared;
-use super::before_exec::{BeforeExec, Step};
+use super::before_exec::BeforeExec;
 use super::exec::Image;
 use super::starting::{self, Start, Started};
+use super::step::{Step, failed_cwd, failure};
 use super::{fork, inherited, inspect, program, runtime};
 
 /// A process that was started.
@@ -255,34 +255,4 @@ fn supported(settings: &Settings) -> Result<(), ForkError> {
         }
     }
     Ok(())
-}
-
-fn failed_cwd(settings: &Settings, error: io::Error) -> ForkError {
-    ForkError::Cwd { cwd: settings.cwd.clone().unwrap_or_default(), error }
-}
-
-/// The error of a worker that could not be made what the settings want, or not execute its program.
-pub(super) fn failure(settings: &Settings, step: Step, program: &Path, errno: Errno) -> ForkError {
-    let error = io::Error::from(errno);
-    let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();
-    let (setting, value) = match step {
-        Step::Exec => return ForkError::Spawn { program: program.to_owned(), error },
-        Step::Descriptors => return ForkError::Resources { what: "place for a descriptor", error },
-        Step::Group => return ForkError::Resources { what: "process group", error },
-        Step::Script => {
-            let script = program::script_path(settings).unwrap_or_else(|| program.to_owned());
-            return ForkError::Script { script, error };
-        }
-        Step::Cwd => return failed_cwd(settings, error),
-        Step::Affinity => {
-            ("affinity", settings.affinity.as_ref().map(ToString::to_string).unwrap_or_default())
-        }
-        Step::Groups => ("groups", format!("{:?}", settings.groups.as_deref().unwrap_or_default())),
-        Step::Gid => ("gid", number(settings.gid)),
-        Step::Uid => ("uid", number(settings.uid)),
-        Step::Capabilities => ("keep_capabilities", false.to_string()),
-        Step::NoNewPrivs => ("no_new_privs", true.to_string()),
-        Step::DieWithPrimary => ("die_with_primary", true.to_string()),
-    };
-    ForkError::Setting { setting, value, error }
 }

@@ -192,7 +192,7 @@ impl Primary {
         self.look_up_holder(now);
         let before = std::mem::take(&mut self.stalled.workers);
         for worker in &before {
-            self.unflushed.insert(*worker);
+            self.writes.add(*worker);
         }
     }
 

@@ -15,11 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::before_exec::{REPORT, Step};
 use super::clock::Clock;
 use super::closer::PausedClosing;
+use super::step::{REPORT, Step, failure};
 use super::tokens::Source;
-use super::{Primary, aside, spawn};
+use super::{Primary, aside};
 use crate::error::WorkerError;
 use crate::id::WorkerId;
 use crate::machine::Input;
@@ -142,7 +142,7 @@ impl Primary {
             Some(Started::Failed(step, errno)) => {
                 let Some(start) = self.take_start(worker) else { return };
                 let settings = &self.settings;
-                let error = spawn::failure(settings, step, &start.program, errno);
+                let error = failure(settings, step, &start.program, errno);
                 // Some of what it says about files is looked up.
                 let what = aside::ask(move || error.to_string());
                 let what = what.unwrap_or_else(|| {

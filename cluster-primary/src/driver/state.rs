@@ -1,6 +1,6 @@
 //! A primary, written down, and taken up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -13,16 +13,22 @@ use serde::{Deserialize, Serialize};
 use super::agent::{AgentFolder, AgentFolderState};
 use super::binder::{Binder, BinderState};
 use super::bound::Blocking;
+use super::calls::Calls;
 use super::child::{Child, ChildState};
 use super::clock::Clock;
 use super::closer::Closer;
+use super::conns::Conns;
+use super::handles::Handles;
 use super::kernel::{Group, GroupState};
-use super::remote::Calls;
 use super::serve::{Closing, Listener, ListenerState};
+use super::shortage::Shortage;
 use super::sorted::Sorted;
 use super::stalled::Stalled;
 use super::tokens::{Source, Tokens};
+use super::told::Told;
 use super::tree::{Trees, TreesState};
+use super::watches::Watches;
+use super::writes::Writes;
 use super::{EVENTS, Primary, Write, call_timer, limits};
 use crate::id::{ConnId, ServerId, WorkerId};
 use crate::machine::{Config, Machine, MachineState};
@@ -128,7 +134,7 @@ impl Primary {
             call(self);
         }
         self.settle(Write::Later);
-        if !self.events.is_empty() || !self.received.is_empty() {
+        if !self.told.is_empty() || !self.handles.is_empty() {
             return Err(StateError::EventsWait);
         }
         let settings = SettingsState::of(&self.settings, leaving)?;
@@ -151,9 +157,8 @@ impl Primary {
             lent.insert(*number, leaving.place(socket)?);
         }
         let mut conns = BTreeMap::new();
-        // In their order, so that the same state is always written in the same way.
-        for (id, conn) in self.conns.iter().collect::<BTreeMap<_, _>>() {
-            conns.insert(*id, leaving.place(conn)?);
+        for (id, conn) in self.conns.in_order() {
+            conns.insert(id, leaving.place(conn)?);
         }
         Ok(PrimaryState {
             settings,
@@ -168,15 +173,15 @@ impl Primary {
             closing: self.closing.clone(),
             binder: self.binder.state(leaving)?,
             conns,
-            last_conn: self.last_conn,
-            last_handle: self.last_handle,
+            last_conn: self.conns.last(),
+            last_handle: self.handles.last(),
             last_send,
             requests,
-            disconnects_told: self.disconnects_told,
+            disconnects_told: self.told.disconnects(),
             descriptor_limit: (self.descriptor_limit.current, self.descriptor_limit.maximum),
-            accept_pauses: self.accept_pauses,
+            accept_pauses: self.shortage.pauses(),
             hand_off_pauses: self.hand_off_pauses,
-            unexpected_handles: self.unexpected_handles,
+            unexpected_handles: self.handles.unexpected(),
             blocking: self.blocking.with_closes(self.closer.state()),
         })
     }
@@ -261,9 +266,9 @@ impl Primary {
         tokens.sources().for_each(|source| {
             pending.insert(source);
         });
-        let mut unflushed = Sorted::default();
+        let mut writes = Writes::default();
         children.keys().for_each(|id| {
-            unflushed.insert(*id);
+            writes.add(*id);
         });
         Ok(Self {
             machine,
@@ -282,35 +287,20 @@ impl Primary {
             without_agent: BTreeSet::new(),
             closing: state.closing,
             binder,
-            conns,
-            last_conn: state.last_conn,
-            received: HashMap::new(),
-            last_handle: state.last_handle,
+            conns: Conns::of(conns, state.last_conn),
+            handles: Handles::after(state.last_handle, state.unexpected_handles),
             outgoing: None,
             submitted: None,
-            events: VecDeque::new(),
-            departed: BTreeMap::new(),
-            disconnects_told: state.disconnects_told,
+            told: Told::after(state.disconnects_told),
             trees,
-            watched: BTreeMap::new(),
-            readable: Sorted::default(),
-            last_watch: 0,
+            watches: Watches::default(),
             pending,
-            unflushed,
-            gathering_since: None,
-            sent_to: Sorted::default(),
+            writes,
             stalled: Stalled::default(),
             hand_off_pauses: state.hand_off_pauses,
-            refused: Sorted::default(),
-            flush_again: None,
             full_wake: true,
             descriptor_limit,
-            accept_pauses: state.accept_pauses,
-            accept_error: None,
-            accept_refused: None,
-            handles_waiting: 0,
-            most_handles: limits::for_messages(),
-            unexpected_handles: state.unexpected_handles,
+            shortage: Shortage::after(state.accept_pauses),
             closer: Closer::default(),
             blocking: state.blocking,
         })

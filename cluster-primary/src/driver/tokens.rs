@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mio::Token;
 
-use super::watch::WatchId;
+use super::watches::WatchId;
 use crate::id::{ServerId, WorkerId};
 
 /// Something that becomes ready.

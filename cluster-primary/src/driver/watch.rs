@@ -8,12 +8,9 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::tokens::Source;
+use super::watches::WatchId;
 use super::{Primary, Write};
 use crate::event::Event;
-
-/// A descriptor that a primary [watches](Primary::watch).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchId(pub(super) u32);
 
 /// For programs that wait for the primary and for a few descriptors more: one wait for all costs
 /// less than a wait for the primary's descriptor in the program's own wait.
@@ -43,8 +40,7 @@ impl Primary {
     /// # Errors
     /// If the system does not watch it (a regular file, say).
     pub fn watch(&mut self, fd: RawFd) -> io::Result<WatchId> {
-        self.last_watch += 1;
-        let id = WatchId(self.last_watch);
+        let id = self.watches.name();
         let token = self.tokens.token(Source::Watched(id));
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
@@ -52,22 +48,21 @@ impl Primary {
             self.tokens.forget(Source::Watched(id));
             return Err(error);
         }
-        self.watched.insert(id, fd);
+        self.watches.add(id, fd);
         Ok(id)
     }
 
     /// Ends that.
     pub fn unwatch(&mut self, id: WatchId) {
-        if let Some(fd) = self.watched.remove(&id) {
+        if let Some(fd) = self.watches.remove(id) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
             self.tokens.forget(Source::Watched(id));
-            self.readable.remove(&id);
         }
     }
 
     /// Whether a watched descriptor has become readable since this was last asked.
     pub fn take_ready(&mut self, id: WatchId) -> bool {
-        self.readable.remove(&id)
+        self.watches.take_ready(id)
     }
 
     /// The next event of those that are there already: [`wait`](Self::wait) brings more.

@@ -32,7 +32,7 @@ impl Primary {
     /// Reads what a worker's agent has to say, up to a limit; whether there may be more.
     pub(super) fn read_agent(&mut self, now: Duration, worker: WorkerId) -> bool {
         // One that talks without end must not hold up the others' events.
-        if self.events.len() >= MAX_WAITING_EVENTS {
+        if self.told.len() >= MAX_WAITING_EVENTS {
             return true;
         }
         let Some(child) = self.children.get_mut(&worker) else { return false };

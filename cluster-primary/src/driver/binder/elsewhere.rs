@@ -78,6 +78,8 @@ impl Primary {
 
     pub(super) fn delegate(&mut self, _: Purpose, _: Rights, _: Option<WorkerId>) {}
 
+    pub(super) fn begin_delegated(&mut self) {}
+
     pub(super) fn read_binder(&mut self, _: u32) {}
 
     pub(super) fn reap_binder(&mut self, _: u32) {}

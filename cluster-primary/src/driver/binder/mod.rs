@@ -206,13 +206,13 @@ impl Primary {
         (rights.differ() && (is_path || !granted)).then_some(rights)
     }
 
-    /// Has a child do that, for that worker.
+    /// Has a child do that, for that worker, once the outputs of the machine are done.
     pub(super) fn delegate(&mut self, purpose: Purpose, rights: Rights, worker: Option<WorkerId>) {
         self.binder.queue.push_back(Task { purpose, rights, worker });
-        self.begin_delegated();
     }
 
-    fn begin_delegated(&mut self) {
+    /// Starts what waits for a child, as far as there may be more.
+    pub(super) fn begin_delegated(&mut self) {
         while let Some(task) = self.binder.next() {
             match self.start(&task.purpose, &task.rights) {
                 Ok(job) => {
@@ -301,7 +301,6 @@ impl Primary {
             self.end_job(id, Err((Errno::CANCELED, None)));
         }
         self.binder.jobs.remove(&id);
-        self.begin_delegated();
     }
 
     /// Kills children that take too long.
@@ -322,7 +321,6 @@ impl Primary {
         }
         let task = job.task.clone();
         self.answered(task, answer);
-        self.begin_delegated();
     }
 
     fn answered(&mut self, task: Task, answer: Answer) {
