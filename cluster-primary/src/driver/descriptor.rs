@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use super::Primary;
+use super::base::Primary;
 
 /// The descriptor is readable when there is something to do.
 impl AsFd for Primary {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cluster_ipc::Channel;
 use mio::Interest;
 
-use super::Primary;
+use super::base::{Primary, channel_config};
 use super::child::Child;
 use super::process::Process;
 use super::rights::Rights;
@@ -28,7 +28,7 @@ impl Primary {
     #[doc(hidden)]
     pub fn fuzz_worker(&mut self) -> io::Result<(WorkerId, OwnedFd)> {
         let settings = Arc::clone(&self.settings);
-        let (mut channel, theirs) = Channel::pair(super::channel_config(&settings))?;
+        let (mut channel, theirs) = Channel::pair(channel_config(&settings))?;
         let worker = self.machine.next_worker();
         let registry = self.poll.registry();
         let interest = Interest::READABLE | Interest::WRITABLE;

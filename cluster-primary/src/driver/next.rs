@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::Primary;
+use super::base::Primary;
 use crate::event::Event;
 
 /// How a wait for the next event has ended.
@@ -28,12 +28,43 @@ impl Next {
 }
 
 impl Primary {
+    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no [`Remote`]
+    /// that could fork one.
+    ///
+    /// # Errors If the system's poll fails.
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.take_event() {
+                return Ok(Some(event));
+            }
+            if self.is_over() {
+                return Ok(None);
+            }
+            self.turn(None)?;
+        }
+    }
+
+    /// The next event, if there is one, without waiting, and with a bounded amount of work.
+    ///
+    /// A program with its own event loop calls it until it returns `None`, but no more often than the rest of
+    /// the loop may wait (a worker may send messages without end). Then it waits for the descriptor, for no
+    /// longer than [`poll_timeout`](Self::poll_timeout).
+    ///
+    /// # Errors If the system's poll fails.
+    pub fn try_event(&mut self) -> io::Result<Option<Event>> {
+        if let Some(event) = self.take_event() {
+            return Ok(Some(event));
+        }
+        self.turn(Some(Duration::ZERO))?;
+        Ok(self.take_event())
+    }
+
     /// Waits for the next event, but no longer than that. What can be done without waiting is done however short that is.
     ///
     /// # Errors
     /// If the system's poll fails.
     pub fn next_event_within(&mut self, patience: Duration) -> io::Result<Next> {
-        let deadline = self.clock.now() + patience;
+        let deadline = self.now() + patience;
         loop {
             if let Some(event) = self.take_event() {
                 return Ok(Next::Event(event));

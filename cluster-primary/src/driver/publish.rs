@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Primary;
+use cluster_ipc::Counted;
+
+use super::base::Primary;
 use crate::event::{Event, EventHandle};
-use crate::id::{ConnId, WorkerId};
-use crate::machine::{self, Config, Handle};
+use crate::id::WorkerId;
+use crate::machine::{self, Config, Handle, Input};
 
 impl Primary {
     /// Queues an event for the user.
@@ -53,8 +55,17 @@ impl Primary {
         Some(EventHandle { kind, handle, key, counted })
     }
 
-    fn client(&self, conn: ConnId) -> Option<std::net::SocketAddr> {
-        let client = rustix::net::getpeername(self.conns.get(conn)?).ok().flatten()?;
-        client.try_into().ok()
+    /// What tells a worker that a connection of its is closed.
+    pub(super) fn counted(&self, worker: WorkerId, key: String) -> Counted {
+        let calls = Arc::clone(&self.calls);
+        Counted::new(move || {
+            let call = move |primary: &mut Primary| {
+                // The loop, which carries it out, sees to the rest.
+                let now = primary.clock.now();
+                primary.machine.handle_input(now, Input::SocketClosed { worker, key });
+            };
+            // A primary that cannot be woken sees it when it next wakes.
+            let _ = calls.push(Box::new(call));
+        })
     }
 }

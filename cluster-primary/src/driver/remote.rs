@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use cluster_ipc::Pressure;
 use cluster_proto::IntoMessage;
 
-use super::Primary;
+use super::base::Primary;
 use super::calls::Calls;
 use super::requests::Broadcast;
 use crate::error::{ForkError, KillError, SendError};

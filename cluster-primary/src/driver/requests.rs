@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster_ipc::Pressure;
 use cluster_proto::{IntoMessage, Value};
 
-use super::Primary;
+use super::base::Primary;
 use crate::error::SendError;
 use crate::id::WorkerId;
 use crate::machine::{Input, Origin, Sending};

@@ -1,32 +1,18 @@
 //! Users' messages to workers, and what becomes of them.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
 
 use cluster_ipc::{Outgoing, Pressure};
 use cluster_proto::{EncodeError, IntoMessage, Message, Value};
 
+use super::base::{Primary, Submitted, Write};
 use super::child::Child;
-use super::frame_tokens;
-use super::{Primary, Write};
 use crate::error::SendError;
 use crate::id::{SendId, WorkerId};
 use crate::machine::{Input, Origin, Sending};
-use cluster_ipc::Counted;
 
 /// What may be gathered of a user's messages before it is written, in bytes.
 const GATHERED: usize = 16 << 10;
-
-/// How long the first of them waits for others while there are events to take.
-pub(super) const GATHER_TIME: Duration = Duration::from_micros(100);
-
-/// A user's message that a channel has taken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Submitted {
-    pub(super) pressure: Pressure,
-    pub(super) origin: Origin,
-}
 
 impl Primary {
     /// Sends a message: Node's `worker.send()`. It is a [`Value`], what becomes one by itself, or a
@@ -134,7 +120,7 @@ impl Primary {
         let input = Input::Send { worker, sending, handle: handle.is_some() };
         self.outgoing = handle;
         self.submitted = None;
-        self.machine.handle_input(self.clock.now(), input);
+        self.tell(input);
         self.settle(Write::Later);
         self.outgoing = None;
         // In place of an answer that could not be sent there may be a refusal to be written.
@@ -145,77 +131,13 @@ impl Primary {
     /// The first message of a turn is written at once; those that follow it wait for each other, up to a limit, or
     /// until the turn is over.
     fn write_or_gather(&mut self, worker: WorkerId) {
-        let Some(child) = self.children.get_mut(&worker) else { return };
+        let Some(child) = self.child_mut(worker) else { return };
         let blocked = child.blocked;
         let gathered = child.channel().map_or(0, |channel| channel.queued_bytes());
         if self.writes.note_sent(worker) || (gathered >= GATHERED && !blocked) {
             self.settle(Write::Now);
         } else {
-            self.writes.gather(self.clock.now());
-        }
-    }
-
-    /// Gives a user's message to its channel.
-    pub(super) fn transmit_users(
-        &mut self,
-        worker: WorkerId,
-        message: &Message,
-        handle: bool,
-        origin: Origin,
-    ) {
-        let outgoing = self.outgoing.take().filter(|_| handle);
-        let sent = self.send_on(worker, message, outgoing, origin);
-        let input = match &sent {
-            Ok(Pressure::Low) => None,
-            Ok(Pressure::High) => Some(Input::HighWater { worker }),
-            Err(error) => Some(Input::NotSent { worker, origin, error: error.clone() }),
-        };
-        if let Some(input) = input {
-            self.machine.handle_input(self.clock.now(), input);
-        }
-        // Of an answer that is refused after all the user hears the first error.
-        self.submitted.get_or_insert(sent.map(|pressure| Submitted { pressure, origin }));
-    }
-
-    fn send_on(
-        &mut self,
-        worker: WorkerId,
-        message: &Message,
-        mut outgoing: Option<Outgoing<OwnedFd>>,
-        origin: Origin,
-    ) -> Result<Pressure, SendError> {
-        let closed = SendError::Closed { worker };
-        let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) else {
-            return Err(closed);
-        };
-        let report = match origin {
-            Origin::Reported(id) => Some(frame_tokens::user(id)),
-            _ => None,
-        };
-        let answered = outgoing.is_some();
-        if let Some(outgoing) = &mut outgoing {
-            outgoing.token = report;
-        }
-        let pressure = channel.send(message, outgoing).map_err(|error| match error {
-            cluster_ipc::SendError::Encode(error) => SendError::Encode { error },
-            cluster_ipc::SendError::QueueFull { limit } => SendError::QueueFull { worker, limit },
-            cluster_ipc::SendError::TooLong { length, limit } => {
-                SendError::TooLong { length, limit }
-            }
-            _ => closed,
-        })?;
-        if let Some(report) = report.filter(|_| !answered) {
-            channel.mark(report);
-        }
-        self.writes.add(worker);
-        Ok(pressure)
-    }
-
-    /// Has the channel say when all is written that waits for a worker.
-    pub(super) fn mark_drained(&mut self, worker: WorkerId) {
-        if let Some(channel) = self.children.get_mut(&worker).and_then(Child::channel) {
-            channel.mark(frame_tokens::DRAINED);
-            self.writes.add(worker);
+            self.writes.gather(self.now());
         }
     }
 
@@ -261,22 +183,10 @@ impl Primary {
         when_closed: bool,
     ) -> Result<(), SendError> {
         let open = self.machine.worker(worker).is_some_and(|w| w.connected);
-        if !open || !self.children.get(&worker).is_some_and(Child::has_open_channel) {
+        if !open || !self.child(worker).is_some_and(Child::has_open_channel) {
             return Err(SendError::Closed { worker });
         }
         self.input(Input::AskSockets { worker, key, when_closed });
         Ok(())
-    }
-
-    /// What tells a worker that a connection of its is closed.
-    pub(super) fn counted(&self, worker: WorkerId, key: String) -> Counted {
-        let calls = Arc::clone(&self.calls);
-        Counted::new(move || {
-            let call = move |primary: &mut Primary| {
-                primary.input(Input::SocketClosed { worker, key });
-            };
-            // A primary that cannot be woken sees it when it next wakes.
-            let _ = calls.push(Box::new(call));
-        })
     }
 }

@@ -1,4 +1,4 @@
-//! Workers that have been forked and do not execute their programs yet.
+//! What is known of a worker between its fork and its program.
 //!
 //! That usually takes a millisecond, and is waited for. Where a file system does not answer, or a process of
 //! the worker's user stops it on its way, the loop goes on without it.
@@ -17,17 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::closer::PausedClosing;
-use super::step::{REPORT, Step, failure};
-use super::tokens::Source;
-use super::{Primary, aside};
-use crate::error::WorkerError;
-use crate::id::WorkerId;
-use crate::machine::Input;
-use crate::signal::Signal;
+use super::step::{REPORT, Step};
 use crate::upgrade::{Arriving, Leaving, StateError, text};
 
 /// How long a fork waits for the exec.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 /// And as long as there is no worker, which would have to wait: what cannot be executed at all is the fork's
 /// error then, also where the system is busy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,12 +30,12 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Start {
     /// Closes at the exec; what failed comes by it.
-    report: OwnedFd,
+    pub(super) report: OwnedFd,
     /// What it is to execute.
-    program: PathBuf,
-    deadline: Mono,
+    pub(super) program: PathBuf,
+    pub(super) deadline: Mono,
     /// The child has copies of descriptors that workers made: see [`PausedClosing`].
-    _paused: Option<PausedClosing>,
+    pub(super) _paused: Option<PausedClosing>,
 }
 
 /// What is known of a start.
@@ -90,7 +84,7 @@ impl Start {
 }
 
 /// What has come by the pipe.
-fn read(report: &OwnedFd) -> Started {
+pub(super) fn read(report: &OwnedFd) -> Started {
     let mut bytes = [0; REPORT];
     match rustix::io::read(report, &mut bytes) {
         Err(Errno::AGAIN | Errno::INTR) => Started::NotYet,
@@ -114,82 +108,5 @@ pub(super) fn await_exec(report: &OwnedFd, is_first: bool) -> Started {
             Err(Errno::INTR) if !left.is_zero() => {}
             _ => return read(report),
         }
-    }
-}
-
-impl Primary {
-    /// A worker does not execute its program yet.
-    pub(super) fn add_start(&mut self, worker: WorkerId, mut start: Start) -> io::Result<()> {
-        start.deadline = self.clock.now() + self.settings.limits.start_timeout;
-        start.register(self.poll.registry(), self.tokens.token(Source::Start(worker)))?;
-        if let Some(child) = self.children.get_mut(&worker) {
-            child.start = Some(start);
-        }
-        Ok(())
-    }
-
-    /// When the first of those workers has taken too long.
-    pub(super) fn starts_due(&self) -> Option<Mono> {
-        self.children.values().filter_map(|child| Some(child.start.as_ref()?.deadline)).min()
-    }
-
-    /// Looks what has become of a worker's start.
-    pub(super) fn read_start(&mut self, worker: WorkerId) {
-        let start = self.children.get(&worker).and_then(|child| child.start.as_ref());
-        match start.map(|start| read(&start.report)) {
-            None | Some(Started::NotYet) => {}
-            Some(Started::Executed) => drop(self.take_start(worker)),
-            Some(Started::Failed(step, errno)) => {
-                let Some(start) = self.take_start(worker) else { return };
-                let settings = &self.settings;
-                let error = failure(settings, step, &start.program, errno);
-                // Some of what it says about files is looked up.
-                let what = aside::ask(move || error.to_string());
-                let what = what.unwrap_or_else(|| {
-                    format!("cannot execute {}: {errno}", start.program.display())
-                });
-                self.not_started(worker, what);
-            }
-        }
-    }
-
-    /// Kills workers that take too long to execute their programs.
-    pub(super) fn end_late_starts(&mut self, now: Mono) {
-        if self.starts_due().is_none_or(|at| at > now) {
-            return;
-        }
-        let is_late = |start: &Start| start.deadline <= now;
-        let late =
-            self.children.iter().filter(|(_, child)| child.start.as_ref().is_some_and(is_late));
-        for worker in late.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // It may just have made it.
-            self.read_start(worker);
-            let Some(start) = self.take_start(worker) else { continue };
-            if let Some(process) = self.children.get(&worker).and_then(|c| c.process.as_ref()) {
-                // Its end is reported as usual.
-                let _ = process.signal(worker, Signal::KILL);
-            }
-            let patience = self.settings.limits.start_timeout;
-            let program = start.program.display();
-            self.not_started(
-                worker,
-                format!(
-                    "{program} was not executed within {patience:?}, and its process was killed: either a \
-                     file system does not respond, or a process of the worker's user stopped it"
-                ),
-            );
-        }
-    }
-
-    fn take_start(&mut self, worker: WorkerId) -> Option<Start> {
-        let start = self.children.get_mut(&worker)?.start.take()?;
-        let _ = self.poll.registry().deregister(&mut SourceFd(&start.report.as_raw_fd()));
-        self.tokens.forget(Source::Start(worker));
-        Some(start)
-    }
-
-    fn not_started(&mut self, worker: WorkerId, what: String) {
-        let error = WorkerError::Start { what };
-        self.machine.handle_input(self.clock.now(), Input::Failed { worker, error });
     }
 }

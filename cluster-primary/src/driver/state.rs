@@ -1,7 +1,8 @@
 //! A primary, written down, and taken up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::AsRawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use cluster_proto::RequestsState;
@@ -11,8 +12,9 @@ use rustix::process::Rlimit;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentFolder, AgentFolderState};
+use super::base::{EVENTS, Primary, Write};
 use super::binder::{Binder, BinderState};
-use super::bound::Blocking;
+use super::blocking::Blocking;
 use super::calls::Calls;
 use super::child::{Child, ChildState};
 use super::clock::Clock;
@@ -20,7 +22,7 @@ use super::closer::Closer;
 use super::conns::Conns;
 use super::handles::Handles;
 use super::kernel::{Group, GroupState};
-use super::serve::{Closing, Listener, ListenerState};
+use super::listener::{Closing, Listener, ListenerState};
 use super::shortage::Shortage;
 use super::sorted::Sorted;
 use super::stalled::Stalled;
@@ -29,7 +31,7 @@ use super::told::Told;
 use super::tree::{Trees, TreesState};
 use super::watches::Watches;
 use super::writes::Writes;
-use super::{EVENTS, Primary, Write, call_timer, limits};
+use super::{call_timer, limits};
 use crate::id::{ConnId, ServerId, WorkerId};
 use crate::machine::{Config, Machine, MachineState};
 use crate::settings::SettingsState;
@@ -80,6 +82,27 @@ fn is_zero(count: &u64) -> bool {
 
 fn has_no_requests(requests: &RequestsState<WorkerId>) -> bool {
     requests.last == 0
+}
+
+impl PrimaryState {
+    /// What the driver holds is what the machine knows of.
+    fn check(&self) -> Result<(), StateError> {
+        let no = |what: &str| Err(StateError::contradiction(what));
+        if !self.clock.has_started() {
+            return no("it was written after now: the system was restarted");
+        }
+        if !self.machine.workers().eq(self.children.keys().copied()) {
+            return no("the machine's workers are not those that there are");
+        }
+        let conns: BTreeSet<_> = self.conns.keys().copied().collect();
+        if self.machine.conns() != conns {
+            return no("the machine's connections are not those that there are");
+        }
+        if conns.last().is_some_and(|conn| conn.0 > self.last_conn) {
+            return no("a connection comes after the last one");
+        }
+        Ok(())
+    }
 }
 
 impl Primary {
@@ -138,7 +161,7 @@ impl Primary {
             return Err(StateError::EventsWait);
         }
         let settings = SettingsState::of(&self.settings, leaving)?;
-        let mut machine = self.machine.state(self.clock.now())?;
+        let mut machine = self.machine.state(self.now())?;
         let (requests, last_send) = machine.take_requests();
         let mut children = BTreeMap::new();
         for (id, child) in &mut self.children {
@@ -304,26 +327,5 @@ impl Primary {
             closer: Closer::default(),
             blocking: state.blocking,
         })
-    }
-}
-
-impl PrimaryState {
-    /// What the driver holds is what the machine knows of.
-    fn check(&self) -> Result<(), StateError> {
-        let no = |what: &str| Err(StateError::contradiction(what));
-        if !self.clock.has_started() {
-            return no("it was written after now: the system was restarted");
-        }
-        if !self.machine.workers().eq(self.children.keys().copied()) {
-            return no("the machine's workers are not those that there are");
-        }
-        let conns: BTreeSet<_> = self.conns.keys().copied().collect();
-        if self.machine.conns() != conns {
-            return no("the machine's connections are not those that there are");
-        }
-        if conns.last().is_some_and(|conn| conn.0 > self.last_conn) {
-            return no("a connection comes after the last one");
-        }
-        Ok(())
     }
 }

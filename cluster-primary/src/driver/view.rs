@@ -5,7 +5,7 @@ use std::fmt;
 use cluster_ipc::Pressure;
 use cluster_proto::IntoMessage;
 
-use super::Primary;
+use super::base::Primary;
 use crate::error::{KillError, SendError};
 use crate::id::WorkerId;
 use crate::machine::WorkerState;

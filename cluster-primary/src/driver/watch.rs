@@ -7,9 +7,9 @@ use std::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 
+use super::base::{Primary, Write};
 use super::tokens::Source;
 use super::watches::WatchId;
-use super::{Primary, Write};
 use crate::event::Event;
 
 /// For programs that wait for the primary and for a few descriptors more: one wait for all costs
@@ -42,8 +42,7 @@ impl Primary {
     pub fn watch(&mut self, fd: RawFd) -> io::Result<WatchId> {
         let id = self.watches.name();
         let token = self.tokens.token(Source::Watched(id));
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let registered = self.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
         if let Err(error) = registered {
             self.tokens.forget(Source::Watched(id));
             return Err(error);
@@ -55,7 +54,7 @@ impl Primary {
     /// Ends that.
     pub fn unwatch(&mut self, id: WatchId) {
         if let Some(fd) = self.watches.remove(id) {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            let _ = self.registry().deregister(&mut SourceFd(&fd));
             self.tokens.forget(Source::Watched(id));
         }
     }

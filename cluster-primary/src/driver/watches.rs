@@ -1,4 +1,4 @@
-//! Descriptors of others, waited for in the primary's own wait.
+//! The descriptors that the primary watches for its owner.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;

@@ -25,7 +25,7 @@ const ATTEMPTS: u32 = 16;
 
 /// What a worker loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AgentFile {
+pub(in super::super) enum AgentFile {
     /// The agent.
     Node,
     /// What Bun loads instead.
@@ -35,7 +35,7 @@ pub(super) enum AgentFile {
 }
 
 impl AgentFile {
-    pub(super) const ALL: [Self; 3] = [Self::Node, Self::Bun, Self::Deno];
+    pub(in super::super) const ALL: [Self; 3] = [Self::Node, Self::Bun, Self::Deno];
 
     const fn text(self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ impl AgentFolder {
     ///
     /// # Errors
     /// If it cannot be made again: then another folder is needed.
-    pub(super) fn file(&mut self, file: AgentFile) -> io::Result<PathBuf> {
+    pub(in super::super) fn file(&mut self, file: AgentFile) -> io::Result<PathBuf> {
         if !self.is_intact() {
             // What another user has put there is an error.
             DirBuilder::new().mode(0o755).create(&self.path)?;

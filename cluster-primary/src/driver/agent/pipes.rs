@@ -32,13 +32,13 @@ pub(in super::super) struct AgentPipes {
 }
 
 /// What was read.
-pub(super) struct Received {
-    pub(super) messages: Vec<AgentMessage>,
-    pub(super) then: Then,
+pub(in super::super) struct Received {
+    pub(in super::super) messages: Vec<AgentMessage>,
+    pub(in super::super) then: Then,
 }
 
 /// What follows.
-pub(super) enum Then {
+pub(in super::super) enum Then {
     /// There may be more.
     More,
     /// More comes with the next event.
@@ -88,14 +88,14 @@ impl AgentPipes {
         registry.register(&mut self.commands, token, Interest::WRITABLE)
     }
 
-    pub(super) fn deregister(&mut self, registry: &Registry) {
+    pub(in super::super) fn deregister(&mut self, registry: &Registry) {
         // They close next, which ends the watch too.
         let _ = registry.deregister(&mut self.reports);
         let _ = registry.deregister(&mut self.commands);
     }
 
     /// Reads once, and writes what is left to write.
-    pub(super) fn read(&mut self) -> Received {
+    pub(in super::super) fn read(&mut self) -> Received {
         let mut messages = Vec::new();
         if !self.flush() || self.given_up {
             let then = Then::Failed("it does not read its commands".into());
@@ -130,7 +130,7 @@ impl AgentPipes {
     }
 
     /// Writes a line; `false` if the agent does not read what it is sent.
-    pub(super) fn write(&mut self, line: &str) -> bool {
+    pub(in super::super) fn write(&mut self, line: &str) -> bool {
         self.unsent.extend_from_slice(line.as_bytes());
         self.given_up |= !self.flush() || self.unsent.len() > MAX_UNSENT;
         !self.given_up

@@ -30,13 +30,13 @@ use super::super::socket_file::{Identity, SocketFile, is_dead};
 use crate::socket_access::SocketAccess;
 
 /// Descriptors that the child returns at most.
-pub(super) const MOST_RETURNED: usize = 2;
+pub(in super::super) const MOST_RETURNED: usize = 2;
 
 /// The number under which the child has its end of the socket pair; the standard ones stay.
 const ANSWER: i32 = 3;
 
 /// What the child is to do, made ready.
-pub(super) enum Recipe {
+pub(in super::super) enum Recipe {
     Tcp {
         addresses: Addresses,
         bits: u32,
@@ -66,7 +66,7 @@ pub(super) enum Recipe {
 }
 
 /// A Unix-domain socket with a file.
-pub(super) struct PathRecipe {
+pub(in super::super) struct PathRecipe {
     path: CString,
     address: SocketAddrUnix,
     backlog: Option<i32>,
@@ -95,7 +95,7 @@ type Made = Result<(OwnedFd, Option<OwnedFd>), Failure>;
 
 impl Recipe {
     /// For a listen of a worker's.
-    pub(super) fn of(
+    pub(in super::super) fn of(
         query: &ListenQuery,
         shared: bool,
         access: &SocketAccess,
@@ -127,7 +127,7 @@ impl Recipe {
         }
     }
 
-    pub(super) fn removal(files: &[SocketFile]) -> Self {
+    pub(in super::super) fn removal(files: &[SocketFile]) -> Self {
         let file = |file: &SocketFile| Some((text(file.path()).ok()?, file.identity()));
         Self::Remove(files.iter().filter_map(file).collect())
     }
@@ -209,11 +209,11 @@ fn find(path: &CStr) -> Result<(OwnedFd, Stat), Errno> {
     Ok((file, found))
 }
 
-pub(super) fn is_socket(found: &Stat) -> bool {
+pub(in super::super) fn is_socket(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::Socket
 }
 
-pub(super) fn identity(found: &Stat) -> Identity {
+pub(in super::super) fn identity(found: &Stat) -> Identity {
     #[allow(clippy::unnecessary_cast, reason = "the types differ by architecture")]
     (found.st_dev as u64, found.st_ino as u64, found.st_mtime as i64, found.st_mtime_nsec as i64)
 }
@@ -225,7 +225,7 @@ fn remove(path: &CStr, known: Identity) -> bool {
 }
 
 /// All that the child does; its exit status.
-pub(super) fn run(recipe: &Recipe, credentials: &Credentials, answer: &OwnedFd) -> i32 {
+pub(in super::super) fn run(recipe: &Recipe, credentials: &Credentials, answer: &OwnedFd) -> i32 {
     let Some(answer) = keep_only(answer) else { return 1 };
     // Its memory is the primary's: no process of the worker's user may read it. The system sets that again
     // when the user changes (fs.suid_dumpable).

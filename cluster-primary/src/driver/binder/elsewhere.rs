@@ -6,11 +6,9 @@ use cluster_sched::kernel::Choice;
 use mio::Registry;
 use serde::{Deserialize, Serialize};
 
-use super::Primary;
-use super::rights::Rights;
 use super::socket_file::SocketFile;
 use super::tokens::Tokens;
-use crate::id::{ServerId, WorkerId};
+use crate::id::ServerId;
 use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// No child is ever started.
@@ -69,22 +67,4 @@ impl Binder {
     ) -> Result<Self, StateError> {
         Ok(Self(()))
     }
-}
-
-impl Primary {
-    pub(super) fn listens_as(&self, _: WorkerId, _: &ListenQuery) -> Option<Rights> {
-        None
-    }
-
-    pub(super) fn delegate(&mut self, _: Purpose, _: Rights, _: Option<WorkerId>) {}
-
-    pub(super) fn begin_delegated(&mut self) {}
-
-    pub(super) fn read_binder(&mut self, _: u32) {}
-
-    pub(super) fn reap_binder(&mut self, _: u32) {}
-
-    pub(super) fn end_late_jobs(&mut self, _: Mono) {}
-
-    pub(super) fn remove_last(&mut self, _: Vec<(SocketFile, Rights)>) {}
 }

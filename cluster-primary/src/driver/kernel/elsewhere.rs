@@ -15,15 +15,15 @@ use crate::upgrade::{Arriving, Leaving, StateError};
 
 /// A new group.
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) group: Group,
-    pub(super) bound: Bound,
-    pub(super) without_program: Option<String>,
+pub(in super::super) struct Opened {
+    pub(in super::super) group: Group,
+    pub(in super::super) bound: Bound,
+    pub(in super::super) without_program: Option<String>,
 }
 
 /// Why there is none.
 #[derive(Debug)]
-pub(super) enum OpenError {
+pub(in super::super) enum OpenError {
     Bind(Errno),
     #[allow(dead_code, reason = "where there are groups it is made")]
     NoChoice(String),
@@ -34,7 +34,7 @@ pub(super) enum OpenError {
 pub(in super::super) struct Group(Infallible);
 
 impl Group {
-    pub(super) fn open(_: &ListenQuery, _: Choice) -> Result<Opened, OpenError> {
+    pub(in super::super) fn open(_: &ListenQuery, _: Choice) -> Result<Opened, OpenError> {
         Err(OpenError::Bind(Errno::OPNOTSUPP))
     }
 
@@ -49,15 +49,15 @@ impl Group {
         Err(StateError::contradiction("there is no placement in the kernel here"))
     }
 
-    pub(super) fn rights(&self) -> Option<Rights> {
+    pub(in super::super) fn rights(&self) -> Option<Rights> {
         match self.0 {}
     }
 
-    pub(super) fn choice(&self) -> Choice {
+    pub(in super::super) fn choice(&self) -> Choice {
         match self.0 {}
     }
 
-    pub(super) fn slot(&mut self, _: u32) -> Result<Option<String>, Errno> {
+    pub(in super::super) fn slot(&mut self, _: u32) -> Result<Option<String>, Errno> {
         match self.0 {}
     }
 
@@ -69,7 +69,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(super) fn switch(&mut self, _: u32, _: u32, _: bool) -> Result<(), String> {
+    pub(in super::super) fn switch(&mut self, _: u32, _: u32, _: bool) -> Result<(), String> {
         match self.0 {}
     }
 
@@ -77,7 +77,7 @@ impl Group {
         match self.0 {}
     }
 
-    pub(super) fn queues(&self) -> Vec<Queue> {
+    pub(in super::super) fn queues(&self) -> Vec<Queue> {
         match self.0 {}
     }
 }

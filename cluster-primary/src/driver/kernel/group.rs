@@ -45,10 +45,10 @@ pub(in super::super) struct Group {
 /// A new group.
 #[derive(Debug)]
 pub(in super::super) struct Opened {
-    pub(super) group: Group,
-    pub(super) bound: Bound,
+    pub(in super::super) group: Group,
+    pub(in super::super) bound: Bound,
     /// Why the kernel does not choose by the program that was wanted, if it does not.
-    pub(super) without_program: Option<String>,
+    pub(in super::super) without_program: Option<String>,
 }
 
 /// What all sockets of a group have in common.
@@ -114,7 +114,7 @@ impl From<Errno> for OpenError {
 
 impl Group {
     /// Binds what a worker asked for. No slot is on: connections wait in the waiting room.
-    pub(super) fn open(query: &ListenQuery, choice: Choice) -> Result<Opened, OpenError> {
+    pub(in super::super) fn open(query: &ListenQuery, choice: Choice) -> Result<Opened, OpenError> {
         let sockets = GroupSockets::bind(&listen::Addresses::of(query)?, GroupOptions::of(query))?;
         Self::of(sockets, query, choice, None)
     }
@@ -202,11 +202,11 @@ impl Group {
     }
 
     /// With whose rights its sockets are made, if not with the primary's.
-    pub(super) fn rights(&self) -> Option<Rights> {
+    pub(in super::super) fn rights(&self) -> Option<Rights> {
         self.rights.clone()
     }
 
-    pub(super) fn choice(&self) -> Choice {
+    pub(in super::super) fn choice(&self) -> Choice {
         self.chooser.choice()
     }
 
@@ -216,7 +216,7 @@ impl Group {
     ///
     /// # Errors
     /// If there is no socket.
-    pub(super) fn slot(&mut self, slot: u32) -> Result<Option<String>, Errno> {
+    pub(in super::super) fn slot(&mut self, slot: u32) -> Result<Option<String>, Errno> {
         let socket = self.needs_socket(slot)?.map(|(address, options)| options.socket(address));
         self.slot_with(slot, socket.transpose()?)
     }
@@ -294,7 +294,12 @@ impl Group {
     ///
     /// # Errors
     /// If the program could not be told any more: why. A classic one chooses from now on.
-    pub(super) fn switch(&mut self, slot: u32, position: u32, on: bool) -> Result<(), String> {
+    pub(in super::super) fn switch(
+        &mut self,
+        slot: u32,
+        position: u32,
+        on: bool,
+    ) -> Result<(), String> {
         match (on, self.places.get(&slot)) {
             (true, Some(&place)) => {
                 self.on.insert(position, place);
@@ -322,7 +327,7 @@ impl Group {
     }
 
     /// How many connections wait at each slot that has a socket, and in the waiting room.
-    pub(super) fn queues(&self) -> Vec<Queue> {
+    pub(in super::super) fn queues(&self) -> Vec<Queue> {
         let slots = self.places.keys().map(|&slot| Some(slot));
         let wheres = std::iter::once(None).chain(slots);
         wheres

@@ -7,14 +7,13 @@ mod group;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere.rs"]
 mod group;
-mod serve;
 mod state;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
-pub(super) use group::Group;
+pub(super) use group::{Group, OpenError, Opened};
 #[cfg(target_os = "linux")]
 pub(super) use group::{GroupOptions, GroupSockets};
 pub(super) use state::GroupState;

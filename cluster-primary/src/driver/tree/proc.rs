@@ -15,27 +15,27 @@ const MAX_DEPTH: usize = 64;
 const MAX_PROCESSES: usize = 4096;
 
 /// What is known of the process of that pid.
-pub(super) fn stat(pid: u32) -> Option<ProcessStat> {
+pub(in super::super) fn stat(pid: u32) -> Option<ProcessStat> {
     ProcessStat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Whether this process has descriptors left to read `/proc` with. Without, processes that run would look
 /// as if they had ended.
-pub(super) fn can_look() -> bool {
+pub(in super::super) fn can_look() -> bool {
     // A folder and a file in it are open at a time.
     let open = || fs::File::open("/dev/null");
     open().and_then(|first| open().map(|second| drop((first, second)))).is_ok()
 }
 
 /// All processes.
-pub(super) fn list() -> Vec<ProcessStat> {
+pub(in super::super) fn list() -> Vec<ProcessStat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(stat).collect()
 }
 
 /// Those of these processes that still run, and all their descendants.
-pub(super) fn trace(from: &[ProcessId]) -> BTreeSet<ProcessId> {
+pub(in super::super) fn trace(from: &[ProcessId]) -> BTreeSet<ProcessId> {
     let still = |process: &&ProcessId| is_same(**process);
     let mut found: BTreeSet<ProcessId> = from.iter().filter(still).copied().collect();
     let mut generation: Vec<_> = found.iter().copied().collect();
@@ -77,7 +77,7 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// The process of that pid, its parent, and so on.
-pub(super) fn ancestry(pid: u32) -> Vec<ProcessId> {
+pub(in super::super) fn ancestry(pid: u32) -> Vec<ProcessId> {
     let mut ancestry = Vec::new();
     let mut next = pid;
     while let Some(stat) = stat(next).filter(|_| ancestry.len() < MAX_DEPTH) {
@@ -88,7 +88,7 @@ pub(super) fn ancestry(pid: u32) -> Vec<ProcessId> {
 }
 
 /// Sends a signal to that very process, if it still runs.
-pub(super) fn signal(process: ProcessId, signal: Signal) {
+pub(in super::super) fn signal(process: ProcessId, signal: Signal) {
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
     let Some((pid, signal)) = pid.zip(signal.to_sys()) else { return };
     match pidfd_open(pid, PidfdFlags::empty()) {
@@ -110,7 +110,7 @@ pub(super) fn signal(process: ProcessId, signal: Signal) {
 /// Whether the process group that this process led has members (also such as have ended and were not
 /// waited for); `None` where the system cannot tell (before Linux 6.9).
 #[allow(unsafe_code, reason = "rustix has not this flag")]
-pub(super) fn group_exists(leader: BorrowedFd<'_>) -> Option<bool> {
+pub(in super::super) fn group_exists(leader: BorrowedFd<'_>) -> Option<bool> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     let flag = libc::PIDFD_SIGNAL_PROCESS_GROUP;
     // SAFETY: signal 0 is only checked, no memory is passed, and the descriptor is open.

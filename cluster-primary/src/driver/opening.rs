@@ -1,26 +1,78 @@
-//! Does what the machine wants of groups.
+//! Opens servers' sockets, and those of slots.
 
+use std::os::fd::AsRawFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_proto::ListenQuery;
 use cluster_sched::kernel::Choice;
+use mio::Interest;
+use mio::unix::SourceFd;
 use rustix::io::Errno;
 
-use super::super::Primary;
-use super::super::binder::Purpose;
-use super::super::bound::Call;
+use super::base::Primary;
+use super::binder::Purpose;
 #[cfg(target_os = "linux")]
-use super::super::rights::Rights;
-use super::group::{OpenError, Opened};
+use super::kernel::GroupSockets;
+use super::kernel::{Group, OpenError, Opened};
+use super::listen;
+use super::listen::Bind;
+use super::listener::Listener;
+use super::rights::Rights;
+use super::tokens::Source;
 use crate::id::{ServerId, WorkerId};
 use crate::machine::Input;
 use crate::placement::Fallback;
 
 impl Primary {
+    pub(super) fn open(
+        &mut self,
+        server: ServerId,
+        worker: WorkerId,
+        query: &ListenQuery,
+        shared: bool,
+    ) {
+        if let Some(rights) = self.listens_as(worker, query) {
+            let (query, replace) = (Box::new(query.clone()), None);
+            let purpose = Purpose::Server { server, query, shared, replace };
+            return self.delegate(purpose, rights, Some(worker));
+        }
+        let access = self.settings.socket_access;
+        let bound = listen::bind(query, shared, &self.lent, &access);
+        self.opened(server, shared, bound, None);
+    }
+
+    /// A server's socket has been made, with these rights if not with the primary's, or could not be.
+    pub(super) fn opened(
+        &mut self,
+        server: ServerId,
+        shared: bool,
+        bound: Result<Bind, i32>,
+        rights: Option<&Rights>,
+    ) {
+        let result = bound.and_then(|bind| {
+            if !shared {
+                let source = Source::Listener(server);
+                let token = self.tokens.token(source);
+                let registered = self.registry().register(
+                    &mut SourceFd(&bind.fd.as_raw_fd()),
+                    token,
+                    Interest::READABLE,
+                );
+                registered.map_err(|e| -e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))?;
+            }
+            let fd = Arc::new(bind.fd);
+            let rights = rights.cloned();
+            let listener = Listener { fd, shared, file: bind.file, rights, paused_until: None };
+            self.listeners.insert(server, listener);
+            Ok(bind.bound)
+        });
+        self.tell(Input::Bound { server, result });
+    }
+
     /// Makes the waiting room of a server, and has the kernel choose.
-    pub(in super::super) fn open_group(
+    pub(super) fn open_group(
         &mut self,
         server: ServerId,
         worker: WorkerId,
@@ -31,25 +83,25 @@ impl Primary {
             let query = Box::new(query.clone());
             return self.delegate(Purpose::Group { server, query, choice }, rights, Some(worker));
         }
-        let opened = super::group::Group::open(query, choice);
+        let opened = Group::open(query, choice);
         self.take_group(server, worker, query, choice, opened);
     }
 
     /// The sockets of a group have been made with these rights, or could not be.
     #[cfg(target_os = "linux")]
-    pub(in super::super) fn opened_group(
+    pub(super) fn opened_group(
         &mut self,
         server: ServerId,
         query: &ListenQuery,
         choice: Choice,
-        sockets: Result<super::group::GroupSockets, Errno>,
+        sockets: Result<GroupSockets, Errno>,
         rights: &Rights,
         worker: Option<WorkerId>,
     ) {
         let with = Some(rights.clone());
         let opened = sockets
             .map_err(OpenError::Bind)
-            .and_then(|sockets| super::group::Group::of(sockets, query, choice, with));
+            .and_then(|sockets| Group::of(sockets, query, choice, with));
         if let Err(OpenError::NoChoice(reason)) = opened {
             self.fell_back(server, Fallback::Handoff, reason);
             let (query, shared, replace) = (Box::new(query.clone()), false, None);
@@ -81,18 +133,16 @@ impl Primary {
                 return self.open(server, worker, query, false);
             }
         };
-        let now = self.clock.now();
-        self.machine.handle_input(now, Input::Bound { server, result });
+        self.tell(Input::Bound { server, result });
     }
 
     fn fell_back(&mut self, server: ServerId, instead: Fallback, reason: String) {
-        let now = self.clock.now();
-        self.machine.handle_input(now, Input::FellBack { server, instead, reason });
+        self.tell(Input::FellBack { server, instead, reason });
     }
 
     /// Makes the socket of a slot, if there is none.
-    pub(in super::super) fn open_slot(&mut self, server: ServerId, slot: u32) {
-        if let Some(rights) = self.groups.get(&server).and_then(super::group::Group::rights) {
+    pub(super) fn open_slot(&mut self, server: ServerId, slot: u32) {
+        if let Some(rights) = self.groups.get(&server).and_then(Group::rights) {
             let worker = self.machine.worker_at(slot);
             return self.delegate(Purpose::Slot { server, slot }, rights, worker);
         }
@@ -102,7 +152,7 @@ impl Primary {
 
     /// The socket of a slot has been made, if it needed one, or could not be.
     #[cfg(target_os = "linux")]
-    pub(in super::super) fn opened_slot(
+    pub(super) fn opened_slot(
         &mut self,
         server: ServerId,
         slot: u32,
@@ -131,17 +181,10 @@ impl Primary {
             Some((_, Err(errno))) => Err(-errno.raw_os_error()),
             None => Err(-Errno::BADF.raw_os_error()),
         };
-        let now = self.clock.now();
-        self.machine.handle_input(now, Input::SlotOpened { server, slot, result });
+        self.tell(Input::SlotOpened { server, slot, result });
     }
 
-    pub(in super::super) fn switch_slot(
-        &mut self,
-        server: ServerId,
-        slot: u32,
-        position: u32,
-        on: bool,
-    ) {
+    pub(super) fn switch_slot(&mut self, server: ServerId, slot: u32, position: u32, on: bool) {
         let Some(group) = self.groups.get_mut(&server) else { return };
         if let Err(reason) = group.switch(slot, position, on) {
             let instead = Fallback::of(group.choice());
@@ -150,26 +193,9 @@ impl Primary {
     }
 
     /// Says how many connections wait at the sockets of a server.
-    pub(in super::super) fn look(&mut self, server: ServerId) {
+    pub(super) fn look(&mut self, server: ServerId) {
         let Some(group) = self.groups.get(&server) else { return };
         let queues = group.queues();
-        let now = self.clock.now();
-        self.machine.handle_input(now, Input::Queues { server, queues });
-    }
-
-    /// Accepts what waits at a slot, or in the waiting room.
-    pub(in super::super) fn rescue(&mut self, server: ServerId, slot: Option<u32>, most: usize) {
-        let socket = self.groups.get(&server).and_then(|group| group.socket(slot));
-        let Some(socket) = socket.map(Arc::clone) else { return };
-        // If there are more that cannot be had now: the machine looks again.
-        let now = self.clock.now();
-        let interrupted = self.interrupted_accepts();
-        self.accept_from(now, server, &socket, most);
-        if let Some(slot) = slot
-            && self.interrupted_accepts() > interrupted
-            && let Some(worker) = self.machine.worker_at(slot)
-        {
-            self.blame(worker, Call::Accept);
-        }
+        self.tell(Input::Queues { server, queues });
     }
 }

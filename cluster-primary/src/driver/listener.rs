@@ -1,0 +1,42 @@
+//! Servers' sockets.
+
+mod state;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_sched::Mono;
+use serde::{Deserialize, Serialize};
+
+use super::rights::Rights;
+use super::socket_file::SocketFile;
+
+pub(super) use state::ListenerState;
+
+/// How long a server that closes waits for descriptors to accept what clients believe to be
+/// connected, at most, and until it tries again.
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_PAUSE: Duration = Duration::from_millis(10);
+
+/// A server whose socket is about to be closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Closing {
+    /// How many connections are accepted before, at most.
+    pub(super) most: usize,
+    /// When that is tried again.
+    pub(super) again: Mono,
+    pub(super) until: Mono,
+}
+
+/// A server's socket.
+pub(super) struct Listener {
+    pub(super) fd: Arc<OwnedFd>,
+    /// Workers accept from it themselves.
+    pub(super) shared: bool,
+    pub(super) file: Option<SocketFile>,
+    /// With whose rights it was made, and its file is removed, if not with the primary's.
+    pub(super) rights: Option<Rights>,
+    /// The system was out of descriptors or memory.
+    pub(super) paused_until: Option<Mono>,
+}
