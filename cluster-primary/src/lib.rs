@@ -74,8 +74,10 @@
 //! program does not want to [`Primary::refuse_handle`].
 //!
 //! # Structure
-//! [`Primary`] is a thin driver around [`machine::Machine`], which does no I/O and can be driven,
-//! simulated and fuzzed by itself.
+//! [`Primary`] is a thin driver around a machine that does no I/O: every frame, call and timer is an input of it, and
+//! everything to do is an output. With the feature `machine` it is public (`cluster_primary::machine`), so that it
+//! can be driven, simulated and fuzzed by itself. That feature is for this project's own tests: **what it shows may
+//! change in any release.**
 
 // docs.rs shows which feature an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -88,7 +90,11 @@ mod error;
 mod event;
 mod id;
 mod listen_limit;
+#[cfg(feature = "machine")]
 pub mod machine;
+#[cfg(not(feature = "machine"))]
+#[allow(dead_code, unreachable_pub, reason = "what tests and simulations use too")]
+mod machine;
 mod placement;
 pub mod printable;
 mod request;

@@ -72,14 +72,26 @@ fn listed(name: &str) -> io::Result<String> {
     Ok(api.to_string())
 }
 
-/// Has rustdoc describe the crates with all their features. Stable's may do that for them alone, by `RUSTC_BOOTSTRAP` in
+/// A crate with features that are no part of its promise, and those that are.
+const PARTLY_PROMISED: (&str, &str) = ("cluster-primary", "tokio");
+
+/// Has rustdoc describe the crates with all the features that are part of their promise. Stable's may do that for them alone, by `RUSTC_BOOTSTRAP` in
 /// `.cargo/config.toml`; set here to more, it would have build scripts ask for other things, and everything built again.
 fn describe() -> io::Result<()> {
-    let mut command = step::cargo(["doc", "--quiet", "--no-deps", "--lib", "--all-features"]);
-    command.args(CRATES.iter().flat_map(|name| ["--package", *name]));
-    step::run(
-        command.env("RUSTDOCFLAGS", "-Z unstable-options --output-format json --cap-lints allow"),
-    )
+    let all = CRATES.into_iter().filter(|name| *name != PARTLY_PROMISED.0);
+    describe_with(all, &["--all-features"])?;
+    let (name, features) = PARTLY_PROMISED;
+    describe_with([name], &["--features", features])
+}
+
+fn describe_with(
+    crates: impl IntoIterator<Item = &'static str>,
+    features: &[&str],
+) -> io::Result<()> {
+    let mut command = step::cargo(["doc", "--quiet", "--no-deps", "--lib"]);
+    command.args(crates.into_iter().flat_map(|name| ["--package", name])).args(features);
+    let flags = "-Z unstable-options --output-format json --cap-lints allow";
+    step::run(command.env("RUSTDOCFLAGS", flags))
 }
 
 /// Says what is in one and not in the other; whether there is anything.

@@ -45,12 +45,12 @@ pub(super) const EVENTS: usize = 256;
 /// A primary: forks workers, shares its listening sockets among them, and reports their lives.
 ///
 /// It works only inside its methods: its owner calls [`next_event`](Self::next_event) in a loop and reacts to
-/// the events. Other threads use a [`Remote`]. A program with an event loop of its own waits for its
+/// the events. Other threads use a [`Remote`](crate::Remote). A program with an event loop of its own waits for its
 /// descriptor ([`AsFd`](std::os::fd::AsFd)) to become readable, or for [`poll_timeout`](Self::poll_timeout),
 /// and then calls [`try_event`](Self::try_event) until it returns `None`.
 ///
 /// Dropping it closes all channels and sockets; the workers then exit, as they do when a primary dies. To
-/// stop gracefully, call [`disconnect`](Self::disconnect) and wait for [`Event::Disconnected`].
+/// stop gracefully, call [`disconnect`](Self::disconnect) and wait for [`Event::Disconnected`](crate::Event::Disconnected).
 pub struct Primary {
     pub(super) machine: Machine,
     /// Those in force; placement and policy as the machine has them.

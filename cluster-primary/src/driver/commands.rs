@@ -59,7 +59,7 @@ impl Primary {
 
     /// Takes all workers out of rotation, as [`take_out_of_rotation`](Self::take_out_of_rotation) does, and
     /// closes every server after the connections that have come so far are served. When all workers have
-    /// disconnected, [`Event::Disconnected`] follows.
+    /// disconnected, [`Event::Disconnected`](crate::Event::Disconnected) follows.
     pub fn take_all_out_of_rotation(&mut self) {
         self.input(Input::TakeAllOutOfRotation);
         self.end_all_trees();
@@ -108,7 +108,7 @@ impl Primary {
         self.input(Input::CloseChannel { worker });
     }
 
-    /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`] follows when all have
+    /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`](crate::Event::Disconnected) follows when all have
     /// disconnected and every listening socket is closed. Until then, and after that until a worker is
     /// forked, another call does nothing.
     pub fn disconnect(&mut self) {
@@ -117,7 +117,7 @@ impl Primary {
         }
     }
 
-    /// As [`disconnect`](Self::disconnect), but [`Event::Disconnected`] follows even if nothing is left to
+    /// As [`disconnect`](Self::disconnect), but [`Event::Disconnected`](crate::Event::Disconnected) follows even if nothing is left to
     /// do: Node calls the callback of every `cluster.disconnect()`.
     pub fn disconnect_anew(&mut self) {
         self.input(Input::DisconnectAll);

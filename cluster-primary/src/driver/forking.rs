@@ -42,7 +42,7 @@ impl Primary {
         self.spawn(None, env)
     }
 
-    /// Forks a worker for a [slot](WorkerState::slot), even if the slot has a worker, which the new one then
+    /// Forks a worker for a [slot](crate::WorkerState::slot), even if the slot has a worker, which the new one then
     /// succeeds. Otherwise as [`fork`](Self::fork).
     ///
     /// # Errors As [`fork`](Self::fork).

@@ -38,6 +38,7 @@ mod faults;
 mod fork;
 mod forking;
 mod frame_tokens;
+#[cfg(feature = "machine")]
 mod fuzz;
 mod handles;
 mod inherited;

@@ -28,7 +28,7 @@ impl Next {
 }
 
 impl Primary {
-    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no [`Remote`]
+    /// Waits for the next event; `None` when nothing more can happen: no worker is left, and no [`Remote`](crate::Remote)
     /// that could fork one.
     ///
     /// # Errors If the system's poll fails.

@@ -22,7 +22,7 @@ const LOOKED_AT: usize = 1024;
 /// each.)
 pub(super) const LOOKED_AT_PER_PASS: usize = 256;
 
-/// Why no descriptors can be passed on to workers now ([`Primary::hand_offs_paused`]).
+/// Why no descriptors can be passed on to workers now ([`Primary::hand_offs_paused`](crate::Primary::hand_offs_paused)).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandOffsPaused {
