@@ -128,6 +128,10 @@ impl Tree {
         } else {
             let flat = folder.join(format!("{ident}.rs"));
             let path = if read(&flat).is_some() { flat } else { below.join("mod.rs") };
+            if self.files.iter().any(|file| file.path == path) {
+                // Declared before, with another visibility under another condition.
+                return Ok(());
+            }
             self.add_file(path, below, name, Some(parent), read)?
         };
         self.modules[parent].children.entry(ident).or_default().push(module);

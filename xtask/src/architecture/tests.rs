@@ -249,6 +249,13 @@ fn a_cycle_of_more_than_two_files_is_found_with_a_way_around() {
 }
 
 #[test]
+fn a_file_that_is_declared_twice_is_one_file() {
+    let declared = "#[cfg(feature = \"a\")]\npub mod a;\n#[cfg(not(feature = \"a\"))]\nmod a;";
+    let tree = tree(&[("lib.rs", declared), ("a.rs", "pub struct A;")]);
+    assert_eq!(tree.files.len(), 2);
+}
+
+#[test]
 fn two_files_that_use_each_other_are_no_such_cycle_and_three_pairs_are() {
     let two = [
         ("lib.rs", "mod a;\nmod b;\nmod c;"),
