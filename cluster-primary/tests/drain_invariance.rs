@@ -1,6 +1,6 @@
 //! How often the machine's outputs are drained changes nothing.
 
-#[path = "support/ops.rs"]
+#[path = "support/ops/mod.rs"]
 mod ops;
 
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! Replays the seeds of the fuzz targets, and some thousands of random runs.
 
-#[path = "support/ops.rs"]
+#[path = "support/ops/mod.rs"]
 mod ops;
 #[path = "support/seeds.rs"]
 mod seeds;

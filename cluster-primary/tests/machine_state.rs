@@ -2,7 +2,7 @@
 
 #[path = "../../cluster-ipc/tests/support/damage.rs"]
 mod damage;
-#[path = "support/ops.rs"]
+#[path = "support/ops/mod.rs"]
 mod ops;
 
 use cluster_primary::Mono;
