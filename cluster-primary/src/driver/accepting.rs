@@ -13,16 +13,16 @@ use super::listener::Listener;
 use crate::id::ServerId;
 use crate::machine::Input;
 
-/// Connections that are accepted from one server before others have their turn.
+/// Connections accepted from one server before the other sources get a turn.
 pub(super) const ACCEPTS_PER_WAKE: usize = 64;
 
-/// Before so many of them it is asked whether one waits: to accept from an empty queue costs about as
-/// much as to accept a connection, because Linux makes the socket first. In a longer burst the one
-/// attempt too many costs less.
+/// Before each of the first few, the queue is polled: accepting from an empty queue costs about as
+/// much as accepting a connection, because Linux creates the socket first. In a longer burst, one
+/// failed attempt at the end costs less than the polls.
 pub(super) const ASKED_PER_WAKE: usize = 8;
 
-/// Whether the next connection may be accepted all the same: that one failed before it was.
-/// (accept(2) names them.)
+/// Whether accepting can go on with the next connection: this one failed before it was accepted.
+/// (accept(2) lists these errors.)
 pub(super) fn failed_before(errno: Errno) -> bool {
     matches!(
         errno,
@@ -36,7 +36,7 @@ pub(super) fn failed_before(errno: Errno) -> bool {
     )
 }
 
-/// Whether a connection waits that cannot be accepted because there is no descriptor or memory.
+/// Whether a connection waits but cannot be accepted for lack of descriptors or memory.
 pub(super) fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
@@ -48,7 +48,7 @@ impl Primary {
         self.listeners.get(&server).is_some_and(awake) && self.machine.room(server) > 0
     }
 
-    /// Accepts what there is room for; whether more may wait in the kernel.
+    /// Accepts as many connections as there is room for. Returns whether more may wait in the kernel.
     pub(super) fn accept(&mut self, now: Mono, server: ServerId) -> bool {
         let Some(listener) = self.listeners.get_mut(&server) else { return false };
         if listener.paused_until.is_some_and(|at| at > now) {
@@ -66,7 +66,7 @@ impl Primary {
                     self.take(now, server, connection, client);
                 }
                 Err(Errno::WOULDBLOCK) => return self.still_refused(now, server),
-                // It blocked. Whether a connection waits is asked again.
+                // The call blocked; poll the queue again in the next pass.
                 Err(Errno::INTR) => return true,
                 Err(errno) if failed_before(errno) => {}
                 // The system is out of descriptors or memory, or the socket is broken.
@@ -88,7 +88,7 @@ impl Primary {
         }
     }
 
-    /// No client waits. If the last one could not be accepted: whether the next could not be, either.
+    /// No client waits. If the last one could not be accepted, checks whether the shortage persists.
     fn still_refused(&mut self, now: Mono, server: ServerId) -> bool {
         if self.shortage.now().is_none() {
             return false;
@@ -101,8 +101,8 @@ impl Primary {
         self.shortage.now().is_some()
     }
 
-    /// Accepts up to so many connections that wait at a socket: how many those were, and whether
-    /// the system has no descriptor or memory for more.
+    /// Accepts up to `most` waiting connections from a socket. Returns how many, and whether
+    /// the system ran out of descriptors or memory.
     pub(super) fn accept_from(
         &mut self,
         now: Mono,
@@ -118,7 +118,7 @@ impl Primary {
                     self.take(now, server, connection, client);
                 }
                 Err(errno) if failed_before(errno) => {}
-                // What waits, if anything does, is another time's.
+                // If anything still waits, a later pass takes it.
                 Err(Errno::INTR) => break,
                 Err(errno) => {
                     let shortage = is_shortage(errno);
@@ -143,11 +143,11 @@ impl Primary {
         self.tell_at(now, Input::Accepted { server, conn, client });
     }
 
-    /// Accepts what waits at a slot, or in the waiting room.
+    /// Accepts the connections that wait in the queue of a slot, or of the waiting room.
     pub(super) fn rescue(&mut self, server: ServerId, slot: Option<u32>, most: usize) {
         let socket = self.groups.get(&server).and_then(|group| group.socket(slot));
         let Some(socket) = socket.map(Arc::clone) else { return };
-        // If there are more that cannot be had now: the machine looks again.
+        // If some cannot be accepted now, the machine will look again.
         let now = self.now();
         let interrupted = self.interrupted_accepts();
         self.accept_from(now, server, &socket, most);

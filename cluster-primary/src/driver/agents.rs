@@ -15,18 +15,18 @@ use crate::id::WorkerId;
 use crate::machine::Input;
 use crate::settings::Settings;
 
-/// Why a worker that turns out to be Node has no agent.
+/// Why a worker that turned out to be Node runs without an agent.
 pub(super) const STARTED_THROUGH: &str = "it is Node, but was started through another program: name node, or the script, \
     as the program";
 
-/// How often the agent's file is looked after.
+/// How often the agent's files are checked.
 pub(super) const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-/// Events that may wait to be taken while agents are read.
+/// With more events than this waiting for the user, agents are not read.
 pub(super) const MAX_WAITING_EVENTS: usize = 256;
 
 impl Primary {
-    /// The agent that a worker is to start with, if the settings want one and there is a way.
+    /// The agent with which a worker starts, if the settings ask for one and it can be injected.
     pub(super) fn prepare_agent(
         &mut self,
         settings: &Settings,
@@ -61,9 +61,9 @@ impl Primary {
         Ok(())
     }
 
-    /// Reads what a worker's agent has to say, up to a limit; whether there may be more.
+    /// Reads reports of a worker's agent, up to a limit. Returns whether there may be more.
     pub(super) fn read_agent(&mut self, now: Duration, worker: WorkerId) -> bool {
-        // One that talks without end must not hold up the others' events.
+        // An agent that reports without end must not delay the events of others.
         if self.told.len() >= MAX_WAITING_EVENTS {
             return true;
         }
@@ -81,7 +81,7 @@ impl Primary {
                 false
             }
             Then::Failed(what) => {
-                // The worker goes on without its agent.
+                // The worker continues without its agent.
                 let error = WorkerError::Agent { what };
                 self.tell_at(now, Input::Failed { worker, error });
                 self.close_agent(now, worker);
@@ -90,7 +90,7 @@ impl Primary {
         }
     }
 
-    /// A worker listens: if it is Node after all, it was started through another program, and has no
+    /// A worker listens. If it is Node after all, it was started through another program and has no
     /// agent.
     pub(super) fn look_for_node(&mut self, worker: WorkerId) {
         if !self.without_agent.remove(&worker) {
@@ -105,15 +105,15 @@ impl Primary {
         }
     }
 
-    /// Worker threads load the agent's file again: what a cleaner of temporary files has removed is made
-    /// again. (Agents report every second, so this is called as often, at the least.)
+    /// Worker threads load the agent's files again, so files that a cleaner of temporary files removed are written
+    /// again. (Agents report every second, so this is called at least that often.)
     pub(super) fn look_after_agent_folder(&mut self, now: Duration) {
         if now < self.agent_folder_seen + LOOK_AFTER {
             return;
         }
         self.agent_folder_seen = now;
         if let Some(folder) = &mut self.agent_folder {
-            // If it cannot be made again the next worker gets another one.
+            // If that fails, the next worker gets a new folder.
             for file in AgentFile::ALL {
                 let _ = folder.file(file);
             }
@@ -128,11 +128,11 @@ impl Primary {
         self.tell_at(now, Input::AgentLost { worker });
     }
 
-    /// Tells a worker's agent something. One that does not read is given up.
+    /// Sends a command to a worker's agent. An agent that does not read is given up.
     pub(super) fn notify_agent(&mut self, worker: WorkerId, command: &AgentCommand) {
         let agent = self.child_mut(worker).and_then(|child| child.agent.as_mut());
         if agent.is_some_and(|agent| !agent.write(&command.to_line())) {
-            // Closed outside of this call: it has the machine say more.
+            // Closed only after this call, because closing produces further outputs of the machine.
             self.pending.insert(Source::Agent(worker));
         }
     }

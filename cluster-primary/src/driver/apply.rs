@@ -26,7 +26,7 @@ impl Primary {
             }
             Output::Look { server } => self.look(server),
             Output::Rescue { server, slot, most } => {
-                // Others may have been rescued since that was said.
+                // More may have been rescued since the machine decided this.
                 let most = most.min(self.machine.room(server));
                 self.rescue(server, slot, most);
             }

@@ -36,10 +36,10 @@ use crate::id::{ServerId, WorkerId};
 use crate::machine::{Config, Input, Machine, Origin};
 use crate::settings::Settings;
 
-/// Descriptors of a worker's that may wait for the rest of their message.
+/// Descriptors of one worker that may wait for the rest of their message.
 pub(super) const MAX_HANDLES: usize = 16;
 
-/// Readiness that one wake can bring.
+/// Readiness events that one poll returns at most.
 pub(super) const EVENTS: usize = 256;
 
 /// A primary: forks workers, shares its listening sockets among them, and reports their lives.
@@ -66,7 +66,7 @@ pub struct Primary {
     pub(super) lent: BTreeMap<RawFd, OwnedFd>,
     /// Where Node workers load their agents from.
     pub(super) agent_folder: Option<AgentFolder>,
-    /// When that was last looked after.
+    /// When its files were last checked.
     pub(super) agent_folder_seen: Mono,
     /// Workers that started without an agent since their programs did not look like Node.
     pub(super) without_agent: BTreeSet<WorkerId>,
@@ -78,22 +78,22 @@ pub struct Primary {
     pub(super) binder: Binder,
     pub(super) conns: Conns,
     pub(super) handles: Handles,
-    /// The descriptor that is to be sent with the user's message, until the machine has had that sent.
+    /// The descriptor that goes with the user's message, until the machine has that message sent.
     pub(super) outgoing: Option<Outgoing<OwnedFd>>,
-    /// What became of the user's message, until the user is told.
+    /// The result for the user's message, until the user gets it.
     pub(super) submitted: Option<Result<Submitted, SendError>>,
     pub(super) told: Told,
     /// What workers have started.
     pub(super) trees: Trees,
     /// Descriptors of others.
     pub(super) watches: Watches,
-    /// Sources that may have more than was taken of them: no new edge comes for it.
+    /// Sources with more to read than was taken: the poll is edge-triggered and will not report them again.
     pub(super) pending: Sorted<Source>,
     pub(super) writes: Writes,
     /// Workers to whom the system refuses to pass anything on.
     pub(super) stalled: Stalled,
     pub(super) hand_off_pauses: u64,
-    /// The last wake brought as much as it could hold: there may be more, and no new edge for it.
+    /// The last poll filled its buffer, so there may be more events.
     pub(super) full_wake: bool,
     pub(super) descriptor_limit: Rlimit,
     pub(super) shortage: Shortage,
@@ -117,18 +117,18 @@ pub(super) fn channel_config(settings: &Settings) -> ChannelConfig {
         .native(true)
         .short_reads(true)
         .encoded(true)
-        // A message of a worker's carries one.
+        // A message carries at most one.
         .max_handles(MAX_HANDLES)
 }
 
-/// When what waits for workers is written.
+/// When queued messages are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Write {
     /// At once.
     Now,
-    /// When no event is left to be taken, or the first message has waited for long enough.
+    /// When no event is left to take, or the first message has waited long enough.
     Gathered,
-    /// Another time.
+    /// Later.
     Later,
 }
 
@@ -148,7 +148,7 @@ impl Primary {
         let poll = Poll::new()?;
         let mut tokens = Tokens::default();
         let calls = Calls::new(poll.registry(), tokens.token(Source::Calls))?;
-        // The owner may set the seed; otherwise it is enough that two primaries have different ones.
+        // The owner may set the seed; otherwise it only has to differ between primaries.
         let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let descriptor_limit = limits::raise();
         let mut machine = Machine::new(Config::from(&settings), seed);
@@ -191,17 +191,17 @@ impl Primary {
         })
     }
 
-    /// The time by the primary's clock.
+    /// The time on the primary's clock.
     pub(super) fn now(&self) -> Mono {
         self.clock.now()
     }
 
-    /// Tells the machine what has happened. What follows from that waits for the loop.
+    /// Gives the machine an input. The loop performs the outputs that follow.
     pub(super) fn tell(&mut self, input: Input) {
         self.machine.handle_input(self.clock.now(), input);
     }
 
-    /// As [`tell`](Self::tell), with the time at which it happened.
+    /// As [`tell`](Self::tell), with the time of the input.
     pub(super) fn tell_at(&mut self, now: Mono, input: Input) {
         self.machine.handle_input(now, input);
     }
@@ -214,12 +214,12 @@ impl Primary {
         self.children.get_mut(&worker)
     }
 
-    /// The channel of a worker, as long as it is there.
+    /// The channel of a worker, while it is open.
     pub(super) fn channel(&mut self, worker: WorkerId) -> Option<&mut Channel> {
         self.children.get_mut(&worker).and_then(Child::channel)
     }
 
-    /// What descriptors are watched with.
+    /// The poll's registry.
     pub(super) fn registry(&self) -> &Registry {
         self.poll.registry()
     }

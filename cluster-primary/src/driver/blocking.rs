@@ -1,8 +1,8 @@
-//! What is noted of calls of the primary that workers make block.
+//! Statistics about the primary's system calls that workers made block.
 //!
-//! Each such call is [interrupted](super::call_timer). A worker that did it once has its connections
-//! closed in the background from then on; one that goes on loses its channel. So what a worker can
-//! take of the loop's time in its life has a limit.
+//! Each such call is [interrupted](super::call_timer). Once a worker has done this, its connections are
+//! closed in the background; if it goes on, it loses its channel. So the loop's time that a worker can
+//! take over its whole life is limited.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::call_timer::CallLog;
 use super::closer::ClosingState;
 
-/// What is known of the loop's time.
+/// Time that the loop lost or used.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Blocking {
     pub(super) calls: CallLog,
-    /// How long the loop worked between two waits, at most.
+    /// The longest time that the loop worked between two polls.
     pub(super) longest_wake: Duration,
-    /// Calls of `accept` among the interrupted ones.
+    /// How many of the interrupted calls were `accept`.
     pub(super) accepts: u64,
-    /// Closes that were stuck under former images of this process.
+    /// Closes that were stuck in earlier images of this process.
     pub(super) stuck_closes: u64,
-    /// A connection that no worker had taken made its close block.
+    /// Closing a connection that no worker had taken has blocked before.
     #[serde(skip)]
     pub(super) shed_blocked: bool,
 }
@@ -32,7 +32,7 @@ impl Blocking {
         self.calls.is_empty() && self.longest_wake.is_zero() && self.stuck_closes == 0
     }
 
-    /// With the closes that were stuck so far.
+    /// Adds the closes that were stuck so far.
     pub(super) fn with_closes(self, closing: ClosingState) -> Self {
         Self { stuck_closes: self.stuck_closes + closing.stuck, ..self }
     }

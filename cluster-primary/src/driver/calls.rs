@@ -38,7 +38,7 @@ impl<T> Calls<T> {
         self.waker.wake().ok()
     }
 
-    /// Takes no more; callers that wait for an answer learn that there is none.
+    /// Accepts no further calls; callers that wait for an answer learn that none will come.
     pub(super) fn close(&self) {
         drop(self.queue.lock().take());
     }
@@ -47,14 +47,14 @@ impl<T> Calls<T> {
         self.remotes.load(Ordering::Acquire) > 0
     }
 
-    /// Another thread has the means to call.
+    /// Counts a handle by which another thread can call.
     pub(super) fn add_remote(&self) {
         self.remotes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// It has given them up.
+    /// Such a handle was dropped.
     pub(super) fn remove_remote(&self) {
-        // The last one gone may be what the primary waits for.
+        // The primary may be waiting for the last one to go.
         if self.remotes.fetch_sub(1, Ordering::AcqRel) == 1 {
             let _ = self.waker.wake();
         }

@@ -18,8 +18,8 @@ use super::untaken::Untaken;
 
 pub(super) use state::ChildState;
 
-/// How soon it is looked again whether a worker has read what a handle waits for: at first, and at the
-/// most, as each pause is twice the one before it.
+/// How soon to check again whether a worker has read what a handle waits for: the first pause, and the
+/// longest (each pause is twice the previous one).
 const READ_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_READ_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,27 +31,27 @@ pub(super) struct Child {
     pub(super) process: Option<Process>,
     pub(super) pipes: BTreeMap<u32, File>,
     pub(super) agent: Option<AgentPipes>,
-    /// The channel is to close once all is written.
+    /// The channel closes once everything is written.
     pub(super) closing: bool,
-    /// Its channel takes nothing more until it is writable.
+    /// Its channel cannot be written until it is writable again.
     pub(super) blocked: bool,
-    /// What a handle waits for is not read yet.
+    /// The worker has not read what a handle waits for.
     pub(super) unread: Option<Unread>,
-    /// It holds descriptors that it has not read, and too many of them: when that is looked at again.
+    /// It has left too many descriptors unread: when to check again.
     pub(super) look_again: Option<Unread>,
-    /// Descriptors that it may have left unread.
+    /// Descriptors that it may not have read.
     pub(super) untaken: Untaken,
-    /// What runtime its program is has been looked at.
+    /// Its runtime has been identified.
     pub(super) is_recognised: bool,
-    /// It made a call of the primary block.
+    /// It has made a system call of the primary block.
     pub(super) blocks: bool,
-    /// Until it is known that it executes its program.
+    /// Present until the worker executes its program.
     pub(super) start: Option<Start>,
-    /// What it was started with; unknown of one that an earlier version has started.
+    /// What it was started with; unknown for workers that an earlier version started.
     pub(super) rights: Option<Rights>,
 }
 
-/// When it is looked again whether a worker has read what it was sent.
+/// When to check again whether a worker has read what it was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unread {
     pub(super) at: Mono,
@@ -59,10 +59,10 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// It was looked at that time, in vain: when it is looked again.
+    /// A check at `now` found that it has not: when to check again.
     pub(super) fn again(before: Option<Self>, now: Mono) -> Self {
         match before {
-            // Something else made it be looked at earlier.
+            // Something else caused an early check.
             Some(before) if now < before.at => before,
             before => {
                 let double = |before: Self| (before.pause * 2).min(LONGEST_READ_PAUSE);
@@ -98,22 +98,22 @@ impl Child {
         }
     }
 
-    /// Descriptors that came with no message that has one.
+    /// Descriptors that belonged to no message.
     pub(super) fn unexpected_handles(&self) -> u64 {
         self.channel.as_ref().map_or(0, |channel| channel.stats().unexpected_handles)
     }
 
-    /// It made a call of the primary block.
+    /// It has made a system call of the primary block.
     pub(super) fn note_blocks(&mut self) {
         self.blocks = true;
     }
 
-    /// Whether it ever did.
+    /// Whether it ever made a system call of the primary block.
     pub(super) fn blocks(&self) -> bool {
         self.blocks
     }
 
-    /// The channel as long as it is there.
+    /// The channel, while it is open.
     pub(super) fn channel(&mut self) -> Option<&mut Channel> {
         self.channel.as_mut()
     }
@@ -134,7 +134,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let next = Unread::again(unread, now);
-            // Looking early changes nothing.
+            // An early check changes nothing.
             assert_eq!(Unread::again(Some(next), now).at, next.at);
             pauses.push((next.at - now).as_millis());
             (now, unread) = (next.at, Some(next));

@@ -23,8 +23,8 @@ impl Primary {
         }
     }
 
-    /// Closes a server's sockets once what clients believe to be connected is accepted: of what is
-    /// under way to workers each gives a descriptor back when it arrives.
+    /// Closes a server's sockets once the connections that clients already consider established are accepted. If
+    /// descriptors are short: each hand-off in flight frees one when it arrives.
     pub(super) fn go_on_closing(&mut self, now: Mono, server: ServerId) {
         let Some(mut closing) = self.closing.remove(&server) else { return };
         let mut sockets = self.groups.get(&server).map_or_else(Vec::new, Group::sockets);
@@ -32,7 +32,7 @@ impl Primary {
         for socket in sockets {
             let (accepted, refused) = self.accept_from(now, server, &socket, closing.most);
             closing.most -= accepted;
-            // If no worker is left they cannot be given to any.
+            // Without workers there is nowhere to send them.
             if refused && now < closing.until && !self.machine.is_empty() {
                 closing.again = now + CLOSE_PAUSE;
                 self.closing.insert(server, closing);
@@ -50,7 +50,7 @@ impl Primary {
             let _ = self.registry().deregister(&mut SourceFd(&listener.fd.as_raw_fd()));
             self.tokens.forget(Source::Listener(server));
             self.pending.remove(&Source::Listener(server));
-            // It may be the one that could not accept; where others cannot either, they say so themselves.
+            // This server may have been the one that could not accept; others that cannot report it themselves.
             self.shortage.set_now(None);
         }
         match (listener.file, listener.rights) {
@@ -58,7 +58,7 @@ impl Primary {
                 self.delegate(Purpose::Remove { files: vec![file] }, rights, None);
             }
             (Some(file), None) => {
-                // It may have been removed by others.
+                // Someone else may have removed it.
                 let _ = file.remove();
             }
             (None, _) => {}

@@ -12,12 +12,12 @@ pub(super) struct Conns {
 }
 
 impl Conns {
-    /// Those of a former image of this process.
+    /// Takes over the connections of an earlier image of this process.
     pub(super) fn of(open: HashMap<ConnId, OwnedFd>, last: u64) -> Self {
         Self { open, last }
     }
 
-    /// Keeps one; its name.
+    /// Adds one and returns its id.
     pub(super) fn add(&mut self, connection: OwnedFd) -> ConnId {
         self.last += 1;
         let conn = ConnId(self.last);
@@ -37,12 +37,12 @@ impl Conns {
         self.open.is_empty()
     }
 
-    /// The last name.
+    /// The last id that was given.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// All, in their order, so that the same state is always written in the same way.
+    /// All of them, sorted, so that equal states are written alike.
     pub(super) fn in_order(&self) -> BTreeMap<ConnId, &OwnedFd> {
         self.open.iter().map(|(id, connection)| (*id, connection)).collect()
     }

@@ -1,4 +1,4 @@
-//! Which sockets are made with a worker's rights, by a child.
+//! Sockets that a child process creates with a worker's rights.
 
 use cluster_proto::ListenQuery;
 #[cfg(target_os = "linux")]
@@ -13,7 +13,7 @@ use crate::id::WorkerId;
 
 #[cfg(target_os = "linux")]
 impl Primary {
-    /// With whose rights that worker's listen is to be served, if not with the primary's own.
+    /// The rights with which to serve this worker's listen, unless they are the primary's own.
     pub(super) fn listens_as(&self, worker: WorkerId, query: &ListenQuery) -> Option<Rights> {
         let settings = &self.settings;
         if !settings.listen_as_worker || query.primary_fd().is_some() {
@@ -27,13 +27,13 @@ impl Primary {
         (rights.differ() && (is_path || !granted)).then_some(rights)
     }
 
-    /// Has a child do that, for that worker, once the outputs of the machine are done.
+    /// Queues a task for a child process; it starts once the machine's outputs are done.
     pub(super) fn delegate(&mut self, purpose: Purpose, rights: Rights, worker: Option<WorkerId>) {
         self.binder.queue.push_back(Task { purpose, rights, worker });
     }
 }
 
-/// Elsewhere every socket is made with the primary's rights.
+/// Elsewhere every socket is created with the primary's rights.
 #[cfg(not(target_os = "linux"))]
 impl Primary {
     pub(super) fn listens_as(&self, _: WorkerId, _: &ListenQuery) -> Option<Rights> {

@@ -12,18 +12,18 @@ use crate::error::WorkerError;
 use crate::id::WorkerId;
 use crate::machine::Input;
 
-/// How long the end waits until descriptors of others are closed. (When a process ends the kernel lets
+/// How long dropping a primary waits for descriptors to close. (When the process ends, the kernel lets
 /// none linger.)
 pub(super) const LAST_CLOSES: Duration = Duration::from_secs(1);
 
 impl Primary {
-    /// Closes the primary's copy of a connection that is done with; `worker` has taken it.
+    /// Closes the primary's copy of a connection; `worker` has taken it, if any has.
     pub(super) fn close_connection(&mut self, worker: Option<WorkerId>, connection: OwnedFd) {
         let in_background = match worker {
             Some(worker) => self.child(worker).is_none_or(Child::blocks),
             None => self.blocking.shed_blocked,
         };
-        // A child that does not execute its program yet has a copy of it.
+        // A child that has not executed its program yet has a copy of it.
         if in_background || self.closer.is_paused() {
             return self.closer.close(connection);
         }
@@ -34,7 +34,7 @@ impl Primary {
         }
     }
 
-    /// Closes a descriptor that came with a message of a worker's and has no use; too many of them cost
+    /// Closes a descriptor that a worker sent and that has no use; too many of them cost
     /// the worker its channel.
     pub(super) fn discard_handle(&mut self, worker: WorkerId, handle: OwnedFd) {
         self.handles.note_unexpected(1);
@@ -43,8 +43,8 @@ impl Primary {
         self.tell(Input::Unwanted { worker });
     }
 
-    /// A worker whose descriptors cannot be closed must not send more of them; whether it was stopped from
-    /// doing so.
+    /// Closes the channel of a worker whose descriptors cannot be closed, so that it sends no more. Returns whether
+    /// it did.
     pub(super) fn check_stuck_closes(&mut self, worker: WorkerId) -> bool {
         let stuck = self.closer.stuck_from(worker);
         if stuck < closer::MAX_STUCK || !self.machine.hears(worker) {
@@ -58,7 +58,7 @@ impl Primary {
         true
     }
 
-    /// Closes all that others may have made.
+    /// Closes all descriptors that other processes may have created.
     pub(super) fn discard_all(&mut self) {
         for (worker, child) in std::mem::take(&mut self.children) {
             self.closer.discard_from(worker, child);

@@ -11,7 +11,7 @@ impl Drop for Primary {
             match (listener.file, listener.rights) {
                 (Some(file), Some(rights)) => files.push((file, rights)),
                 (Some(file), None) => {
-                    // It may have been removed by others.
+                    // Someone else may have removed it.
                     let _ = file.remove();
                 }
                 (None, _) => {}

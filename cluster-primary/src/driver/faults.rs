@@ -12,12 +12,12 @@ use crate::id::WorkerId;
 use crate::machine::Input;
 
 impl Primary {
-    /// Something is so wrong with a worker's channel that the machine is to have it closed.
+    /// A worker's channel has an error for which the machine will close it.
     pub(super) fn fail_channel(&mut self, worker: WorkerId, error: WorkerError) {
         self.tell(Input::ChannelFailed { worker, error });
     }
 
-    /// A worker made a call block.
+    /// A worker has made a call block.
     pub(super) fn blame(&mut self, worker: WorkerId, call: Call) {
         if let Some(child) = self.child_mut(worker) {
             child.note_blocks();
@@ -26,7 +26,7 @@ impl Primary {
         }
     }
 
-    /// Accepts a connection, or says `INTR`, if that blocked.
+    /// Accepts a connection; `INTR` if the call blocked.
     pub(super) fn accept_one(
         &mut self,
         listener: &OwnedFd,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::Settings;
 
-    /// What happens if a worker takes the connection between the look at the queue and the `accept4`.
+    /// A worker takes the connection between the poll of the queue and the `accept4`.
     #[test]
     fn to_accept_from_a_listener_that_was_made_blocking_does_not_block() {
         let mut primary = Primary::new(Settings::new("/bin/true")).expect("a poll");

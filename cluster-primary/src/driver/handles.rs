@@ -7,40 +7,40 @@ use super::limits;
 use crate::id::{HandleId, WorkerId};
 
 pub(super) struct Handles {
-    /// Those that the machine has not decided upon.
+    /// Descriptors about which the machine has not decided.
     received: HashMap<HandleId, (WorkerId, OwnedFd)>,
     last: u64,
-    /// Those in events that the user has not taken.
+    /// The number of descriptors in events that the user has not taken.
     in_events: usize,
-    /// How many of both there may be before workers are not read.
+    /// With this many of both, workers are not read any further.
     limit: usize,
-    /// Of channels that are closed by now, and of messages that have no use for one.
+    /// Descriptors that belonged to no message, of channels that are closed by now, and useless ones.
     unexpected: u64,
 }
 
 impl Handles {
-    /// None; their names follow that of `last`.
+    /// Holds none; ids continue after `last`.
     pub(super) fn after(last: u64, unexpected: u64) -> Self {
         let limit = limits::for_messages();
         Self { received: HashMap::new(), last, in_events: 0, limit, unexpected }
     }
 
-    /// Whether no more may be received now.
+    /// Whether no further descriptor may be received now.
     pub(super) fn is_full(&self) -> bool {
         self.in_events + self.received.len() >= self.limit
     }
 
-    /// Whether the machine has decided upon all.
+    /// Whether the machine has decided about all of them.
     pub(super) fn is_empty(&self) -> bool {
         self.received.is_empty()
     }
 
-    /// The last name.
+    /// The last id that was given.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Keeps one until the machine has decided; its name.
+    /// Keeps a descriptor until the machine has decided about it. Returns its id.
     pub(super) fn receive(&mut self, worker: WorkerId, handle: OwnedFd) -> HandleId {
         self.last += 1;
         let id = HandleId(self.last);
@@ -48,19 +48,19 @@ impl Handles {
         id
     }
 
-    /// One that has no use.
+    /// Removes one that has no use.
     pub(super) fn remove(&mut self, id: HandleId) -> Option<(WorkerId, OwnedFd)> {
         self.received.remove(&id)
     }
 
-    /// One that goes into an event.
+    /// Removes one to put it into an event.
     pub(super) fn move_into_event(&mut self, id: HandleId) -> Option<OwnedFd> {
         let (_, handle) = self.received.remove(&id)?;
         self.in_events += 1;
         Some(handle)
     }
 
-    /// The user has taken an event with one.
+    /// The user has taken an event that had a descriptor.
     pub(super) fn note_event_taken(&mut self) {
         self.in_events -= 1;
     }

@@ -1,4 +1,4 @@
-//! Starts the children that make sockets with workers' rights, and takes what they return.
+//! Starts the child processes that create sockets with workers' rights, and receives their results.
 
 use super::credentials::Credentials;
 use crate::socket_access::SocketAccess;
@@ -36,14 +36,14 @@ use super::socket_file::{Identity, SocketFile};
 use super::tokens::Source;
 use crate::id::WorkerId;
 
-/// How long a child may take. What it does takes a millisecond, unless it is stopped.
+/// How long a child may take. It needs about a millisecond, unless it is stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the end of a primary waits until the files of its sockets are removed.
+/// How long dropping a primary waits for its socket files to be removed.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Primary {
-    /// Starts what waits for a child, as far as there may be more.
+    /// Starts children for queued tasks, as many as may run at once.
     pub(super) fn begin_delegated(&mut self) {
         while let Some(task) = self.binder.next() {
             match self.start(&task.purpose, &task.rights) {
@@ -106,7 +106,7 @@ impl Primary {
         }
     }
 
-    /// Reads what a child has returned, if it has.
+    /// Reads a child's result, if it is there.
     pub(super) fn read_binder(&mut self, id: u32) {
         let Some(job) = self.binder.jobs.get_mut(&id) else { return };
         let Some(answer) = &job.answer else { return };
@@ -118,7 +118,7 @@ impl Primary {
 
     /// A child may have ended.
     pub(super) fn reap_binder(&mut self, id: u32) {
-        // What it returned before.
+        // It may have returned a result before it ended.
         self.read_binder(id);
         let Some(job) = self.binder.jobs.get_mut(&id) else { return };
         let Some(process) = &mut job.process else { return };
@@ -145,7 +145,7 @@ impl Primary {
 
     fn end_job(&mut self, id: u32, answer: Answer) {
         let Some(job) = self.binder.jobs.get_mut(&id) else { return };
-        // It has nothing left to do; a process of its user may have stopped it.
+        // Its work is done, but a process of the same user may have stopped it.
         job.process.iter().for_each(Process::kill);
         if let Some(socket) = job.answer.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
@@ -198,7 +198,7 @@ impl Primary {
         }
     }
 
-    /// The socket that a child has returned, given to its owner.
+    /// Checks the socket that a child returned and gives its file to the configured owner.
     fn take_socket(
         &mut self,
         query: &ListenQuery,
@@ -227,27 +227,27 @@ impl Primary {
         Ok(Bind::unix(socket, Some(known)))
     }
 
-    /// Whether that is the file of a socket that is open nowhere any more, and was given to the owner that
-    /// the settings name: the worker's user may not be allowed to ask it.
+    /// Whether this is the file of a socket that no process has open any more, and that belongs to the owner that
+    /// the settings name: the worker's user may lack the permission to find out.
     fn given_and_dead(&self, file: &OwnedFd) -> Option<Identity> {
         let owner = self.settings.socket_access.uid?;
         let found = fstat(file).ok()?;
         if !is_socket(&found) || found.st_uid != owner {
             return None;
         }
-        // This very file, whatever stands at its path by now.
+        // Refers to this very file, whatever is at its path by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let address = net::SocketAddrUnix::new(path).ok()?;
         super::socket_file::is_dead(&address).then(|| identity(&found))
     }
 
-    /// Removes the files of sockets that the primary closes at its end, and waits a while for that.
+    /// Removes the files of the sockets that end with the primary, and waits a while for that.
     pub(super) fn remove_last(&mut self, mut files: Vec<(SocketFile, Rights)>) {
         let deadline = self.now() + LAST_PATIENCE;
         let clock = self.clock;
         let wait = |answer: &OwnedFd| {
             let left = Timespec::try_from(clock.until(deadline)).unwrap_or_default();
-            // Who is late is killed.
+            // A late child is killed.
             let _ = poll(&mut [PollFd::new(answer, PollFlags::IN)], Some(&left));
         };
         for Task { purpose, rights, .. } in std::mem::take(&mut self.binder.queue) {
@@ -255,7 +255,7 @@ impl Primary {
                 files.extend(more.into_iter().map(|file| (file, rights.clone())));
             }
         }
-        // What is on its way may be about to make a file, or to remove one.
+        // Children that are running may be about to create or remove a file.
         for job in std::mem::take(&mut self.binder.jobs).into_values() {
             let Some(answer) = &job.answer else { continue };
             wait(answer);
@@ -284,7 +284,7 @@ impl Primary {
     }
 }
 
-/// Starts a child; the end by which it answers.
+/// Starts a child; returns the socket through which it answers.
 #[allow(unsafe_code, reason = "a child of one's own cannot be had otherwise")]
 fn begin(recipe: &Recipe, rights: &Rights) -> Result<(OwnedFd, Pid), Errno> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
@@ -314,7 +314,7 @@ fn receive(answer: &OwnedFd) -> Answer {
         .flatten()
         .collect();
     if received.bytes == 0 {
-        // It has ended without a word.
+        // It ended without an answer.
         return Err(failed(Errno::CANCELED));
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
@@ -326,7 +326,7 @@ fn receive(answer: &OwnedFd) -> Answer {
     }
 }
 
-/// Whether it is such a socket as was asked for.
+/// Whether the socket is of the requested kind.
 fn verify(socket: &OwnedFd, is_unix: bool, kind: SocketType) -> Result<(), Errno> {
     let family = sockopt::socket_domain(socket)?;
     let fits = (family == AddressFamily::UNIX) == is_unix && sockopt::socket_type(socket)? == kind;

@@ -14,17 +14,17 @@ use super::socket_file::SocketFile;
 
 pub(super) use state::ListenerState;
 
-/// How long a server that closes waits for descriptors to accept what clients believe to be
-/// connected, at most, and until it tries again.
+/// How long a closing server waits for free descriptors, to accept what clients already consider
+/// connected; and the pause between attempts.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A server whose socket is about to be closed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Closing {
-    /// How many connections are accepted before, at most.
+    /// How many connections may still be accepted first.
     pub(super) most: usize,
-    /// When that is tried again.
+    /// When to try again.
     pub(super) again: Mono,
     pub(super) until: Mono,
 }
@@ -35,8 +35,8 @@ pub(super) struct Listener {
     /// Workers accept from it themselves.
     pub(super) shared: bool,
     pub(super) file: Option<SocketFile>,
-    /// With whose rights it was made, and its file is removed, if not with the primary's.
+    /// The rights with which it was created and its file will be removed, unless they are the primary's.
     pub(super) rights: Option<Rights>,
-    /// The system was out of descriptors or memory.
+    /// Until when accepting pauses because the system was out of descriptors or memory.
     pub(super) paused_until: Option<Mono>,
 }

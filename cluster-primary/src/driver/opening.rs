@@ -43,7 +43,7 @@ impl Primary {
         self.opened(server, shared, bound, None);
     }
 
-    /// A server's socket has been made, with these rights if not with the primary's, or could not be.
+    /// A server's socket was created (with these rights, if not with the primary's), or could not be.
     pub(super) fn opened(
         &mut self,
         server: ServerId,
@@ -71,7 +71,7 @@ impl Primary {
         self.tell(Input::Bound { server, result });
     }
 
-    /// Makes the waiting room of a server, and has the kernel choose.
+    /// Creates the waiting room of a server and installs the program that chooses in the kernel.
     pub(super) fn open_group(
         &mut self,
         server: ServerId,
@@ -87,7 +87,7 @@ impl Primary {
         self.take_group(server, worker, query, choice, opened);
     }
 
-    /// The sockets of a group have been made with these rights, or could not be.
+    /// The sockets of a group were created with these rights, or could not be.
     #[cfg(target_os = "linux")]
     pub(super) fn opened_group(
         &mut self,
@@ -140,7 +140,7 @@ impl Primary {
         self.tell(Input::FellBack { server, instead, reason });
     }
 
-    /// Makes the socket of a slot, if there is none.
+    /// Creates the socket of a slot, if there is none.
     pub(super) fn open_slot(&mut self, server: ServerId, slot: u32) {
         if let Some(rights) = self.groups.get(&server).and_then(Group::rights) {
             let worker = self.machine.worker_at(slot);
@@ -150,7 +150,7 @@ impl Primary {
         self.take_slot(server, slot, opened);
     }
 
-    /// The socket of a slot has been made, if it needed one, or could not be.
+    /// The socket of a slot was created, if it needed one, or could not be.
     #[cfg(target_os = "linux")]
     pub(super) fn opened_slot(
         &mut self,
@@ -192,7 +192,7 @@ impl Primary {
         }
     }
 
-    /// Says how many connections wait at the sockets of a server.
+    /// Tells the machine how many connections wait at the sockets of a server.
     pub(super) fn look(&mut self, server: ServerId) {
         let Some(group) = self.groups.get(&server) else { return };
         let queues = group.queues();

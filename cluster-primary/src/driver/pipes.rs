@@ -13,17 +13,17 @@ use super::tokens::Source;
 use crate::id::WorkerId;
 use crate::machine::Input;
 
-/// Bytes that are taken from one pipe before others have their turn.
+/// Bytes read from one pipe before the other sources get a turn.
 pub(super) const PIPE_CHUNK: usize = 64 << 10;
 
-/// Chunks that are taken from each pipe of a worker that has ended: a pipe can be made to hold a
-/// megabyte, and what a stranger that inherited it writes is not bounded.
+/// Chunks read from each pipe of a worker that has ended: a pipe can be made to hold a
+/// megabyte, and another process that inherited it may write without end.
 pub(super) const LAST_CHUNKS: usize = 16;
 
 impl Primary {
     /// Takes the primary's end of a worker's pipe.
     pub(super) fn add_pipe(&mut self, worker: WorkerId, fd: u32, pipe: OwnedFd) -> io::Result<()> {
-        // Into descriptor 0 nothing is written; its end is kept so that the worker sees no end.
+        // Nothing is written to descriptor 0; the primary keeps its end open so that the worker reads no end of file.
         if fd != 0 {
             let source = Source::Pipe(worker, fd);
             let token = self.tokens.token(source);
@@ -37,7 +37,7 @@ impl Primary {
         Ok(())
     }
 
-    /// Reads from a worker's pipe; whether there may be more.
+    /// Reads from a worker's pipe. Returns whether there may be more.
     pub(super) fn read_pipe(&mut self, worker: WorkerId, fd: u32) -> bool {
         let child = self.children.get_mut(&worker);
         let pipe = child.and_then(|c| c.pipes.get_mut(&fd));
@@ -69,7 +69,7 @@ impl Primary {
         while chunks > 0 && self.read_pipe(worker, fd) {
             chunks -= 1;
         }
-        // There may be more, if something is left that writes.
+        // More may come if another process still writes to it.
         self.pending.insert(Source::Pipe(worker, fd));
     }
 

@@ -1,4 +1,4 @@
-//! The machine's events, with what the driver keeps in place of ids.
+//! Turns the machine's events into public ones: descriptors take the place of ids.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Primary {
         self.told.add(event);
     }
 
-    /// Placement and policy are the machine's: they may be frozen.
+    /// Placement and policy come from the machine: they may be frozen.
     pub(super) fn adopt(&mut self, config: Config) {
         let Config { placement, policy, custom_policy, .. } = config;
         let now = &self.settings;
@@ -47,7 +47,7 @@ impl Primary {
         }
     }
 
-    /// The descriptor that came with a message; it counts among those that wait until the event is taken.
+    /// The descriptor of a message; it counts as waiting until the event is taken.
     fn take_received(&mut self, worker: WorkerId, handle: Option<Handle>) -> Option<EventHandle> {
         let Handle { id, kind, key } = handle?;
         let handle = self.handles.move_into_event(id)?;
@@ -55,16 +55,16 @@ impl Primary {
         Some(EventHandle { kind, handle, key, counted })
     }
 
-    /// What tells a worker that a connection of its is closed.
+    /// A token that tells a worker, when dropped, that one of its connections is closed.
     pub(super) fn counted(&self, worker: WorkerId, key: String) -> Counted {
         let calls = Arc::clone(&self.calls);
         Counted::new(move || {
             let call = move |primary: &mut Primary| {
-                // The loop, which carries it out, sees to the rest.
+                // The loop that runs this call performs the outputs.
                 let now = primary.clock.now();
                 primary.machine.handle_input(now, Input::SocketClosed { worker, key });
             };
-            // A primary that cannot be woken sees it when it next wakes.
+            // A primary that cannot be woken finds it when it next wakes up.
             let _ = calls.push(Box::new(call));
         })
     }

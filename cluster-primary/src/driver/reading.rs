@@ -1,4 +1,4 @@
-//! Reads what workers have to say.
+//! Reads messages from workers.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::error::WorkerError;
 use crate::id::WorkerId;
 use crate::machine::{Handle, Input};
 
-/// Messages that are taken from one worker, and bytes that are read and looked at, before the others have
-/// their turn: a long message takes many turns.
+/// Messages, and bytes, read from one worker before the others
+/// get a turn: a long message takes several turns.
 pub(super) const MESSAGES_PER_WAKE: usize = 256;
 
 pub(super) const BYTES_PER_WAKE: usize = 256 << 10;
 
-/// The hand-off that this message answers, if it is such an answer.
+/// The `seq` of the hand-off that this message answers, if it answers one.
 pub(super) fn answered(message: &Message) -> Option<u64> {
     match message {
         Message::Cluster(ClusterMessage {
@@ -34,12 +34,12 @@ pub(super) fn answered(message: &Message) -> Option<u64> {
 }
 
 impl Primary {
-    /// Reads what a worker has to say, up to a limit; whether there may be more.
+    /// Reads a worker's messages, up to a limit. Returns whether there may be more.
     pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
         self.read_messages(now, worker, MESSAGES_PER_WAKE, BYTES_PER_WAKE)
     }
 
-    /// A worker has said something, so its process executes its program by now: what runtime is that?
+    /// The worker has sent a message, so its process has executed its program: identifies the runtime.
     fn recognise(&mut self, now: Duration, worker: WorkerId) {
         let Some(child) = self.child_mut(worker) else { return };
         if std::mem::replace(&mut child.is_recognised, true) {
@@ -78,7 +78,7 @@ impl Primary {
         for _ in 0..most {
             let Some(child) = self.children.get_mut(&worker) else { return false };
             let Some(channel) = &mut child.channel else { return false };
-            // The program takes these first; of a worker that has ended everything is read now.
+            // The user takes these events first; but everything is read from a worker that has ended.
             if bytes != u64::MAX && self.handles.is_full() {
                 return true;
             }
@@ -86,7 +86,7 @@ impl Primary {
             if received >= *until.get_or_insert(received.saturating_add(bytes)) {
                 return true;
             }
-            // Reading may have something to answer, or free what was held back.
+            // Reading may produce an answer, or release what was held back.
             self.writes.add(worker);
             let (received, interrupted) = self.blocking.calls.time(|| channel.recv());
             for handle in channel.take_unexpected() {
@@ -123,7 +123,7 @@ impl Primary {
             }
             match received {
                 Ok(Recv::WouldBlock) if is_used_up => return true,
-                // Nothing can be written to it any more, and this was the last of its words.
+                // Nothing can be written to it any more, and everything that it sent has been read.
                 Ok(Recv::WouldBlock) if !can_send => {
                     self.close_now(now, worker);
                     return false;
@@ -164,7 +164,7 @@ impl Primary {
         self.tokens.forget(Source::Channel(worker));
         self.stalled.forget(worker);
         self.handles.note_unexpected(channel.stats().unexpected_handles);
-        // Its peer sees the end at once, and what is still in it may take long to close.
+        // The peer sees the end at once; closing what is still in the channel may take long.
         let _ = rustix::net::shutdown(&channel, rustix::net::Shutdown::Both);
         self.closer.discard_from(worker, channel);
         self.tell_at(now, Input::ChannelClosed { worker });

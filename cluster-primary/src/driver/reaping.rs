@@ -7,11 +7,11 @@ use super::tokens::Source;
 use crate::id::WorkerId;
 use crate::machine::Input;
 
-/// Messages that are taken at most from a worker that has ended.
+/// Messages read at most from a worker that has ended.
 pub(super) const LAST_MESSAGES: usize = 65_536;
 
 impl Primary {
-    /// The process may have ended: hears its last words, then says so.
+    /// The process may have ended: reads its last messages, then tells the machine.
     pub(super) fn reap(&mut self, now: Duration, worker: WorkerId) {
         self.before_reaping(worker);
         self.read_start(worker);
@@ -21,13 +21,13 @@ impl Primary {
             Ok(Some(status)) => status,
             // Not yet.
             Ok(None) => return,
-            // Other code has waited for it: nothing more can be learned.
+            // Other code has waited for it: its status cannot be learned any more.
             Err(_) => crate::event::ExitStatus::Unknown,
         };
         process.deregister(self.poll.registry());
         let process = child.process.take();
         self.tokens.forget(Source::Process(worker));
-        // A stranger that inherited the channel could hold it open forever, and write forever.
+        // Another process that inherited the channel could hold it open, and write, forever.
         #[cfg(target_os = "linux")]
         if let Some(channel) = self.child_mut(worker).and_then(|c| c.channel.as_mut()) {
             channel.note_readable(true);

@@ -1,4 +1,4 @@
-//! Users' messages to workers, and what becomes of them.
+//! Users' messages to workers, and their outcomes.
 
 use std::os::fd::OwnedFd;
 
@@ -11,7 +11,7 @@ use crate::error::SendError;
 use crate::id::{SendId, WorkerId};
 use crate::machine::{Input, Origin, Sending};
 
-/// What may be gathered of a user's messages before it is written, in bytes.
+/// How many bytes of messages are gathered before they are written.
 const GATHERED: usize = 16 << 10;
 
 impl Primary {
@@ -49,7 +49,7 @@ impl Primary {
         message: Value,
     ) -> Result<Pressure, SendError> {
         let message = match message {
-            // The native wire has a form of its own for what it knows.
+            // The native wire has its own form for known messages.
             message if self.machine.is_native(worker) => {
                 let unreadable = |_| SendError::Encode { error: EncodeError::Reserved };
                 Message::from_value(message).map_err(unreadable)?
@@ -110,7 +110,7 @@ impl Primary {
         }
     }
 
-    /// Has the machine send something of the user's, and tells what became of it.
+    /// Has the machine send the user's message, and returns the result.
     pub(super) fn submit(
         &mut self,
         worker: WorkerId,
@@ -123,7 +123,7 @@ impl Primary {
         self.tell(input);
         self.settle(Write::Later);
         self.outgoing = None;
-        // In place of an answer that could not be sent there may be a refusal to be written.
+        // If an answer could not be sent, a refusal may have been queued in its place.
         self.write_or_gather(worker);
         self.submitted.take().unwrap_or(Err(SendError::Closed { worker }))
     }

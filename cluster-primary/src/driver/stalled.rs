@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use crate::id::WorkerId;
 
-/// Descriptors that are looked at for that, of each worker.
+/// How many descriptors of each worker a search looks at.
 const LOOKED_AT: usize = 1024;
-/// Descriptors that are looked at for that in one pass of the loop, of all workers. (It takes about 10 µs
+/// How many descriptors a search looks at in one pass of the loop. (Each takes about 10 µs
 /// each.)
 pub(super) const LOOKED_AT_PER_PASS: usize = 256;
 
@@ -61,22 +61,22 @@ impl fmt::Display for HandOffsPaused {
 #[derive(Debug, Default)]
 pub(super) struct Stalled {
     pub(super) workers: BTreeSet<WorkerId>,
-    /// The machine knows.
+    /// The machine has been told.
     pub(super) active: bool,
     pub(super) error: Option<Errno>,
     pub(super) again: Option<Mono>,
     pub(super) pause: Duration,
-    /// The worker with most descriptors in its sockets, when that was last looked up, or as far as that is
-    /// known by now.
+    /// The worker with the most descriptors in its sockets, according to the last search, or to the current one
+    /// so far.
     pub(super) worker: Option<(WorkerId, u64)>,
     pub(super) looked_up: Option<Mono>,
     pub(super) look_up: Option<LookUp>,
 }
 
-/// It is being looked up which worker has descriptors in flight: a bounded number of them in each pass.
+/// A search for the worker that has descriptors in flight: each pass looks at a bounded number.
 #[derive(Debug, Default)]
 pub(super) struct LookUp {
-    /// Workers that were not looked at yet.
+    /// Workers still to be examined.
     pub(super) left: Vec<WorkerId>,
     pub(super) current: Option<(WorkerId, Waiting)>,
     pub(super) found: Option<(WorkerId, u64)>,
@@ -104,7 +104,7 @@ impl Stalled {
     }
 }
 
-/// How many descriptors wait in a process's Unix sockets, as far as it was looked at, if the system tells
+/// How many descriptors wait in a process's Unix sockets, as far as they were examined, if the system tells
 /// (Linux 5.11 and later).
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -126,7 +126,7 @@ impl Waiting {
         }
     }
 
-    /// Looks at no more than `left` descriptors; whether that was the last.
+    /// Looks at no more than `left` descriptors. Returns whether it has seen all.
     #[cfg(target_os = "linux")]
     pub(super) fn look(&mut self, left: &mut usize) -> bool {
         let Some(folder) = &mut self.folder else { return true };

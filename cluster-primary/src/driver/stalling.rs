@@ -1,4 +1,4 @@
-//! Writing is tried again where the system refused it, or a worker does not read.
+//! Retries writing where the system refused it, or a worker does not read.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
 
 impl Primary {
-    /// Looks in which worker's sockets most descriptors wait: begins with that, if it is due, or goes on.
+    /// Finds the worker in whose sockets the most descriptors wait: starts a search when one is due, or continues it.
     fn look_up_holder(&mut self, now: Mono) {
         let mut look_up = match self.stalled.look_up.take() {
             Some(look_up) => look_up,
@@ -40,7 +40,7 @@ impl Primary {
                 {
                     look_up.current = Some((worker, Waiting::of(pid)));
                 }
-                // To open a folder counts, too.
+                // Opening a folder counts, too.
                 left = left.saturating_sub(1);
                 continue;
             };
@@ -48,7 +48,7 @@ impl Primary {
                 break;
             }
             let (worker, is_over) = (*worker, waiting.look(&mut left));
-            // What it was sent can be counted without looking.
+            // What the primary sent it can be counted without a search.
             let sent = || self.child(worker).map_or(0, |child| child.untaken.handles());
             let count = waiting.count.unwrap_or_else(sent);
             look_up.note(worker, count);
@@ -82,7 +82,7 @@ impl Primary {
         self.stalled.again.get_or_insert(again);
     }
 
-    /// Channels that refused a descriptor are tried again, if that is due; the next pause is longer.
+    /// Retries channels that refused a descriptor, when that is due; the next pause is longer.
     pub(super) fn retry_stalled(&mut self, now: Mono) {
         if self.stalled.again.is_none_or(|at| at > now) {
             return;
@@ -96,12 +96,12 @@ impl Primary {
         }
     }
 
-    /// How many descriptors a worker may leave unread. All of them together stay below what may be in flight.
+    /// How many descriptors a worker may leave unread. All workers together stay below the limit in flight.
     fn allowed_untaken(&self) -> u64 {
         4 * u64::from(self.machine.window_limit()).max(2)
     }
 
-    /// Whether nothing is to be written to that worker now, as it leaves unread what it has.
+    /// Whether to write nothing to this worker now, because it does not read what it has.
     pub(super) fn holds_back(&mut self, worker: WorkerId) -> bool {
         use super::untaken::Verdict;
 
@@ -113,9 +113,9 @@ impl Primary {
         let in_flight = self.machine.worker(worker).map_or(0, |state| u64::from(state.in_flight));
         let Some(child) = self.child_mut(worker) else { return false };
         let unread = child.channel().and_then(|channel| super::unread::memory(&*channel));
-        // Where the system does not tell nothing can be held against it.
+        // If the system does not tell, assume that it has read everything.
         let unread = unread.unwrap_or(0);
-        // One more may be a listener, or a user's: they are answered one after the other.
+        // One more may be a listener or a user's descriptor: those are sent one at a time.
         match child.untaken.look(now, unread, in_flight + 1, allowed) {
             Verdict::Write => {
                 child.look_again = None;
@@ -135,7 +135,7 @@ impl Primary {
         }
     }
 
-    /// It is looked again later whether a worker has read what it has.
+    /// Schedules another check whether a worker has read what it has.
     pub(super) fn look_later(&mut self, worker: WorkerId) {
         let now = self.now();
         let Some(child) = self.child_mut(worker) else { return };

@@ -22,16 +22,16 @@ use crate::upgrade::{Arriving, Leaving, StateError, text};
 
 /// How long a fork waits for the exec.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
-/// And as long as there is no worker, which would have to wait: what cannot be executed at all is the fork's
-/// error then, also where the system is busy.
+/// The limit while there is no other worker that would have to wait: a program that cannot be executed is then
+/// reported as the fork's error even if the system is busy.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A worker's start that is not over.
+/// A worker's start that has not finished.
 #[derive(Debug)]
 pub(super) struct Start {
-    /// Closes at the exec; what failed comes by it.
+    /// A pipe that closes at the exec and otherwise brings the error.
     pub(super) report: OwnedFd,
-    /// What it is to execute.
+    /// The program to execute.
     pub(super) program: PathBuf,
     pub(super) deadline: Mono,
     /// The child has copies of descriptors that workers made: see [`PausedClosing`].
@@ -46,7 +46,7 @@ pub(super) enum Started {
     NotYet,
 }
 
-/// A [`Start`], written down.
+/// The state of a [`Start`] for an in-place upgrade.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StartState {
     report: usize,
@@ -60,7 +60,7 @@ impl Start {
         Self { report, program, deadline: Mono::MAX, _paused: None }
     }
 
-    /// Has nothing closed until it is over.
+    /// Pauses closing until it has finished.
     pub(super) fn with_closing_paused(self, paused: PausedClosing) -> Self {
         Self { _paused: Some(paused), ..self }
     }
@@ -83,7 +83,7 @@ impl Start {
     }
 }
 
-/// What has come by the pipe.
+/// Reads the pipe.
 pub(super) fn read(report: &OwnedFd) -> Started {
     let mut bytes = [0; REPORT];
     match rustix::io::read(report, &mut bytes) {
@@ -92,12 +92,12 @@ pub(super) fn read(report: &OwnedFd) -> Started {
             Some((step, errno)) => Started::Failed(step, errno),
             None => Started::Executed,
         },
-        // What has been killed on its way looks so, too: its end tells.
+        // A killed child looks like this, too; its exit will tell.
         Ok(_) | Err(_) => Started::Executed,
     }
 }
 
-/// Waits for the exec, but not for long.
+/// Waits a short time for the exec.
 pub(super) fn await_exec(report: &OwnedFd, is_first: bool) -> Started {
     let clock = Clock::start();
     let patience = if is_first { FIRST_PATIENCE } else { PATIENCE };

@@ -1,4 +1,4 @@
-//! Workers that have been forked and do not execute their programs yet.
+//! Workers that were forked and have not executed their programs yet.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -17,7 +17,7 @@ use crate::machine::Input;
 use crate::signal::Signal;
 
 impl Primary {
-    /// A worker does not execute its program yet.
+    /// Watches a worker that has not executed its program yet.
     pub(super) fn add_start(&mut self, worker: WorkerId, mut start: Start) -> io::Result<()> {
         start.deadline = self.now() + self.settings.limits.start_timeout;
         start.register(self.poll.registry(), self.tokens.token(Source::Start(worker)))?;
@@ -27,12 +27,12 @@ impl Primary {
         Ok(())
     }
 
-    /// When the first of those workers has taken too long.
+    /// The earliest deadline of such a worker.
     pub(super) fn starts_due(&self) -> Option<Mono> {
         self.children.values().filter_map(|child| Some(child.start.as_ref()?.deadline)).min()
     }
 
-    /// Looks what has become of a worker's start.
+    /// Finds out how a worker's start has ended, if it has.
     pub(super) fn read_start(&mut self, worker: WorkerId) {
         let start = self.child(worker).and_then(|child| child.start.as_ref());
         match start.map(|start| read(&start.report)) {
@@ -42,7 +42,7 @@ impl Primary {
                 let Some(start) = self.take_start(worker) else { return };
                 let settings = &self.settings;
                 let error = failure(settings, step, &start.program, errno);
-                // Some of what it says about files is looked up.
+                // Explaining the error may read files.
                 let what = aside::ask(move || error.to_string());
                 let what = what.unwrap_or_else(|| {
                     format!("cannot execute {}: {errno}", start.program.display())
@@ -61,7 +61,7 @@ impl Primary {
         let late =
             self.children.iter().filter(|(_, child)| child.start.as_ref().is_some_and(is_late));
         for worker in late.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // It may just have made it.
+            // It may have succeeded just now.
             self.read_start(worker);
             let Some(start) = self.take_start(worker) else { continue };
             if let Some(process) = self.child(worker).and_then(|c| c.process.as_ref()) {

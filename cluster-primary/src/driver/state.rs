@@ -1,4 +1,4 @@
-//! A primary, written down, and taken up.
+//! A primary's state for an in-place upgrade.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
@@ -85,7 +85,7 @@ fn has_no_requests(requests: &RequestsState<WorkerId>) -> bool {
 }
 
 impl PrimaryState {
-    /// What the driver holds is what the machine knows of.
+    /// The driver must hold exactly what the machine knows.
     fn check(&self) -> Result<(), StateError> {
         let no = |what: &str| Err(StateError::contradiction(what));
         if !self.clock.has_started() {
@@ -248,7 +248,7 @@ impl Primary {
         let trees = Trees::from_state(state.trees, &mut arriving)?;
         let registry = poll.registry();
         let binder = Binder::from_state(state.binder, &mut arriving, registry, &mut tokens)?;
-        // What a channel has received it owns alone.
+        // A channel is the only owner of what it has received.
         drop(arriving);
 
         for (id, listener) in listeners.iter().filter(|(_, listener)| !listener.is_shared()) {
@@ -284,7 +284,7 @@ impl Primary {
         if let Some(folder) = &mut agent_folder {
             folder.own();
         }
-        // Whatever may be ready, and every channel that may be writable.
+        // Every source may be ready, and every channel writable.
         let mut pending = Sorted::default();
         tokens.sources().for_each(|source| {
             pending.insert(source);

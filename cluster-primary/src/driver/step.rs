@@ -1,4 +1,4 @@
-//! What can fail of a worker between its fork and its program, and how that is reported.
+//! The steps between a worker's fork and its program, and how their errors are reported.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::program;
 use crate::error::ForkError;
 use crate::settings::Settings;
 
-/// What a child does before its program runs; the last is to execute that.
+/// What a child does before its program runs; `Exec` is the execution itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Exec = 0,
@@ -41,11 +41,11 @@ const STEPS: [Step; 12] = [
     Step::DieWithPrimary,
 ];
 
-/// How a child says what failed.
+/// The length of a child's report, in bytes.
 pub(super) const REPORT: usize = 8;
 
 impl Step {
-    /// As it goes through the pipe.
+    /// The report that goes through the pipe.
     pub(super) fn report(self, errno: Errno) -> [u8; REPORT] {
         let mut report = [0; REPORT];
         report[..4].copy_from_slice(&(self as i32).to_ne_bytes());
@@ -53,7 +53,7 @@ impl Step {
         report
     }
 
-    /// What failed, and why; `None` if that is no report.
+    /// The step that failed, and its error; `None` if this is not a report.
     pub(super) fn read(report: [u8; REPORT]) -> Option<(Self, Errno)> {
         let [a, b, c, d, e, f, g, h] = report;
         let number = i32::from_ne_bytes([a, b, c, d]);
@@ -66,7 +66,7 @@ pub(super) fn failed_cwd(settings: &Settings, error: io::Error) -> ForkError {
     ForkError::Cwd { cwd: settings.cwd.clone().unwrap_or_default(), error }
 }
 
-/// The error of a worker that could not be made what the settings want, or not execute its program.
+/// The error for a worker whose settings could not be applied, or whose program could not be executed.
 pub(super) fn failure(settings: &Settings, step: Step, program: &Path, errno: Errno) -> ForkError {
     let error = io::Error::from(errno);
     let number = |number: Option<u32>| number.map(|n| n.to_string()).unwrap_or_default();

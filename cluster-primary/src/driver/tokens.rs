@@ -1,4 +1,4 @@
-//! What a readiness event is about.
+//! The sources of readiness events.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use mio::Token;
 use super::watches::WatchId;
 use crate::id::{ServerId, WorkerId};
 
-/// Something that becomes ready.
+/// Something that can become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// Calls of other threads.
@@ -31,11 +31,11 @@ pub(super) enum Source {
     /// The process of such a child.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such children"))]
     BinderEnd(u32),
-    /// Another library's.
+    /// A descriptor that the owner watches.
     Watched(WatchId),
 }
 
-/// Tokens of sources; one that was let go of is never used again.
+/// The tokens of sources; a token is never used twice.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     last: usize,
@@ -57,7 +57,7 @@ impl Tokens {
         self.sources.get(&token.0).copied()
     }
 
-    /// All that have one.
+    /// All sources that have a token.
     pub(super) fn sources(&self) -> impl Iterator<Item = Source> {
         self.tokens.keys().copied()
     }

@@ -1,4 +1,4 @@
-//! What workers have started is followed, and ended with them.
+//! Follows the processes that workers start, and ends them with their workers.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,13 +19,13 @@ impl Primary {
         self.tree_input(Input::Spare { processes: proc::ancestry(pid) });
     }
 
-    /// Has nothing wait any longer for descendants of workers that have ended, or will end: they are
+    /// Ends the wait for descendants of workers that have ended, or will end: they are
     /// sent `SIGKILL` at once.
     pub fn kill_leftovers(&mut self) {
         self.tree_input(Input::KillAll);
     }
 
-    /// Follows what a worker starts, if the settings say how that is to end.
+    /// Follows what a worker starts, if the settings say how to end it.
     pub(super) fn follow_tree(&mut self, worker: WorkerId, pid: u32, settings: &Settings) {
         let Some(rules) = settings.end_descendants else { return };
         let leader = proc::stat(pid).map(|stat| stat.id);
@@ -37,7 +37,7 @@ impl Primary {
         self.tree_input(Input::Started { worker, leader, session, rules });
     }
 
-    /// A worker is about to be signalled, or told to leave: what it has started is looked up before.
+    /// A worker is about to be signalled, or told to leave: looks up its descendants first.
     pub(super) fn trace_tree(&mut self, worker: WorkerId) {
         self.tree_input(Input::Leaving { worker });
     }
@@ -62,7 +62,7 @@ impl Primary {
     }
 
     /// A worker's process has ended, and has been waited for.
-    /// Its pipes stay open as long as something is left that may write into them.
+    /// Its pipes stay open while a descendant may write into them.
     pub(super) fn end_tree(
         &mut self,
         worker: WorkerId,
@@ -106,7 +106,7 @@ impl Primary {
     fn obey_trees(&mut self) {
         while let Some(output) = self.trees.machine.poll_output() {
             let answer = match output {
-                // What is known stays known.
+                // Keep what is known.
                 Output::Trace { .. } if !proc::can_look() => continue,
                 Output::List { worker } if self.trees.listed.is_none() && !proc::can_look() => {
                     Input::NotListed { worker }

@@ -10,19 +10,19 @@ use super::tokens::Source;
 use crate::event::Event;
 use crate::machine::Input;
 
-/// How long the first of them waits for others while there are events to take.
+/// How long the first gathered message waits for others while there are events to take.
 pub(super) const GATHER_TIME: Duration = Duration::from_micros(100);
 
 impl Primary {
-    /// Does what the machine wants, and writes what waits. No other function takes the machine's outputs, and none that
-    /// is called from here calls this one: what is done has inputs as its only consequence.
+    /// Performs the machine's outputs and writes queued messages. No other function takes outputs, and no function that
+    /// is called from here calls this one: performing an output can only produce inputs.
     pub(super) fn settle(&mut self, write: Write) {
         let _bounded = call_timer::bounded();
         loop {
             while let Some(output) = self.machine.poll_output() {
                 self.apply(output);
             }
-            // What fails at once is an input.
+            // A failure at this point is an input.
             self.begin_delegated();
             if self.machine.has_output() {
                 continue;
@@ -30,7 +30,7 @@ impl Primary {
             if self.writes.is_empty() || !self.is_due(write) {
                 return;
             }
-            // A channel that closes once it is flushed, or what is said to be written, may have the machine say more.
+            // Channels that close once they are flushed, and reports of written messages, may produce more outputs.
             self.flush();
         }
     }
@@ -51,7 +51,7 @@ impl Primary {
         self.settle(Write::Now);
     }
 
-    /// Takes what a source has, up to a limit; what is left stays pending.
+    /// Reads from a source, up to a limit; if there may be more it stays pending.
     fn service(&mut self, now: Duration, source: Source) {
         let more = match source {
             Source::Calls => {
@@ -90,7 +90,7 @@ impl Primary {
         }
     }
 
-    /// One wake: waits, then does a bounded amount of work.
+    /// One pass: waits, then does a bounded amount of work.
     pub(super) fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
         self.writes.begin_turn();
         let timeout = [patience, self.poll_timeout()].into_iter().flatten().min();
@@ -104,7 +104,7 @@ impl Primary {
         for event in &self.ready {
             if let Some(source) = self.tokens.source(event.token()) {
                 if let Source::Channel(worker) = source {
-                    // To be refused makes it writable, too.
+                    // A refused write makes it writable, too.
                     if event.is_writable() && !self.stalled.has(worker) {
                         self.writes.add(worker);
                     }
@@ -128,7 +128,7 @@ impl Primary {
         self.close_due(now);
         self.end_late_jobs(now);
         self.end_late_starts(now);
-        // What has just come is in time.
+        // What was read in this pass arrived in time.
         self.machine.handle_timeout(self.now());
         self.look_after_agent_folder(now);
         self.look_after_trees(now);
@@ -138,7 +138,7 @@ impl Primary {
         Ok(())
     }
 
-    /// Whether a source has more that can be taken now.
+    /// Whether a pending source can be read now.
     fn has_pending(&self) -> bool {
         self.pending.iter().any(|source| match source {
             Source::Listener(server) => self.may_accept(*server),
@@ -173,7 +173,7 @@ impl Primary {
 
     pub(super) fn take_event(&mut self) -> Option<Event> {
         let _bounded = call_timer::bounded();
-        // Answers to events are written together, unless that takes long.
+        // Answers to events are gathered and written together, for a limited time.
         self.settle(Write::Gathered);
         let event = self.told.take();
         if let Some(
@@ -185,11 +185,11 @@ impl Primary {
         event
     }
 
-    /// All is written that was refused: the machine is told.
+    /// Tells the machine once everything that was refused has been written.
     pub(super) fn note_no_longer_stalled(&mut self) {
         if self.stalled.active && self.stalled.workers.is_empty() {
             self.stalled.active = false;
-            // It would say of the next time what was the case this time.
+            // Its result would be out of date the next time.
             self.stalled.look_up = None;
             self.input(Input::HandOffsPaused { paused: false });
         }

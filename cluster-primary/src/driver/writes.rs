@@ -1,4 +1,4 @@
-//! What waits to be written to workers, and when that is done.
+//! Which workers have something queued, and when it is written.
 
 use cluster_sched::Mono;
 

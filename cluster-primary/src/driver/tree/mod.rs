@@ -52,15 +52,15 @@ pub(super) mod proc {
     }
 }
 
-/// What the driver holds of them.
+/// What the driver keeps about them.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
     pub(super) machine: ProcessTrees,
-    /// By which it is known whether the group of a worker that has ended has members.
+    /// Descriptors that tell whether the process group of an ended worker still has members.
     pub(super) leaders: BTreeMap<WorkerId, OwnedFd>,
-    /// The pipes of workers that have ended, which what they left behind may write into.
+    /// The pipes of ended workers, into which their descendants may still write.
     pub(super) pipes: BTreeMap<(WorkerId, u32), File>,
-    /// What was listed before a worker was waited for, where the system cannot tell later.
+    /// The processes as listed before a worker was waited for, where the system cannot tell later.
     pub(super) listed: Option<Vec<ProcessStat>>,
 }
 
