@@ -1,11 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Count, Name, Options, Period};
+use cluster_primary::{Placement, PolicyName};
+
+use crate::config::{Count, LogLevel, Name, One, Options, Period};
 use crate::directory::Directory;
 
 /// Runs a server as a cluster of worker processes on one machine: node:cluster with a primary written in
@@ -20,6 +23,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(Box<Run>),
+    Exec(Exec),
     Serve(Serve),
     Ctl(Ctl),
     Status(Status),
@@ -38,6 +42,12 @@ pub(crate) enum Verb {
     /// Whether another user can read or execute a file.
     #[command(hide = true)]
     CheckAccess(CheckAccess),
+    /// The primary of a script.
+    #[command(hide = true)]
+    ExecPrimary(ExecPrimary),
+    /// A process that the script has spawned, before it becomes the worker.
+    #[command(hide = true)]
+    ExecWorker(ExecWorker),
     /// A worker that is passed sockets, before it becomes the program.
     #[command(hide = true)]
     ListenShim {
@@ -119,6 +129,109 @@ pub(crate) struct Run {
     /// Where the cluster was started.
     #[arg(skip)]
     pub(crate) directory: Directory,
+}
+
+/// Run a Node.js program that uses node:cluster, with the Rust primary in place of Node's.
+///
+/// Both halves of the program run unmodified, as under `node PROGRAM`: its primary half (the part under
+/// `cluster.isPrimary`) forks and supervises the workers itself. Ports that workers listen on, and the
+/// connections to them, are the Rust primary's: every --placement and --policy can be used, and
+/// `cluster status`, `top` and `ctl` show the workers. `cluster run` is for programs whose workers cluster
+/// should keep running; it does not run their primary halves.
+///
+/// Output, exit status and signals are those of `node PROGRAM`: this process becomes it. Linux only.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  cluster exec app.js                              as node app.js
+  cluster exec --placement kernel app.js --port 80
+  cluster exec --exec-arg=--enable-source-maps app.js
+
+Exit status:
+  1  could not start
+  2  wrong usage
+  else the program's")]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) options: ExecOptions,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The options of `cluster exec`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExecOptions {
+    /// The Node.js that runs the program [default: node]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) exec_path: Option<PathBuf>,
+
+    /// An option for Node.js, which its workers get too; may be given several times
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) exec_arg: Vec<OsString>,
+
+    /// Who accepts connections: handoff, shared or kernel, as for cluster run [default: as
+    /// cluster.schedulingPolicy says: handoff or shared]
+    #[arg(long, hide_possible_values = true, value_name = "PLACEMENT")]
+    pub(crate) placement: Option<One<Placement>>,
+
+    /// Which worker gets a connection: rr, least-connections, sticky or random, as for cluster run [default:
+    /// rr]
+    #[arg(long, hide_possible_values = true, value_name = "POLICY")]
+    pub(crate) policy: Option<One<PolicyName>>,
+
+    /// The path of the control socket [default: a socket in the user's own folder, named after --name]
+    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// The cluster's name, by which cluster ctl finds it [default: the program's name and the process id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<Name>,
+
+    /// The lowest level that the primary logs, to standard error: error, warn, info, debug or trace [default:
+    /// warn]
+    #[arg(long, hide_possible_values = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<One<LogLevel>>,
+}
+
+/// The primary of a script, which `exec` starts.
+#[derive(Debug, Parser)]
+pub(crate) struct ExecPrimary {
+    #[command(flatten)]
+    pub(crate) options: ExecOptions,
+
+    /// The script's process
+    #[arg(long)]
+    pub(crate) script: u32,
+
+    /// The listening socket for workers
+    #[arg(long)]
+    pub(crate) listener: RawFd,
+
+    /// The folder to remove at the end
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+
+    /// The script, for the cluster's name
+    #[arg(long)]
+    pub(crate) program: Option<PathBuf>,
+}
+
+/// A process that becomes a worker. The words before the command are exec.cjs's.
+#[derive(Debug, Parser)]
+pub(crate) struct ExecWorker {
+    /// The primary's socket
+    pub(crate) socket: PathBuf,
+
+    /// The worker's number
+    pub(crate) worker: u64,
+
+    /// The script's cluster.schedulingPolicy
+    pub(crate) policy: String,
+
+    #[arg(last = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Start a primary without workers, driven by other programs through its control socket.

@@ -26,7 +26,7 @@ mod stop_signal;
 mod variable;
 mod written;
 
-pub(crate) use choice::{Affinity, LogFormat, LogLevel, Output, Ready};
+pub(crate) use choice::{Affinity, LogFormat, LogLevel, One, Output, Ready};
 pub(crate) use complaint::ConfigError;
 pub(crate) use count::Count;
 #[cfg(test)]

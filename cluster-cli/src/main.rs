@@ -11,6 +11,7 @@ mod descriptor;
 mod directory;
 mod ecosystem;
 mod effective;
+mod exec;
 mod exit_status;
 mod folder;
 mod hex;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let args = tips::read_args();
     match args.verb {
         Verb::Run(run) => run::run(*run),
+        Verb::Exec(exec) => exec::exec(&exec),
         Verb::Serve(serve) => serve::serve(serve),
         Verb::Ctl(ctl) => ctl::ctl(ctl),
         Verb::Status(status) => status::status(&status),
@@ -62,6 +64,12 @@ fn main() -> ExitCode {
         Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),
         Verb::CheckAccess(asked) => access::answer(&asked),
+        #[cfg(target_os = "linux")]
+        Verb::ExecPrimary(args) => exec::primary(&args),
+        #[cfg(target_os = "linux")]
+        Verb::ExecWorker(args) => exec::worker(&args),
+        #[cfg(not(target_os = "linux"))]
+        Verb::ExecPrimary(_) | Verb::ExecWorker(_) => ExitCode::FAILURE,
         Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }

@@ -66,10 +66,15 @@ pub(crate) fn of_name(folder: &Path, name: &str) -> PathBuf {
 
 /// The name of a cluster that was given none: its program's, and the primary's process id.
 pub(crate) fn default_name(program: Option<&Path>) -> String {
+    name_of(program, std::process::id())
+}
+
+/// As [`default_name`], for a program whose process is that one.
+pub(crate) fn name_of(program: Option<&Path>, pid: u32) -> String {
     let stem = program.and_then(|p| p.file_stem()?.to_str()).unwrap_or("demo");
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let stem: String = stem.chars().map(plain).take(40).collect();
-    format!("{stem}-{}", std::process::id())
+    format!("{stem}-{pid}")
 }
 
 /// Whether a cluster of that name may be one that was given none, and whose program is `program`: its name, with

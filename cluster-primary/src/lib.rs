@@ -118,7 +118,7 @@ pub use cluster_sched::{Mono, PolicyName, ShedReason};
 pub use custom_policy::CustomPolicy;
 pub use driver::usage;
 pub use driver::{
-    Broadcast, Gone, HandOffsPaused, Next, Primary, PrimaryState, Remote, WatchId, Worker,
+    Adopted, Broadcast, Gone, HandOffsPaused, Next, Primary, PrimaryState, Remote, WatchId, Worker,
 };
 pub use error::{ForkError, KillError, SendError, WorkerError};
 pub use event::{Address, Event, EventHandle, ExitStatus, LeaveProgress, StopBy};

@@ -38,6 +38,13 @@ impl<T: Choice> Written for One<T> {
     }
 }
 
+impl<T: Choice + PartialEq> One<T> {
+    /// The name of the choice.
+    pub(crate) fn name(&self) -> &'static str {
+        T::ALL.iter().find(|(value, _)| *value == self.0).map_or("", |(_, name)| name)
+    }
+}
+
 impl<T: Choice> FromStr for One<T> {
     type Err = String;
 

@@ -15,6 +15,8 @@ use super::reloads::Reloads;
 use super::supervised_config::SupervisedConfig;
 use super::unheard::Unheard;
 use super::upgrades::Upgrades;
+#[cfg(target_os = "linux")]
+use crate::exec::Script;
 use crate::http::HttpServer;
 use crate::init::Init;
 use crate::line::line;
@@ -84,6 +86,9 @@ pub(crate) struct Runner {
     pub(super) unheard: Unheard,
     /// When the end was last asked for by a signal.
     pub(super) end_asked_at: Option<Mono>,
+    /// The program whose workers these are, if they are not the supervisor's.
+    #[cfg(target_os = "linux")]
+    pub(super) script: Option<Script>,
 }
 
 /// Why a primary without a supervisor refuses a command.
@@ -201,6 +206,8 @@ impl Runner {
             causes: Causes::default(),
             unheard: Unheard::default(),
             end_asked_at: None,
+            #[cfg(target_os = "linux")]
+            script: None,
         }
     }
 

@@ -10,6 +10,8 @@ mod hand_over;
 mod manager;
 mod notifications;
 mod reloads;
+#[cfg(target_os = "linux")]
+mod script;
 mod supervised_config;
 mod unheard;
 mod upgrade;
@@ -70,8 +72,14 @@ impl Runner {
             if self.listen_to_clients(told)? {
                 return Ok(ExitCode::SUCCESS);
             }
+            if self.is_script_over()? {
+                return Ok(ExitCode::SUCCESS);
+            }
             for asked in self.signals.asked(self.cluster.primary_mut()) {
-                self.asked(asked);
+                // The script hears signals itself; this process lives as long as it does.
+                if !self.has_script() {
+                    self.asked(asked);
+                }
             }
             if self.more_orphans {
                 self.reap();
@@ -91,7 +99,8 @@ impl Runner {
             }
             let control = self.control.as_ref().and_then(|(control, _)| control.poll_timeout());
             let manager = self.manager.poll_timeout(self.now());
-            let more = (self.notifications.more || self.more_orphans).then_some(Duration::ZERO);
+            let more = self.notifications.more || self.more_orphans || self.has_script_pending();
+            let more = more.then_some(Duration::ZERO);
             let due = [control, manager, self.trial_timeout(), warning, more];
             self.cluster.wait(due.into_iter().flatten().min())?;
         }

@@ -33,6 +33,8 @@ pub(super) struct Child {
     pub(super) agent: Option<AgentPipes>,
     /// The channel closes once everything is written.
     pub(super) closing: bool,
+    /// Its messages are not read for now: [`Primary::hold_messages`](crate::Primary::hold_messages).
+    pub(super) held: bool,
     /// Its channel cannot be written until it is writable again.
     pub(super) blocked: bool,
     /// The worker has not read what a handle waits for.
@@ -89,6 +91,7 @@ impl Child {
             pipes: BTreeMap::new(),
             agent: None,
             closing: false,
+            held: false,
             blocked: false,
             unread: None,
             look_again: None,

@@ -10,6 +10,7 @@ use cluster_sched::PolicyName;
 use super::base::{Primary, Write};
 use super::closer::PausedClosing;
 use super::process::Process;
+use super::tokens::Source;
 use super::{runtime, signals};
 use crate::error::KillError;
 use crate::event::EventHandle;
@@ -32,7 +33,7 @@ impl Primary {
     /// `cluster.schedulingPolicy`).
     pub fn schedule(&mut self, placement: Placement, policy: PolicyName) {
         self.input(Input::Schedule { placement, policy });
-        self.adopt(self.machine.config());
+        self.take_config(self.machine.config());
     }
 
     /// Sends a signal: Node's `worker.kill()`, which does nothing else in the primary. Returns `false` if the
@@ -106,6 +107,16 @@ impl Primary {
             self.writes.add(worker);
         }
         self.input(Input::CloseChannel { worker });
+    }
+
+    /// Reads no further messages from a worker, or reads them again. Meanwhile they wait in its channel, and in the
+    /// worker once that is full; nothing that it says reaches the primary, so it may be found
+    /// [unresponsive](crate::Event::Unresponsive). For a program that passes them on and cannot keep up.
+    pub fn hold_messages(&mut self, worker: WorkerId, hold: bool) {
+        if let Some(child) = self.child_mut(worker) {
+            child.held = hold;
+            self.pending.insert(Source::Channel(worker));
+        }
     }
 
     /// Disconnects every worker: Node's `cluster.disconnect()`. [`Event::Disconnected`](crate::Event::Disconnected) follows when all have

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cluster_ipc::Channel;
@@ -16,6 +17,15 @@ use super::{fork, program, spawn};
 use crate::error::ForkError;
 use crate::id::WorkerId;
 use crate::machine::Input;
+
+/// A process that becomes a worker ([`Primary::adopt`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The id that it gets, which no worker has.
+    pub worker: WorkerId,
+    /// Its process id.
+    pub pid: u32,
+}
 
 impl Primary {
     /// Forks a worker: Node's `cluster.fork()`.
@@ -48,6 +58,41 @@ impl Primary {
     /// # Errors As [`fork`](Self::fork).
     pub fn fork_in(&mut self, slot: u32) -> Result<WorkerId, ForkError> {
         self.spawn(Some(slot), Vec::new())
+    }
+
+    /// Takes over a process that another one has started, as a worker. It is to use the descriptor that is returned
+    /// as its channel (`NODE_CHANNEL_FD`), with the encoding of [`Settings::serialization`](crate::Settings::serialization).
+    ///
+    /// The process is no child of this one, so its exit status is not known ([`ExitStatus::Unknown`](crate::ExitStatus::Unknown)), unless this
+    /// process becomes its parent. Everything else is as with a worker that was [forked](Self::fork).
+    ///
+    /// # Errors
+    /// [`ForkError`] if the placement is not possible, the id belongs to another worker, or resources are lacking. The
+    /// process is left alone then.
+    pub fn adopt(&mut self, adopted: Adopted) -> Result<OwnedFd, ForkError> {
+        let Adopted { worker: id, pid } = adopted;
+        let settings = Arc::clone(&self.settings);
+        settings.check_placement().map_err(ForkError::Placement)?;
+        let no = |what| move |error| ForkError::Resources { what, error };
+        if !self.machine.claim_worker(id) {
+            let error = io::Error::new(io::ErrorKind::AlreadyExists, "another worker has it");
+            return Err(no("worker id")(error));
+        }
+        let (mut channel, theirs) =
+            Channel::pair(channel_config(&settings)).map_err(no("channel"))?;
+        channel.keep_unexpected(settings.limits.max_unexpected_handles);
+        let registry = self.poll.registry();
+        let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        registry
+            .register(&mut channel, self.tokens.token(Source::Channel(id)), interest)
+            .map_err(no("watch on a worker's channel"))?;
+        let token = self.tokens.token(Source::Process(id));
+        let process =
+            Process::watch_again(pid, registry, token).map_err(no("process descriptor"))?;
+        let rights = Rights::of(&settings);
+        self.children.insert(id, Child::new(channel, process, settings.serialization, rights));
+        self.input(Input::Forked { worker: id, pid, slot: None });
+        Ok(theirs)
     }
 
     fn spawn(

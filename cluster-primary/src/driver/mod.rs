@@ -104,6 +104,7 @@ pub use base::Primary;
 pub use call_timer::{Bounded, bounded_calls};
 pub use clock::Clock;
 pub use closer::{Closer, PausedClosing};
+pub use forking::Adopted;
 pub use limits::for_clients;
 pub use next::Next;
 pub use private_socket::PrivateSocket;

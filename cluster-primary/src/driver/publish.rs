@@ -26,7 +26,7 @@ impl Primary {
                 Event::Taken { worker, client: self.client(conn) }
             }
             machine::Event::Setup { config } => {
-                self.adopt(config);
+                self.take_config(config);
                 Event::Setup { settings: Arc::clone(&self.settings) }
             }
         };
@@ -37,7 +37,7 @@ impl Primary {
     }
 
     /// Placement and policy come from the machine: they may be frozen.
-    pub(super) fn adopt(&mut self, config: Config) {
+    pub(super) fn take_config(&mut self, config: Config) {
         let Config { placement, policy, custom_policy, .. } = config;
         let now = &self.settings;
         if (now.placement, now.policy, &now.custom_policy) != (placement, policy, &custom_policy) {

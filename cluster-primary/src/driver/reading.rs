@@ -36,7 +36,12 @@ pub(super) fn answered(message: &Message) -> Option<u64> {
 impl Primary {
     /// Reads a worker's messages, up to a limit. Returns whether there may be more.
     pub(super) fn read_channel(&mut self, now: Duration, worker: WorkerId) -> bool {
-        self.read_messages(now, worker, MESSAGES_PER_WAKE, BYTES_PER_WAKE)
+        self.is_held(worker) || self.read_messages(now, worker, MESSAGES_PER_WAKE, BYTES_PER_WAKE)
+    }
+
+    /// Whether a worker's messages are not to be read for now.
+    pub(super) fn is_held(&self, worker: WorkerId) -> bool {
+        self.child(worker).is_some_and(|child| child.held)
     }
 
     /// The worker has sent a message, so its process has executed its program: identifies the runtime.

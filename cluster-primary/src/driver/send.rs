@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use cluster_ipc::{Outgoing, Pressure};
-use cluster_proto::{EncodeError, IntoMessage, Message, Value};
+use cluster_proto::{EncodeError, IntoMessage, Message, UserMessage, Value};
 
 use super::base::{Primary, Submitted, Write};
 use super::child::Child;
@@ -89,6 +89,20 @@ impl Primary {
     ) -> Result<Pressure, SendError> {
         let sending = Sending::Message(Message::User(message.into_message()?));
         Ok(self.submit(worker, sending, Some(handle.into()))?.pressure)
+    }
+
+    /// Passes on a message as it came from someone else, perhaps with a descriptor: a message in the encoding of this
+    /// worker's channel is not decoded.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the descriptor is closed then.
+    pub fn relay(
+        &mut self,
+        worker: WorkerId,
+        message: UserMessage,
+        handle: Option<Outgoing<OwnedFd>>,
+    ) -> Result<Pressure, SendError> {
+        Ok(self.submit(worker, Sending::Message(Message::Encoded(message)), handle)?.pressure)
     }
 
     /// Sends a message, perhaps with a descriptor, and has [`Event::Sent`](crate::Event::Sent) tell when it is written:

@@ -142,6 +142,7 @@ impl Primary {
     fn has_pending(&self) -> bool {
         self.pending.iter().any(|source| match source {
             Source::Listener(server) => self.may_accept(*server),
+            Source::Channel(worker) => !self.is_held(*worker),
             _ => true,
         })
     }

@@ -48,6 +48,13 @@ impl Machine {
         WorkerId(self.last_worker)
     }
 
+    /// Takes an id for a worker that comes with one; whether it was never given before. The next id is greater.
+    pub fn claim_worker(&mut self, id: WorkerId) -> bool {
+        let is_new = id.0 > 0 && self.known(id).is_none();
+        self.last_worker = self.last_worker.max(id.0);
+        is_new
+    }
+
     /// What is known of a worker, as long as its process or its channel is there.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerState> {
         let (in_flight, held) = (self.dispatcher.in_flight(id), self.dispatcher.reported(id));

@@ -168,6 +168,7 @@ impl Unpacked {
             pipes: pipes.into_iter().map(|(fd, pipe)| (fd, pipe.into())).collect(),
             agent,
             closing: state.closing,
+            held: false,
             blocked: state.blocked,
             unread: None,
             look_again: None,

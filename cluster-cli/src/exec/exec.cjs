@@ -1,0 +1,1 @@
+../../../node/exec.cjs
