@@ -71,12 +71,24 @@ fn start(args: &Exec, folder: &Folder) -> io::Result<OsString> {
         .stdin(Stdio::null())
         // Ctrl-C is for the script and its workers.
         .process_group(0)
-        .spawn()?;
+        .spawn()
+        .map(|primary| let_look(primary.id()))?;
     let mut value = OsString::from(format!("{pid}\n"));
     value.push(program);
     value.push("\n");
     value.push(socket);
     Ok(value)
+}
+
+/// Lets the primary duplicate descriptors of this process, which workers may name (`listen({fd})`): where processes may
+/// look at their descendants only (Yama), a descendant has to be named.
+#[allow(unsafe_code, reason = "libc has no safe prctl")]
+fn let_look(primary: u32) {
+    // SAFETY: it takes numbers only. On systems without Yama it fails, and is not needed.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::prctl(libc::PR_SET_PTRACER, primary, 0, 0, 0);
+    }
 }
 
 /// The options again, for the primary.

@@ -19,7 +19,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
 };
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::link::{Left, Link};
 
@@ -78,6 +78,8 @@ impl Script {
         registry.register(&mut SourceFd(&process.as_raw_fd()), SCRIPT, Interest::READABLE)?;
         registry.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
         let watch = primary.watch(poll.as_raw_fd())?;
+        let of = process.try_clone()?;
+        primary.lend_from(move |number| Ok(pidfd_getfd(&of, number, PidfdGetfdFlags::empty())?));
         Ok(Self {
             poll,
             ready: Events::with_capacity(64),
@@ -183,6 +185,9 @@ impl Script {
             let what = format!("process {peer} was not started by the script");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
+        // Paths of sockets are as short as seen from there: an address holds about a hundred bytes. If it cannot be
+        // entered longer paths are used.
+        let _ = std::env::set_current_dir(format!("/proc/{}/cwd", self.pid));
         let is_none = policy == SCHED_NONE && !self.placement_is_set;
         let settings = primary.settings();
         if settings.serialization != serialization

@@ -22,6 +22,7 @@ use super::conns::Conns;
 use super::handles::Handles;
 use super::kernel::Group;
 use super::limits;
+use super::listen::Lender;
 use super::listener::{Closing, Listener};
 use super::shortage::Shortage;
 use super::sorted::Sorted;
@@ -64,6 +65,8 @@ pub struct Primary {
     pub(super) listeners: BTreeMap<ServerId, Listener>,
     /// Sockets that workers may name by their number.
     pub(super) lent: BTreeMap<RawFd, OwnedFd>,
+    /// Where they come from if the numbers are another process's.
+    pub(super) lender: Option<Lender>,
     /// Where Node workers load their agents from.
     pub(super) agent_folder: Option<AgentFolder>,
     /// When its files were last checked.
@@ -166,6 +169,7 @@ impl Primary {
             children: BTreeMap::new(),
             listeners: BTreeMap::new(),
             lent: BTreeMap::new(),
+            lender: None,
             agent_folder: None,
             agent_folder_seen: Mono::ZERO,
             without_agent: BTreeSet::new(),

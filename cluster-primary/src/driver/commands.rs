@@ -1,5 +1,6 @@
 //! What the owner of the primary has it do with workers and servers.
 
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
@@ -147,6 +148,13 @@ impl Primary {
         let number = socket.as_raw_fd();
         self.lent.insert(number, socket);
         number
+    }
+
+    /// Has the numbers that workers name ([`lend`](Self::lend)) stand for descriptors of another process: `lender`
+    /// returns a duplicate of the one with that number. It is called in the loop, and must not block. An in-place
+    /// upgrade does not keep it.
+    pub fn lend_from(&mut self, lender: impl Fn(RawFd) -> io::Result<OwnedFd> + Send + 'static) {
+        self.lender = Some(Box::new(lender));
     }
 
     /// Takes back a socket that was [lent](Self::lend): later listens do not get it. Servers that use it

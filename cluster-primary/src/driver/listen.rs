@@ -27,6 +27,10 @@ pub(super) struct Bind {
     pub(super) file: Option<SocketFile>,
 }
 
+/// Where descriptors come from that workers name by their numbers, if those are another process's
+/// ([`Primary::lend_from`](crate::Primary::lend_from)).
+pub(super) type Lender = Box<dyn Fn(RawFd) -> io::Result<OwnedFd> + Send>;
+
 /// Binds what the worker asked for and, unless workers accept from it themselves, listens. Of
 /// descriptors that it names by their number it gets what was inherited and what is in `lent`.
 ///
@@ -37,10 +41,18 @@ pub(super) fn bind(
     query: &ListenQuery,
     shared: bool,
     lent: &BTreeMap<RawFd, OwnedFd>,
+    lender: Option<&Lender>,
     access: &SocketAccess,
 ) -> Result<Bind, i32> {
     if cfg!(fuzzing) && !is_private(query) {
         return Err(-Errno::ACCESS.raw_os_error());
+    }
+    if let (Some(number), Some(lender)) = (query.primary_fd(), lender) {
+        let is_udp = matches!(query.address_type, Field::Is(kind) if kind.is_udp());
+        // Node says EINVAL of a number that nothing is open under.
+        let bound = lender(number).map_err(|_| Errno::INVAL);
+        let bound = bound.and_then(|fd| bind_socket(fd, query, shared, is_udp));
+        return bound.map_err(|errno| -errno.raw_os_error());
     }
     let bound = match (query.primary_fd(), query.address_type) {
         // The control API's socket, another server's, a slot's: a worker that had those could take over
@@ -275,7 +287,11 @@ fn bind_inherited(
     shared: bool,
     udp: bool,
 ) -> Result<Bind, Errno> {
-    let fd = inherited::duplicate(number)?;
+    bind_socket(inherited::duplicate(number)?, query, shared, udp)
+}
+
+/// Listens on a socket that someone else has bound.
+fn bind_socket(fd: OwnedFd, query: &ListenQuery, shared: bool, udp: bool) -> Result<Bind, Errno> {
     let wanted = if udp { SocketType::DGRAM } else { SocketType::STREAM };
     if sockopt::socket_type(&fd)? != wanted {
         return Err(Errno::INVAL);

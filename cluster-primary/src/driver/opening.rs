@@ -39,7 +39,7 @@ impl Primary {
             return self.delegate(purpose, rights, Some(worker));
         }
         let access = self.settings.socket_access;
-        let bound = listen::bind(query, shared, &self.lent, &access);
+        let bound = listen::bind(query, shared, &self.lent, self.lender.as_ref(), &access);
         self.opened(server, shared, bound, None);
     }
 

@@ -305,6 +305,7 @@ impl Primary {
             listeners,
             groups,
             lent,
+            lender: None,
             agent_folder,
             agent_folder_seen: now,
             without_agent: BTreeSet::new(),
