@@ -1,5 +1,5 @@
 'use strict';
-// Preloaded by `cluster exec` into the process of a program that uses node:cluster: its primary half, the *script*.
+// Preloaded into the process of a program that uses node:cluster, its primary half: the *script* of `cluster exec`.
 //
 // The script keeps Node's own primary half of node:cluster. Only how a worker starts is ours: the process that Node
 // spawns is `cluster exec-worker`, which gives the script's end of its IPC channel to the Rust primary, takes one that
@@ -7,13 +7,20 @@
 // the pid, streams and exit status that Node knows, while its channel leads through the primary: that serves what the
 // worker listens on, and passes everything else on in both directions.
 
-const { CLUSTER_EXEC } = process.env;
-// A worker, or a process that only inherited the variable of another.
-if (CLUSTER_EXEC !== undefined) {
-  delete process.env.CLUSTER_EXEC;
-  const [pid, program, socket] = CLUSTER_EXEC.split('\n');
-  forgetPreload();
-  if (Number(pid) === process.pid && require('node:worker_threads').isMainThread) install(program, socket);
+// Where there is no `cluster exec` (`cluster exec --preload` has written this file): the program `cluster`, and its
+// options. It is asked to start a primary when the first worker is forked.
+const PROGRAM = null;
+const OPTIONS = [];
+
+const { isMainThread } = require('node:worker_threads');
+
+// Of `cluster exec`: the process that it became, the program `cluster`, and the primary's socket.
+const [pid, program, socket] = (process.env.CLUSTER_EXEC ?? '').split('\n');
+delete process.env.CLUSTER_EXEC;
+forgetPreload();
+if (isMainThread && process.env.NODE_UNIQUE_ID === undefined) {
+  if (Number(pid) === process.pid) install(() => ({ program, socket }));
+  else if (PROGRAM !== null) install(startPrimary);
 }
 
 // Neither the script nor its workers (cluster.settings.execArgv) see the option that preloads this file.
@@ -29,11 +36,21 @@ function forgetPreload() {
   }
 }
 
-function install(program, socket) {
+function startPrimary() {
+  const { spawnSync } = require('node:child_process');
+  const args = ['exec-attach', ...OPTIONS, '--script', String(process.pid), '--program', process.argv[1] ?? 'script'];
+  const started = spawnSync(PROGRAM, args, { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
+  if (started.error) throw started.error;
+  if (started.status !== 0) throw new Error('cluster exec: the primary could not be started; why stands above');
+  return { program: PROGRAM, socket: started.stdout };
+}
+
+function install(findPrimary) {
   const childProcess = require('node:child_process');
   const { fork } = childProcess;
+  let primary;
   // Node's primary half takes the function when it is loaded, which is now. The program gets Node's own.
-  childProcess.fork = (modulePath, args, options) => start(modulePath, args, options);
+  childProcess.fork = start;
   let cluster;
   try {
     cluster = require('node:cluster');
@@ -42,7 +59,9 @@ function install(program, socket) {
   }
 
   function start(modulePath, args, options) {
+    primary ??= findPrimary();
     const { env, execArgv } = options;
+    const { program, socket } = primary;
     const execPath = options.execPath ?? process.execPath;
     const worker = ['exec-worker', socket, env.NODE_UNIQUE_ID, String(cluster.schedulingPolicy), '--', execPath];
     const child = fork(modulePath, args, { ...options, execPath: program, execArgv: [...worker, ...execArgv] });

@@ -45,6 +45,9 @@ pub(crate) enum Verb {
     /// The primary of a script.
     #[command(hide = true)]
     ExecPrimary(ExecPrimary),
+    /// Starts the primary of a process that has preloaded exec.cjs by itself.
+    #[command(hide = true)]
+    ExecAttach(ExecAttach),
     /// A process that the script has spawned, before it becomes the worker.
     #[command(hide = true)]
     ExecWorker(ExecWorker),
@@ -155,9 +158,29 @@ pub(crate) struct Exec {
     #[command(flatten)]
     pub(crate) options: ExecOptions,
 
+    /// Start nothing, and print the path of a file: a program that is run by `node --require FILE PROGRAM`, in
+    /// whatever way, has these options too
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) preload: bool,
+
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    #[arg(required_unless_present = "preload", trailing_var_arg = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
+}
+
+/// What exec.cjs asks for.
+#[derive(Debug, Parser)]
+pub(crate) struct ExecAttach {
+    #[command(flatten)]
+    pub(crate) options: ExecOptions,
+
+    /// The script's process
+    #[arg(long)]
+    pub(crate) script: u32,
+
+    /// The script, for the cluster's name
+    #[arg(long)]
+    pub(crate) program: PathBuf,
 }
 
 /// The options of `cluster exec`.
@@ -193,6 +216,10 @@ pub(crate) struct ExecOptions {
     /// warn]
     #[arg(long, hide_possible_values = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<One<LogLevel>>,
+
+    /// A file to which the primary adds a line when it ends: how many workers it had. For tests.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) record: Option<PathBuf>,
 }
 
 /// The primary of a script, which `exec` starts.

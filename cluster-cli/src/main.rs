@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         Verb::CheckAccess(asked) => access::answer(&asked),
         #[cfg(target_os = "linux")]
         Verb::ExecPrimary(args) => exec::primary(&args),
+        Verb::ExecAttach(args) => exec::attach(&args),
         #[cfg(target_os = "linux")]
         Verb::ExecWorker(args) => exec::worker(&args),
         #[cfg(not(target_os = "linux"))]

@@ -1,7 +1,9 @@
 //! `cluster exec`: starts the primary, and becomes the script.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::args::{Exec, ExecOptions};
+use crate::args::{Exec, ExecAttach, ExecOptions};
+use crate::place;
 use crate::exit_status::FAILED;
 
 /// What is preloaded into the script.
@@ -20,27 +23,55 @@ const SCRIPT: &str = include_str!("exec.cjs");
 const VARIABLE: &str = "CLUSTER_EXEC";
 
 pub(crate) fn exec(args: &Exec) -> ExitCode {
-    let error = become_script(args);
+    let done = if args.preload { preload(&args.options) } else { Err(become_script(args)) };
+    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Starts the primary of a process that has preloaded the file by itself, and prints its socket's path.
+pub(crate) fn attach(args: &ExecAttach) -> ExitCode {
+    let Launched { folder, .. } = match launch(&args.options, args.script, Some(&args.program)) {
+        Ok(launched) => launched,
+        Err(error) => return failed(&error),
+    };
+    print!("{}", folder.socket().display());
+    ExitCode::SUCCESS
+}
+
+fn failed(error: &io::Error) -> ExitCode {
     eprintln!("cluster: error: {error}");
     ExitCode::from(FAILED)
+}
+
+/// Writes the file to preload, and prints its path.
+fn preload(options: &ExecOptions) -> io::Result<()> {
+    let text = |value: &OsString| serde_json::Value::from(value.to_string_lossy());
+    let program = serde_json::Value::from(std::env::current_exe()?.to_string_lossy());
+    let words: Vec<_> = words(options).iter().map(text).collect();
+    let script = SCRIPT
+        .replace("const PROGRAM = null;", &format!("const PROGRAM = {program};"))
+        .replace("const OPTIONS = [];", &format!("const OPTIONS = {};", serde_json::Value::from(words)));
+    let mut hasher = DefaultHasher::new();
+    script.hash(&mut hasher);
+    let file = place::make_folder()?.join(format!("exec-{:016x}.cjs", hasher.finish()));
+    fs::write(&file, script)?;
+    println!("{}", file.display());
+    Ok(())
 }
 
 /// Why this process cannot become the script.
 fn become_script(args: &Exec) -> io::Error {
     let node = args.options.exec_path.clone().unwrap_or_else(|| PathBuf::from("node"));
-    let started = Folder::new().and_then(|folder| {
-        let started = start(args, &folder);
-        if started.is_err() {
-            folder.remove();
-        }
-        started.map(|value| (folder, value))
-    });
-    let (folder, value) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            return io::Error::new(error.kind(), format!("cannot start the primary: {error}"));
-        }
+    let pid = std::process::id();
+    let program = args.program.first().map(Path::new);
+    let Launched { folder, primary } = match launch(&args.options, pid, program) {
+        Ok(launched) => launched,
+        Err(error) => return error,
     };
+    let_look(primary);
+    let mut value = OsString::from(format!("{pid}\n"));
+    value.push(std::env::current_exe().unwrap_or_default());
+    value.push("\n");
+    value.push(folder.socket());
     let mut command = Command::new(&node);
     command.arg("--require").arg(folder.script()).args(&args.options.exec_arg);
     let error = command.args(&args.program).env(VARIABLE, value).exec();
@@ -49,35 +80,53 @@ fn become_script(args: &Exec) -> io::Error {
     io::Error::new(error.kind(), what)
 }
 
-/// Starts the primary; what the script has to know of it.
-fn start(args: &Exec, folder: &Folder) -> io::Result<OsString> {
-    let program = std::env::current_exe()?;
+/// A primary that was started.
+struct Launched {
+    folder: Folder,
+    primary: u32,
+}
+
+/// Starts the primary of that process.
+fn launch(options: &ExecOptions, script: u32, program: Option<&Path>) -> io::Result<Launched> {
+    let launched = Folder::new(script).and_then(|folder| {
+        let started = start(options, script, program, &folder);
+        if started.is_err() {
+            folder.remove();
+        }
+        started.map(|primary| Launched { folder, primary })
+    });
+    launched.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot start the primary: {error}"))
+    })
+}
+
+fn start(
+    options: &ExecOptions,
+    script: u32,
+    program: Option<&Path>,
+    folder: &Folder,
+) -> io::Result<u32> {
     fs::write(folder.script(), SCRIPT)?;
     let socket = folder.socket();
     let listener = UnixListener::bind(&socket)?;
     // Workers may run as another user. The primary takes the script's children only.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
     rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty())?;
-    let pid = std::process::id();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("exec-primary")
-        .args(words(&args.options))
-        .args(["--script", &pid.to_string(), "--listener", &listener.as_raw_fd().to_string()])
+        .args(words(options))
+        .args(["--script", &script.to_string(), "--listener", &listener.as_raw_fd().to_string()])
         .arg("--folder")
         .arg(folder.path())
-        .args(args.program.first().map(|_| "--program"))
-        .args(args.program.first())
+        .args(program.map(|_| "--program"))
+        .args(program)
         .stdin(Stdio::null())
+        // What is printed is the program's.
+        .stdout(Stdio::null())
         // Ctrl-C is for the script and its workers.
-        .process_group(0)
-        .spawn()
-        .map(|primary| let_look(primary.id()))?;
-    let mut value = OsString::from(format!("{pid}\n"));
-    value.push(program);
-    value.push("\n");
-    value.push(socket);
-    Ok(value)
+        .process_group(0);
+    Ok(command.spawn()?.id())
 }
 
 /// Lets the primary duplicate descriptors of this process, which workers may name (`listen({fd})`): where processes may
@@ -101,6 +150,7 @@ fn words(options: &ExecOptions) -> Vec<OsString> {
     word("--policy", options.policy.map(|one| one.name().into()));
     word("--control", options.control.clone().map(Into::into));
     word("--name", options.name.as_ref().map(|name| name.to_string().into()));
+    word("--record", options.record.clone().map(Into::into));
     word("--log-level", options.log_level.map(|one| one.name().into()));
     words
 }
@@ -109,8 +159,8 @@ fn words(options: &ExecOptions) -> Vec<OsString> {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("cluster-exec-{}", std::process::id()));
+    fn new(script: u32) -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("cluster-exec-{script}"));
         // A killed process of this number may have left it.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path)?;

@@ -21,7 +21,7 @@ mod script;
 #[cfg(target_os = "linux")]
 mod worker;
 
-pub(crate) use launch::exec;
+pub(crate) use launch::{attach, exec};
 #[cfg(target_os = "linux")]
 pub(crate) use primary::primary;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! The hidden verb `exec-primary`: the primary of a script.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
@@ -41,10 +42,15 @@ pub(crate) fn primary(args: &ExecPrimary) -> ExitCode {
         runner.serve_script(args.script, listener, placement_is_set)?;
         Ok(runner)
     });
-    let status = match started {
-        Ok(mut runner) => runner.run_to_the_end(),
-        Err(error) => not_started(&report, &error),
+    let (status, workers) = match started {
+        Ok(mut runner) => (runner.run_to_the_end(), runner.script_workers()),
+        Err(error) => (not_started(&report, &error), None),
     };
+    if let (Some(file), Some(workers)) = (&options.record, workers) {
+        let added = fs::File::options().append(true).create(true).open(file);
+        // It is for tests, which notice.
+        let _ = added.and_then(|mut file| writeln!(file, "{workers}"));
+    }
     // It may be gone.
     let _ = fs::remove_dir_all(&args.folder);
     status

@@ -49,6 +49,7 @@ pub(crate) struct Script {
     /// Links with more to read or to write.
     pending: BTreeSet<WorkerId>,
     last_token: usize,
+    workers: u64,
     /// The placement was chosen by an option, so that `cluster.schedulingPolicy` does not.
     placement_is_set: bool,
 }
@@ -92,8 +93,14 @@ impl Script {
             tokens: BTreeMap::new(),
             pending: BTreeSet::new(),
             last_token: FIRST,
+            workers: 0,
             placement_is_set,
         })
+    }
+
+    /// How many workers there were.
+    pub(crate) fn workers(&self) -> u64 {
+        self.workers
     }
 
     /// Whether something waits that needs no wake.
@@ -202,6 +209,7 @@ impl Script {
         }
         let pid = peer.cast_unsigned();
         let channel = primary.adopt(Adopted { worker, pid }).map_err(io::Error::other)?;
+        self.workers += 1;
         let token = self.next_token();
         let link = Link::new(worker, script, serialization, self.poll.registry(), token)?;
         self.tokens.insert(token, worker);

@@ -19,6 +19,11 @@ impl Runner {
         Ok(())
     }
 
+    /// How many workers the script has forked, if there is one.
+    pub(crate) fn script_workers(&self) -> Option<u64> {
+        self.script.as_ref().map(Script::workers)
+    }
+
     pub(super) fn has_script(&self) -> bool {
         self.script.is_some()
     }
