@@ -59,7 +59,10 @@ function install(findPrimary) {
   }
 
   function start(modulePath, args, options) {
-    primary ??= findPrimary();
+    if (primary === undefined) {
+      primary = findPrimary();
+      endWithPrimary(primary.socket);
+    }
     const { env, execArgv } = options;
     const { program, socket } = primary;
     const execPath = options.execPath ?? process.execPath;
@@ -72,6 +75,17 @@ function install(findPrimary) {
     else exitAfterMessages(child);
     return child;
   }
+}
+
+// Node's primary is the script: when it is killed, so is the script. Ours is another process.
+function endWithPrimary(path) {
+  const connection = require('node:net').connect(path);
+  connection.unref();
+  connection.on('error', () => {});
+  connection.on('close', () => {
+    process.stderr.write('cluster: the primary has ended unexpectedly, and the script ends with it\n');
+    process.kill(process.pid, 'SIGKILL');
+  });
 }
 
 // It could not be started. The error names the program that Node would have started.

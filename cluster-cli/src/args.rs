@@ -213,7 +213,7 @@ pub(crate) struct ExecOptions {
     pub(crate) name: Option<Name>,
 
     /// The lowest level that the primary logs, to standard error: error, warn, info, debug or trace [default:
-    /// warn]
+    /// error]
     #[arg(long, hide_possible_values = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<One<LogLevel>>,
 

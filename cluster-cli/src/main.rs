@@ -27,6 +27,11 @@ mod report;
 mod resume;
 mod run;
 mod runner;
+#[cfg(target_os = "linux")]
+mod script;
+#[cfg(not(target_os = "linux"))]
+#[path = "script/elsewhere.rs"]
+mod script;
 mod serve;
 mod settings;
 mod signals;
@@ -64,13 +69,9 @@ fn main() -> ExitCode {
         Verb::Man(pages) => manual::man(&pages),
         Verb::DemoWorker { address } => demo::serve(&address),
         Verb::CheckAccess(asked) => access::answer(&asked),
-        #[cfg(target_os = "linux")]
         Verb::ExecPrimary(args) => exec::primary(&args),
         Verb::ExecAttach(args) => exec::attach(&args),
-        #[cfg(target_os = "linux")]
         Verb::ExecWorker(args) => exec::worker(&args),
-        #[cfg(not(target_os = "linux"))]
-        Verb::ExecPrimary(_) | Verb::ExecWorker(_) => ExitCode::FAILURE,
         Verb::ListenShim { command } => listen::shim::run(&command),
     }
 }

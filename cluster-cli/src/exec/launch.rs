@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::args::{Exec, ExecAttach, ExecOptions};
-use crate::place;
 use crate::exit_status::FAILED;
+use crate::place;
 
 /// What is preloaded into the script.
 const SCRIPT: &str = include_str!("exec.cjs");
@@ -47,9 +47,11 @@ fn preload(options: &ExecOptions) -> io::Result<()> {
     let text = |value: &OsString| serde_json::Value::from(value.to_string_lossy());
     let program = serde_json::Value::from(std::env::current_exe()?.to_string_lossy());
     let words: Vec<_> = words(options).iter().map(text).collect();
-    let script = SCRIPT
-        .replace("const PROGRAM = null;", &format!("const PROGRAM = {program};"))
-        .replace("const OPTIONS = [];", &format!("const OPTIONS = {};", serde_json::Value::from(words)));
+    let script =
+        SCRIPT.replace("const PROGRAM = null;", &format!("const PROGRAM = {program};")).replace(
+            "const OPTIONS = [];",
+            &format!("const OPTIONS = {};", serde_json::Value::from(words)),
+        );
     let mut hasher = DefaultHasher::new();
     script.hash(&mut hasher);
     let file = place::make_folder()?.join(format!("exec-{:016x}.cjs", hasher.finish()));
@@ -88,6 +90,9 @@ struct Launched {
 
 /// Starts the primary of that process.
 fn launch(options: &ExecOptions, script: u32, program: Option<&Path>) -> io::Result<Launched> {
+    if cfg!(not(target_os = "linux")) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "cluster exec needs Linux"));
+    }
     let launched = Folder::new(script).and_then(|folder| {
         let started = start(options, script, program, &folder);
         if started.is_err() {
@@ -95,9 +100,8 @@ fn launch(options: &ExecOptions, script: u32, program: Option<&Path>) -> io::Res
         }
         started.map(|primary| Launched { folder, primary })
     });
-    launched.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot start the primary: {error}"))
-    })
+    launched
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot start the primary: {error}")))
 }
 
 fn start(

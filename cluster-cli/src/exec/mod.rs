@@ -9,22 +9,12 @@
 //!    └──IPC channel──► primary ──IPC channel──► worker
 //! ```
 //!
-//! The primary serves what workers listen on and passes everything else on (`script.rs`).
+//! The primary serves what workers listen on and passes everything else on (`../script/`).
 
 mod launch;
-#[cfg(target_os = "linux")]
-mod link;
-#[cfg(target_os = "linux")]
 mod primary;
-#[cfg(target_os = "linux")]
-mod script;
-#[cfg(target_os = "linux")]
 mod worker;
 
 pub(crate) use launch::{attach, exec};
-#[cfg(target_os = "linux")]
 pub(crate) use primary::primary;
-#[cfg(target_os = "linux")]
-pub(crate) use script::Script;
-#[cfg(target_os = "linux")]
 pub(crate) use worker::worker;

@@ -21,7 +21,7 @@ pub(crate) fn primary(args: &ExecPrimary) -> ExitCode {
     let report = Report::unsupervised(&Seeing {
         json: false,
         output: Output::Inherit,
-        log_level: options.log_level.map_or(LogLevel::Warn, |level| level.0),
+        log_level: options.log_level.map_or(LogLevel::Error, |level| level.0),
         ..Seeing::default()
     });
     let mut settings = Settings::default();

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use cluster_control::{ControlCommand, ControlServer, Status, status_object};
-use cluster_primary::{Mono, Object, Primary, Settings, WatchId};
+use cluster_primary::{Event, Mono, Object, Primary, Settings, WatchId};
 use cluster_supervisor::driver::{Config, State, Supervised, Supervisor};
 
 use super::causes::Causes;
@@ -15,12 +16,11 @@ use super::reloads::Reloads;
 use super::supervised_config::SupervisedConfig;
 use super::unheard::Unheard;
 use super::upgrades::Upgrades;
-#[cfg(target_os = "linux")]
-use crate::exec::Script;
 use crate::http::HttpServer;
 use crate::init::Init;
 use crate::line::line;
 use crate::report::Report;
+use crate::script::Script;
 use crate::signals::Signals;
 use crate::upgrade::release_signals;
 use crate::warnings::Warnings;
@@ -87,13 +87,17 @@ pub(crate) struct Runner {
     /// When the end was last asked for by a signal.
     pub(super) end_asked_at: Option<Mono>,
     /// The program whose workers these are, if they are not the supervisor's.
-    #[cfg(target_os = "linux")]
     pub(super) script: Option<Script>,
 }
 
-/// Why a primary without a supervisor refuses a command.
-pub(super) fn unkept(command: &ControlCommand) -> String {
+/// Why a primary without a supervisor refuses a command. (`script`: it is a `cluster exec`.)
+pub(super) fn unkept(command: &ControlCommand, script: bool) -> String {
     match command {
+        command if script => format!(
+            "under cluster exec the program itself forks and replaces its workers, as under node; the primary has \
+             nothing to {}",
+            command.name()
+        ),
         ControlCommand::Upgrade => {
             "cluster serve cannot be upgraded in place, as cluster run can: start \
              the new version on another --control path, point its clients there, and stop this one"
@@ -146,6 +150,46 @@ impl Runner {
     /// The options of a `cluster run`.
     pub(super) fn config(&self) -> Option<&SupervisedConfig> {
         self.kept.as_ref()
+    }
+
+    /// Serves the workers of that process, which come through that listener. (`placement_is_set`: by an option.)
+    pub(crate) fn serve_script(
+        &mut self,
+        pid: u32,
+        listener: UnixListener,
+        placement_is_set: bool,
+    ) -> io::Result<()> {
+        let script = Script::new(self.cluster.primary_mut(), pid, listener, placement_is_set)?;
+        self.script = Some(script);
+        Ok(())
+    }
+
+    /// How many workers the script has forked, if there is one.
+    pub(crate) fn script_workers(&self) -> Option<u64> {
+        self.script.as_ref().map(Script::workers)
+    }
+
+    /// Whether the script has something to do that needs no wake.
+    pub(super) fn has_script_pending(&self) -> bool {
+        self.script.as_ref().is_some_and(Script::has_pending)
+    }
+
+    /// Passes on what waits; whether the script has ended, and the cluster with it.
+    pub(super) fn is_script_over(&mut self) -> io::Result<bool> {
+        let Some(script) = &mut self.script else { return Ok(false) };
+        script.process(self.cluster.primary_mut())
+    }
+
+    /// Tells the script of an event, if there is a script; gives it back otherwise.
+    pub(super) fn tell_script(&mut self, event: Event) -> Option<Event> {
+        let Some(script) = &mut self.script else { return Some(event) };
+        script.event(self.cluster.primary_mut(), event);
+        None
+    }
+
+    /// Whether a script has forked the workers: it is a `cluster exec`.
+    pub(super) fn has_script(&self) -> bool {
+        self.script.is_some()
     }
 
     pub(super) fn control_mut(&mut self) -> Option<&mut ControlServer> {
@@ -206,7 +250,6 @@ impl Runner {
             causes: Causes::default(),
             unheard: Unheard::default(),
             end_asked_at: None,
-            #[cfg(target_os = "linux")]
             script: None,
         }
     }

@@ -95,7 +95,7 @@ impl Runner {
     /// Whether a supervisor keeps the workers, and the cluster is neither draining nor stopping.
     fn can(&self, command: &ControlCommand) -> Result<(), Refusal> {
         if !self.is_supervised() {
-            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(command)));
+            return Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(command, self.has_script())));
         }
         match self.supervisor_state() {
             State::Draining => {
@@ -142,7 +142,7 @@ impl Runner {
                 Err(refusal) => Err(refusal),
             },
             command if !self.is_supervised() => {
-                Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&command)))
+                Err(Refusal::new("ERR_NOT_SUPERVISED", unkept(&command, self.has_script())))
             }
             ControlCommand::Scale { workers } => self.can(&command).map(|()| {
                 self.cluster.scale(workers);

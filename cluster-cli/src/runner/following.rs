@@ -82,10 +82,7 @@ impl Runner {
 
     /// What may explain a death to come. A descriptor that came with a message is of no use here.
     fn learn(&mut self, event: Event) {
-        #[cfg(target_os = "linux")]
-        if let Some(script) = &mut self.script {
-            return script.event(self.cluster.primary_mut(), event);
-        }
+        let Some(event) = self.tell_script(event) else { return };
         self.causes.learn(&event, self.cluster.primary().settings());
         // A client of the control API gets the message alone.
         if let Event::Message { worker, handle: Some(handle), .. }

@@ -190,7 +190,7 @@ impl Runner {
             kept_open.extend(fds);
         }
         let Some(kept) = &self.kept else {
-            return Err(io::Error::other(unkept(&ControlCommand::Upgrade)));
+            return Err(io::Error::other(unkept(&ControlCommand::Upgrade, self.has_script())));
         };
         let shown = self.http.as_ref().map(|(server, _)| server.as_fd().as_raw_fd());
         let handed = Handed {

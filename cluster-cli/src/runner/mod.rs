@@ -10,8 +10,6 @@ mod hand_over;
 mod manager;
 mod notifications;
 mod reloads;
-#[cfg(target_os = "linux")]
-mod script;
 mod supervised_config;
 mod unheard;
 mod upgrade;

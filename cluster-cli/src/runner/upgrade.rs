@@ -17,7 +17,7 @@ impl Runner {
             return;
         }
         if !self.is_supervised() {
-            self.not_upgraded(&unkept(&ControlCommand::Upgrade));
+            self.not_upgraded(&unkept(&ControlCommand::Upgrade, self.has_script()));
         } else if let Err(error) = self.try_program() {
             self.not_upgraded(&error.to_string());
         }

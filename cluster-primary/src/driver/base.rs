@@ -218,6 +218,16 @@ impl Primary {
         self.children.get_mut(&worker)
     }
 
+    /// Something waits to be written to that worker, or may be.
+    pub(super) fn wants_write(&mut self, worker: WorkerId) {
+        self.writes.add(worker);
+    }
+
+    /// The settings in force, shared.
+    pub(super) fn shared_settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
+    }
+
     /// The channel of a worker, while it is open.
     pub(super) fn channel(&mut self, worker: WorkerId) -> Option<&mut Channel> {
         self.children.get_mut(&worker).and_then(Child::channel)

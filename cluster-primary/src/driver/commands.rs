@@ -105,7 +105,7 @@ impl Primary {
     pub fn close_channel(&mut self, worker: WorkerId) {
         if let Some(child) = self.child_mut(worker) {
             child.closing = true;
-            self.writes.add(worker);
+            self.wants_write(worker);
         }
         self.input(Input::CloseChannel { worker });
     }

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use cluster_ipc::Channel;
 use rustix::process::Pid;
@@ -71,7 +70,7 @@ impl Primary {
     /// process is left alone then.
     pub fn adopt(&mut self, adopted: Adopted) -> Result<OwnedFd, ForkError> {
         let Adopted { worker: id, pid } = adopted;
-        let settings = Arc::clone(&self.settings);
+        let settings = self.shared_settings();
         settings.check_placement().map_err(ForkError::Placement)?;
         let no = |what| move |error| ForkError::Resources { what, error };
         if !self.machine.claim_worker(id) {
@@ -100,7 +99,7 @@ impl Primary {
         slot: Option<u32>,
         env: Vec<(OsString, Option<OsString>)>,
     ) -> Result<WorkerId, ForkError> {
-        let settings = Arc::clone(&self.settings);
+        let settings = self.shared_settings();
         settings.check_placement().map_err(ForkError::Placement)?;
         let no = |what| move |error| ForkError::Resources { what, error };
         let (mut channel, theirs) =

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use cluster_ipc::Channel;
 use mio::Interest;
@@ -27,7 +26,7 @@ impl Primary {
     /// If the system has no socket for it.
     #[doc(hidden)]
     pub fn fuzz_worker(&mut self) -> io::Result<(WorkerId, OwnedFd)> {
-        let settings = Arc::clone(&self.settings);
+        let settings = self.shared_settings();
         let (mut channel, theirs) = Channel::pair(channel_config(&settings))?;
         let worker = self.machine.next_worker();
         let registry = self.poll.registry();

@@ -27,7 +27,7 @@ impl Primary {
             }
             machine::Event::Setup { config } => {
                 self.take_config(config);
-                Event::Setup { settings: Arc::clone(&self.settings) }
+                Event::Setup { settings: self.shared_settings() }
             }
         };
         if let Event::Listening { worker, .. } = event {

@@ -92,7 +92,7 @@ impl Primary {
         self.look_up_holder(now);
         let before = std::mem::take(&mut self.stalled.workers);
         for worker in &before {
-            self.writes.add(*worker);
+            self.wants_write(*worker);
         }
     }
 

@@ -114,7 +114,7 @@ impl Primary {
         };
         match sent {
             Ok(_) => {
-                self.writes.add(worker);
+                self.wants_write(worker);
             }
             Err(cluster_ipc::SendError::Closed) => {}
             // It leaves megabytes unread, and without this message it would never get on.
@@ -176,7 +176,7 @@ impl Primary {
         if let Some(report) = report.filter(|_| !answered) {
             channel.mark(report);
         }
-        self.writes.add(worker);
+        self.wants_write(worker);
         Ok(pressure)
     }
 
@@ -184,7 +184,7 @@ impl Primary {
     pub(super) fn mark_drained(&mut self, worker: WorkerId) {
         if let Some(channel) = self.channel(worker) {
             channel.mark(frame_tokens::DRAINED);
-            self.writes.add(worker);
+            self.wants_write(worker);
         }
     }
 
@@ -192,7 +192,7 @@ impl Primary {
         let channel = self.channel(worker);
         match channel.map(|channel| channel.negotiate(offered)) {
             Some(Ok(())) => {
-                self.writes.add(worker);
+                self.wants_write(worker);
             }
             Some(Err(cluster_ipc::SendError::Closed)) | None => {}
             Some(Err(error)) => {
@@ -205,7 +205,7 @@ impl Primary {
         let channel = self.channel(worker);
         match channel.map(|c| c.probe(frame_tokens::PROBE)) {
             Some(Ok(_)) => {
-                self.writes.add(worker);
+                self.wants_write(worker);
             }
             // The machine hears of a channel that is closed in another way.
             Some(Err(cluster_ipc::SendError::Closed)) | None => {}
@@ -231,7 +231,7 @@ impl Primary {
     pub(super) fn abandon_probe(&mut self, worker: WorkerId) {
         let channel = self.channel(worker);
         if channel.is_some_and(Channel::abandon_probe) {
-            self.writes.add(worker);
+            self.wants_write(worker);
         }
     }
 }

@@ -59,6 +59,19 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The id of the next worker; it is used up by that.
+    pub fn next_worker(&mut self) -> WorkerId {
+        self.last_worker += 1;
+        WorkerId(self.last_worker)
+    }
+
+    /// Takes an id for a worker that comes with one; whether it was never given before. The next id is greater.
+    pub fn claim_worker(&mut self, id: WorkerId) -> bool {
+        let is_new = id.0 > 0 && self.known(id).is_none();
+        self.last_worker = self.last_worker.max(id.0);
+        is_new
+    }
+
     /// A primary without workers. `seed` is for policies that choose at random.
     pub fn new(config: Config, seed: u64) -> Self {
         let limits = dispatch_limits(&config, DispatchLimits::default());

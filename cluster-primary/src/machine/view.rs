@@ -42,19 +42,6 @@ impl Machine {
         self.config.clone()
     }
 
-    /// The id of the next worker; it is used up by that.
-    pub fn next_worker(&mut self) -> WorkerId {
-        self.last_worker += 1;
-        WorkerId(self.last_worker)
-    }
-
-    /// Takes an id for a worker that comes with one; whether it was never given before. The next id is greater.
-    pub fn claim_worker(&mut self, id: WorkerId) -> bool {
-        let is_new = id.0 > 0 && self.known(id).is_none();
-        self.last_worker = self.last_worker.max(id.0);
-        is_new
-    }
-
     /// What is known of a worker, as long as its process or its channel is there.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerState> {
         let (in_flight, held) = (self.dispatcher.in_flight(id), self.dispatcher.reported(id));

@@ -1,5 +1,7 @@
 //! The primary's side of the script: its workers come here, and their messages are passed on.
 
+mod link;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Write};
@@ -21,7 +23,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::link::{Left, Link};
+use link::{Left, Link};
 
 /// The script's process.
 const SCRIPT: Token = Token(0);
