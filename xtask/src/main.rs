@@ -16,6 +16,7 @@ mod inherited;
 mod log;
 mod msrv;
 mod node;
+mod node_tests;
 mod package;
 #[cfg(test)]
 mod pages;
@@ -88,6 +89,8 @@ enum Chore {
     /// Run real packages from npm under `cluster run`, reload them under load, and count what is
     /// lost: docs/apps.md.
     Apps(apps::Args),
+    /// Run Node's own tests of cluster, unmodified, under `cluster exec`.
+    NodeTests(node_tests::Args),
     /// The primary of such a play; only a stage starts it.
     #[command(hide = true)]
     CompatPrimary,
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         Chore::Compat(args) => compat::run(&args),
         Chore::Agent(args) => agent::run(&args),
         Chore::Apps(args) => apps::run(&args),
+        Chore::NodeTests(args) => node_tests::run(&args),
         Chore::CompatPrimary => compat::primary(),
         Chore::CompatWorker(args) => compat::worker(&args),
         Chore::Relay(args) => relay::run(&args),

@@ -69,7 +69,10 @@ fn become_script(args: &Exec) -> io::Error {
         Ok(launched) => launched,
         Err(error) => return error,
     };
+    #[cfg(target_os = "linux")]
     let_look(primary);
+    #[cfg(not(target_os = "linux"))]
+    let _ = primary;
     let mut value = OsString::from(format!("{pid}\n"));
     value.push(std::env::current_exe().unwrap_or_default());
     value.push("\n");
@@ -136,9 +139,9 @@ fn start(
 /// Lets the primary duplicate descriptors of this process, which workers may name (`listen({fd})`): where processes may
 /// look at their descendants only (Yama), a descendant has to be named.
 #[allow(unsafe_code, reason = "libc has no safe prctl")]
+#[cfg(target_os = "linux")]
 fn let_look(primary: u32) {
     // SAFETY: it takes numbers only. On systems without Yama it fails, and is not needed.
-    #[cfg(target_os = "linux")]
     unsafe {
         libc::prctl(libc::PR_SET_PTRACER, primary, 0, 0, 0);
     }
