@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod compat;
 mod deny;
+mod exec_apps;
 mod frameworks;
 mod fuzz;
 mod golden;
@@ -89,6 +90,8 @@ enum Chore {
     /// Run real packages from npm under `cluster run`, reload them under load, and count what is
     /// lost: docs/apps.md.
     Apps(apps::Args),
+    /// Run packages from npm that have a primary half under `cluster exec`, and compare with `node`.
+    ExecApps,
     /// Run Node's own tests of cluster, unmodified, under `cluster exec`.
     NodeTests(node_tests::Args),
     /// The primary of such a play; only a stage starts it.
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
         Chore::Compat(args) => compat::run(&args),
         Chore::Agent(args) => agent::run(&args),
         Chore::Apps(args) => apps::run(&args),
+        Chore::ExecApps => exec_apps::run(),
         Chore::NodeTests(args) => node_tests::run(&args),
         Chore::CompatPrimary => compat::primary(),
         Chore::CompatWorker(args) => compat::worker(&args),

@@ -5,7 +5,8 @@ use std::io;
 
 use crate::tally::Tally;
 use crate::{
-    agent, api, apps, architecture, bench, compat, deny, fuzz, msrv, package, portable, step,
+    agent, api, apps, architecture, bench, compat, deny, exec_apps, fuzz, msrv, package, portable,
+    step,
 };
 
 /// A check that does not depend on any other.
@@ -38,8 +39,11 @@ pub(super) const COMPILING_APART: &[Stage] = &[
 pub(super) const RUNNING: &[Stage] = &[Stage { name: "compat", run: compared }];
 
 /// The same, but at the same time as those: Node's test runner and npm wait a lot.
-pub(super) const RUNNING_TOO: &[Stage] =
-    &[Stage { name: "agent", run: agents }, Stage { name: "apps", run: real_programs }];
+pub(super) const RUNNING_TOO: &[Stage] = &[
+    Stage { name: "agent", run: agents },
+    Stage { name: "apps", run: real_programs },
+    Stage { name: "exec-apps", run: primary_halves },
+];
 
 /// How long each fuzz target runs.
 const SMOKE_SECONDS: u32 = 5;
@@ -134,6 +138,17 @@ fn real_programs() -> io::Result<Tally> {
         Ok(tally) => Ok(tally),
         Err(error) => {
             no_excuse(&format!("REAL PROGRAMS NOT RUN: {error}")).map(|()| Tally::default())
+        }
+    }
+}
+
+/// Packages with a primary half, as under `node`: each program is a test.
+fn primary_halves() -> io::Result<Tally> {
+    match exec_apps::check() {
+        Ok(tally) if tally != Tally::default() => Ok(tally),
+        Ok(tally) => no_excuse("PRIMARY HALVES NOT RUN: there is no Node").map(|()| tally),
+        Err(error) => {
+            no_excuse(&format!("PRIMARY HALVES NOT RUN: {error}")).map(|()| Tally::default())
         }
     }
 }
