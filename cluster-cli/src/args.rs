@@ -204,6 +204,11 @@ pub(crate) struct ExecOptions {
     #[arg(long, hide_possible_values = true, value_name = "POLICY")]
     pub(crate) policy: Option<One<PolicyName>>,
 
+    /// A worker whose event loop does not respond for so long gets no connections until it does, and the log
+    /// says so (--log-level warn); 0 turns that off [default: 0]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) hang_after: Option<Period<0>>,
+
     /// The path of the control socket [default: a socket in the user's own folder, named after --name]
     #[arg(long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) control: Option<PathBuf>,

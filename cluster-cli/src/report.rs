@@ -274,15 +274,23 @@ impl Report {
             }
             Event::Unresponsive { worker: id, silent_for } => {
                 let (slot, worker, pid) = self.about(*id);
-                warn!(
-                    slot,
-                    worker,
-                    pid,
-                    "{} has not answered for {}: it gets no connections until it does (--hang-replace \
-                     replaces such workers)",
-                    name(id),
-                    rounded(*silent_for)
-                );
+                let (name, time) = (name(id), rounded(*silent_for));
+                if self.0.supervised {
+                    warn!(
+                        slot,
+                        worker,
+                        pid,
+                        "{name} has not answered for {time}: it gets no connections until it does \
+                         (--hang-replace replaces such workers)"
+                    );
+                } else {
+                    warn!(
+                        slot,
+                        worker,
+                        pid,
+                        "{name} has not answered for {time}: it gets no connections until it does"
+                    );
+                }
             }
             Event::Responsive { worker: id } => {
                 let (slot, worker, pid) = self.about(*id);

@@ -182,11 +182,47 @@ fn the_cluster_is_shown_and_commands_say_whose_they_are() {
         let (reload, err) = outcome(cluster().args(["reload", "--control", control]));
         assert_eq!(reload.code, Some(1));
         assert!(err[0].contains("under cluster exec the program itself"), "{err:?}");
+        let (fork, err) = outcome(cluster().args(["ctl", "--control", control, "fork"]));
+        assert_eq!(fork.code, Some(1));
+        assert!(err[0].contains("the program itself forks"), "{err:?}");
         // Signals that stop a `cluster run` are the script's alone.
         kill(primary, Signal::TERM);
         kill(script.pid(), Signal::TERM);
         assert_eq!(signal_of(script.wait()), Some(Signal::TERM.as_raw()));
         assert_gone(&[worker, primary]);
+    }
+}
+
+#[test]
+fn a_cluster_is_stopped_by_ending_its_script() {
+    let Some(node) = nodes().into_iter().next() else { return };
+    let folder = Folder::new("exec-stop");
+    let control = folder.0.join("control");
+    let control = control.to_str().expect("UTF-8");
+    let (mut script, worker, primary) = running(&node, &["--control", control]);
+    let (stop, err) = outcome(cluster().args(["ctl", "--control", control, "stop"]));
+    assert_eq!(stop.code, Some(0), "{err:?}");
+    assert_eq!(signal_of(script.wait()), Some(Signal::TERM.as_raw()));
+    assert_gone(&[worker, primary]);
+}
+
+#[test]
+fn a_worker_that_hangs_is_reported() {
+    for node in nodes() {
+        let options = ["--hang-after", "300ms", "--log-level", "warn"];
+        let mut run = Cluster::start(&mut exec(&node, &options, &script("ends.cjs"), &["hang"]));
+        run.err.wait_for(1, |line| line.contains("worker 1") && line.contains("has not answered"));
+        kill(run.pid(), Signal::KILL);
+        run.wait();
+    }
+}
+
+/// Neither half reads for a while: what was sent waits, and nothing is lost.
+#[test]
+fn many_messages_wait_where_they_have_to() {
+    for node in nodes() {
+        let ours = alike(&node, &[], "flood.cjs", &[]);
+        assert_eq!(ours.out, ["down 200 in order", "up 200 in order", "long 67108864"]);
     }
 }
 

@@ -86,6 +86,8 @@ pub struct ControlServer {
     stop: bool,
     /// Nothing can be forked any more.
     ending: bool,
+    /// Why clients fork nothing.
+    no_forks: Option<String>,
     first_is_gone: bool,
     /// Its file and its clients are another's by now.
     abandoned: bool,
@@ -202,6 +204,7 @@ impl ControlServer {
             has_program: true,
             stop: false,
             ending: false,
+            no_forks: None,
             first_is_gone: false,
             abandoned: false,
             clock: Clock::start(),
@@ -214,6 +217,14 @@ impl ControlServer {
     #[must_use]
     pub fn without_program(mut self) -> Self {
         self.has_program = false;
+        self
+    }
+
+    /// The workers are forked by someone else: `fork`, `setupPrimary` and a change of the scheduling policy are refused
+    /// (`ERR_NO_FORK`) with this reason.
+    #[must_use]
+    pub fn without_forks(mut self, why: impl Into<String>) -> Self {
+        self.no_forks = Some(why.into());
         self
     }
 
@@ -515,6 +526,15 @@ impl ControlServer {
     }
 
     fn perform(&self, primary: &mut Primary, call: Call) -> Result<Outcome, Failure> {
+        if let (
+            Call::Fork { .. }
+            | Call::SetupPrimary { .. }
+            | Call::SchedulingPolicy { policy: Some(_) },
+            Some(why),
+        ) = (&call, &self.no_forks)
+        {
+            return Err(Failure::verb("ERR_NO_FORK", why));
+        }
         if let Call::Fork { .. } = call {
             if self.ending || self.stop {
                 return Err(Failure::verb("ERR_ENDING", "the cluster is stopping"));

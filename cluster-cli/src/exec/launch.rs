@@ -6,13 +6,14 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::args::{Exec, ExecAttach, ExecOptions};
+use crate::config::Period;
 use crate::exit_status::FAILED;
 use crate::place;
 
@@ -155,6 +156,8 @@ fn words(options: &ExecOptions) -> Vec<OsString> {
     };
     word("--placement", options.placement.map(|one| one.name().into()));
     word("--policy", options.policy.map(|one| one.name().into()));
+    let millis = |period: Period<0>| format!("{}ms", period.0.as_millis()).into();
+    word("--hang-after", options.hang_after.map(millis));
     word("--control", options.control.clone().map(Into::into));
     word("--name", options.name.as_ref().map(|name| name.to_string().into()));
     word("--record", options.record.clone().map(Into::into));
@@ -162,18 +165,32 @@ fn words(options: &ExecOptions) -> Vec<OsString> {
     words
 }
 
+/// Names that are tried before a folder is given up.
+const NAMES: u32 = 16;
+
 /// A folder with the preloaded file and the primary's socket. The primary removes it at its end.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(script: u32) -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("cluster-exec-{script}"));
-        // A killed process of this number may have left it.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path)?;
-        // Others may pass through it, and see nothing.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
-        Ok(Self(path))
+        let parent = std::env::temp_dir();
+        let mut number = 0;
+        loop {
+            let path = match number {
+                0 => parent.join(format!("cluster-exec-{script}")),
+                number => parent.join(format!("cluster-exec-{script}-{number}")),
+            };
+            // A killed process of this number may have left it. Another user's stays.
+            let _ = fs::remove_dir_all(&path);
+            // Others may pass through it, and see nothing.
+            match fs::DirBuilder::new().mode(0o711).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < NAMES => {
+                    number += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn path(&self) -> &Path {

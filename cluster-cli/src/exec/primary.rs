@@ -15,6 +15,10 @@ use crate::descriptor;
 use crate::place;
 use crate::report::Report;
 use crate::runner::{Ends, Runner, not_started};
+use crate::script::LONGEST_MESSAGE;
+
+/// Why clients of the control socket fork nothing.
+const FORKS: &str = "under cluster exec the program itself forks its workers";
 
 pub(crate) fn primary(args: &ExecPrimary) -> ExitCode {
     let options = &args.options;
@@ -32,6 +36,11 @@ pub(crate) fn primary(args: &ExecPrimary) -> ExitCode {
     if let Some(policy) = options.policy {
         settings.policy = policy.0;
     }
+    // What the script has sent is never refused; it waits where Node's would.
+    settings.limits.max_frame = LONGEST_MESSAGE;
+    settings.limits.queue_limit = usize::MAX;
+    settings.limits.unresponsive_after =
+        options.hang_after.map(|period| period.0).filter(|after| !after.is_zero());
     let mut config = Config::default();
     config.keep = false;
     let control = control(args, &report);
@@ -70,7 +79,7 @@ fn control(args: &ExecPrimary, report: &Report) -> Option<ControlServer> {
         }
     };
     match ControlServer::bind(&path) {
-        Ok(control) => Some(control.without_program()),
+        Ok(control) => Some(control.without_forks(FORKS)),
         Err(error) => {
             report.warning(&format!("cluster ctl will not find this cluster: {error}"));
             None

@@ -88,6 +88,7 @@ pub(crate) struct Runner {
     pub(super) end_asked_at: Option<Mono>,
     /// The program whose workers these are, if they are not the supervisor's.
     pub(super) script: Option<Script>,
+    script_stopped: bool,
 }
 
 /// Why a primary without a supervisor refuses a command. (`script`: it is a `cluster exec`.)
@@ -180,6 +181,13 @@ impl Runner {
         script.process(self.cluster.primary_mut())
     }
 
+    /// Asks the script to end, once: the cluster ends with it.
+    pub(super) fn stop_script(&mut self) {
+        if !std::mem::replace(&mut self.script_stopped, true) {
+            self.script.iter().for_each(Script::terminate);
+        }
+    }
+
     /// Tells the script of an event, if there is a script; gives it back otherwise.
     pub(super) fn tell_script(&mut self, event: Event) -> Option<Event> {
         let Some(script) = &mut self.script else { return Some(event) };
@@ -251,6 +259,7 @@ impl Runner {
             unheard: Unheard::default(),
             end_asked_at: None,
             script: None,
+            script_stopped: false,
         }
     }
 

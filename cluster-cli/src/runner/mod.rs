@@ -138,7 +138,9 @@ impl Runner {
         while let Some((id, command)) = self.control_mut().and_then(ControlServer::next_command) {
             self.execute(id, command);
         }
-        if stop && !matches!(self.supervisor_state(), State::Stopping | State::GaveUp) {
+        if stop && self.has_script() {
+            self.stop_script();
+        } else if stop && !matches!(self.supervisor_state(), State::Stopping | State::GaveUp) {
             self.cluster.end();
         }
         Ok(orphaned)

@@ -5,12 +5,16 @@ use std::os::fd::OwnedFd;
 
 use cluster_ipc::{Channel, ChannelConfig, Outgoing, Pressure, Recv, Wire};
 use cluster_primary::proto::{ClusterBody, ClusterMessage, Message, SocketList};
-use cluster_primary::{Primary, Serialization, UserMessage, Value, WorkerId};
+use cluster_primary::{Primary, SendError, Serialization, UserMessage, Value, WorkerId};
 use mio::{Interest, Registry, Token};
 use rustix::net::{Shutdown, shutdown};
+use tracing::error;
 
 /// Messages that are read from one link before the others get a turn.
 const MESSAGES_PER_TURN: usize = 256;
+
+/// The longest message, in bytes: Node has no limit, and the longest string has half of that.
+pub(crate) const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// The script's end of a worker's channel leads here.
 pub(super) struct Link {
@@ -51,6 +55,8 @@ impl Link {
             _ => Wire::Json,
         };
         let config = ChannelConfig::default().wire(wire).encoded(true);
+        // A worker is not read while much waits here, so little more comes than one message.
+        let config = config.max_frame(LONGEST_MESSAGE).queue_limit(usize::MAX);
         let mut channel = Channel::from_fd(fd, config)?;
         registry.register(&mut channel, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
@@ -135,7 +141,13 @@ impl Link {
             }
             _ => return,
         };
-        self.full = matches!(sent, Ok(Pressure::High));
+        match sent {
+            Ok(pressure) => self.full = pressure == Pressure::High,
+            Err(SendError::Closed { .. }) => {}
+            Err(error) => {
+                error!("a message of the program to worker {worker} was not sent: {error}");
+            }
+        }
     }
 
     /// The worker's queue is empty again.
@@ -150,10 +162,16 @@ impl Link {
         message: &Message,
         handle: Option<Outgoing<OwnedFd>>,
     ) {
-        // A message that cannot be passed on is one that the script could not have received either.
-        if let Ok(Pressure::High) = self.channel.send(message, handle) {
-            self.behind = true;
-            primary.hold_messages(self.worker, true);
+        match self.channel.send(message, handle) {
+            Ok(Pressure::High) => {
+                self.behind = true;
+                primary.hold_messages(self.worker, true);
+            }
+            // The script has closed its end.
+            Ok(Pressure::Low) | Err(cluster_ipc::SendError::Closed) => {}
+            Err(error) => {
+                error!("a message of worker {} did not reach the program: {error}", self.worker);
+            }
         }
     }
 

@@ -21,8 +21,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
 };
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal,
+};
 
+pub(crate) use link::LONGEST_MESSAGE;
 use link::{Left, Link};
 
 /// The script's process.
@@ -42,7 +45,7 @@ pub(crate) struct Script {
     watch: WatchId,
     pid: u32,
     /// Readable when the script has ended.
-    _process: OwnedFd,
+    process: OwnedFd,
     listener: UnixListener,
     /// Processes that are about to be workers.
     joining: BTreeMap<Token, UnixStream>,
@@ -88,7 +91,7 @@ impl Script {
             ready: Events::with_capacity(64),
             watch,
             pid,
-            _process: process,
+            process,
             listener,
             joining: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -98,6 +101,12 @@ impl Script {
             workers: 0,
             placement_is_set,
         })
+    }
+
+    /// Asks the script to end, as `kill` does.
+    pub(crate) fn terminate(&self) {
+        // It may have ended.
+        let _ = pidfd_send_signal(&self.process, Signal::TERM);
     }
 
     /// How many workers there were.

@@ -155,6 +155,7 @@ impl ControlServer {
             unanswered: unanswered.collect(),
             has_program: state.has_program,
             stop: state.stop,
+            no_forks: None,
             ending: state.ending,
             first_is_gone: state.first_is_gone,
             abandoned: false,

@@ -4,7 +4,10 @@ const cluster = require('node:cluster');
 
 if (cluster.isWorker) {
   if (process.argv[2] === 'last-words') process.send('last words', () => process.exit(7));
-  else setInterval(() => {}, 1000);
+  else {
+    setInterval(() => {}, 1000);
+    if (process.argv[2] === 'hang') setTimeout(() => { while (true); }, 100);
+  }
 } else {
   const worker = cluster.fork();
   const how = process.argv[2];
