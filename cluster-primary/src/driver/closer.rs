@@ -1,4 +1,4 @@
-//! Closes descriptors that others made, where it does no harm that this blocks.
+//! Closes descriptors that others created, in threads where blocking does no harm.
 //!
 //! Closing a descriptor can block for as long as its creator likes (see
 //! [`call_timer`](super::call_timer)). Unwanted ones are given to a thread, which starts
@@ -27,19 +27,19 @@ use crate::id::WorkerId;
 /// The longest that a close blocks, where it can be interrupted.
 const PERIOD: Duration = Duration::from_millis(1);
 
-/// When a thread is stuck in a close.
+/// After which a close counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 const MAX_THREADS: usize = 8;
 
-/// For how long nothing is closed for the sake of a child that does not execute its program.
+/// How long closing pauses for a child that has not executed its program.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a pause waits until what is being closed is. (It may block; then its descriptor is not there
 /// any more, and needs no waiting for.)
 const SETTLES_WITHIN: Duration = Duration::from_millis(20);
 
-/// So many of a worker's descriptors are being closed at a time. If all of these are stuck, its channel is closed.
+/// How many of a worker's descriptors are closed at a time. If all of these are stuck, its channel is closed.
 pub(super) const MAX_STUCK: usize = 2;
 
 /// Something whose drop closes descriptors of others.
@@ -55,7 +55,7 @@ pub struct Closer {
     owners: Arc<Owners>,
 }
 
-/// Its end is that of the threads, which do not own it.
+/// Dropping it ends the threads, which do not own it.
 #[derive(Default)]
 struct Owners {
     shared: Arc<Shared>,
@@ -64,19 +64,19 @@ struct Owners {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something waits, or no more will.
+    /// Signals that something waits, or that nothing more will come.
     filled: Condvar,
-    /// Something was closed.
+    /// Signals that something was closed.
     emptied: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// With the worker that sent it, if that is known.
+    /// Each with the worker that sent it, if known.
     waiting: VecDeque<(Option<WorkerId>, Discarded)>,
-    /// What each thread closes now.
+    /// What each thread is closing now.
     threads: Vec<Option<Close>>,
-    /// How many closes have been stuck, ever.
+    /// How many closes have ever been stuck.
     stuck: u64,
     /// How many pauses there are, and when the last one began.
     pauses: usize,
@@ -84,11 +84,11 @@ struct Queue {
     ended: bool,
 }
 
-/// A close that a thread carries out.
+/// A close that a thread is performing.
 struct Close {
     since: Instant,
     from: Option<WorkerId>,
-    /// It was counted as stuck.
+    /// Whether it was counted as stuck.
     counted: bool,
 }
 
@@ -98,16 +98,16 @@ impl Close {
     }
 }
 
-/// How much a [`Closer`] has to do, and what keeps it.
+/// How much a [`Closer`] has to do, and what delays it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ClosingState {
-    /// Descriptors (or channels) that wait to be closed, or are being closed.
+    /// Descriptors (or channels) that are being closed, or wait for it.
     pub(super) waiting: usize,
     /// How many closes have taken longer than a second, ever.
     pub(super) stuck: u64,
 }
 
-/// As long as it exists nothing is closed, up to a limit.
+/// While it exists nothing is closed, up to a limit.
 #[must_use = "nothing is closed as long as it exists"]
 pub struct PausedClosing {
     shared: Arc<Shared>,
@@ -132,7 +132,7 @@ impl std::fmt::Debug for PausedClosing {
 }
 
 impl Queue {
-    /// For how much longer nothing is closed.
+    /// How much longer nothing is closed.
     fn paused_for(&self) -> Option<Duration> {
         let left = LONGEST_PAUSE.checked_sub(now().saturating_duration_since(self.paused_at?))?;
         (!left.is_zero()).then_some(left)
@@ -193,12 +193,12 @@ impl Closer {
         ClosingState { waiting, stuck: queue.stuck }
     }
 
-    /// Drops what has descriptors that that worker has sent.
+    /// Drops a value with descriptors that that worker has sent.
     pub(super) fn discard_from(&self, worker: WorkerId, what: impl Send + 'static) {
         self.give(Some(worker), Discarded::Other(Box::new(what)));
     }
 
-    /// Drops what has descriptors.
+    /// Drops a value with descriptors.
     pub fn discard(&self, what: impl Send + 'static) {
         self.give(None, Discarded::Other(Box::new(what)));
     }
@@ -215,7 +215,7 @@ impl Closer {
         shared.filled.notify_one();
     }
 
-    /// Closes nothing as long as that exists, up to a second: for a fork, until the child has executed
+    /// Closes nothing while the result exists, up to a second: for a fork, until the child has executed
     /// its program.
     pub(crate) fn pause(&self) -> PausedClosing {
         let shared = &self.owners.shared;
@@ -237,7 +237,7 @@ impl Closer {
         self.owners.shared.queue.lock().paused_for().is_some()
     }
 
-    /// Waits until all is closed, but no longer than that; how much is left.
+    /// Waits until everything is closed, but no longer than that. Returns how much is left.
     pub(crate) fn finish(&self, patience: Duration) -> usize {
         let deadline = now() + patience;
         let mut queue = self.owners.shared.queue.lock();
@@ -265,7 +265,7 @@ impl Drop for Owners {
 }
 
 impl Shared {
-    /// Starts a thread. If the system gives none, it is tried again with the next descriptor.
+    /// Starts a thread. If that fails, the next descriptor tries again.
     fn start(self: &Arc<Self>, queue: &mut Queue) {
         let number = queue.threads.len();
         let shared = Arc::clone(self);
@@ -290,7 +290,7 @@ impl Shared {
                 continue;
             };
             queue.threads[number] = Some(Close { since: now(), from, counted: false });
-            // What waits behind it is taken by another, should this one not return.
+            // If this call does not return, another thread takes the rest.
             if !queue.waiting.is_empty() && queue.needs_thread() {
                 self.start(&mut queue);
             }
@@ -322,7 +322,7 @@ mod tests {
 
     use super::*;
 
-    /// How long is waited for what must happen.
+    /// How long to wait for what must happen.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         drop(paused);
         assert_eq!(closer.finish(PATIENCE), 0);
         assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
-        // A pause that is not over has no more effect after a while.
+        // A pause that does not end loses its effect after a while.
         let _paused = closer.pause();
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         closer.close(writer.into());

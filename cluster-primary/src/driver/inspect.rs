@@ -7,9 +7,9 @@ use crate::agent::is_node;
 use crate::id::WorkerId;
 use crate::settings::{InspectPort, Settings};
 
-/// Node's own default; a worker's is one of the next.
+/// Node's own default; workers get the ports that follow.
 const DEFAULT: u16 = 9229;
-/// Below it only root may listen.
+/// Ports below it are for root only.
 const LOWEST: u32 = 1024;
 const HIGHEST: u32 = 65_535;
 
@@ -29,9 +29,9 @@ pub(super) fn port(
         return None;
     }
     Some(match &settings.inspect_port {
-        // The command line overrides the environment.
+        // The command line takes precedence over the environment.
         InspectPort::Count => match base(arguments).or_else(|| base(&options)) {
-            // The system chooses one for each.
+            // The system chooses a port for each.
             Some(0) => 0,
             base => counted(base.unwrap_or(DEFAULT), id),
         },
@@ -129,7 +129,7 @@ fn base(arguments: &[OsString]) -> Option<u16> {
     named
 }
 
-/// Each worker its own, around at the end.
+/// A port for each worker; after the last one they start again.
 fn counted(base: u16, id: WorkerId) -> u16 {
     let span = HIGHEST - LOWEST + 1;
     let above = (u32::from(base).max(LOWEST) - LOWEST + id.0 % span) % span;

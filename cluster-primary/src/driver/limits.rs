@@ -7,10 +7,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// one primary after the other.
 static RAISED: Mutex<Option<(Rlimit, Option<u64>)>> = Mutex::new(None);
 
-/// Raises the soft limit of descriptors to the hard one; the limit as it was.
+/// Raises the soft limit of descriptors to the hard one. Returns the previous limit.
 ///
-/// A primary holds a descriptor per connection under way; a worker shall find what it would have
-/// found without one.
+/// A primary holds a descriptor for each connection in flight; a worker gets the limit that it would have
+/// without a primary.
 pub(super) fn raise() -> Rlimit {
     let mut raised = RAISED.lock();
     let now = getrlimit(Resource::Nofile);
@@ -21,7 +21,7 @@ pub(super) fn raise() -> Rlimit {
         return before;
     }
     let all = Rlimit { current: now.maximum, maximum: now.maximum };
-    // Where even this is refused, the primary works within what it has.
+    // If even this is refused, the primary works within the present limit.
     if setrlimit(Resource::Nofile, all).is_ok() {
         *raised = Some((now, now.maximum));
     }
@@ -33,7 +33,7 @@ pub(super) fn raise() -> Rlimit {
 pub(super) fn raise_again(found: Rlimit) {
     let now = getrlimit(Resource::Nofile);
     let all = Rlimit { current: now.maximum, maximum: now.maximum };
-    // Otherwise the limit stays as it is.
+    // If that fails the limit stays as it is.
     let _ = setrlimit(Resource::Nofile, all);
     let now = getrlimit(Resource::Nofile);
     if now.maximum == found.maximum && now.current != found.current {
@@ -54,7 +54,7 @@ pub(super) fn for_hand_offs() -> usize {
     part(4)
 }
 
-/// How many of them server sockets may take.
+/// How many descriptors server sockets may use.
 pub(super) fn for_sockets() -> usize {
     part(4)
 }

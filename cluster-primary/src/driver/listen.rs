@@ -1,4 +1,4 @@
-//! Makes the sockets that workers ask for.
+//! Creates the sockets that workers ask for.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +27,7 @@ pub(super) struct Bind {
     pub(super) file: Option<SocketFile>,
 }
 
-/// Where descriptors come from that workers name by their numbers, if those are another process's
+/// Where descriptors that workers name by number come from, if they belong to another process
 /// ([`Primary::lend_from`](crate::Primary::lend_from)).
 pub(super) type Lender = Box<dyn Fn(RawFd) -> io::Result<OwnedFd> + Send>;
 
@@ -55,8 +55,8 @@ pub(super) fn bind(
         return bound.map_err(|errno| -errno.raw_os_error());
     }
     let bound = match (query.primary_fd(), query.address_type) {
-        // The control API's socket, another server's, a slot's: a worker that had those could take over
-        // what is not meant for it.
+        // The sockets of the control API, of other servers and of slots: a worker that got one could take over
+        // connections that are not meant for it.
         (Some(fd), _) if !lent.contains_key(&fd) && !inherited::is_inherited(fd) => {
             Err(Errno::INVAL)
         }
@@ -69,7 +69,7 @@ pub(super) fn bind(
     bound.map_err(|errno| -errno.raw_os_error())
 }
 
-/// Whether nothing outside this process can notice the socket: a fuzzer's worker asks for any.
+/// Whether the socket cannot be noticed outside this process: a fuzzer's worker asks for any.
 fn is_private(query: &ListenQuery) -> bool {
     let Field::Is(address) = &query.address else { return query.primary_fd().is_some() };
     match query.address_type {
@@ -84,7 +84,7 @@ fn bind_tcp(query: &ListenQuery, shared: bool) -> Result<Bind, Errno> {
     Ok(Bind::tcp(fd))
 }
 
-/// A TCP socket that is bound, with the flags of a listen, and listens if there is a backlog.
+/// A bound TCP socket with the flags of a listen; it listens if there is a backlog.
 pub(super) fn tcp(address: SocketAddr, bits: u32, backlog: Option<i32>) -> Result<OwnedFd, Errno> {
     let fd = socket(address, SocketType::STREAM)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -106,7 +106,7 @@ fn bind_udp(query: &ListenQuery) -> Result<Bind, Errno> {
     Ok(Bind::udp(fd))
 }
 
-/// A UDP socket that is bound, with the flags of a listen.
+/// A bound UDP socket with the flags of a listen.
 pub(super) fn udp(address: SocketAddr, bits: u32) -> Result<OwnedFd, Errno> {
     let fd = socket(address, SocketType::DGRAM)?;
     if bits & flags::UDP_REUSE_ADDR != 0 {
@@ -139,11 +139,11 @@ impl Bind {
     }
 }
 
-/// Where a listen is to be bound.
+/// The addresses to try for a listen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addresses {
     first: SocketAddr,
-    /// Tried where this system does not have the family of the first.
+    /// Tried if this system does not have the family of the first.
     instead: Option<SocketAddr>,
 }
 
@@ -216,7 +216,7 @@ fn bind_path(query: &ListenQuery, shared: bool, access: &SocketAccess) -> Result
     let fd = make_socket(AddressFamily::UNIX, SocketType::STREAM)?;
     access.before_bind(&fd);
     match net::bind(&fd, &address) {
-        // What a primary left that was killed would keep every later one from the path.
+        // A socket file that a killed primary left would keep every later one from the path.
         Err(Errno::ADDRINUSE) if socket_file::remove_stale(path, &address, access) => {
             net::bind(&fd, &address)?;
         }
@@ -246,7 +246,7 @@ fn bind_abstract(name: &str, query: &ListenQuery, shared: bool) -> Result<Bind, 
     Ok(Bind::unix(fd, None))
 }
 
-/// A Unix-domain socket that is bound to a name, and listens if there is a backlog.
+/// A Unix-domain socket bound to a name; it listens if there is a backlog.
 #[cfg(target_os = "linux")]
 pub(super) fn abstract_socket(
     address: &SocketAddrUnix,
@@ -333,14 +333,14 @@ pub(super) fn make_socket(family: AddressFamily, kind: SocketType) -> Result<Own
     }
 }
 
-/// Whether there is a connection to accept, or something wrong, which accepting will tell.
+/// Whether a connection waits, or an error that accepting will return.
 pub(super) fn waits(listener: impl AsFd) -> bool {
     let mut listener = [PollFd::new(&listener, PollFlags::IN)];
     !matches!(poll(&mut listener, Some(&Timespec::default())), Ok(0))
 }
 
-/// Accepts one connection that does not block, and does not survive an exec. With it comes the hash
-/// of its client's address, if that has one.
+/// Accepts one connection, non-blocking and close-on-exec. Returns it with the hash
+/// of its client's address, if it has one.
 pub(super) fn accept(listener: impl AsFd) -> Result<(OwnedFd, Option<u32>), Errno> {
     #[cfg(not(target_vendor = "apple"))]
     let (fd, peer) = {
@@ -388,7 +388,7 @@ mod tests {
         assert!(waits(&listener));
         accept(&listener).expect("one waits");
         assert!(!waits(&listener));
-        // What is wrong is for accepting to tell.
+        // Accepting returns the error.
         net::shutdown(&listener, net::Shutdown::Both).expect("it listens");
         assert!(waits(&listener));
         assert_eq!(accept(&listener).expect_err("it does not listen"), Errno::INVAL);

@@ -24,7 +24,7 @@ enum Watch {
     Descriptor(OwnedFd),
     /// Where processes have no descriptors a thread waits for each, and closes its end of a pipe.
     Thread(pipe::Receiver),
-    /// It is not known: its exit status cannot be learned.
+    /// It has ended, or cannot be watched: its exit status cannot be learned.
     Lost,
 }
 
@@ -48,8 +48,8 @@ impl Process {
         Ok(Self { pid, watch })
     }
 
-    /// Watches a child of this process that another image of it has started. One that is not there
-    /// any more is found to have ended, when it is looked after.
+    /// Watches a process that this one did not start itself: a child of an earlier image, or one that was adopted. One that is not there
+    /// any more is found to have ended when it is reaped.
     pub(super) fn watch_again(pid: u32, registry: &Registry, token: Token) -> io::Result<Self> {
         match Self::watch(pid, registry, token) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {
@@ -64,7 +64,7 @@ impl Process {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// How it ended, if it has. It is to be asked no more after that.
+    /// How it ended, if it has. Must not be called again after that.
     ///
     /// # Errors
     /// If other code waited for it.
@@ -77,7 +77,7 @@ impl Process {
                 let Some(status) = waited else { return Ok(None) };
                 (status.exit_status(), status.terminating_signal())
             }
-            // Its id may be a stranger's by now.
+            // Its id may belong to another process by now.
             Watch::Lost => return Err(Errno::CHILD.into()),
             _ => {
                 let waited = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG)?;
@@ -126,7 +126,7 @@ impl Process {
         let _ = self.send(Signal::KILL);
     }
 
-    /// The process's descriptor, where there are such.
+    /// The process's descriptor, where the system has them.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.watch {
             Watch::Descriptor(fd) => Some(fd.as_fd()),
@@ -134,7 +134,7 @@ impl Process {
         }
     }
 
-    /// As [`descriptor`](Self::descriptor), to be kept.
+    /// As [`descriptor`](Self::descriptor), owned.
     pub(super) fn into_descriptor(self) -> Option<OwnedFd> {
         match self.watch {
             Watch::Descriptor(fd) => Some(fd),
@@ -146,7 +146,7 @@ impl Process {
     /// be another group's, as it has not been waited for.
     pub(super) fn end_group(&self) {
         if !matches!(self.watch, Watch::Lost) {
-            // An empty group is an error, and no matter.
+            // An empty group is an error, which does not matter.
             let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::TERM);
         }
     }
@@ -170,7 +170,7 @@ fn open(_pid: Pid) -> Result<OwnedFd, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// The end of a pipe that closes when the process has ended; the status is left to be fetched.
+/// The read end of a pipe that closes when the process has ended; the process still has to be waited for.
 fn wait_in_a_thread(pid: Pid) -> io::Result<pipe::Receiver> {
     let (sender, receiver) = pipe::new()?;
     let name = format!("wait {}", pid.as_raw_nonzero());

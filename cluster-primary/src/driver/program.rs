@@ -1,4 +1,4 @@
-//! Finds a worker's program before it is executed, or says why it could not be.
+//! Finds a worker's program before it is executed, or explains why it could not be executed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::error::ForkError;
 use crate::script::first_words;
 use crate::settings::Settings;
 
-/// Variables that are laid over those of the settings.
+/// Variables that override those of the settings.
 type Env = [(OsString, Option<OsString>)];
 
 impl Settings {
@@ -52,13 +52,13 @@ pub(super) fn survey(settings: &Arc<Settings>, env: &Env) -> Result<Vec<OsString
     aside::ask(look).unwrap_or_else(|| Ok(Vec::new()))
 }
 
-/// Whether there is the working directory.
+/// Whether the working directory exists.
 fn directory(settings: &Settings) -> Result<(), ForkError> {
     let Some(cwd) = &settings.cwd else { return Ok(()) };
     enterable(cwd).map_err(|error| ForkError::Cwd { cwd: cwd.clone(), error })
 }
 
-/// Whether a process can have it for its working directory; to read it is not needed for that.
+/// Whether a process can change to it; that needs no permission to read it.
 fn enterable(folder: &Path) -> io::Result<()> {
     if !std::fs::metadata(folder)?.is_dir() {
         return Err(Errno::NOTDIR.into());
@@ -66,7 +66,7 @@ fn enterable(folder: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(folder, Access::EXEC_OK)?)
 }
 
-/// Whether there is the script that Node is to run.
+/// Whether the script that Node will run exists.
 fn script(settings: &Settings) -> Result<(), ForkError> {
     if !settings.is_script() {
         return Ok(());
@@ -100,13 +100,13 @@ fn findable(settings: &Settings, env: &Env) -> Result<(), ForkError> {
     }
 }
 
-/// The script that Node is to run, as a path from here.
+/// The script that Node will run, as a path relative to this process's directory.
 pub(super) fn script_path(settings: &Settings) -> Option<PathBuf> {
     let runs_script = settings.is_script() && settings.interpreter().is_some();
     runs_script.then(|| in_cwd(settings, &settings.exec))
 }
 
-/// Says what it was that could not be executed, if the file system tells in time.
+/// Explains what could not be executed, if the file system answers in time.
 pub(super) fn explain(
     settings: &Arc<Settings>,
     env: &Env,
@@ -128,7 +128,7 @@ fn explained(settings: &Settings, env: &Env, program: &Path, error: io::Error) -
             let interpreter = named_interpreter(&file);
             ForkError::DeadInterpreter { program: file, interpreter }
         }
-        // The system says only that it may not be.
+        // The system only says that it is not permitted.
         (Err(found), ErrorKind::PermissionDenied) if found.kind() == ErrorKind::IsADirectory => {
             ForkError::Spawn { program: in_cwd(settings, program), error: found }
         }
@@ -136,7 +136,7 @@ fn explained(settings: &Settings, env: &Env, program: &Path, error: io::Error) -
     }
 }
 
-/// The file that is executed under that name: where a path leads, or what `PATH` has first.
+/// The file that is executed under that name: the path itself, or the first match in `PATH`.
 fn find(settings: &Settings, env: &Env, program: &Path) -> io::Result<PathBuf> {
     if has_slash(program) {
         let file = in_cwd(settings, program);
@@ -149,7 +149,7 @@ fn find(settings: &Settings, env: &Env, program: &Path) -> io::Result<PathBuf> {
         let file = settings.cwd.as_deref().unwrap_or(Path::new("")).join(folder).join(program);
         match executable(&file) {
             Ok(()) => return Ok(file),
-            // As the system does it: there may be another one further on.
+            // Like the system: a later folder may have another one.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => why = Errno::ACCESS,
             Err(_) => {}
         }
@@ -184,7 +184,7 @@ fn in_cwd(settings: &Settings, path: &Path) -> PathBuf {
     }
 }
 
-/// The program that a script's first line says is to run it.
+/// The interpreter that a script's first line names.
 fn named_interpreter(file: &Path) -> Option<PathBuf> {
     first_words(file).into_iter().next().map(PathBuf::from)
 }

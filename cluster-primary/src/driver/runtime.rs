@@ -1,4 +1,4 @@
-//! Runtimes, of which something has to be known that they do not say.
+//! What has to be known about runtimes that do not report it themselves.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -33,7 +33,7 @@ impl Runtime {
         known.map(|(runtime, _)| runtime)
     }
 
-    /// What runs as that process, as far as the system tells.
+    /// The program of that process, as far as the system tells.
     #[cfg(target_os = "linux")]
     pub(super) fn of_process(pid: u32) -> Option<Self> {
         Self::of_file(&std::fs::read_link(format!("/proc/{pid}/exe")).ok()?)
@@ -56,7 +56,7 @@ pub(super) fn that_cannot_listen(pid: u32, settings: &Settings) -> Option<&'stat
     }
 }
 
-/// Whether what runs as that process is known to answer probes, however late.
+/// Whether the program of that process is known to answer probes, however late.
 pub(super) fn answers_probes(pid: u32, settings: &Settings) -> bool {
     matches!(runtime(pid, settings), Some(Runtime::Node | Runtime::Bun))
 }
@@ -66,13 +66,13 @@ fn runtime(pid: u32, _settings: &Settings) -> Option<Runtime> {
     Runtime::of_process(pid)
 }
 
-/// Elsewhere the settings tell, unless it is a script's first line that names the runtime.
+/// On other systems the settings tell, unless the script's first line names the runtime.
 #[cfg(not(target_os = "linux"))]
 fn runtime(_pid: u32, settings: &Settings) -> Option<Runtime> {
     Runtime::of_file(settings.program())
 }
 
-/// Whether what runs as that process has servers of its own that take no part in `node:cluster`.
+/// Whether the program of that process has servers of its own that take no part in `node:cluster`.
 #[cfg(target_os = "linux")]
 pub(super) fn serves_aside(pid: u32) -> bool {
     matches!(Runtime::of_process(pid), Some(Runtime::Bun | Runtime::Deno))
@@ -94,7 +94,7 @@ pub(super) fn implied_arguments(
     }
     let is_flag = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"-");
     if exec_argv.first().is_some_and(|first| !is_flag(first)) {
-        // A command of its own: `run`, `serve`, `task`.
+        // A subcommand: `run`, `serve`, `task`.
         return &[];
     }
     if exec_argv.iter().any(|argument| is_about_permissions(argument)) {

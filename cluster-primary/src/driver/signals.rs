@@ -4,11 +4,11 @@
 use super::runtime::Runtime;
 use crate::signal::Signal;
 
-/// What Deno catches by itself, and then ends by.
+/// The signals that Deno catches by itself, and then ends by.
 #[cfg(target_os = "linux")]
 const DENO_CATCHES: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
-/// Whether the program that runs as that process handles that signal; `None` if that cannot be told.
+/// Whether the program of that process handles that signal; `None` if that is unknown.
 ///
 /// Python and Bun catch a signal only if the program asked them to. Node and the JVM catch `SIGTERM` in
 /// any case, Go all signals, and Deno, from half a second after its start on, [those that end a

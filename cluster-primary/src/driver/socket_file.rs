@@ -16,7 +16,7 @@ use crate::socket_access::SocketAccess;
 pub struct SocketFile {
     #[serde(with = "crate::upgrade::text::path")]
     path: PathBuf,
-    /// Device, inode, and when it was made, for inodes are used again: another file of that name is
+    /// Device, inode and modification time (inodes are reused): another file of that name is
     /// left alone.
     identity: Identity,
 }
@@ -34,12 +34,12 @@ impl SocketFile {
         if !found.file_type().is_socket() {
             return Err(Errno::INVAL.into());
         }
-        // A change of the mode leaves the time of modification as it is.
+        // A change of the mode does not change the modification time.
         let identity = (found.dev(), found.ino(), found.mtime(), found.mtime_nsec());
         Ok(Self { path: path.to_owned(), identity })
     }
 
-    /// The file at that path, as another process has found it.
+    /// The file at that path, as another process identified it.
     #[cfg(target_os = "linux")]
     pub(super) fn found(path: &Path, identity: Identity) -> Self {
         Self { path: path.to_owned(), identity }
@@ -55,20 +55,20 @@ impl SocketFile {
         self.identity
     }
 
-    /// Removes the file, unless something else is there by now; whether it is gone.
+    /// Removes the file, unless another one is there by now. Returns whether it is gone.
     pub fn remove(&self) -> bool {
         Self::new(&self.path).is_ok_and(|found| found.identity == self.identity)
             && std::fs::remove_file(&self.path).is_ok()
     }
 }
 
-/// Removes the file of a socket that is open nowhere any more: its owner was killed. Whether another
+/// Removes the file of a socket that no process has open any more, because its owner was killed. Returns whether another
 /// socket can be bound there now.
 ///
 /// One that is bound and does not listen yet is open. That of a stranger is left alone if it is
 /// another user's, and not the owner's that such files are given to.
 pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix, access: &SocketAccess) -> bool {
-    // Before the question, so that what is removed is what was asked.
+    // Identified before the check, so that the removed file is the one that was checked.
     let Ok(file) = SocketFile::new(path) else { return false };
     is_ours(path, access) && is_dead(address) && file.remove()
 }

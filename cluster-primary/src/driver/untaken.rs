@@ -18,19 +18,19 @@ const LEAST_PER_WRITE: u64 = 400;
 const MOST_PER_WRITE: u64 = 2048;
 const MOST_PER_BYTE: u64 = 2;
 
-/// How long a worker may leave unread what there is too much of before its channel is closed.
+/// How long a worker may leave too many descriptors unread before its channel is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was written to one worker since it had read everything, as far as that is known.
+/// What was written to one worker since it had, as far as is known, read everything.
 #[derive(Debug, Default)]
 pub(super) struct Untaken {
-    /// What the channel had written when it was last asked.
+    /// The channel's counters when they were last read.
     seen: Written,
-    /// Of what may be unread, the oldest first.
+    /// Writes that may be unread, the oldest first.
     recent: VecDeque<Written>,
-    /// How many descriptors that is.
+    /// The number of descriptors in them.
     handles: u64,
-    /// There are too many of them, and nothing was read since that time.
+    /// Since when there are too many of them and none was read.
     held: Option<Held>,
 }
 
@@ -45,15 +45,15 @@ struct Held {
 pub(super) enum Verdict {
     /// Anything.
     Write,
-    /// Nothing until it has read some of what it has.
+    /// Nothing, until it has read some of what was written.
     Hold,
-    /// Nothing any more: so many descriptors it has not read, and either it has answered for more of them than
+    /// Nothing any more: it has left this many descriptors unread, and either it has acknowledged more of them than
     /// it has read, or it reads nothing at all.
     Close { handles: u64, answered: bool },
 }
 
 impl Untaken {
-    /// The channel has written so much since its start.
+    /// Updates the channel's counters: what it has written since its start.
     pub(super) fn note(&mut self, written: Written) {
         let new = written.since(self.seen);
         self.seen = written;
@@ -62,7 +62,7 @@ impl Untaken {
         }
         self.handles += new.handles;
         match self.recent.back_mut() {
-            // What carries no descriptors needs no place of its own.
+            // Writes without descriptors need no entry of their own.
             Some(last) if new.handles == 0 => *last = last.and(new),
             _ => self.recent.push_back(new),
         }
@@ -73,12 +73,12 @@ impl Untaken {
         self.handles
     }
 
-    /// Whether so many may be written to it that have not been read that it is time to look.
+    /// Whether so many may be unread that it is time to check.
     pub(super) fn is_much(&self, allowed: u64) -> bool {
         self.handles > allowed
     }
 
-    /// So much of the kernel's memory (`unread`) holds what the worker has not read. It has not answered for
+    /// `unread` bytes of the kernel's memory hold what the worker has not read. It has not acknowledged
     /// `in_flight` descriptors, and may leave `allowed` unread.
     pub(super) fn look(&mut self, now: Mono, unread: u64, in_flight: u64, allowed: u64) -> Verdict {
         let least = self.bound(unread);
@@ -99,7 +99,7 @@ impl Untaken {
         Verdict::Hold
     }
 
-    /// Forgets what must have been read, and returns how many descriptors cannot have been.
+    /// Forgets writes that must have been read, and returns how many descriptors cannot have been read.
     fn bound(&mut self, unread: u64) -> u64 {
         let (mut at_least, mut at_most, mut certain, mut kept) = (0, 0, 0, 0);
         for written in self.recent.iter().rev() {
@@ -123,7 +123,7 @@ impl Untaken {
 mod tests {
     use super::*;
 
-    /// One more write of that length, with so many descriptors.
+    /// Adds a write of that length with that many descriptors.
     fn write(untaken: &mut Untaken, total: &mut Written, bytes: u64, handles: u64) {
         *total = total.and(Written { writes: 1, bytes, handles });
         untaken.note(*total);

@@ -23,7 +23,7 @@ pub(super) fn seq_of(message: &Message) -> u64 {
 }
 
 impl Primary {
-    /// Writes what waits for workers.
+    /// Writes queued messages to workers.
     pub(super) fn flush(&mut self) {
         let workers = self.writes.take();
         for &worker in &workers {
@@ -54,7 +54,7 @@ impl Primary {
                         frame_tokens::Token::User(id) => {
                             Input::Sent { worker, id, delivered: true }
                         }
-                        // Nothing else is marked.
+                        // Nothing else has a mark.
                         _ => continue,
                     },
                 };
@@ -63,7 +63,7 @@ impl Primary {
             let (can_send, is_idle, closing) =
                 (channel.can_send(), channel.is_idle(), child.closing);
             if !can_send {
-                // It does not read any more: once its last words are read its channel goes.
+                // It does not read any more: its channel closes once its last messages are read.
                 self.pending.insert(Source::Channel(worker));
             }
             match flushed {
@@ -71,13 +71,13 @@ impl Primary {
                     let now = self.now();
                     self.close_now(now, worker);
                 }
-                // The rest when its channel becomes writable.
+                // The rest is written when the channel becomes writable.
                 Ok(flushed) => {
                     if let Some(child) = self.child_mut(worker) {
                         child.blocked = flushed == Flush::Blocked;
                     }
                 }
-                // Too many descriptors in flight, say: nothing is lost.
+                // For example too many descriptors in flight. Nothing is lost.
                 Err(error) => self.stall(worker, &error),
             }
         }
@@ -105,7 +105,7 @@ impl Primary {
                 None => return,
             },
         };
-        // If its channel is closed, the machine has been told, or will be.
+        // If the channel is closed, the machine knows, or will be told.
         let Some(child) = self.child_mut(worker) else { return };
         let Some(channel) = child.channel() else { return };
         let sent = match lent {
@@ -117,14 +117,14 @@ impl Primary {
                 self.wants_write(worker);
             }
             Err(cluster_ipc::SendError::Closed) => {}
-            // It leaves megabytes unread, and without this message it would never get on.
+            // It has left megabytes unread, and cannot continue without this message.
             Err(error) => {
                 self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
             }
         }
     }
 
-    /// Gives a user's message to its channel.
+    /// Queues a user's message on its channel.
     pub(super) fn transmit_users(
         &mut self,
         worker: WorkerId,
@@ -142,7 +142,7 @@ impl Primary {
         if let Some(input) = input {
             self.tell(input);
         }
-        // Of an answer that is refused after all the user hears the first error.
+        // If an answer is refused in the end, the user gets the first error.
         self.submitted.get_or_insert(sent.map(|pressure| Submitted { pressure, origin }));
     }
 
@@ -180,7 +180,7 @@ impl Primary {
         Ok(pressure)
     }
 
-    /// Has the channel say when all is written that waits for a worker.
+    /// Has the channel report when everything queued for a worker has been written.
     pub(super) fn mark_drained(&mut self, worker: WorkerId) {
         if let Some(channel) = self.channel(worker) {
             channel.mark(frame_tokens::DRAINED);
@@ -207,7 +207,7 @@ impl Primary {
             Some(Ok(_)) => {
                 self.wants_write(worker);
             }
-            // The machine hears of a channel that is closed in another way.
+            // The machine learns of a closed channel in another way.
             Some(Err(cluster_ipc::SendError::Closed)) | None => {}
             Some(Err(error)) => {
                 self.fail_channel(worker, WorkerError::Send { what: error.to_string() });
@@ -215,7 +215,7 @@ impl Primary {
         }
     }
 
-    /// Whether a worker has read the probe that it has not answered.
+    /// Tells the machine whether a worker has read the probe that it has not answered.
     pub(super) fn look_at_probe(&mut self, worker: WorkerId) {
         let channel = self.channel(worker);
         let read = channel.map(|channel| match channel.awaits_probe() {

@@ -1,4 +1,4 @@
-//! What the child does: it becomes the worker's user, makes the sockets, and returns them.
+//! What the child does: it becomes the worker's user, creates the sockets, and returns them.
 //!
 //! Between fork and exit it makes system calls only, with what was made ready before: it neither
 //! allocates nor locks.
@@ -29,13 +29,13 @@ use super::super::listen::{Addresses, abstract_socket, make_socket, tcp, udp, wa
 use super::super::socket_file::{Identity, SocketFile, is_dead};
 use crate::socket_access::SocketAccess;
 
-/// Descriptors that the child returns at most.
+/// How many descriptors the child returns at most.
 pub(in super::super) const MOST_RETURNED: usize = 2;
 
-/// The number under which the child has its end of the socket pair; the standard ones stay.
+/// The number of the child's end of the socket pair; the standard ones stay.
 const ANSWER: i32 = 3;
 
-/// What the child is to do, made ready.
+/// The child's task, prepared before the fork.
 pub(in super::super) enum Recipe {
     Tcp {
         addresses: Addresses,
@@ -46,7 +46,7 @@ pub(in super::super) enum Recipe {
         addresses: Addresses,
         bits: u32,
     },
-    /// The sockets that a group begins with.
+    /// The first sockets of a group.
     Group {
         addresses: Addresses,
         options: GroupOptions,
@@ -78,10 +78,10 @@ pub(in super::super) struct PathRecipe {
     replace: Option<Identity>,
 }
 
-/// Why there is no socket.
+/// Why no socket was created.
 pub(super) struct Failure {
     errno: Errno,
-    /// The file of the socket that is in the way.
+    /// The file of the socket that already has the path.
     in_the_way: Option<OwnedFd>,
 }
 

@@ -1,4 +1,4 @@
-//! Sockets that are made with the rights of the workers that ask for them.
+//! Sockets that are created with the rights of the workers that ask for them.
 //!
 //! A path that a worker names is never followed, and a port never bound, with the rights of a primary
 //! that has more of them: a child of the primary takes on the worker's user and groups, makes the socket
@@ -26,9 +26,9 @@ use crate::id::{ServerId, WorkerId};
 pub(super) use child::{MOST_RETURNED, Recipe, identity, is_socket, run};
 pub(super) use state::BinderState;
 
-/// So many children there are at a time.
+/// How many children there may be at a time.
 const MOST: usize = 16;
-/// So many of them may be one worker's: its user can stop them, and others must not have to wait for that.
+/// How many of them may work for one worker: its user can stop them, and others must not wait for that.
 const MOST_OF_ONE: usize = MOST / 2;
 
 /// What a child is for.
@@ -42,7 +42,7 @@ pub(super) enum Purpose {
         /// The file of a dead socket that is to be replaced.
         replace: Option<Identity>,
     },
-    /// The sockets that a server with slots begins with.
+    /// The first sockets of a server with slots.
     Group {
         server: ServerId,
         query: Box<ListenQuery>,
@@ -56,7 +56,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// The paths of files that it makes or removes.
+    /// The paths of files that it creates or removes.
     fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Server { query, .. } => unix_path(query).into_iter().collect(),
@@ -67,7 +67,7 @@ impl Purpose {
 }
 
 impl Purpose {
-    /// The server with slots whose sockets it makes: these are made one after the other, as the system
+    /// The server with slots whose sockets it creates: they are created one after the other, because the system
     /// numbers them in the order in which they begin to listen.
     fn group(&self) -> Option<ServerId> {
         match self {
@@ -77,7 +77,7 @@ impl Purpose {
     }
 }
 
-/// The file that is asked for, if one is.
+/// The socket file that is asked for, if one is.
 pub(super) fn unix_path(query: &ListenQuery) -> Option<&Path> {
     match (&query.address, query.address_type) {
         (Field::Is(path), Field::Is(AddressType::Pipe)) if query.abstract_name().is_none() => {
@@ -87,7 +87,7 @@ pub(super) fn unix_path(query: &ListenQuery) -> Option<&Path> {
     }
 }
 
-/// What a child is to do.
+/// A child's task.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) purpose: Purpose,
@@ -96,42 +96,42 @@ pub(super) struct Task {
     pub(super) worker: Option<WorkerId>,
 }
 
-/// A child that is under way.
+/// A child that is running.
 pub(super) struct Job {
     pub(super) task: Task,
-    /// By which it answers, until it has.
+    /// The socket through which it answers, until it has.
     pub(super) answer: Option<OwnedFd>,
     /// Until it has been waited for.
     pub(super) process: Option<Process>,
     pub(super) deadline: Mono,
 }
 
-/// All children, and what waits for one.
+/// All children, and the tasks that wait for one.
 #[derive(Default)]
 pub(super) struct Binder {
     pub(super) last: u32,
     pub(super) jobs: BTreeMap<u32, Job>,
     pub(super) queue: VecDeque<Task>,
-    /// When each worker had its last turn, since something waits.
+    /// When each worker last had a turn, while something waits.
     turns: BTreeMap<Option<WorkerId>, u64>,
     turn: u64,
 }
 
 impl Binder {
-    /// When the next child is to be killed.
+    /// When the next child is due to be killed.
     pub(super) fn poll_timeout(&self) -> Option<Mono> {
         let late = self.jobs.values().filter(|job| job.answer.is_some());
         late.map(|job| job.deadline).min()
     }
 
-    /// Whether nothing is to be made or removed any more.
+    /// Whether no task is left.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.jobs.values().all(|job| job.answer.is_none())
     }
 
-    /// The next thing that may be begun. Workers take turns, so that one that asks for much delays others by
-    /// one child each. Of one path, and of one server with slots, only one child is under way at a time, in
-    /// the order in which they were asked for.
+    /// The next task that may start. Workers take turns, so that one that asks for much delays others by
+    /// one child each. For one path, and for one server with slots, only one child runs at a time, in
+    /// the order of the requests.
     pub(super) fn next(&mut self) -> Option<Task> {
         if self.queue.is_empty() {
             self.turns.clear();
