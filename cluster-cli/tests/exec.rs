@@ -136,7 +136,12 @@ fn workers_listen_on_descriptors_of_the_script() {
 
 /// The script, its worker and its primary, once the worker is online.
 fn running(node: &Path, options: &[&str]) -> (Cluster, i32, i32) {
-    let script = Cluster::start(&mut exec(node, options, &script("ends.cjs"), &["stay"]));
+    running_as("stay", node, options)
+}
+
+/// The same, with a worker that stays, or that hangs soon.
+fn running_as(how: &str, node: &Path, options: &[&str]) -> (Cluster, i32, i32) {
+    let script = Cluster::start(&mut exec(node, options, &script("ends.cjs"), &[how]));
     let line = script.out.wait_for(1, |line| line.starts_with("worker ")).remove(0);
     let worker = line.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id");
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", script.pid()));
@@ -210,10 +215,13 @@ fn a_cluster_is_stopped_by_ending_its_script() {
 fn a_worker_that_hangs_is_reported() {
     for node in nodes() {
         let options = ["--hang-after", "300ms", "--log-level", "warn"];
-        let mut run = Cluster::start(&mut exec(&node, &options, &script("ends.cjs"), &["hang"]));
+        let (mut run, worker, primary) = running_as("hang", &node, &options);
         run.err.wait_for(1, |line| line.contains("worker 1") && line.contains("has not answered"));
+        // A worker that hangs does not see that its primary has gone, under node neither.
+        kill(worker, Signal::KILL);
         kill(run.pid(), Signal::KILL);
         run.wait();
+        assert_gone(&[worker, primary]);
     }
 }
 

@@ -22,6 +22,6 @@ if (cluster.isWorker) {
       worker.process.channel.unref();
     }
     if (how === 'signal') process.kill(process.pid, 'SIGTERM');
-    if (how === 'stay') console.log('worker', worker.process.pid);
+    if (how === 'stay' || how === 'hang') console.log('worker', worker.process.pid);
   });
 }
