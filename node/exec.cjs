@@ -83,6 +83,8 @@ function endWithPrimary(path) {
   connection.unref();
   connection.on('error', () => {});
   connection.on('close', () => {
+    // It could not remove its folder.
+    require('node:fs').rmSync(require('node:path').dirname(path), { recursive: true, force: true });
     process.stderr.write('cluster: the primary has ended unexpectedly, and the script ends with it\n');
     process.kill(process.pid, 'SIGKILL');
   });

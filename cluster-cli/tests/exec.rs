@@ -151,6 +151,11 @@ fn running_as(how: &str, node: &Path, options: &[&str]) -> (Cluster, i32, i32) {
     (script, worker, primary)
 }
 
+/// What the primary and the script share.
+fn folder_of(script: &Cluster) -> PathBuf {
+    std::env::temp_dir().join(format!("cluster-exec-{}", script.pid()))
+}
+
 #[test]
 fn nothing_is_left_of_a_script_that_is_killed() {
     for node in nodes() {
@@ -169,6 +174,7 @@ fn a_script_ends_with_its_primary() {
         kill(primary, Signal::KILL);
         assert_eq!(signal_of(script.wait()), Some(Signal::KILL.as_raw()));
         assert!(script.err.all().iter().any(|line| line.contains("the primary has ended")));
+        assert!(!folder_of(&script).exists(), "its folder is removed");
         assert_gone(&[worker]);
     }
 }
@@ -261,7 +267,7 @@ fn a_program_that_starts_node_itself_preloads_a_file() {
 fn a_worker_that_the_script_did_not_start_is_refused() {
     let Some(node) = nodes().into_iter().next() else { return };
     let (mut script, worker, primary) = running(&node, &[]);
-    let socket = std::env::temp_dir().join(format!("cluster-exec-{}", script.pid()));
+    let socket = folder_of(&script);
     let mut stranger = cluster();
     stranger.args(["exec-worker".as_ref(), socket.join("primary.sock").as_os_str()]);
     stranger.args(["9", "2", "--", "/bin/true"]);
