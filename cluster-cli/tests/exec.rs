@@ -101,6 +101,14 @@ fn structured_clones_and_piped_streams_pass() {
 }
 
 #[test]
+fn a_udp_port_may_be_a_string() {
+    for node in nodes() {
+        let ours = alike(&node, &[], "udp.cjs", &[]);
+        assert!(ours.out[0].starts_with("hello back"), "{ours:?}");
+    }
+}
+
+#[test]
 fn a_program_ends_as_it_does_under_node() {
     let ends = ["last-words", "code", "throw", "kill-worker", "unref", "signal"];
     for (node, how) in nodes().iter().flat_map(|node| ends.map(|how| (node, how))) {

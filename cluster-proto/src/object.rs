@@ -226,7 +226,10 @@ fn read_query(object: &mut Object) -> Result<ListenQuery, DecodeError> {
             Value::String(address) => Some(address),
             _ => None,
         })?,
-        port: read_field(object, "port", NUMBER, |v| read_i32(&v))?,
+        // `dgram` passes on what a program took out of its environment; Node's primary makes a number of it.
+        port: read_field(object, "port", NUMBER, |v| {
+            read_i32(&v).or_else(|| v.as_str().and_then(|text| text.parse().ok()))
+        })?,
         address_type: read_field(object, "addressType", "4, 6, -1, \"udp4\" or \"udp6\"", |v| {
             AddressType::from_value(&v)
         })?,

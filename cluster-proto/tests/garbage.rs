@@ -203,7 +203,7 @@ fn messages_that_node_ignores_are_no_errors() {
 #[test]
 fn what_a_message_lacks_is_named() {
     for (text, lacks) in [
-        (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","port":"80"}"#, "port"),
+        (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","port":"eighty"}"#, "port"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","port":1e10}"#, "port"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","fd":{}}"#, "fd"),
         (r#"{"cmd":"NODE_CLUSTER","seq":0,"act":"queryServer","addressType":5}"#, "addressType"),
