@@ -74,7 +74,7 @@ fn send(primary: &UnixStream, request: &[u8], script: BorrowedFd<'_>) -> io::Res
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(primary, &[IoSlice::new(request)], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(primary, &[IoSlice::new(request)], &mut control, SendFlags::empty())?;
     Ok(())
 }
 
@@ -84,7 +84,7 @@ fn receive(mut primary: &UnixStream) -> io::Result<OwnedFd> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut text = [0; 512];
     let received =
-        recvmsg(primary, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        recvmsg(primary, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::empty())?;
     let channel = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
