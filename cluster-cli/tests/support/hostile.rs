@@ -15,8 +15,8 @@ use crate::support::{Cluster, cluster, eventually, example};
 /// How often the well-behaved worker is probed.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A probe that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(5);
+/// A probe that takes longer is not answered at all. (How long they take is measured by `cargo xtask bench`.)
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// More memory than this no attack may cost the primary.
 pub const MAX_RSS_KIB: u64 = 200 << 10;
