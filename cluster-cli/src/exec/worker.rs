@@ -56,8 +56,10 @@ fn join(args: &ExecWorker, command: &Command) -> io::Result<()> {
     // SAFETY: the process that started this one has opened it, and nothing else here uses it.
     #[allow(unsafe_code, reason = "an inherited descriptor is known by its number")]
     let script = unsafe { OwnedFd::from_raw_fd(number) };
-    send(&primary, request.as_bytes(), script.as_fd())?;
+    let sent = send(&primary, request.as_bytes(), script.as_fd());
+    // A primary that refuses says why before it closes.
     let channel = receive(&primary)?;
+    sent?;
     put(channel, script)
 }
 

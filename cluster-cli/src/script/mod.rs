@@ -167,6 +167,13 @@ impl Script {
                 Err(_) => return Ok(()),
             };
             stream.set_nonblocking(true)?;
+            // Any user can connect; strangers must not use up descriptors of this process.
+            if let Err(error) = self.check_peer(&stream) {
+                // So that the reason arrives: closing with data unread would discard it.
+                let _ = receive(&stream);
+                let _ = (&stream).write_all(format!("{error}\n").as_bytes());
+                continue;
+            }
             let token = self.next_token();
             let registry = self.poll.registry();
             registry.register(&mut SourceFd(&stream.as_raw_fd()), token, Interest::READABLE)?;
@@ -174,15 +181,29 @@ impl Script {
         }
     }
 
+    /// Whether the script itself has connected, or a process that it has started.
+    fn check_peer(&self, stream: &UnixStream) -> io::Result<u32> {
+        let peer = sockopt::socket_peercred(stream)?.pid.as_raw_nonzero().get().cast_unsigned();
+        if peer == self.pid || parent_of(peer) == Some(self.pid) {
+            return Ok(peer);
+        }
+        let what = format!("process {peer} was not started by the script");
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+    }
+
     /// A process asks to be a worker.
     fn join(&mut self, primary: &mut Primary, token: Token) {
         let Some(stream) = self.joining.get(&token) else { return };
-        let answer = match receive(stream) {
+        let received = match receive(stream) {
             Ok(None) => return,
-            Ok(Some(request)) => self.adopt(primary, stream.as_fd().try_clone_to_owned(), request),
+            Ok(Some(request)) => Ok(request),
             Err(error) => Err(error),
         };
         let Some(stream) = self.joining.remove(&token) else { return };
+        let answer = match (received, self.check_peer(&stream)) {
+            (Ok(request), Ok(pid)) => self.adopt(primary, pid, request),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
         let _ = self.poll.registry().deregister(&mut SourceFd(&stream.as_raw_fd()));
         // A process that has died waits for nothing.
         let _ = match answer {
@@ -191,18 +212,8 @@ impl Script {
         };
     }
 
-    fn adopt(
-        &mut self,
-        primary: &mut Primary,
-        stream: io::Result<OwnedFd>,
-        request: Request,
-    ) -> io::Result<OwnedFd> {
+    fn adopt(&mut self, primary: &mut Primary, pid: u32, request: Request) -> io::Result<OwnedFd> {
         let Request { worker, policy, serialization, script } = request;
-        let peer = sockopt::socket_peercred(stream?)?.pid.as_raw_nonzero().get();
-        if parent_of(peer) != Some(self.pid) {
-            let what = format!("process {peer} was not started by the script");
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-        }
         // Paths of sockets are as short as seen from there: an address holds about a hundred bytes. If it cannot be
         // entered longer paths are used.
         let _ = std::env::set_current_dir(format!("/proc/{}/cwd", self.pid));
@@ -218,7 +229,6 @@ impl Script {
                 }
             });
         }
-        let pid = peer.cast_unsigned();
         let channel = primary.adopt(Adopted { worker, pid }).map_err(io::Error::other)?;
         self.workers += 1;
         let token = self.next_token();
@@ -325,7 +335,7 @@ fn outgoing(handle: EventHandle) -> Outgoing<OwnedFd> {
 }
 
 /// The process that has started that one.
-fn parent_of(pid: i32) -> Option<u32> {
+fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, which may have any characters, is in parentheses; the state follows, then the parent.
     let (_, rest) = stat.rsplit_once(')')?;
